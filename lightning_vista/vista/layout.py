@@ -264,7 +264,9 @@ def _labelled_videos(entries: object, descriptions: Mapping[str, str], faults: l
         unknown = [part for part in labels if part not in descriptions]
         if unknown:
             known = ", ".join(map(str, descriptions))
-            faults.append(f"entry {number} `label`: {', '.join(map(repr, unknown))} is not in `label_prompts` ({known})")
+            faults.append(
+                f"entry {number} `label`: {', '.join(map(repr, unknown))} is not in `label_prompts` ({known})"
+            )
         if len(set(labels)) < len(labels):
             faults.append(f"entry {number} `label`: {label!r} names a label twice")
         if not _stays_inside(path):

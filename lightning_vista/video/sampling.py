@@ -1,0 +1,96 @@
+"""Which frames of a video a judge sees, and in which form (ViSTa, section 4)."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+Sampling = Literal["uniform", "stride"]
+Interpolation = Literal["nearest", "bilinear", "bicubic"]
+
+
+@dataclass(frozen=True)
+class FrameSpec:
+    """The frames that a scorer wants; the datamodule's workers deliver exactly these.
+
+    Attributes:
+        num_frames: How many frames of each video, at least 1.
+        sampling: `uniform` or `stride`, see `sample_indices`.
+        size: Height and width in pixels, one number for a square; None keeps the video's own size.
+        interpolation: `nearest`, `bilinear` or `bicubic`; the last two with antialiasing.
+        crop: False squeezes the whole frame into `size`, as the ViSTa authors do. True resizes the shorter edge
+            and cuts out the centre, as CLIP's own processor does.
+
+    Raises:
+        ValueError: If a value is outside the ranges above.
+
+    Example:
+        >>> FrameSpec(num_frames=8, size=224).height_width
+        (224, 224)
+    """
+
+    num_frames: int = 8
+    sampling: Sampling = "uniform"
+    size: int | tuple[int, int] | None = 224
+    interpolation: Interpolation = "bicubic"
+    crop: bool = False
+
+    def __post_init__(self) -> None:
+        if self.num_frames < 1:
+            raise ValueError(f"num_frames: expected at least 1, got {self.num_frames}.")
+        _check_sampling(self.sampling)
+        if self.interpolation not in get_args(Interpolation):
+            raise ValueError(f"interpolation: expected one of {get_args(Interpolation)}, got {self.interpolation!r}.")
+        if self.height_width is not None and min(self.height_width) < 1:
+            raise ValueError(f"size: expected positive pixels or None, got {self.size}.")
+        if self.crop and self.size is None:
+            raise ValueError("crop needs a size to cut out: give one, or leave crop off.")
+
+    @property
+    def height_width(self) -> tuple[int, int] | None:
+        """`size` as (height, width), None for the video's own."""
+        return (self.size, self.size) if isinstance(self.size, int) else self.size
+
+
+def sample_indices(total_frames: int, num_frames: int, sampling: Sampling = "uniform") -> list[int]:
+    """The indices of the frames to look at.
+
+    `uniform` takes evenly spaced frames, first and last included, rounded to the nearest frame (halves up); a video
+    shorter than `num_frames` repeats frames, and a single frame is the middle one. `stride` is the ViSTa authors'
+    rule: a whole step, (T-1)/(n-1) where that divides and T//(n-1)+1 otherwise, held at the last frame.
+
+    Args:
+        total_frames: The number of frames of the video, T >= 1.
+        num_frames: How many to take, n >= 1; for `stride` 2 <= n < T.
+        sampling: `uniform` or `stride`.
+
+    Returns:
+        `num_frames` indices in ascending order, each within [0, total_frames).
+
+    Raises:
+        ValueError: If a number is outside its range or the sampling is unknown.
+
+    Example:
+        >>> sample_indices(10, 4, "uniform")
+        [0, 3, 6, 9]
+        >>> sample_indices(10, 5, "stride")
+        [0, 3, 6, 9, 9]
+    """
+    _check_sampling(sampling)
+    if total_frames < 1 or num_frames < 1:
+        raise ValueError(f"Expected at least one frame, got total_frames={total_frames}, num_frames={num_frames}.")
+    last, gaps = total_frames - 1, num_frames - 1
+    if sampling == "uniform":
+        if gaps == 0:
+            return [last // 2]
+        return [(2 * i * last + gaps) // (2 * gaps) for i in range(num_frames)]
+    if gaps == 0 or total_frames <= num_frames:
+        raise ValueError(
+            f"sampling 'stride' needs at least 2 frames out of a longer video, got {num_frames} of {total_frames}: "
+            "take fewer frames, or use sampling 'uniform', which repeats frames."
+        )
+    step = last // gaps if last % gaps == 0 else total_frames // gaps + 1
+    return [min(i * step, last) for i in range(num_frames)]
+
+
+def _check_sampling(sampling: str) -> None:
+    if sampling not in get_args(Sampling):
+        raise ValueError(f"sampling: expected one of {get_args(Sampling)}, got {sampling!r}.")

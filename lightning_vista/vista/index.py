@@ -1,0 +1,182 @@
+"""`index.json`: which samples the shards of a folder hold, and where."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from lightning_vista.video import FrameSpec
+from lightning_vista.vista.layout import ProblemSets, Skipped
+from lightning_vista.vista.problem_sets import LabelledVideo, ProblemSet
+from lightning_vista.vista.storage import Storage
+
+INDEX_NAME = "index.json"
+INDEX_VERSION = 1
+_SHARD_NAME = re.compile(r"\d{6,}\.tar")
+
+
+class ShardError(ValueError):
+    """Shards that are incomplete, changed or unreadable; the message names them and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """One problem set that a video belongs to, with its true labels there."""
+
+    problem_set: str
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One video of the shards.
+
+    Attributes:
+        key: The stem of its files in the tar: the first 16 hex digits of the SHA-256 of `video`.
+        video: Its path, `<environment>/<path>`.
+        shard: The name of its tar file.
+        offset: Where its first tar header starts, in bytes.
+        bytes: The length of all its tar members, headers and padding included.
+        sha256: The hash of these bytes.
+        memberships: Every problem set it is in.
+    """
+
+    key: str
+    video: str
+    shard: str
+    offset: int
+    bytes: int
+    sha256: str
+    memberships: tuple[Membership, ...]
+
+
+@dataclass(frozen=True)
+class ShardIndex:
+    """The content of `index.json`.
+
+    Attributes:
+        problem_sets: The problem sets, their videos in the order of the samples.
+        samples: The videos, in the order of the shards.
+        frames: Which frames the samples hold as JPEG images; None where they hold whole videos.
+        skipped: Videos left out on request, with the reason.
+        plan: The hash of what was built: the list of videos, their labels and sizes, the settings.
+    """
+
+    problem_sets: ProblemSets
+    samples: tuple[Sample, ...]
+    frames: FrameSpec | None
+    skipped: tuple[Skipped, ...]
+    plan: str
+
+    def to_json(self) -> str:
+        """The text of `index.json`: the same index gives the same text."""
+        memberships = [membership for sample in self.samples for membership in sample.memberships]
+        document = {
+            "version": INDEX_VERSION,
+            "plan": self.plan,
+            "totals": {
+                "problem_sets": len(self.problem_sets),
+                "samples": len(self.samples),
+                "memberships": len(memberships),
+                "labels": sum(len(membership.labels) for membership in memberships),
+                "shards": len({sample.shard for sample in self.samples}),
+                "bytes": sum(sample.bytes for sample in self.samples),
+            },
+            "frames": None if self.frames is None else asdict(self.frames),
+            "skipped": [asdict(skipped) for skipped in self.skipped],
+            "problem_sets": [problem_set_header(problem_set) for problem_set in self.problem_sets],
+            "samples": [asdict(sample) for sample in self.samples],
+        }
+        return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+
+    def write(self, folder: Path) -> None:
+        """Write `index.json` in one step, so that a reader finds all of it or nothing."""
+        temporary = folder / f".{INDEX_NAME}.tmp"
+        temporary.write_text(self.to_json(), encoding="utf-8")
+        temporary.replace(folder / INDEX_NAME)
+
+    @classmethod
+    def read(cls, storage: Storage) -> "ShardIndex":
+        """Read the index of a folder of shards.
+
+        Args:
+            storage: The folder, local or remote.
+
+        Returns:
+            The index.
+
+        Raises:
+            FileNotFoundError: If there is none: the build has not finished, or it is another folder.
+            ShardError: If it is not an index of this version, or names something other than shards.
+        """
+        try:
+            document = json.loads(storage.read_file(INDEX_NAME))
+        except FileNotFoundError:
+            raise FileNotFoundError(
+                f"No {INDEX_NAME} in {storage.url}: give a folder that `lightning-vista shards build` has finished."
+            ) from None
+        except ValueError as error:
+            raise ShardError(f"{INDEX_NAME} in {storage.url} is not JSON ({error}): build the shards again.") from error
+        if not isinstance(document, dict) or document.get("version") != INDEX_VERSION:
+            version = document.get("version") if isinstance(document, dict) else None
+            raise ShardError(
+                f"{INDEX_NAME} in {storage.url}: expected version {INDEX_VERSION}, got {version!r}: "
+                "build the shards again with this release."
+            )
+        try:
+            return cls._from_document(document)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ShardError(
+                f"{INDEX_NAME} in {storage.url} is damaged ({error!r}): build the shards again."
+            ) from error
+
+    @classmethod
+    def _from_document(cls, document: Mapping[str, Any]) -> "ShardIndex":
+        samples = tuple(sample_from_json(entry) for entry in document["samples"])
+        wrong = sorted({sample.shard for sample in samples if not _SHARD_NAME.fullmatch(sample.shard)})
+        if wrong:
+            raise ValueError(f"not names of shards: {', '.join(wrong)}")
+        videos: dict[str, list[LabelledVideo]] = {}
+        for sample in samples:
+            for membership in sample.memberships:
+                path = sample.video.split("/", 1)[1]
+                videos.setdefault(membership.problem_set, []).append(LabelledVideo(path, membership.labels))
+        problem_sets = [
+            ProblemSet(videos=tuple(videos.get(header["id"], ())), **header) for header in document["problem_sets"]
+        ]
+        unknown = sorted(set(videos) - {problem_set.id for problem_set in problem_sets})
+        if unknown:
+            raise ValueError(f"samples of unknown problem sets: {', '.join(unknown)}")
+        frames = document["frames"]
+        if frames is not None and isinstance(frames["size"], list):
+            frames = {**frames, "size": tuple(frames["size"])}
+        return cls(
+            problem_sets=ProblemSets(problem_sets),
+            samples=samples,
+            frames=None if frames is None else FrameSpec(**frames),
+            skipped=tuple(Skipped(**entry) for entry in document["skipped"]),
+            plan=document["plan"],
+        )
+
+
+def problem_set_header(problem_set: ProblemSet) -> dict[str, Any]:
+    """A problem set without its videos, as JSON."""
+    return {
+        "id": problem_set.id,
+        "descriptions": dict(problem_set.descriptions),
+        "hint": problem_set.hint,
+        "example": problem_set.example,
+        "extra": dict(problem_set.extra),
+    }
+
+
+def sample_from_json(entry: Mapping[str, Any]) -> Sample:
+    """The sample that `dataclasses.asdict` and JSON made this of."""
+    return Sample(**{**entry, "memberships": memberships_from_json(entry["memberships"])})
+
+
+def memberships_from_json(entries: Sequence[Mapping[str, Any]]) -> tuple[Membership, ...]:
+    """The memberships of a sample, from JSON."""
+    return tuple(Membership(entry["problem_set"], tuple(entry["labels"])) for entry in entries)

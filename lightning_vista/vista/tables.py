@@ -1,0 +1,296 @@
+"""The score table: what a model gave every (video, candidate description), and what is true; one parquet file."""
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import polars as pl
+
+from lightning_vista.vista.problem_sets import KIND_OF_TYPE, ProblemSet
+
+TABLE_NAME = "scores.parquet"
+SCORE_COLUMNS: dict[str, type[pl.DataType]] = {
+    "model": pl.String,
+    "problem_set": pl.String,
+    "video": pl.String,
+    "label": pl.String,
+    "score": pl.Float64,
+    "target": pl.Boolean,
+    "reason": pl.String,
+}
+_KEY = ["problem_set", "video", "label"]
+
+
+class ScoreTableError(ValueError):
+    """Everything that is wrong with a score table, raised once.
+
+    Attributes:
+        errors: One line per fault: the column, what was expected, what came, what to do.
+    """
+
+    def __init__(self, source: object, errors: Sequence[str]) -> None:
+        self.errors = tuple(errors)
+        lines = "\n".join(f"  - {error}" for error in errors)
+        super().__init__(f"{len(errors)} fault(s) in the score table {source}:\n{lines}")
+
+
+@dataclass(frozen=True)
+class ScoreTable:
+    """The scores of one model.
+
+    Attributes:
+        rows: Columns as `SCORE_COLUMNS`, one row per (video, candidate), ordered by problem set, video and then
+            label, in the order in which the problem set lists its labels. A null score is unscored.
+        config_hash: The hash of the configuration that gave the scores; empty where none is known.
+        kinds: Problem set id -> kind, for the sets whose type folder does not tell it.
+    """
+
+    rows: pl.DataFrame
+    config_hash: str = ""
+    kinds: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def model(self) -> str:
+        """The name of the scorer."""
+        return str(self.rows["model"][0])
+
+    @property
+    def problem_sets(self) -> tuple[str, ...]:
+        """The ids of the problem sets, sorted."""
+        return tuple(self.rows["problem_set"].unique().sort())
+
+
+def write_scores(
+    rows: pl.DataFrame | Iterable[Mapping[str, object]],
+    path: str | Path,
+    *,
+    config_hash: str = "",
+    kinds: Mapping[str, str] | None = None,
+) -> ScoreTable:
+    """Write a score table; the file appears whole or not at all, the same rows give the same bytes.
+
+    Args:
+        rows: Rows with the keys of `SCORE_COLUMNS`, in any order of videos; a NaN score becomes null. Within a
+            problem set the labels come in the set's own order, which decides ties. `target` may be null in every
+            row (a prediction), `reason` says why a video is unscored.
+        path: The file to write, by custom `scores.parquet`; its folder is made.
+        config_hash: Goes into the file's metadata, as the scorer's name does.
+        kinds: Problem set id -> kind for sets whose type folder does not tell it (`declared_kinds`).
+
+    Returns:
+        The table as `read_scores` will give it.
+
+    Raises:
+        ScoreTableError: If the rows are no score table; it lists all faults.
+
+    Example:
+        >>> import tempfile
+        >>> row = {"model": "clip", "problem_set": "home/level_2/remix/a", "video": "home/0.mp4", "reason": None}
+        >>> rows = [
+        ...     {**row, "label": "ab", "score": 0.5, "target": True},
+        ...     {**row, "label": "ba", "score": 0.1, "target": False},
+        ... ]
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = write_scores(rows, Path(folder) / "scores.parquet", config_hash="1f3a")
+        ...     table = read_scores(folder)
+        >>> table.model, table.config_hash, table.rows["score"].to_list()
+        ('clip', '1f3a', [0.5, 0.1])
+    """
+    target = Path(path)
+    frame = rows if isinstance(rows, pl.DataFrame) else _frame(rows, target)
+    table = _checked(frame, target, config_hash, kinds or {})
+    metadata = {"scorer": table.model, "config_hash": config_hash, "kinds": json.dumps(table.kinds, sort_keys=True)}
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        table.rows.write_parquet(temporary, metadata=metadata)
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return table
+
+
+def read_scores(path: str | Path) -> ScoreTable:
+    """Read and check a score table.
+
+    Args:
+        path: A parquet file with the columns `SCORE_COLUMNS`, or the run folder that holds `scores.parquet`.
+
+    Returns:
+        The table, its rows in order.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ScoreTableError: If the file is no score table; it lists all faults.
+    """
+    file = Path(path) / TABLE_NAME if Path(path).is_dir() else Path(path)
+    if not file.is_file():
+        raise FileNotFoundError(f"No score table at {file}: give a run folder, or the {TABLE_NAME} in it.")
+    try:
+        frame = pl.read_parquet(file)
+        metadata = pl.read_parquet_metadata(file)
+        kinds = json.loads(metadata.get("kinds", "{}"))
+    except (pl.exceptions.ComputeError, json.JSONDecodeError) as error:
+        raise ScoreTableError(file, [f"expected a parquet file as `test` writes it, but: {error}"]) from error
+    return _checked(frame, file, metadata.get("config_hash", ""), kinds)
+
+
+def declared_kinds(problem_sets: Iterable[ProblemSet]) -> dict[str, str]:
+    """The kinds that problem sets declare in their own `metadata`, for the `kinds` of a score table.
+
+    Args:
+        problem_sets: Any problem sets.
+
+    Returns:
+        Problem set id -> kind, without the sets whose type folder already tells it.
+
+    Example:
+        >>> declared_kinds([
+        ...     ProblemSet("home/level_2/remix/a", {}, ()),
+        ...     ProblemSet("home/level_2/juggling/b", {}, (), extra={"metadata": {"kind": "actions"}}),
+        ... ])
+        {'home/level_2/juggling/b': 'actions'}
+    """
+    return {item.id: item.kind for item in problem_sets if KIND_OF_TYPE.get(item.type) != item.kind}
+
+
+def outline(problem_set: str, kinds: Mapping[str, str] | None = None) -> ProblemSet:
+    """What the id of a problem set tells: its environment, level, type and kind.
+
+    Args:
+        problem_set: `<environment>/<level folder>/<type>/<name>`.
+        kinds: Problem set id -> kind, for sets whose type folder does not tell it.
+
+    Returns:
+        A problem set without descriptions and videos, which a score table does not hold.
+
+    Raises:
+        ValueError: If the id has fewer than three parts, or its level or kind is unknown.
+
+    Example:
+        >>> a = outline("alfred/foundation/clean/apple")
+        >>> a.environment, a.level, a.type, a.kind
+        ('alfred', 1, 'clean', 'actions')
+    """
+    kind = (kinds or {}).get(problem_set)
+    result = ProblemSet(problem_set, {}, (), extra={} if kind is None else {"metadata": {"kind": kind}})
+    if problem_set.count("/") < 2:
+        raise ValueError(f"{problem_set!r}: expected <environment>/<level folder>/<type>/<name>")
+    _ = result.level, result.kind  # both raise for an unknown folder
+    return result
+
+
+def _frame(rows: Iterable[Mapping[str, object]], source: Path) -> pl.DataFrame:
+    """The rows as a frame of `SCORE_COLUMNS`; a key that a row lacks is a fault, not a null."""
+    columns: dict[str, list[object]] = {name: [] for name in SCORE_COLUMNS}
+    for number, row in enumerate(rows):
+        if row.keys() != columns.keys():
+            raise ScoreTableError(source, [f"row {number}: {_difference(row.keys())}"])
+        for name, values in columns.items():
+            values.append(row[name])
+    try:
+        return pl.DataFrame(columns, schema=SCORE_COLUMNS)
+    except TypeError as error:
+        raise ScoreTableError(source, [f"expected {_schema_text()}, but: {error}"]) from error
+
+
+def _checked(frame: pl.DataFrame, source: Path, config_hash: str, kinds: Mapping[str, str]) -> ScoreTable:
+    """The table of a frame in order, or `ScoreTableError` with all its faults."""
+    if set(frame.columns) != set(SCORE_COLUMNS):
+        raise ScoreTableError(source, [_difference(frame.columns)])
+    # A column of nulls alone has no type of its own in files of other tools.
+    empty = [name for name, dtype in frame.schema.items() if dtype == pl.Null]
+    rows = frame.select(*SCORE_COLUMNS).with_columns(pl.col(name).cast(SCORE_COLUMNS[name]) for name in empty)
+    mistyped = [
+        f"column `{name}`: expected {dtype.__name__}, came {rows.schema[name]}: cast it"
+        for name, dtype in SCORE_COLUMNS.items()
+        if rows.schema[name] != dtype
+    ]
+    if mistyped:
+        raise ScoreTableError(source, mistyped)
+    rows = _ordered(rows.with_columns(pl.col("score").fill_nan(None)))
+    if faults := list(_content_faults(rows, kinds)):
+        raise ScoreTableError(source, faults)
+    present = set(rows["problem_set"])
+    return ScoreTable(rows, config_hash, {id: kind for id, kind in sorted(kinds.items()) if id in present})
+
+
+def _ordered(rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows by problem set, video and the place at which the problem set first lists the label."""
+    listed = rows.with_row_index("_order").with_columns(pl.col("_order").min().over("problem_set", "label"))
+    return listed.sort("problem_set", "video", "_order").drop("_order")
+
+
+def _content_faults(rows: pl.DataFrame, kinds: Mapping[str, str]) -> Iterator[str]:
+    """What is wrong with rows of the right columns and types, one line each."""
+    if rows.is_empty():
+        yield "expected one row per (video, candidate), came no row at all: run `test` or `predict` first"
+        return
+    for name in ("model", *_KEY):
+        if count := rows[name].null_count():
+            yield f"column `{name}`: expected text in every row, came {count} null(s): fill them in"
+    models = rows["model"].drop_nulls().unique().sort().to_list()
+    if len(models) != 1:
+        came = ", ".join(models) or "none"
+        yield f"column `model`: expected one model per table, came {came}: write a table for each"
+    if rows["score"].is_infinite().any():
+        yield "column `score`: expected finite numbers, came infinity: write null where a video is unscored"
+    for id in rows["problem_set"].drop_nulls().unique().sort():
+        try:
+            outline(id, kinds)
+        except ValueError as error:
+            yield f"column `problem_set`: {error}"
+    yield from _row_faults(rows)
+
+
+def _row_faults(rows: pl.DataFrame) -> Iterator[str]:
+    """Rows that are repeated, absent, or without a true label."""
+    repeated = rows.group_by(_KEY, maintain_order=True).len().filter(pl.col("len") > 1)
+    if not repeated.is_empty():
+        yield f"expected one row per (video, candidate), came several for {_examples(repeated, _KEY)}: keep one of each"
+    candidates = pl.col("label").n_unique()
+    videos = rows.group_by("problem_set", "video", maintain_order=True).agg(
+        candidates.alias("came"), pl.col("target").any(ignore_nulls=False).alias("true")
+    )
+    sets = rows.group_by("problem_set").agg(candidates.alias("expected"))
+    partial = videos.join(sets, on="problem_set", maintain_order="left").filter(pl.col("came") != pl.col("expected"))
+    if not partial.is_empty():
+        columns = ["problem_set", "video", "came", "expected"]
+        yield (
+            "column `label`: expected every label of the problem set for each of its videos, came fewer for "
+            f"{_examples(partial, columns)} (came, expected): add the rows, with null scores where there are none"
+        )
+    nulls = rows["target"].null_count()
+    if 0 < nulls < rows.height:
+        yield (
+            f"column `target`: expected true or false in every row, or null in all, came {nulls} null(s) in "
+            f"{rows.height} rows: give the true labels of every video"
+        )
+    elif not nulls and not videos["true"].all():
+        untrue = videos.filter(~pl.col("true"))
+        yield (
+            "column `target`: expected at least one true label per video, came none for "
+            f"{_examples(untrue, ['problem_set', 'video'])}: mark it, or leave the video out"
+        )
+
+
+def _examples(rows: pl.DataFrame, columns: list[str], shown: int = 3) -> str:
+    """The first few rows as text, and how many more there are."""
+    text = "; ".join(" / ".join(map(str, row)) for row in rows.select(columns).head(shown).iter_rows())
+    return text + (f" and {rows.height - shown} more" if rows.height > shown else "")
+
+
+def _difference(columns: Iterable[str]) -> str:
+    """How column names differ from those of a score table."""
+    came = set(columns)
+    missing = ", ".join(name for name in SCORE_COLUMNS if name not in came)
+    unknown = ", ".join(sorted(came - set(SCORE_COLUMNS)))
+    parts = [f"missing: {missing}"] * bool(missing) + [f"unknown: {unknown}"] * bool(unknown)
+    return f"expected the columns {_schema_text()}; {'; '.join(parts)}: add or drop them"
+
+
+def _schema_text() -> str:
+    """The columns with their types."""
+    return ", ".join(f"{name} ({dtype.__name__})" for name, dtype in SCORE_COLUMNS.items())
