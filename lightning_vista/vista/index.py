@@ -2,8 +2,8 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +96,17 @@ class ShardIndex:
         temporary = folder / f".{INDEX_NAME}.tmp"
         temporary.write_text(self.to_json(), encoding="utf-8")
         temporary.replace(folder / INDEX_NAME)
+
+    def restricted_to(self, problem_sets: Iterable[ProblemSet]) -> "ShardIndex":
+        """The index with only some of its problem sets, and only the videos that are in any of them."""
+        chosen = ProblemSets(problem_sets, self.problem_sets.skipped)
+        ids = {problem_set.id for problem_set in chosen}
+        samples = []
+        for sample in self.samples:
+            memberships = tuple(membership for membership in sample.memberships if membership.problem_set in ids)
+            if memberships:
+                samples.append(replace(sample, memberships=memberships))
+        return replace(self, problem_sets=chosen, samples=tuple(samples))
 
     @classmethod
     def read(cls, storage: Storage) -> "ShardIndex":

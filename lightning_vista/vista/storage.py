@@ -1,6 +1,7 @@
 """Reads files, or parts of files, of a local folder or of any address that fsspec knows."""
 
 from pathlib import Path
+from typing import IO
 
 import fsspec
 
@@ -31,3 +32,8 @@ class Storage:
         """`length` bytes from `offset` on; fewer where the file ends before."""
         content: bytes = self._files.cat_file(f"{self._root}/{name}", start=offset, end=offset + length)
         return content
+
+    def open(self, name: str) -> IO[bytes]:
+        """A file of the folder, to be read from its beginning."""
+        file: IO[bytes] = self._files.open(f"{self._root}/{name}", "rb")
+        return file

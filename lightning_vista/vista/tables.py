@@ -182,6 +182,24 @@ def outline(problem_set: str, kinds: Mapping[str, str] | None = None) -> Problem
     return result
 
 
+def order_rows(rows: pl.DataFrame) -> pl.DataFrame:
+    """Put rows in the order of a score table.
+
+    Args:
+        rows: A frame with the columns `problem_set`, `video` and `label`, and any others.
+
+    Returns:
+        The same rows by problem set, video, and the place at which the problem set's label first occurs.
+
+    Example:
+        >>> rows = pl.DataFrame({"problem_set": ["s"] * 4, "video": [*"bbaa"], "label": ["yes", "no", "no", "yes"]})
+        >>> order_rows(rows)["label"].to_list()
+        ['yes', 'no', 'yes', 'no']
+    """
+    listed = rows.with_row_index("_order").with_columns(pl.col("_order").min().over("problem_set", "label"))
+    return listed.sort("problem_set", "video", "_order").drop("_order")
+
+
 def _frame(rows: Iterable[Mapping[str, object]], source: Path) -> pl.DataFrame:
     """The rows as a frame of `SCORE_COLUMNS`; a key that a row lacks is a fault, not a null."""
     columns: dict[str, list[object]] = {name: [] for name in SCORE_COLUMNS}
@@ -210,17 +228,11 @@ def _checked(frame: pl.DataFrame, source: Path, config_hash: str, kinds: Mapping
     ]
     if mistyped:
         raise ScoreTableError(source, mistyped)
-    rows = _ordered(rows.with_columns(pl.col("score").fill_nan(None)))
+    rows = order_rows(rows.with_columns(pl.col("score").fill_nan(None)))
     if faults := list(_content_faults(rows, kinds)):
         raise ScoreTableError(source, faults)
     present = set(rows["problem_set"])
     return ScoreTable(rows, config_hash, {id: kind for id, kind in sorted(kinds.items()) if id in present})
-
-
-def _ordered(rows: pl.DataFrame) -> pl.DataFrame:
-    """Rows by problem set, video and the place at which the problem set first lists the label."""
-    listed = rows.with_row_index("_order").with_columns(pl.col("_order").min().over("problem_set", "label"))
-    return listed.sort("problem_set", "video", "_order").drop("_order")
 
 
 def _content_faults(rows: pl.DataFrame, kinds: Mapping[str, str]) -> Iterator[str]:

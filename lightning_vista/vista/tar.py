@@ -51,8 +51,11 @@ def unpack_sample(packed: bytes) -> dict[str, bytes]:
     """The contents of a sample by their endings, the inverse of `pack_sample`.
 
     Raises:
-        tarfile.TarError: If the bytes are not tar members.
+        ValueError: If the bytes are not tar members.
     """
-    with tarfile.open(fileobj=io.BytesIO(packed), mode="r:") as tar:
-        files = [(member, tar.extractfile(member)) for member in tar]
-        return {member.name.split(".", 1)[1]: file.read() for member, file in files if file is not None}
+    try:
+        with tarfile.open(fileobj=io.BytesIO(packed), mode="r:") as tar:
+            files = [(member, tar.extractfile(member)) for member in tar]
+            return {member.name.partition(".")[2]: file.read() for member, file in files if file is not None}
+    except tarfile.TarError as error:
+        raise ValueError(f"not a sample of a tar file: {error}") from error

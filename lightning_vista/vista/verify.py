@@ -1,9 +1,7 @@
 """Checks finished shards: that every sample is there, unchanged, and decodes."""
 
-import hashlib
 import json
 import os
-import tarfile
 from functools import partial
 from pathlib import Path
 
@@ -11,9 +9,10 @@ from lightning_vista.parallel import ordered_map
 from lightning_vista.progress import progress_bar
 from lightning_vista.video import check_video
 from lightning_vista.video.jpeg import decode_jpeg
+from lightning_vista.vista.decoding import read_members, sample_error
 from lightning_vista.vista.index import Sample, ShardError, ShardIndex, memberships_from_json
 from lightning_vista.vista.storage import Storage
-from lightning_vista.vista.tar import sample_key, unpack_sample
+from lightning_vista.vista.tar import sample_key
 
 
 def verify_shards(shards: str | Path, num_workers: int | None = None) -> ShardIndex:
@@ -49,25 +48,20 @@ def verify_shards(shards: str | Path, num_workers: int | None = None) -> ShardIn
 
 def _fault(storage: Storage, sample: Sample) -> str | None:
     """What is wrong with a sample, None if nothing is."""
-    where = f"{sample.shard}, key {sample.key}, video {sample.video}"
     try:
-        packed = storage.read_range(sample.shard, sample.offset, sample.bytes)
-    except OSError as error:
-        return f"{where}: cannot be read ({error})"
-    if hashlib.sha256(packed).hexdigest() != sample.sha256:
-        return f"{where}: its bytes have changed since the index was written"
+        members = read_members(storage, sample)
+    except ShardError as error:
+        return str(error)
     try:
-        members = unpack_sample(packed)
-        description = json.loads(members.pop("json"))
+        description = json.loads(members["json"])
         if "mp4" in members:
             check_video(members["mp4"])
-        else:
-            for name in (min(members), max(members)):
-                decode_jpeg(members[name])
-    except (KeyError, ValueError, OSError, tarfile.TarError) as error:
-        return f"{where}: {error}"
+        for image in (content for ending, content in members.items() if ending.endswith("jpg")):
+            decode_jpeg(image)
+    except (KeyError, OSError, ValueError) as error:
+        return str(sample_error(sample, error))
     if description["video"] != sample.video or sample_key(sample.video) != sample.key:
-        return f"{where}: holds another video, {description['video']}"
+        return str(sample_error(sample, f"holds another video, {description['video']}"))
     if memberships_from_json(description["memberships"]) != sample.memberships:
-        return f"{where}: its problem sets are not those of the index"
+        return str(sample_error(sample, "its problem sets are not those of the index"))
     return None

@@ -1,0 +1,1 @@
+"""Lightning callbacks. Import them as `lightning_vista.callbacks`."""

@@ -1,0 +1,151 @@
+"""What a scorer is handed: videos, and for each of them the candidate descriptions of its problem sets."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lightning_vista.vista.index import Sample
+from lightning_vista.vista.problem_sets import ProblemSet
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The descriptions of one problem set, to be scored against a video.
+
+    Attributes:
+        problem_set: Its id.
+        labels: The label ids, in the order of the problem set.
+        descriptions: One for each label.
+        hint: What a chat judge is told about the videos, if anything.
+        example: A worked example for a chat judge, if any.
+    """
+
+    problem_set: str
+    labels: tuple[str, ...]
+    descriptions: tuple[str, ...]
+    hint: str | None = None
+    example: str | None = None
+
+    @classmethod
+    def of(cls, problem_set: ProblemSet) -> "Candidates":
+        """The candidates of a problem set."""
+        descriptions = tuple(problem_set.descriptions.values())
+        return cls(problem_set.id, problem_set.labels, descriptions, problem_set.hint, problem_set.example)
+
+
+@dataclass(frozen=True)
+class Question:
+    """A video's problem sets: what it is asked, and the answers.
+
+    Attributes:
+        video: The video's path.
+        candidates: The candidates of each problem set that it is in.
+        targets: For each of these, which candidates are true; None where a scorer must not know.
+    """
+
+    video: str
+    candidates: tuple[Candidates, ...]
+    targets: tuple[tuple[bool, ...], ...] | None
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A video that could not be decoded while it was evaluated, and why."""
+
+    sample: Sample
+    reason: str
+
+
+@dataclass(frozen=True)
+class VideoBatch:
+    """Videos with the candidate descriptions of all their problem sets.
+
+    Attributes:
+        frames: uint8 RGB `(batch, frames, 3, height, width)`.
+        frame_indices: Which frames of each video these are.
+        questions: For each video, its path, candidates and targets.
+        unreadable: Videos that belong here but could not be decoded, with the reason; they have no frames.
+    """
+
+    frames: Tensor
+    frame_indices: tuple[tuple[int, ...], ...]
+    questions: tuple[Question, ...]
+    unreadable: tuple[tuple[Question, str], ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.questions)
+
+    @property
+    def videos(self) -> tuple[str, ...]:
+        """Each video's path."""
+        return tuple(question.video for question in self.questions)
+
+    @property
+    def candidates(self) -> tuple[tuple[Candidates, ...], ...]:
+        """For each video, the candidates of each problem set that it is in."""
+        return tuple(question.candidates for question in self.questions)
+
+    def to(self, *args: Any, **kwargs: Any) -> "VideoBatch":  # noqa: ANN401 # whatever Tensor.to takes
+        """The batch with its frames moved, as `torch.Tensor.to`; Lightning calls this."""
+        return replace(self, frames=self.frames.to(*args, **kwargs))
+
+    def pin_memory(self) -> "VideoBatch":
+        """The batch with its frames in pinned memory; torch's DataLoader calls this."""
+        return replace(self, frames=self.frames.pin_memory())
+
+    def without_targets(self) -> "VideoBatch":
+        """The batch as a scorer may see it."""
+        return replace(
+            self,
+            questions=tuple(replace(question, targets=None) for question in self.questions),
+            unreadable=tuple((replace(question, targets=None), reason) for question, reason in self.unreadable),
+        )
+
+
+@dataclass(frozen=True)
+class DecodedVideo:
+    """A sample and its frames `(frames, 3, height, width)`, uint8, with their indices in the video."""
+
+    sample: Sample
+    frames: Tensor
+    frame_indices: tuple[int, ...]
+
+
+def collate_videos(items: Sequence[DecodedVideo | Unreadable], candidates: Mapping[str, Candidates]) -> VideoBatch:
+    """Join decoded videos into a batch.
+
+    Args:
+        items: The videos, and those that could not be decoded.
+        candidates: Every problem set's candidates, by id.
+
+    Returns:
+        The batch.
+
+    Raises:
+        ValueError: If the videos differ in size.
+    """
+    decoded = [item for item in items if isinstance(item, DecodedVideo)]
+    sizes = {tuple(item.frames.shape[2:]): item.sample.video for item in decoded}
+    if len(sizes) > 1:
+        named = "; ".join(f"{height}x{width}: {video}" for (height, width), video in sizes.items())
+        raise ValueError(f"Videos of one batch differ in size ({named}): set FrameSpec.size, or batch_size=1.")
+    unreadable = [item for item in items if isinstance(item, Unreadable)]
+    return VideoBatch(
+        frames=torch.stack([item.frames for item in decoded]) if decoded else torch.empty(0, 0, 3, 0, 0).byte(),
+        frame_indices=tuple(item.frame_indices for item in decoded),
+        questions=tuple(_question(item.sample, candidates) for item in decoded),
+        unreadable=tuple((_question(item.sample, candidates), item.reason) for item in unreadable),
+    )
+
+
+def _question(sample: Sample, candidates: Mapping[str, Candidates]) -> Question:
+    """What a video is asked."""
+    asked = tuple(candidates[membership.problem_set] for membership in sample.memberships)
+    targets = tuple(
+        tuple(label in membership.labels for label in choices.labels)
+        for membership, choices in zip(sample.memberships, asked, strict=True)
+    )
+    return Question(sample.video, asked, targets)

@@ -1,0 +1,144 @@
+"""The two ways to read shards: sample by sample for evaluation, whole shards in a stream for training."""
+
+import math
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from torch.utils.data import IterableDataset, get_worker_info
+
+from lightning_vista.optional import require
+from lightning_vista.video import FrameSpec
+from lightning_vista.vista.batch import Candidates, DecodedVideo, Unreadable, VideoBatch, collate_videos
+from lightning_vista.vista.decoding import check_frame_spec, decode_members, read_members
+from lightning_vista.vista.index import Sample, ShardError, ShardIndex
+from lightning_vista.vista.storage import Storage
+
+OnError = Literal["raise", "unscored"]
+
+
+class SampleStream(IterableDataset[VideoBatch]):
+    """What both ways share: batches of decoded videos, their number known beforehand.
+
+    The streams yield batches rather than samples, so that the length is exact for any number of workers; give them to
+    a DataLoader with `batch_size=None`.
+
+    Args:
+        storage: The folder of the shards.
+        index: Its index.
+        spec: The frames that are wanted.
+        samples: The samples to read; those of the index by default.
+        batch_size: Videos in a batch; the last one of a worker may be smaller.
+        rank: The number of this process among `world_size`.
+        world_size: The number of processes that share the samples.
+        on_error: For a sample that turns out damaged: `raise`, or `unscored` to report it in the batch.
+
+    Raises:
+        ShardError: If the shards hold frames of another size than wanted.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        index: ShardIndex,
+        spec: FrameSpec,
+        *,
+        samples: Sequence[Sample] | None = None,
+        batch_size: int = 8,
+        rank: int = 0,
+        world_size: int = 1,
+        on_error: OnError = "raise",
+    ) -> None:
+        check_frame_spec(index.frames, spec)
+        self.storage = storage
+        self.spec = spec
+        self.samples = tuple(index.samples if samples is None else samples)
+        self.batch_size = batch_size
+        self.rank = rank
+        self.world_size = world_size
+        self.on_error = on_error
+        self.candidates = {problem_set.id: Candidates.of(problem_set) for problem_set in index.problem_sets}
+
+    def decode(self, sample: Sample, members: Mapping[str, bytes] | None = None) -> DecodedVideo | Unreadable:
+        """Decode a sample, reading it first where needed; a damaged one is raised or reported, as `on_error` says."""
+        try:
+            return decode_members(sample, members or read_members(self.storage, sample), self.spec)
+        except ShardError as error:
+            if self.on_error == "raise":
+                raise
+            return Unreadable(sample, str(error))
+
+    def collate(self, items: Sequence[DecodedVideo | Unreadable]) -> VideoBatch:
+        """Join decoded videos into a batch."""
+        return collate_videos(items, self.candidates)
+
+
+class EvaluationStream(SampleStream):
+    """Reads exactly its own samples, each exactly once over all ranks and workers, always in the same order."""
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.samples[self.rank :: self.world_size]) / self.batch_size)
+
+    def __iter__(self) -> Iterator[VideoBatch]:
+        own = self.samples[self.rank :: self.world_size]
+        worker, num_workers = _worker()
+        for number in range(worker, len(self), num_workers):
+            batch = own[number * self.batch_size : (number + 1) * self.batch_size]
+            yield self.collate([self.decode(sample) for sample in batch])
+
+
+class TrainingStream(SampleStream):
+    """Streams whole shards through webdataset, shuffled anew each epoch.
+
+    Shards are dealt to ranks and workers; where there are fewer shards than workers, each reads all shards and keeps
+    every n-th sample. On one process every sample comes exactly once an epoch. With several, all stop after as many
+    batches as the one with the fewest has, since gradients are exchanged in step.
+
+    Args:
+        num_workers: Worker processes of the DataLoader, 0 for none.
+        shuffle_buffer: How many undecoded samples wait to be drawn from at random.
+        **kwargs: See `SampleStream`.
+    """
+
+    def __init__(self, *args: Any, num_workers: int, shuffle_buffer: int = 1000, **kwargs: Any) -> None:  # noqa: ANN401
+        super().__init__(*args, **kwargs)
+        self.num_workers = max(num_workers, 1)
+        self.shuffle_buffer = shuffle_buffer
+
+    def __len__(self) -> int:
+        batches = [math.ceil(len(self._share(i)) / self.batch_size) for i in range(self.world_size * self.num_workers)]
+        return min(sum(batches[rank :: self.world_size]) for rank in range(self.world_size))
+
+    def __iter__(self) -> Iterator[VideoBatch]:
+        webdataset = require("webdataset", extra="vista")
+        worker, _ = _worker()
+        own = {sample.key: sample for sample in self._share(worker * self.world_size + self.rank)}
+        # Drawn from torch's seed of this worker and epoch.
+        rng = random.Random(int(torch.empty((), dtype=torch.int64).random_().item()))
+        shards = sorted({sample.shard for sample in own.values()})
+        rng.shuffle(shards)
+        files = webdataset.tariterators.tar_file_expander(
+            {"url": shard, "stream": self.storage.open(shard)} for shard in shards
+        )
+        groups = webdataset.tariterators.group_by_keys(files, lcase=False)
+        wanted = (group for group in groups if group["__key__"] in own)
+        shuffled = webdataset.filters.shuffle(self.shuffle_buffer, initial=self.shuffle_buffer, rng=rng)(wanted)
+        items = (self.decode(own[group["__key__"]], group) for group in shuffled)
+        for batch in webdataset.filters.batched(self.batch_size, collation_fn=list)(items):
+            yield self.collate(batch)
+
+    def _share(self, consumer: int) -> list[Sample]:
+        """The samples of one of `world_size * num_workers` consumers."""
+        consumers = self.world_size * self.num_workers
+        shards = sorted({sample.shard for sample in self.samples})
+        if len(shards) < consumers:
+            return list(self.samples[consumer::consumers])
+        own = set(shards[consumer::consumers])
+        return [sample for sample in self.samples if sample.shard in own]
+
+
+def _worker() -> tuple[int, int]:
+    """The number of this DataLoader worker, and how many there are."""
+    info = get_worker_info()
+    return (0, 1) if info is None else (info.id, info.num_workers)
