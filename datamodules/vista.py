@@ -1,6 +1,7 @@
 """The ViSTa benchmark as a LightningDataModule."""
 
 import os
+import warnings
 from collections.abc import Collection, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
@@ -60,6 +61,8 @@ class ViSTaDataModule(L.LightningDataModule):
         shuffle_buffer: int = 1000,
     ) -> None:
         super().__init__()
+        # Lightning warns of every IterableDataset with a length; the length of ours is exact.
+        warnings.filterwarnings("ignore", "Your `IterableDataset` has `__len__` defined")
         self.frame_spec = frame_spec or FrameSpec()
         self.batch_size = batch_size
         self.num_workers = (os.cpu_count() or 1) if num_workers is None else num_workers

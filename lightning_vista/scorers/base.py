@@ -2,12 +2,13 @@
 
 from abc import ABC, abstractmethod
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 
 from lightning_vista.metrics import ProblemSetScores, Rescaling
 from lightning_vista.scorers.examples import write_examples
-from lightning_vista.scorers.identity import config_hash
+from lightning_vista.scorers.identity import config_hash, write_config
 from lightning_vista.scorers.pairs import Scores, metric_rows, pair_scores
 from lightning_vista.video import FrameSpec
 from lightning_vista.vista.batch import VideoBatch
@@ -73,20 +74,25 @@ class VLMScorer(L.LightningModule, ABC):
             For each video, `Scores` for each of its `candidates`, in order.
         """
 
+    @property
+    def run_path(self) -> Path:
+        """The folder that `test` writes."""
+        return Path(self.run_dir or Path(self.trainer.default_root_dir) / "runs" / self.name)
+
     def setup(self, stage: str) -> None:
         """Open the run folder and leave out what it already holds."""
         if stage != "test":
             return
-        index = self._index()
-        path = self.run_dir or Path(self.trainer.default_root_dir) / "runs" / self.name
-        self.run = RunFolder(path, self.name, config_hash(self, index))
+        index: ShardIndex = self._datamodule.index()
+        self.run = RunFolder(self.run_path, self.name, config_hash(self, index))
+        write_config(self, self.run.path / "config.yaml")
         self.trainer.strategy.barrier("every rank has read the run folder")
         self.metric = ProblemSetScores(index.problem_sets, self.rescaling, self.strict)
         videos = {sample.video for sample in index.samples}
         # Lightning skips a loop without batches, end and all: so the last video of a finished run is scored again.
         last = {index.samples[-1].video} if videos <= self.run.scored.keys() else set()
         self._replayed = [pair for video in self.run.scored.keys() - last for pair in self.run.scored[video]]
-        self.trainer.datamodule.leave_out(self.run.scored.keys() - last)
+        self._datamodule.leave_out(self.run.scored.keys() - last)
 
     def on_test_start(self) -> None:
         """Take over the scores of an interrupted run."""
@@ -105,8 +111,9 @@ class VLMScorer(L.LightningModule, ABC):
         self.log_dict(figures, sync_dist=self.trainer.world_size > 1)
         self.trainer.strategy.barrier("every rank has written its journal")
         if self.trainer.is_global_zero:
-            self.run.finish(declared_kinds(self._index().problem_sets))
-            write_examples(self.run.path, self._index(), self.trainer.datamodule.storage())
+            index = self._datamodule.index()
+            self.run.finish(declared_kinds(index.problem_sets))
+            write_examples(self.run.path, index, self._datamodule.storage())
 
     def predict_step(self, batch: VideoBatch, batch_idx: int) -> list[dict[str, object]]:
         """The rows of the score table for a batch, without targets."""
@@ -120,9 +127,10 @@ class VLMScorer(L.LightningModule, ABC):
         if pairs:
             self.metric.update(**metric_rows(self.metric, pairs))
 
-    def _index(self) -> ShardIndex:
+    @property
+    def _datamodule(self) -> Any:  # noqa: ANN401 # the core does not know the datamodules
         datamodule = getattr(self.trainer, "datamodule", None)
-        if not hasattr(datamodule, "leave_out"):
+        if datamodule is None or not hasattr(datamodule, "leave_out"):
             raise ValueError(
                 f"{type(self).__name__} is evaluated on a ViSTaDataModule, got {type(datamodule).__name__}: "
                 "call trainer.test(scorer, datamodule=ViSTaDataModule(shards, scorer.frame_spec))."
@@ -132,5 +140,4 @@ class VLMScorer(L.LightningModule, ABC):
                 f"The datamodule gives {datamodule.frame_spec}, but {self.name} wants {self.frame_spec}: "
                 "make it with frame_spec=scorer.frame_spec."
             )
-        index: ShardIndex = datamodule.index()
-        return index
+        return datamodule

@@ -1,9 +1,13 @@
 """Which scorer, set up how, on which data: what decides whether a run folder may go on."""
 
 import hashlib
+import inspect
 import json
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
 
 from lightning_vista.vista.index import ShardIndex
 
@@ -23,10 +27,11 @@ def config_hash(scorer: "VLMScorer", index: ShardIndex) -> str:
     Returns:
         64 hex digits.
     """
-    settings = {key: value for key, value in scorer.hparams.items() if not key.startswith("_")}
-    settings = {key: value for key, value in settings.items() if key not in ("run_dir", "rescaling", "strict")}
+    settings = _settings(scorer)
+    for key in ("run_dir", "rescaling", "strict", "frame_batch_size"):  # these change figures or speed, not the scores
+        settings.pop(key, None)
     identity = [
-        f"{type(scorer).__module__}.{type(scorer).__qualname__}",
+        _class_path(scorer),
         settings,
         asdict(scorer.frame_spec),
         [(sample.sha256, [asdict(membership) for membership in sample.memberships]) for sample in index.samples],
@@ -34,3 +39,29 @@ def config_hash(scorer: "VLMScorer", index: ShardIndex) -> str:
     ]
     text = json.dumps(identity, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def write_config(scorer: "VLMScorer", path: Path) -> None:
+    """Write down a scorer that was not started by LightningCLI, in LightningCLI's format.
+
+    Args:
+        scorer: The scorer.
+        path: The file; one that exists is left alone.
+    """
+    if path.exists():
+        return
+    settings = json.loads(json.dumps(_settings(scorer), default=str))
+    model = {"class_path": _class_path(scorer), "init_args": settings}
+    path.write_text(yaml.safe_dump({"model": model}, sort_keys=False, allow_unicode=True), encoding="utf-8")
+
+
+def _settings(scorer: "VLMScorer") -> dict[str, Any]:
+    """The arguments of the scorer's class; Lightning also collects its base classes' and keys of its own."""
+    parameters = inspect.signature(type(scorer)).parameters
+    forwards = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    known = {key: value for key, value in scorer.hparams.items() if not key.startswith("_")}
+    return {key: value for key, value in known.items() if forwards or key in parameters}
+
+
+def _class_path(scorer: "VLMScorer") -> str:
+    return f"{type(scorer).__module__}.{type(scorer).__qualname__}"

@@ -45,7 +45,7 @@ def pair_scores(batch: VideoBatch, scores: Sequence[Sequence[Scores]], scorer: s
             f"{scorer}.score must return a list for each video, with one Scores for each of its problem sets: "
             f"expected lengths {asked}, got {[len(sets) for sets in scores]}."
         )
-    pairs = []
+    pairs: list[PairScores] = []
     for question, sets in zip(batch.questions, scores, strict=True):
         pairs += _pairs(question, sets, scorer)
     for question, reason in batch.unreadable:

@@ -89,7 +89,7 @@ def decode_frames(data: bytes, choose: Choose) -> Decoded:
     """
     try:
         return _decode_by_time(data, choose) or _decode_by_order(data, choose)
-    except (av.FFmpegError, IndexError) as error:  # IndexError: the file has no video stream
+    except av.FFmpegError as error:
         raise VideoError(f"not a decodable video: {error}") from error
 
 
@@ -161,13 +161,15 @@ class _RGBConverter:
         self._reformatter = VideoReformatter()
 
     def __call__(self, frame: av.VideoFrame) -> Image:
-        image = self._reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
+        image: Image = self._reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
         return np.ascontiguousarray(np.rot90(image, frame.rotation // 90)) if frame.rotation else image
 
 
 def _open(data: bytes) -> av.container.InputContainer:
     """Open a file in memory; one thread, since a worker owns one."""
-    container = av.open(io.BytesIO(data))
-    if container.streams.video:
-        container.streams.video[0].codec_context.thread_count = 1
+    container = av.open(io.BytesIO(data), "r")
+    if not container.streams.video:
+        container.close()
+        raise VideoError("the file holds no video stream")
+    container.streams.video[0].codec_context.thread_count = 1
     return container

@@ -26,11 +26,13 @@ def resize_frames(frames: Tensor, spec: FrameSpec) -> Tensor:
     height, width = spec.height_width
     if not spec.crop:
         return _resize(frames, height, width, spec.interpolation)
-    scale = max(height / frames.shape[2], width / frames.shape[3])
-    # The longer edge is cut to whole pixels, as torchvision's and the processors' resize does.
-    inner = (max(height, int(frames.shape[2] * scale)), max(width, int(frames.shape[3] * scale)))
+    # As transformers' image processors do: the longer edge is cut to whole pixels, an odd rest is left below and right.
+    if height * frames.shape[3] >= width * frames.shape[2]:
+        inner = (height, frames.shape[3] * height // frames.shape[2])
+    else:
+        inner = (frames.shape[2] * width // frames.shape[3], width)
     frames = _resize(frames, *inner, spec.interpolation)
-    top, left = round((inner[0] - height) / 2), round((inner[1] - width) / 2)
+    top, left = (inner[0] - height) // 2, (inner[1] - width) // 2
     return frames[:, :, top : top + height, left : left + width]
 
 

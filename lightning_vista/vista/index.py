@@ -70,6 +70,11 @@ class ShardIndex:
     skipped: tuple[Skipped, ...]
     plan: str
 
+    def summary(self) -> str:
+        """The counts in words."""
+        shards = len({sample.shard for sample in self.samples})
+        return f"{len(self.problem_sets)} problem sets, {len(self.samples)} videos, {shards} shard(s)"
+
     def to_json(self) -> str:
         """The text of `index.json`: the same index gives the same text."""
         memberships = [membership for sample in self.samples for membership in sample.memberships]

@@ -68,6 +68,11 @@ class ProblemSets(Sequence[ProblemSet]):
     def __iter__(self) -> Iterator[ProblemSet]:
         return iter(self._problem_sets)
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, ProblemSets):
+            return NotImplemented
+        return (self._problem_sets, self.skipped) == (other._problem_sets, other.skipped)
+
     def __repr__(self) -> str:
         return f"ProblemSets({len(self)} problem sets, {len(self.skipped)} other files)"
 

@@ -3,6 +3,7 @@
 import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, Literal
 
 import torch
@@ -92,7 +93,7 @@ class TrainingStream(SampleStream):
     """Streams whole shards through webdataset, shuffled anew each epoch.
 
     Shards are dealt to ranks and workers; where there are fewer shards than workers, each reads all shards and keeps
-    every n-th sample. On one process every sample comes exactly once an epoch. With several, all stop after as many
+    every n-th sample. On one process every sample comes exactly once an epoch. With several, all give as many
     batches as the one with the fewest has, since gradients are exchanged in step.
 
     Args:
@@ -107,8 +108,7 @@ class TrainingStream(SampleStream):
         self.shuffle_buffer = shuffle_buffer
 
     def __len__(self) -> int:
-        batches = [math.ceil(len(self._share(i)) / self.batch_size) for i in range(self.world_size * self.num_workers)]
-        return min(sum(batches[rank :: self.world_size]) for rank in range(self.world_size))
+        return sum(self._num_batches(worker) for worker in range(self.num_workers))
 
     def __iter__(self) -> Iterator[VideoBatch]:
         webdataset = require("webdataset", extra="vista")
@@ -118,15 +118,25 @@ class TrainingStream(SampleStream):
         rng = random.Random(int(torch.empty((), dtype=torch.int64).random_().item()))
         shards = sorted({sample.shard for sample in own.values()})
         rng.shuffle(shards)
-        files = webdataset.tariterators.tar_file_expander(
-            {"url": shard, "stream": self.storage.open(shard)} for shard in shards
-        )
+        files = webdataset.tariterators.tar_file_expander(self._open(shards))
         groups = webdataset.tariterators.group_by_keys(files, lcase=False)
         wanted = (group for group in groups if group["__key__"] in own)
         shuffled = webdataset.filters.shuffle(self.shuffle_buffer, initial=self.shuffle_buffer, rng=rng)(wanted)
         items = (self.decode(own[group["__key__"]], group) for group in shuffled)
-        for batch in webdataset.filters.batched(self.batch_size, collation_fn=list)(items):
+        batches = webdataset.filters.batched(self.batch_size, collation_fn=list)(items)
+        for batch in islice(batches, self._num_batches(worker)):
             yield self.collate(batch)
+
+    def _open(self, shards: Sequence[str]) -> Iterator[dict[str, Any]]:
+        """The shards as webdataset takes them, opened by us: so it runs no command that a name might hold."""
+        for shard in shards:
+            with self.storage.open(shard) as stream:
+                yield {"url": shard, "stream": stream}
+
+    def _num_batches(self, worker: int) -> int:
+        """How many batches a worker gives on each rank: as many as on the rank where it has the fewest samples."""
+        shares = [self._share(worker * self.world_size + rank) for rank in range(self.world_size)]
+        return min(math.ceil(len(share) / self.batch_size) for share in shares)
 
     def _share(self, consumer: int) -> list[Sample]:
         """The samples of one of `world_size * num_workers` consumers."""

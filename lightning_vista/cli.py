@@ -1,0 +1,215 @@
+"""Every command of `lightning-vista`; the one file that joins the core with callbacks and datamodules, by name."""
+
+import argparse
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning_vista import __version__
+
+#: The commands that LightningCLI runs, with their help.
+LIGHTNING_COMMANDS = {
+    "fit": "train a model",
+    "validate": "validate a model",
+    "test": "score every (video, description) pair with a judge; writes a run folder",
+    "predict": "the same without the true descriptions",
+}
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run a command.
+
+    Args:
+        args: The command and its arguments; those of the process by default.
+
+    Raises:
+        SystemExit: With a message, if the command is given something wrong; `--traceback` shows where.
+    """
+    arguments = list(sys.argv[1:] if args is None else args)
+    show_traceback = "--traceback" in arguments
+    if show_traceback:
+        arguments.remove("--traceback")
+    try:
+        if arguments and arguments[0] in LIGHTNING_COMMANDS:
+            run_lightning(arguments)
+        else:
+            options = _parser().parse_args(arguments)
+            options.run(options)
+    except (ValueError, OSError) as error:
+        if show_traceback:
+            raise
+        raise SystemExit(f"lightning-vista: {error}") from error
+
+
+def run_lightning(arguments: Sequence[str]) -> None:
+    """Run `fit`, `validate`, `test` or `predict` with LightningCLI.
+
+    Model and data are named by `class_path`, in YAML files or on the command line; ours also by the class's name. A
+    scorer's `frame_spec` goes to the datamodule.
+
+    Args:
+        arguments: The command and its arguments.
+    """
+    import lightning as L
+    from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+
+    import lightning_vista.datamodules
+    import lightning_vista.scorers  # noqa: F401 # makes its classes known by name
+    from lightning_vista.callbacks import RunConfigCallback
+
+    class CLI(LightningCLI):
+        def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+            parser.link_arguments("model", "data.init_args.frame_spec", _frame_spec, apply_on="instantiate")
+
+    with warnings.catch_warnings():
+        # Meant for scripts that mix both; here sys.argv is another program's when `main` is called from Python.
+        warnings.filterwarnings("ignore", "LightningCLI's args parameter")
+        CLI(
+            L.LightningModule,
+            L.LightningDataModule,
+            save_config_callback=RunConfigCallback,
+            seed_everything_default=0,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            args=list(arguments),
+        )
+
+
+def run_demo(options: argparse.Namespace) -> None:
+    """Render the embedded dataset, pack it, score it with every offline scorer, report."""
+    import lightning as L
+
+    from lightning_vista.datamodules import ViSTaDataModule
+    from lightning_vista.reports import write_report
+    from lightning_vista.scorers import RandomScorer
+    from lightning_vista.vista.mini import build_mini
+    from lightning_vista.vista.shards import build_shards
+
+    out = Path(options.out)
+    print("1/4 rendering the embedded dataset")
+    build_mini(out / "mini", scale=options.scale, splits=("test",))
+    print("2/4 packing it into shards")
+    build_shards(out / "mini" / "test" / "tasks", out / "mini" / "test" / "videos", out / "shards")
+    print("3/4 scoring")
+    runs = []
+    for scorer in (RandomScorer(),):
+        scorer.run_dir = str(out / "runs" / scorer.name)
+        trainer = L.Trainer(accelerator="cpu", logger=False, enable_model_summary=False)
+        trainer.test(scorer, ViSTaDataModule(str(out / "shards"), scorer.frame_spec, batch_size=32), verbose=False)
+        runs.append(scorer.run_dir)
+    print("4/4 reporting")
+    write_report(runs, out / "report", rescaling="none")
+
+
+def run_mini(options: argparse.Namespace) -> None:
+    """Render the embedded dataset."""
+    from lightning_vista.vista.mini import build_mini
+
+    build_mini(options.dir, seed=options.seed, scale=options.scale, splits=tuple(options.splits))
+
+
+def run_shards_build(options: argparse.Namespace) -> None:
+    """Pack a dataset of the official layout into shards."""
+    from lightning_vista.video import FrameSpec
+    from lightning_vista.vista.shards import build_shards
+
+    if (options.frames is None) != (options.size is None):
+        raise ValueError("--frames and --size come together: how many frames of each video, and their edge in pixels.")
+    frames = None if options.frames is None else FrameSpec(options.frames, options.sampling, options.size)
+    index = build_shards(
+        options.tasks,
+        options.videos,
+        options.out,
+        select=options.select,
+        max_shard_mb=options.max_shard_mb,
+        missing=options.missing,
+        frames=frames,
+        overwrite=options.overwrite,
+        num_workers=options.workers,
+    )
+    print(f"{index.summary()} in {options.out}")
+    for skipped in index.problem_sets.skipped:
+        print(f"  not a problem set: {skipped.path}: {skipped.reason}")
+    for skipped in index.skipped:
+        print(f"  left out: {skipped.path}: {skipped.reason}")
+
+
+def run_shards_verify(options: argparse.Namespace) -> None:
+    """Check finished shards."""
+    from lightning_vista.vista.verify import verify_shards
+
+    print(f"{verify_shards(options.dir, num_workers=options.workers).summary()} in {options.dir}: all unchanged")
+
+
+def run_report(options: argparse.Namespace) -> None:
+    """Make tables and a page of score tables."""
+    from lightning_vista.reports import write_report
+
+    write_report(options.runs, options.out, rescaling=options.rescaling, strict=not options.leave_out_unscored)
+
+
+def _frame_spec(model: object) -> Any:  # noqa: ANN401 # a FrameSpec where the model is a scorer
+    return getattr(model, "frame_spec", None)
+
+
+def _parser() -> argparse.ArgumentParser:
+    """The parser of the commands that are not Lightning's; it lists those too."""
+    parser = argparse.ArgumentParser(
+        prog="lightning-vista",
+        description="Gradient routing on any LightningModule, and ViSTa: vision-language models as judges of tasks.",
+        epilog="Every command has its own --help. --traceback shows where an error comes from.",
+    )
+    parser.add_argument("--version", action="version", version=f"lightning-vista {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for name, text in LIGHTNING_COMMANDS.items():
+        commands.add_parser(name, help=f"{text} (LightningCLI: --config, --model, --data, --trainer)")
+    _add_demo(commands)
+    _add_shards(commands)
+    _add_report(commands)
+    return parser
+
+
+def _add_demo(commands: Any) -> None:  # noqa: ANN401 # argparse's own type is private
+    demo = commands.add_parser("demo", help="the whole job on the embedded dataset: render, pack, score, report")
+    demo.add_argument("--out", default="demo", help="the folder to write (default: %(default)s)")
+    demo.add_argument("--scale", type=float, default=1.0, help="how much of the dataset to render (default: 1)")
+    demo.set_defaults(run=run_demo)
+    mini = commands.add_parser("mini", help="render the embedded dataset in the official layout")
+    mini.add_argument("dir", help="the folder to write")
+    mini.add_argument("--seed", type=int, default=0, help="same seed, same bytes (default: %(default)s)")
+    mini.add_argument("--scale", type=float, default=1.0, help="how many problem sets, 1 for about 1,000 test videos")
+    mini.add_argument("--splits", nargs="+", default=["train", "val", "test"], help="which splits (default: all)")
+    mini.set_defaults(run=run_mini)
+
+
+def _add_shards(commands: Any) -> None:  # noqa: ANN401 # argparse's own type is private
+    shards = commands.add_parser("shards", help="build or verify WebDataset shards")
+    actions = shards.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    build = actions.add_parser("build", help="pack problem sets and their videos into shards")
+    build.add_argument("tasks", help="the folder of the problem sets (`tasks`)")
+    build.add_argument("videos", help="the folder of the videos: <environment>/<path> below it")
+    build.add_argument("out", help="the folder to write")
+    build.add_argument("--select", nargs="+", default=["*"], metavar="GLOB", help="only problem sets with such ids")
+    build.add_argument("--max-shard-mb", type=float, default=128, help="size of a shard (default: %(default)s)")
+    build.add_argument("--missing", choices=("error", "skip"), default="error", help="absent or undecodable videos")
+    build.add_argument("--frames", type=int, help="store this many frames as JPEG images instead of the videos")
+    build.add_argument("--size", type=int, help="their height and width in pixels")
+    build.add_argument("--sampling", choices=("uniform", "stride"), default="uniform", help="which frames")
+    build.add_argument("--overwrite", action="store_true", help="replace a finished build of something else")
+    build.add_argument("--workers", type=int, help="threads (default: one per core)")
+    build.set_defaults(run=run_shards_build)
+    verify = actions.add_parser("verify", help="check every sample against the index and decode its ends")
+    verify.add_argument("dir", help="the folder, or address, of the shards")
+    verify.add_argument("--workers", type=int, help="threads (default: one per core)")
+    verify.set_defaults(run=run_shards_verify)
+
+
+def _add_report(commands: Any) -> None:  # noqa: ANN401 # argparse's own type is private
+    report = commands.add_parser("report", help="tables and one page of run folders or score tables")
+    report.add_argument("runs", nargs="+", metavar="RUN_OR_TABLE", help="run folders, or scores.parquet files")
+    report.add_argument("--rescaling", choices=("none", "video", "label", "both"), default="both")
+    report.add_argument("--leave-out-unscored", action="store_true", help="do not count unscored videos as wrong")
+    report.add_argument("--out", required=True, help="the folder to write")
+    report.set_defaults(run=run_report)

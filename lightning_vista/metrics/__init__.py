@@ -1,0 +1,27 @@
+"""Metrics of the benchmark: pure functions on tensors, and one class that holds state for the evaluation loop."""
+
+from lightning_vista.metrics.aggregation import bootstrap_interval, standard_error, video_clusters
+from lightning_vista.metrics.baselines import majority_baseline, random_baseline
+from lightning_vista.metrics.f1 import accuracy, macro_f1
+from lightning_vista.metrics.predictions import count_ties, predict_labels
+from lightning_vista.metrics.problem_set_scores import ProblemSetScores
+from lightning_vista.metrics.rescaling import RESCALINGS, Rescaling, rescale_scores
+from lightning_vista.metrics.scoring import ProblemSetResult, score_problem_set
+
+__all__ = [
+    "RESCALINGS",
+    "Rescaling",
+    "rescale_scores",
+    "predict_labels",
+    "count_ties",
+    "macro_f1",
+    "accuracy",
+    "ProblemSetResult",
+    "score_problem_set",
+    "majority_baseline",
+    "random_baseline",
+    "standard_error",
+    "video_clusters",
+    "bootstrap_interval",
+    "ProblemSetScores",
+]

@@ -1,0 +1,98 @@
+"""From problem sets to one figure: mean, standard error, and an interval that respects shared videos."""
+
+from collections.abc import Collection, Hashable, Sequence
+
+import torch
+from torch import Tensor
+
+from lightning_vista.metrics.seeding import generator_for
+
+BOOTSTRAP_DRAWS = 2000
+_QUANTILES = (0.025, 0.975)
+
+
+def standard_error(values: Tensor) -> Tensor:
+    """The standard error of the mean: sample standard deviation / sqrt(n) (ViSTa, section 4).
+
+    Args:
+        values: Figures `(problem_sets, ...)`, float; NaN is left out.
+
+    Returns:
+        Standard errors `(...)`; NaN where fewer than two figures are left.
+
+    Example:
+        >>> standard_error(torch.tensor([1.0, 3.0, torch.nan]))
+        tensor(1.)
+    """
+    count = (~values.isnan()).sum(dim=0)
+    squares = (values - values.nanmean(dim=0)).square().nansum(dim=0)
+    return torch.where(count > 1, (squares / ((count - 1) * count)).sqrt(), torch.nan)
+
+
+def video_clusters(videos: Sequence[Collection[Hashable]]) -> Tensor:
+    """Group problem sets that share videos, directly or through others.
+
+    Args:
+        videos: For each problem set, its videos.
+
+    Returns:
+        Cluster numbers `(problem_sets,)`, int64: equal for problem sets of one connected component.
+
+    Example:
+        >>> video_clusters([{"a", "b"}, {"c"}, {"b", "d"}]).tolist()
+        [0, 1, 0]
+    """
+    parents = list(range(len(videos)))
+
+    def root(item: int) -> int:
+        while parents[item] != item:
+            parents[item] = item = parents[parents[item]]
+        return item
+
+    first_with: dict[Hashable, int] = {}
+    for item, members in enumerate(videos):
+        for video in members:
+            low, high = sorted((root(first_with.setdefault(video, item)), root(item)))
+            parents[high] = low
+    return torch.tensor([root(item) for item in range(len(videos))], dtype=torch.long)
+
+
+def bootstrap_interval(values: Tensor, clusters: Tensor, name: str, draws: int = BOOTSTRAP_DRAWS) -> Tensor:
+    """The 95 % percentile interval of each column's mean, from resampling whole clusters with replacement.
+
+    Columns with figures for the same problem sets are resampled alike, and NaN is left out, so that the interval of
+    a column does not depend on the columns beside it.
+
+    Args:
+        values: Figures `(problem_sets, columns)`, float64; a column is a model or a paired difference of two, NaN
+            where it has no figure.
+        clusters: The cluster of each problem set `(problem_sets,)`, int64, from `video_clusters`.
+        name: What seeds the draws.
+        draws: The number of resamples.
+
+    Returns:
+        Lower and upper ends `(2, columns)`, float64; NaN where a column has figures in fewer than two clusters.
+
+    Example:
+        >>> values = torch.tensor([[0.0], [1.0], [1.0], [1.0]], dtype=torch.float64)
+        >>> bootstrap_interval(values, torch.arange(4), "example").T
+        tensor([[0.2500, 1.0000]], dtype=torch.float64)
+    """
+    interval = values.new_full((2, values.shape[1]), torch.nan)
+    present = ~values.isnan()
+    for rows in torch.unique(present, dim=1).T:
+        columns = (present == rows[:, None]).all(dim=0)
+        members = torch.unique(clusters[rows], return_inverse=True)[1]
+        if members.numel() and members.max() > 0:
+            means = _resampled_means(values[rows][:, columns], members, name, draws)
+            interval[:, columns] = means.quantile(values.new_tensor(_QUANTILES), dim=0)
+    return interval
+
+
+def _resampled_means(values: Tensor, clusters: Tensor, name: str, draws: int) -> Tensor:
+    """Means `(draws, columns)` of `values` (problem_sets, columns), whose clusters are numbered from 0."""
+    sizes = clusters.bincount().to(values)
+    sums = values.new_zeros(len(sizes), values.shape[1]).index_add(0, clusters, values)
+    drawn = torch.randint(len(sizes), (draws, len(sizes)), generator=generator_for(name))
+    weights = values.new_zeros(draws, len(sizes)).scatter_add(1, drawn, values.new_ones(drawn.shape))
+    return (weights @ sums) / (weights @ sizes).unsqueeze(1)

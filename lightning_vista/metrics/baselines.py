@@ -1,0 +1,55 @@
+"""What guessing gives on a problem set: the most frequent label, and a label at random (ViSTa, section 4)."""
+
+import torch
+from torch import Tensor
+
+from lightning_vista.metrics.f1 import accuracy, macro_f1
+from lightning_vista.metrics.predictions import predict_labels
+from lightning_vista.metrics.scoring import ProblemSetResult, score_problem_set
+from lightning_vista.metrics.seeding import generator_for
+
+RANDOM_DRAWS = 1000
+
+
+def majority_baseline(targets: Tensor) -> ProblemSetResult:
+    """Predict the label that is true most often, for every video; with k true labels, the k most frequent.
+
+    Args:
+        targets: True labels `(videos, labels)`, bool.
+
+    Returns:
+        The result; equally frequent labels go to the first, and are counted as ties.
+
+    Example:
+        >>> majority_baseline(torch.tensor([[True, False], [True, False], [False, True]])).macro_f1
+        0.4
+    """
+    frequencies = targets.sum(dim=0).double().expand(targets.shape)
+    return score_problem_set(frequencies, targets, rescaling="none")
+
+
+def random_baseline(targets: Tensor, problem_set: str, draws: int = RANDOM_DRAWS) -> ProblemSetResult:
+    """Predict labels at random; with k true labels, k different ones.
+
+    Args:
+        targets: True labels `(videos, labels)`, bool.
+        problem_set: The problem set's id, which seeds the draws: the figure is the same whatever else is scored.
+        draws: How many times every video is drawn.
+
+    Returns:
+        The result, its `macro_f1` and `accuracy` the means over the draws.
+
+    Example:
+        >>> round(random_baseline(torch.eye(2, dtype=torch.bool), "home/level_2/remix/a").accuracy, 1)
+        0.5
+    """
+    scores = torch.rand(draws, *targets.shape, generator=generator_for(problem_set), dtype=torch.float64)
+    targets = targets.cpu()
+    predictions = predict_labels(scores, targets.sum(dim=1))
+    return ProblemSetResult(
+        macro_f1=macro_f1(predictions, targets).mean().item(),
+        accuracy=accuracy(predictions, targets).mean().item(),
+        videos=len(targets),
+        unscored=0,
+        ties=0,
+    )

@@ -1,0 +1,168 @@
+"""Means over problem sets: per environment, level and kind, pooled, and model against model (ViSTa, section 4)."""
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from itertools import product
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from lightning_vista.metrics import bootstrap_interval, standard_error, video_clusters
+from lightning_vista.vista.problem_sets import KINDS, ProblemSet
+
+ALL = "all"
+
+#: Two sorts of permutation sets: orders of `go to` steps alone, which no single frame gives away, and the others.
+SPLIT_OF_TYPE = {"permutation_go_only": "go_only", "permutation": "mixed"}
+
+
+class Cell(NamedTuple):
+    """Problem sets that are averaged together; `all` stands where something is pooled.
+
+    Attributes:
+        environment: An environment, or `all`.
+        level: A level, or `all`.
+        group: A kind or split, or `all`.
+    """
+
+    environment: str
+    level: int | str
+    group: str
+
+
+def cells(problem_sets: Sequence[ProblemSet]) -> dict[Cell, list[int]]:
+    """Every cell that has problem sets, by environment, level and kind, each on its own and pooled.
+
+    Args:
+        problem_sets: The problem sets.
+
+    Returns:
+        Cell -> the positions of its problem sets; ordered by environment, level and kind, `all` after the others.
+
+    Example:
+        >>> for cell in cells([ProblemSet("home/level_2/remix/a", {}, ())]):
+        ...     print(*cell)
+        home 2 general
+        home 2 all
+        home all general
+        home all all
+        all 2 general
+        all 2 all
+        all all general
+        all all all
+    """
+    return _cells(problem_sets, lambda item: (item.kind, ALL), (*KINDS, ALL))
+
+
+def order_leak_cells(problem_sets: Sequence[ProblemSet]) -> dict[Cell, list[int]]:
+    """The permutation sets by environment, level and split.
+
+    A model that does well on mixed orders and not on go-only ones may read the order off what the steps leave behind.
+
+    Args:
+        problem_sets: The problem sets.
+
+    Returns:
+        Cell -> the positions of its problem sets; nothing where no set is `go_only`, as in the official dataset.
+
+    Example:
+        >>> sets = [ProblemSet(f"home/level_2/{type}/a", {}, ()) for type in ("permutation", "permutation_go_only")]
+        >>> order_leak_cells(sets)[Cell("home", 2, "go_only")], order_leak_cells(sets[:1])
+        ([1], {})
+    """
+    splits = tuple(SPLIT_OF_TYPE.values())
+    found = _cells(problem_sets, lambda item: [SPLIT_OF_TYPE[item.type]] if item.type in SPLIT_OF_TYPE else [], splits)
+    return found if any(cell.group == "go_only" for cell in found) else {}
+
+
+def tabulate(
+    values: Tensor,
+    videos: Sequence[Collection[Hashable]],
+    by_cell: Mapping[Cell, list[int]],
+    group: str = "kind",
+    mean: str = "mean_macro_f1",
+) -> list[list[dict[str, Any]]]:
+    """Average figures over the problem sets of each cell.
+
+    Args:
+        values: Figures `(problem_sets, columns)`, float64; NaN where a column has none.
+        videos: The videos of each problem set; sets of a cell that share any are resampled together.
+        by_cell: Cell -> the positions of its problem sets.
+        group: What the rows call the cell's group.
+        mean: What the rows call the mean.
+
+    Returns:
+        For each column its rows `{environment, level, <group>, <mean>, standard_error, ci_low, ci_high,
+        problem_sets}`, one per cell in which it has figures; the number of those is `problem_sets`. What does not
+        exist (the standard error of one figure, the 95 % interval of one cluster) is None.
+
+    Example:
+        >>> import torch
+        >>> figures = torch.tensor([[0.5], [0.75]], dtype=torch.float64)
+        >>> tabulate(figures, [{"a.mp4"}, {"b.mp4"}], {Cell("home", 2, "general"): [0, 1]})[0][0]["mean_macro_f1"]
+        0.625
+    """
+    rows: list[list[dict[str, Any]]] = [[] for _ in range(values.shape[1])]
+    for cell, positions in by_cell.items():
+        own = values[positions]
+        interval = bootstrap_interval(own, video_clusters([videos[position] for position in positions]), str(cell))
+        columns = {mean: own.nanmean(dim=0), "standard_error": standard_error(own)}
+        columns |= {"ci_low": interval[0], "ci_high": interval[1], "problem_sets": (~own.isnan()).sum(dim=0)}
+        where = {"environment": cell.environment, "level": cell.level, group: cell.group}
+        for row, *figures in zip(rows, *(column.tolist() for column in columns.values()), strict=True):
+            if figures[-1]:
+                row.append(where | dict(zip(columns, map(finite, figures), strict=True)))
+    return rows
+
+
+def paired_differences(values: Tensor) -> Tensor:
+    """Each model's figure minus each other's, problem set by problem set.
+
+    Args:
+        values: Figures `(problem_sets, models)`, NaN where a model has none.
+
+    Returns:
+        Differences `(problem_sets, models * models)`, all of the first model first; NaN unless both have a figure.
+
+    Example:
+        >>> import torch
+        >>> paired_differences(torch.tensor([[0.5, 0.25]]))
+        tensor([[ 0.0000,  0.2500, -0.2500,  0.0000]])
+    """
+    return (values.unsqueeze(2) - values.unsqueeze(1)).flatten(start_dim=1)
+
+
+def finite(value: float) -> float | None:
+    """The number itself, or None (JSON's null) where it is NaN.
+
+    Args:
+        value: Any number.
+
+    Returns:
+        The number or None.
+
+    Example:
+        >>> finite(0.5), finite(float("nan"))
+        (0.5, None)
+    """
+    return None if math.isnan(value) else value
+
+
+def _cells(
+    problem_sets: Sequence[ProblemSet],
+    groups_of: Callable[[ProblemSet], Sequence[str]],
+    group_order: Sequence[str],
+) -> dict[Cell, list[int]]:
+    """The positions of the problem sets in every cell, in reading order."""
+    found: dict[Cell, list[int]] = defaultdict(list)
+    for position, item in enumerate(problem_sets):
+        levels: tuple[int | str, ...] = (item.level, ALL)
+        for environment, level, group in product((item.environment, ALL), levels, groups_of(item)):
+            found[Cell(environment, level, group)].append(position)
+
+    def reading_order(cell: Cell) -> tuple[Any, ...]:
+        level = math.inf if cell.level == ALL else cell.level
+        return cell.environment == ALL, cell.environment, level, group_order.index(cell.group)
+
+    return {cell: found[cell] for cell in sorted(found, key=reading_order)}

@@ -1,0 +1,140 @@
+"""Several score tables laid side by side: the same problem sets, videos and labels for every model."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+import torch
+from torch import Tensor
+
+from lightning_vista.vista.problem_sets import ProblemSet
+from lightning_vista.vista.tables import ScoreTable, order_rows, outline
+
+BASELINES = ("majority", "random")
+ABSENT = "not in the table"
+NO_REASON = "no reason given"
+_KEY = ["problem_set", "video", "label"]
+
+
+@dataclass(frozen=True)
+class JoinedProblemSet:
+    """One problem set with the scores of every model that was run on it.
+
+    Attributes:
+        outline: Its environment, level, type and kind.
+        videos: The videos that any table has for it, sorted.
+        targets: True labels `(videos, labels)`, bool.
+        scores: Model -> scores `(videos, labels)`, float64; NaN is unscored, or a video its table lacks.
+    """
+
+    outline: ProblemSet
+    videos: tuple[str, ...]
+    targets: Tensor
+    scores: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class JoinedTables:
+    """Score tables side by side.
+
+    Attributes:
+        problem_sets: The union of the tables' problem sets, by id.
+        unscored: Model -> reason -> the number of unscored (problem set, video) pairs.
+    """
+
+    problem_sets: tuple[JoinedProblemSet, ...]
+    unscored: dict[str, dict[str, int]]
+
+
+def join_tables(tables: Sequence[ScoreTable]) -> JoinedTables:
+    """Lay score tables side by side.
+
+    A video that one table has and another lacks, in a problem set of both, is unscored for the second: figures of
+    one problem set are always over the same videos. Labels keep the order of the first table that has the set.
+
+    Args:
+        tables: One table per model, all with targets.
+
+    Returns:
+        The joined tables.
+
+    Raises:
+        ValueError: If there is no table, a name is taken twice or reserved, targets are absent, or tables disagree
+            about a problem set's labels, targets or kind.
+    """
+    faults = list(_name_faults(tables)) or list(_content_faults(tables))
+    if faults:
+        raise ValueError("These score tables cannot be compared:\n" + "\n".join(f"  - {fault}" for fault in faults))
+    rows = pl.concat([table.rows.select(*_KEY, "target") for table in tables])
+    slots = order_rows(rows.unique(_KEY, keep="first", maintain_order=True))
+    columns = {table.model: _scores_on(slots, table) for table in tables}
+    sets = slots.group_by("problem_set", maintain_order=True).agg(
+        pl.len(), pl.col("video").unique(maintain_order=True), pl.col("label").n_unique()
+    )
+    sizes = sets["len"].to_list()
+    targets = torch.split(_tensor(slots["target"]), sizes)
+    scores = {model: torch.split(_tensor(column["score"]), sizes) for model, column in columns.items()}
+    has = {table.model: set(table.problem_sets) for table in tables}
+    kinds = {id: kind for table in tables for id, kind in table.kinds.items()}
+    joined = tuple(
+        JoinedProblemSet(
+            outline(id, kinds),
+            tuple(videos),
+            targets[number].view(-1, labels),
+            {model: parts[number].view(-1, labels) for model, parts in scores.items() if id in has[model]},
+        )
+        for number, (id, _, videos, labels) in enumerate(sets.iter_rows())
+    )
+    return JoinedTables(joined, {table.model: _reasons(columns[table.model], table) for table in tables})
+
+
+def _scores_on(slots: pl.DataFrame, table: ScoreTable) -> pl.DataFrame:
+    """A table's scores and reasons in the rows of `slots`; what it lacks is NaN, for the reason `ABSENT`."""
+    own = table.rows.select(*_KEY, "score", "reason", pl.lit(True).alias("present"))
+    joined = slots.join(own, on=_KEY, how="left", maintain_order="left")
+    reason = pl.when(pl.col("present").is_null()).then(pl.lit(ABSENT)).otherwise("reason")
+    return joined.with_columns(pl.col("score").fill_null(torch.nan), reason.alias("reason"))
+
+
+def _reasons(scores: pl.DataFrame, table: ScoreTable) -> dict[str, int]:
+    """How many videos of the table's problem sets are unscored, for each reason."""
+    videos = scores.filter(pl.col("problem_set").is_in(table.problem_sets)).group_by("problem_set", "video")
+    unscored = videos.agg(pl.col("score").is_nan().any(), pl.col("reason").drop_nulls().first()).filter("score")
+    counts = unscored.group_by(pl.col("reason").fill_null(NO_REASON)).len().sort("reason")
+    return dict(counts.iter_rows())
+
+
+def _tensor(column: pl.Series) -> Tensor:
+    """A column as a tensor of its own."""
+    return torch.tensor(column.to_numpy())
+
+
+def _name_faults(tables: Sequence[ScoreTable]) -> Iterator[str]:
+    """Whether every table has a name of its own, and targets."""
+    if not tables:
+        yield "expected at least one score table, came none"
+    names = [table.model for table in tables]
+    for name in sorted(set(names)):
+        if name in BASELINES:
+            yield f"model {name!r}: the name of a baseline: give the scorer another `name`"
+        if names.count(name) > 1:
+            yield f"model {name!r}: expected one table, came {names.count(name)}: give each scorer its own `name`"
+    for table in tables:
+        if table.rows["target"].null_count():
+            yield f"model {table.model!r}: expected targets, came none (a table of `predict`): run `test`"
+
+
+def _content_faults(tables: Sequence[ScoreTable]) -> Iterator[str]:
+    """Where tables disagree about a problem set."""
+    rows = pl.concat([table.rows.select("model", *_KEY, "target") for table in tables])
+    labels = rows.group_by("problem_set", "model").agg(pl.col("label").unique().sort())
+    differing = labels.group_by("problem_set").agg(pl.col("label").n_unique()).filter(pl.col("label") > 1)
+    for id in differing["problem_set"].sort():
+        yield f"{id}: expected the same labels in every table: score the same version of the problem set"
+    targets = rows.group_by(_KEY).agg(pl.col("target").n_unique()).filter(pl.col("target") > 1)
+    for id, video, label in targets.select(_KEY).sort(_KEY).head(3).iter_rows():
+        yield f"{id}: {video} is {label!r} in one table and not in another: score the same version of the problem set"
+    kinds: dict[str, str] = {}
+    for id, kind in (pair for table in tables for pair in table.kinds.items()):
+        if kinds.setdefault(id, kind) != kind:
+            yield f"{id}: kind {kinds[id]!r} in one table and {kind!r} in another: score the same version"

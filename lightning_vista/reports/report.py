@@ -1,0 +1,79 @@
+"""From run folders or bare score tables to `results.json`, `results.csv` and the page."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from lightning_vista.metrics import Rescaling
+from lightning_vista.reports.page import write_page
+from lightning_vista.reports.results import build_results, write_results
+from lightning_vista.vista.problem_sets import KINDS
+from lightning_vista.vista.tables import read_scores
+
+
+def write_report(
+    runs: Sequence[str | Path], out_dir: str | Path, rescaling: Rescaling = "both", strict: bool = True
+) -> Path:
+    """Write `results.json`, `results.csv` and `report.html`, and print the main figures.
+
+    Args:
+        runs: Run folders, or score tables alone: then the page has no example videos, and says so.
+        out_dir: The folder to write.
+        rescaling: `none`, `video`, `label` or `both` (the paper's); the page shows `none` beside it.
+        strict: Whether unscored videos are wrong, or left out.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        FileNotFoundError: If there is no score table at one of the places.
+        ScoreTableError: If a table is broken.
+        ValueError: If two tables are of one model, or of a model called like a baseline.
+    """
+    out = Path(out_dir)
+    tables = [read_scores(run) for run in runs]
+    results = build_results(tables, rescaling, strict)
+    write_results(results, out)
+    page = write_page(results, tables, out / "report.html", runs=[run for run in runs if Path(run).is_dir()])
+    console = Console()
+    console.print(summary_table(results))
+    console.print(f"Page: {page}", soft_wrap=True)
+    return page
+
+
+def summary_table(results: Mapping[str, Mapping[str, Any]]) -> Table:
+    """The mean macro F1 of every kind and level over all environments, with standard errors.
+
+    Args:
+        results: What `build_results` gives.
+
+    Returns:
+        A table for the terminal.
+    """
+    rescaling = next(iter(results.values()))["rescaling"]
+    table = Table(title=f"Mean macro F1 ± standard error over problem sets (rescaling: {rescaling})")
+    table.add_column("kind")
+    table.add_column("level", justify="right")
+    table.add_column("sets", justify="right")
+    for model in results:
+        table.add_column(model, justify="right")
+    cells: dict[tuple[str, int], dict[str, Mapping[str, Any]]] = {}
+    for model, part in results.items():
+        for row in part["aggregates"]:
+            if row["environment"] == "all" and row["level"] != "all" and row["kind"] != "all":
+                cells.setdefault((row["kind"], row["level"]), {})[model] = row
+    for kind, level in sorted(cells, key=lambda cell: (KINDS.index(cell[0]), cell[1])):
+        rows = cells[kind, level]
+        sets = max(row["problem_sets"] for row in rows.values())
+        table.add_row(kind, str(level), str(sets), *(_figure(rows.get(model)) for model in results))
+    return table
+
+
+def _figure(row: Mapping[str, Any] | None) -> str:
+    if row is None or row["mean_macro_f1"] is None:
+        return "-"
+    error = "" if row["standard_error"] is None else f" ± {row['standard_error']:.2f}"
+    return f"{row['mean_macro_f1']:.2f}{error}"

@@ -1,0 +1,207 @@
+"""Score tables in, results out: `results.json` and `results.csv`, the figures behind every report."""
+
+import csv
+import io
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lightning_vista.metrics import (
+    ProblemSetResult,
+    Rescaling,
+    majority_baseline,
+    random_baseline,
+    score_problem_set,
+)
+from lightning_vista.reports.comparisons import cells, finite, order_leak_cells, paired_differences, tabulate
+from lightning_vista.reports.joining import JoinedProblemSet, join_tables
+from lightning_vista.vista.tables import ScoreTable
+
+_CELL_COLUMNS = ("environment", "level", "kind")
+_FIGURE_COLUMNS = ("mean_macro_f1", "standard_error", "ci_low", "ci_high", "problem_sets")
+CSV_COLUMNS = ("model", "rescaling", *_CELL_COLUMNS, *_FIGURE_COLUMNS)
+
+_Results = dict[str, dict[str, ProblemSetResult]]  # model -> problem set id -> result
+_Rows = list[dict[str, Any]]
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Keep torch to one thread: of thousands of small operations, waiting for threads is what takes long.
+
+    On two busy cores the whole benchmark with five models took 56 seconds, and 6 like this.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@_one_thread()
+def build_results(
+    tables: Sequence[ScoreTable], rescaling: Rescaling = "both", strict: bool = True
+) -> dict[str, dict[str, Any]]:
+    """Score and compare models (ViSTa, section 4).
+
+    Args:
+        tables: One table per model, all with targets.
+        rescaling: `none`, `video`, `label` or `both` (the paper's); baselines have nothing to rescale.
+        strict: Whether an unscored video is wrong; otherwise it is left out. It is counted either way.
+
+    Returns:
+        Model -> its results, the tables' models in their order, then `majority` and `random`:
+
+        - `rescaling`, `strict`, `config_hash` (text; empty where unknown);
+        - `problem_sets`: {id: {macro_f1, accuracy, videos, unscored, ties}};
+        - `aggregates`: [{environment, level, kind, mean_macro_f1, standard_error, ci_low, ci_high, problem_sets}],
+          where `all` stands for what is pooled and a cell without problem sets of the model has no row;
+        - `raw`: {rescaling: "none", problem_sets, aggregates}, from the scores as they came;
+        - `differences`: [{other, environment, level, kind, mean_difference, standard_error, ci_low, ci_high,
+          problem_sets}], this model minus the other, over the problem sets of both;
+        - `order_leak`: [{environment, level, split, mean_macro_f1, standard_error, ci_low, ci_high, problem_sets}]
+          of the permutation sets, split into `go_only` and `mixed`; empty where none are the former;
+        - `unscored`: {videos, reasons: {reason: videos}} and `ties`, totals over the problem sets;
+        - `missing`: ids of the problem sets that another table has and this one lacks.
+
+        Figures that do not exist, such as the standard error of one problem set, are None.
+
+    Raises:
+        ValueError: If the tables cannot be compared; it lists why.
+
+    Example:
+        >>> import polars as pl
+        >>> rows = {
+        ...     "model": "clip", "problem_set": "home/level_2/remix/a", "video": [*"0011"], "label": ["ab", "ba"] * 2,
+        ...     "score": [0.9, 0.1, 0.2, 0.8], "target": [True, False, False, True], "reason": None,
+        ... }
+        >>> results = build_results([ScoreTable(pl.DataFrame(rows))])
+        >>> results["clip"]["problem_sets"]
+        {'home/level_2/remix/a': {'macro_f1': 1.0, 'accuracy': 1.0, 'videos': 2, 'unscored': 0, 'ties': 0}}
+        >>> results["random"]["aggregates"][0]["problem_sets"]
+        1
+    """
+    joined = join_tables(tables)
+    sets = joined.problem_sets
+    baselines = _baselines(sets)
+    results = _score(sets, rescaling, strict) | baselines
+    raw = _score(sets, "none", strict) | baselines
+    compared = _compare(sets, results, raw)
+    hashes = {table.model: table.config_hash for table in tables}
+    return {
+        model: {
+            "rescaling": rescaling,
+            "strict": strict,
+            "config_hash": hashes.get(model, ""),
+            "problem_sets": _figures(own),
+            "aggregates": compared[model]["aggregates"],
+            "raw": {"rescaling": "none", "problem_sets": _figures(raw[model]), "aggregates": compared[model]["raw"]},
+            "differences": compared[model]["differences"],
+            "order_leak": compared[model]["order_leak"],
+            "unscored": {
+                "videos": sum(result.unscored for result in own.values()),
+                "reasons": joined.unscored.get(model, {}),
+            },
+            "ties": sum(result.ties for result in own.values()),
+            "missing": [item.outline.id for item in sets if item.outline.id not in own],
+        }
+        for model, own in results.items()
+    }
+
+
+def write_results(results: Mapping[str, Mapping[str, Any]], out_dir: str | Path) -> None:
+    """Write `results.json`, and `results.csv` with one row per model and aggregate.
+
+    Args:
+        results: From `build_results`.
+        out_dir: The folder for both; made if need be. Each file appears whole or not at all.
+
+    Raises:
+        ValueError: If a figure is NaN or infinite, which JSON cannot hold.
+    """
+    folder = Path(out_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_whole(folder / "results.json", json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    table = io.StringIO()
+    writer = csv.DictWriter(table, CSV_COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for model, entry in results.items():
+        writer.writerows({"model": model, "rescaling": entry["rescaling"], **row} for row in entry["aggregates"])
+    _write_whole(folder / "results.csv", table.getvalue())
+
+
+def _score(problem_sets: Sequence[JoinedProblemSet], rescaling: Rescaling, strict: bool) -> _Results:
+    """Every model on every problem set that its table has."""
+    results: _Results = {model: {} for item in problem_sets for model in item.scores}
+    for item in problem_sets:
+        for model, scores in item.scores.items():
+            results[model][item.outline.id] = score_problem_set(scores, item.targets, rescaling, strict)
+    return results
+
+
+def _baselines(problem_sets: Sequence[JoinedProblemSet]) -> _Results:
+    """The baselines on every problem set."""
+    return {
+        "majority": {item.outline.id: majority_baseline(item.targets) for item in problem_sets},
+        "random": {item.outline.id: random_baseline(item.targets, item.outline.id) for item in problem_sets},
+    }
+
+
+def _compare(problem_sets: Sequence[JoinedProblemSet], results: _Results, raw: _Results) -> dict[str, dict[str, _Rows]]:
+    """Model -> its rows of `aggregates` (rescaled and `raw`), `differences` and `order_leak`."""
+    outlines = [item.outline for item in problem_sets]
+    videos = [{(item.outline.environment, video) for video in item.videos} for item in problem_sets]
+    by_cell = cells(outlines)
+    f1 = _macro_f1(results, problem_sets)
+    aggregates = tabulate(f1, videos, by_cell)
+    raw_aggregates = tabulate(_macro_f1(raw, problem_sets), videos, by_cell)
+    order_leak = tabulate(f1, videos, order_leak_cells(outlines), group="split")
+    differences = tabulate(paired_differences(f1), videos, by_cell, mean="mean_difference")
+    return {
+        model: {
+            "aggregates": aggregates[number],
+            "raw": raw_aggregates[number],
+            "order_leak": order_leak[number],
+            "differences": [
+                {"other": other, **row}
+                for place, other in enumerate(results)
+                if other != model
+                for row in differences[number * len(results) + place]
+            ],
+        }
+        for number, model in enumerate(results)
+    }
+
+
+def _macro_f1(results: _Results, problem_sets: Sequence[JoinedProblemSet]) -> Tensor:
+    """Macro F1 `(problem_sets, models)`, float64; NaN where a model was not run."""
+    return torch.tensor(
+        [
+            [own[item.outline.id].macro_f1 if item.outline.id in own else torch.nan for own in results.values()]
+            for item in problem_sets
+        ],
+        dtype=torch.float64,
+    )
+
+
+def _figures(results: Mapping[str, ProblemSetResult]) -> dict[str, dict[str, float | None]]:
+    """The results of one model as JSON holds them."""
+    return {id: {name: finite(value) for name, value in asdict(result).items()} for id, result in results.items()}
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Write a text file that appears whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_text(text, encoding="utf-8", newline="")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,191 @@
+"""CLIP, SigLIP and SigLIP 2 as judges (ViSTa, section 4)."""
+
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from lightning_vista.metrics import Rescaling
+from lightning_vista.optional import require
+from lightning_vista.scorers.embedding import EmbeddingScorer
+from lightning_vista.scorers.preprocessing import authors_preprocessing, processor_preprocessing
+from lightning_vista.video import FrameSpec
+from lightning_vista.video.sampling import Sampling
+
+DType = Literal["float32", "bfloat16", "float16", "auto"]
+PreprocessingMode = Literal["authors", "processor"]
+
+_EXPECTED = (
+    "Expected the id of a checkpoint on the Hugging Face hub, where that can be reached, or a local folder with a "
+    "checkpoint in transformers' format."
+)
+
+
+class CLIPScorer(EmbeddingScorer):
+    """Scores a description by the mean, over frames, of its cosine with each frame, as CLIP embeds them.
+
+    Every frame is encoded and brought to unit length; their mean is the video's embedding, and its dot product with
+    the unit-length embedding of a description the score. Of fixed-resolution SigLIP 2 the `model_type` is `siglip`.
+
+    Args:
+        model: The hub id, or the local folder, of a CLIP or SigLIP checkpoint in transformers' format.
+        dtype: The type of the weights; `auto` is the checkpoint's. Embeddings are float32 in any case.
+        num_frames: How many frames of each video, 2 to 32; the published figures use 2, 4, 8, 16 and 32.
+        sampling: Which frames, see `sample_indices`.
+        preprocessing: `authors` squeezes whole frames to a square with bicubic interpolation. `processor` does what
+            the checkpoint's image processor says; CLIP's usually cuts off what does not fit a square.
+        frame_batch_size: How many frames go through the vision tower at once: less takes less memory.
+        name: See `VLMScorer`; by default that of the checkpoint with the number of frames.
+        run_dir: See `VLMScorer`.
+        rescaling: See `VLMScorer`.
+        strict: See `VLMScorer`.
+
+    Attributes:
+        truncated: How many tokens were cut off each description that is longer than the model's text; a run ends with
+            a warning that counts them.
+
+    Raises:
+        FileNotFoundError: If there is no such checkpoint, or the hub cannot be reached.
+        ValueError: If the checkpoint is another kind of model or lacks weights, its image processor cannot be followed
+            exactly, or another argument is outside the ranges above.
+
+    Example:
+        >>> scorer = CLIPScorer("openai/clip-vit-base-patch32", num_frames=4)  # doctest: +SKIP
+        >>> scorer.name, scorer.frame_spec.height_width  # doctest: +SKIP
+        ('clip-vit-base-patch32-4f', (224, 224))
+    """
+
+    def __init__(
+        self,
+        model: str,
+        dtype: DType = "float32",
+        num_frames: int = 8,
+        sampling: Sampling = "uniform",
+        preprocessing: PreprocessingMode = "authors",
+        frame_batch_size: int = 64,
+        name: str | None = None,
+        run_dir: str | None = None,
+        rescaling: Rescaling = "both",
+        strict: bool = True,
+    ) -> None:
+        _check_arguments(dtype, num_frames, preprocessing, frame_batch_size)
+        super().__init__(name or f"{Path(model).absolute().name}-{num_frames}f", run_dir, rescaling, strict)
+        transformers = require("transformers", extra="vlm")
+        config = _load_config(transformers, model)
+        frames, image_size = FrameSpec(num_frames, sampling), config.vision_config.image_size
+        if preprocessing == "authors":
+            self.preprocessing = authors_preprocessing(frames, config.model_type, image_size)
+        else:
+            processor = _load(transformers.AutoImageProcessor.from_pretrained, model)
+            self.preprocessing = processor_preprocessing(frames, processor, image_size)
+        self.frame_spec = self.preprocessing.frame_spec
+        self.frame_batch_size = frame_batch_size
+        self.tokenizer = _load(transformers.AutoTokenizer.from_pretrained, model)
+        self.model = _load_model(transformers, model, dtype)
+        self.truncated: dict[str, int] = {}
+
+    def setup(self, stage: str) -> None:
+        """Count the truncated descriptions of this run only."""
+        super().setup(stage)
+        self.truncated = {}
+
+    def teardown(self, stage: str) -> None:
+        """Say how many descriptions were truncated."""
+        super().teardown(stage)
+        if self.truncated:
+            warnings.warn(
+                f"{self.name}: {len(self.truncated)} of {len(self._embedded_texts)} descriptions were truncated to the "
+                f"{self._text_length} tokens that the model reads, the longest by {max(self.truncated.values())}.",
+                stacklevel=2,
+            )
+
+    def embed_videos(self, frames: Tensor) -> Tensor:
+        """The mean of the unit-length embeddings of each video's frames, `(batch, dim)`, float32."""
+        batch, num_frames = frames.shape[:2]
+        chunks = torch.split(frames.flatten(0, 1), self.frame_batch_size)
+        embeddings = torch.cat([self._embed_frames(chunk) for chunk in chunks])
+        return embeddings.reshape(batch, num_frames, -1).mean(dim=1)
+
+    def embed_texts(self, texts: Sequence[str]) -> Tensor:
+        """Unit-length embeddings `(texts, dim)`, float32; what is too long is truncated and counted."""
+        # Without an attention mask: SigLIP was trained on padding, and what precedes it cannot see it in CLIP.
+        features = self.model.get_text_features(input_ids=self._tokenize(texts).to(self.model.device))
+        return normalize(features.pooler_output.float(), dim=-1)
+
+    def _embed_frames(self, frames: Tensor) -> Tensor:
+        pixels = self.preprocessing.normalize(frames).to(self.model.dtype)
+        features = self.model.get_image_features(pixel_values=pixels)
+        return normalize(features.pooler_output.float(), dim=-1)
+
+    def _tokenize(self, texts: Sequence[str]) -> Tensor:
+        """Token ids `(texts, tokens)`, truncated and padded to the model's length."""
+        # SigLIP was trained on lower-case text; the tokenizers of some of its checkpoints leave that to the caller.
+        cased = self.model.config.model_type == "clip"
+        written = [text if cased else text.lower() for text in texts]
+        lengths = [len(tokens) for tokens in self.tokenizer(written, verbose=False)["input_ids"]]
+        excess = {text: length - self._text_length for text, length in zip(texts, lengths, strict=True)}
+        self.truncated.update({text: tokens for text, tokens in excess.items() if tokens > 0})
+        encoded = self.tokenizer(
+            written,
+            padding="max_length",
+            padding_side="right",
+            truncation=True,
+            max_length=self._text_length,
+            return_tensors="pt",
+        )
+        ids: Tensor = encoded["input_ids"]
+        return ids
+
+    @property
+    def _text_length(self) -> int:
+        """The most tokens that the model reads: 77 in CLIP, 64 in SigLIP."""
+        return int(self.model.config.text_config.max_position_embeddings)
+
+
+def _check_arguments(dtype: str, num_frames: int, preprocessing: str, frame_batch_size: int) -> None:
+    if dtype not in get_args(DType):
+        raise ValueError(f"dtype: expected one of {get_args(DType)}, got {dtype!r}.")
+    if not 2 <= num_frames <= 32:
+        raise ValueError(f"num_frames: expected 2 to 32, got {num_frames}.")
+    if preprocessing not in get_args(PreprocessingMode):
+        raise ValueError(f"preprocessing: expected one of {get_args(PreprocessingMode)}, got {preprocessing!r}.")
+    if frame_batch_size < 1:
+        raise ValueError(f"frame_batch_size: expected at least 1, got {frame_batch_size}.")
+
+
+def _load_config(transformers: Any, model: str) -> Any:  # noqa: ANN401 # a lazily imported module, a config of it
+    """The configuration of a fixed-resolution CLIP or SigLIP."""
+    settings, _ = _load(transformers.PreTrainedConfig.get_config_dict, model)
+    if not settings:
+        raise FileNotFoundError(f"{model!r} has no config.json. {_EXPECTED}")
+    model_type = settings.get("model_type")
+    if model_type == "siglip2":
+        raise ValueError(
+            f"{model!r} is the NaFlex variant of SigLIP 2 (model_type 'siglip2'), which takes frames of any shape: use "
+            "one of a fixed resolution (model_type 'siglip'), such as google/siglip2-base-patch16-224."
+        )
+    if model_type not in ("clip", "siglip"):
+        raise ValueError(
+            f"{model!r} has model_type {model_type!r}, expected 'clip' (CLIP) or 'siglip' (SigLIP, and SigLIP 2 of a "
+            "fixed resolution), with both the vision and the text tower."
+        )
+    return _load(transformers.AutoConfig.from_pretrained, model)
+
+
+def _load_model(transformers: Any, model: str, dtype: str) -> Any:  # noqa: ANN401 # a lazily imported module, its model
+    """The model, frozen and in evaluation mode."""
+    loaded, report = _load(transformers.AutoModel.from_pretrained, model, dtype=dtype, output_loading_info=True)
+    if report["missing_keys"]:
+        raise ValueError(f"{model!r} lacks the weights {sorted(report['missing_keys'])}, which would be random.")
+    return loaded.eval().requires_grad_(False)
+
+
+def _load(loader: Callable[..., Any], model: str, **options: Any) -> Any:  # noqa: ANN401 # whatever transformers loads
+    try:
+        return loader(model, **options)
+    except OSError as error:
+        raise FileNotFoundError(f"Cannot load {model!r}: {error}\n{_EXPECTED}") from error

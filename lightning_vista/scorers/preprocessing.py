@@ -1,0 +1,126 @@
+"""From the frames of a video to what the vision tower of a CLIP takes."""
+
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from lightning_vista.video import FrameSpec
+
+#: The mean and standard deviation of each channel, 0 to 1, that the models of a `model_type` were trained with.
+_STATISTICS = {
+    "clip": ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
+    "siglip": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+}
+#: Pillow's numbers, which image processors use.
+_INTERPOLATIONS: dict[int, Any] = {0: "nearest", 2: "bilinear", 3: "bicubic"}
+#: Processors that resize, crop, rescale and normalise, in this order, and do nothing else.
+_PLAIN_PROCESSORS = ("CLIPImageProcessor", "SiglipImageProcessor")
+
+
+class Preprocessing(NamedTuple):
+    """What the datamodule's workers do to frames, and what is left to the scorer.
+
+    Attributes:
+        frame_spec: The geometry, for the workers.
+        mean: What is subtracted from each channel's pixel values (0 to 255), `(3, 1, 1)`.
+        std: What they are then divided by, `(3, 1, 1)`.
+    """
+
+    frame_spec: FrameSpec
+    mean: Tensor
+    std: Tensor
+
+    def normalize(self, frames: Tensor) -> Tensor:
+        """Frames as the vision tower takes them.
+
+        Args:
+            frames: uint8 `(frames, 3, height, width)`.
+
+        Returns:
+            float32 of the same shape, on the same device.
+        """
+        return (frames.float() - self.mean.to(frames.device)) / self.std.to(frames.device)
+
+
+def authors_preprocessing(frames: FrameSpec, model_type: str, image_size: int) -> Preprocessing:
+    """The ViSTa authors' (section 4): the whole frame, squeezed to a square with bicubic interpolation.
+
+    Args:
+        frames: How many frames, and which.
+        model_type: `clip`, which has the authors' statistics, or `siglip`, which has its own.
+        image_size: Height and width that the vision tower takes, in pixels.
+
+    Returns:
+        The preprocessing.
+
+    Example:
+        >>> preprocessing = authors_preprocessing(FrameSpec(num_frames=4), "siglip", image_size=256)
+        >>> preprocessing.normalize(torch.full((1, 3, 1, 1), 255, dtype=torch.uint8)).flatten()
+        tensor([1., 1., 1.])
+    """
+    mean, std = _STATISTICS[model_type]
+    spec = replace(frames, size=image_size, interpolation="bicubic", crop=False)
+    return Preprocessing(spec, _per_channel(mean) * 255, _per_channel(std) * 255)
+
+
+def processor_preprocessing(frames: FrameSpec, processor: Any, image_size: int) -> Preprocessing:  # noqa: ANN401
+    """What an image processor of transformers does.
+
+    Args:
+        frames: How many frames, and which.
+        processor: The image processor of a checkpoint.
+        image_size: Height and width that the vision tower takes, in pixels.
+
+    Returns:
+        The preprocessing.
+
+    Raises:
+        ValueError: If the processor does something that a `FrameSpec` cannot express; it lists everything.
+    """
+    settings = processor.to_dict()
+    faults = []
+    kind = type(processor).__name__
+    if kind.removesuffix("Pil") not in _PLAIN_PROCESSORS:
+        faults.append(f"it is a {kind}, expected one of {', '.join(_PLAIN_PROCESSORS)}")
+    resample = int(settings.get("resample", -1))
+    if resample not in _INTERPOLATIONS:
+        faults.append(f"resample={resample}, expected one of {_INTERPOLATIONS}")
+    if not settings.get("do_resize") or settings.get("do_pad"):
+        faults.append("it does not resize, or it pads")
+    crop = _crop(settings, image_size)
+    if crop is None:
+        shown = {key: settings.get(key) for key in ("size", "do_center_crop", "crop_size")}
+        faults.append(f"the model takes {image_size}x{image_size} pixels, but {shown} do not squeeze or crop to that")
+    if crop is None or faults:
+        raise ValueError(
+            f"The checkpoint's image processor cannot be followed exactly: {'; '.join(faults)}. "
+            "Use preprocessing='authors'."
+        )
+    spec = replace(frames, size=image_size, interpolation=_INTERPOLATIONS[resample], crop=crop)
+    return Preprocessing(spec, *_statistics(settings))
+
+
+def _crop(settings: dict[str, Any], image_size: int) -> bool | None:
+    """Whether frames are cropped (True) or squeezed (False) to the model's size; None where it is neither."""
+    square = {"height": image_size, "width": image_size}
+    size = {edge: pixels for edge, pixels in settings["size"].items() if pixels is not None}
+    crops = settings.get("do_center_crop")
+    if crops and settings["crop_size"] != square:
+        return None
+    if size == square:
+        return False
+    return True if crops and size == {"shortest_edge": image_size} else None
+
+
+def _statistics(settings: dict[str, Any]) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation in pixel values, 0 to 255."""
+    scale = 1 / settings["rescale_factor"] if settings["do_rescale"] else 1.0
+    if not settings["do_normalize"]:
+        return _per_channel([0.0] * 3), _per_channel([scale] * 3)
+    return _per_channel(settings["image_mean"]) * scale, _per_channel(settings["image_std"]) * scale
+
+
+def _per_channel(values: Any) -> Tensor:  # noqa: ANN401 # a number for all channels, or one for each
+    return torch.tensor(values, dtype=torch.float32).expand(3).reshape(3, 1, 1)

@@ -1,0 +1,43 @@
+"""A tiny dataset in the official layout, and its shards; made once."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_data import moving_square, tiny_problem_sets
+
+from lightning_vista.video import encode_mp4
+from lightning_vista.vista import write_problem_sets
+from lightning_vista.vista.shards import build_shards
+
+
+@pytest.fixture(scope="session")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `tasks`, `metadata.csv` and `videos`: 13 videos, 3 problem sets."""
+    root = tmp_path_factory.mktemp("dataset")
+    problem_sets = tiny_problem_sets()
+    write_problem_sets(problem_sets, root)
+    names = sorted({problem_set.video_key(video) for problem_set in problem_sets for video in problem_set.videos})
+    for seed, name in enumerate(names):
+        path = root / "videos" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encode_mp4(moving_square(seed)))
+    return root
+
+
+@pytest.fixture(scope="session")
+def shards(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The dataset in several small shards."""
+    out = tmp_path_factory.mktemp("shards")
+    build_shards(dataset / "tasks", dataset / "videos", out, max_shard_mb=0.008)
+    return out
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Tiny tensors are fastest on one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

@@ -1,0 +1,256 @@
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import lightning as L
+import pytest
+import torch
+import yaml
+from torch import Tensor
+
+from lightning_vista.datamodules import ViSTaDataModule
+from lightning_vista.scorers import EmbeddingScorer, RandomScorer, Scores, VLMScorer
+from lightning_vista.video import FrameSpec
+from lightning_vista.vista.batch import VideoBatch
+from lightning_vista.vista.run_folder import RunFolderError
+from lightning_vista.vista.tables import read_scores
+
+
+class Oracle(VLMScorer):
+    """Knows the answers, which no real judge can: `answers` is filled by the test."""
+
+    frame_spec = FrameSpec(num_frames=2, size=16)
+    answers: dict[str, dict[str, tuple[bool, ...]]]
+
+    def __init__(self, run_dir: str | None = None, wrong: Sequence[str] = ()) -> None:
+        super().__init__(run_dir=run_dir)
+        self.wrong = tuple(wrong)
+        self.fail_at: int | None = None
+        self.asked: list[str] = []
+
+    def score(self, batch: VideoBatch) -> list[list[Scores]]:
+        if self.fail_at is not None and len(self.asked) >= self.fail_at:
+            raise RuntimeError("power cut")
+        self.asked += batch.videos
+        return [
+            [
+                Scores(
+                    torch.tensor([float(x) for x in ANSWERS[q.video][c.problem_set]])
+                    * (-1 if q.video in self.wrong else 1)
+                )
+                for c in q.candidates
+            ]
+            for q in batch.questions
+        ]
+
+
+ANSWERS: dict[str, dict[str, tuple[bool, ...]]] = {}
+
+
+@pytest.fixture(autouse=True)
+def _answers(shards: Path) -> None:
+    datamodule = ViSTaDataModule(str(shards))
+    datamodule.setup("test")
+    labels = {p.id: p.labels for p in datamodule.index().problem_sets}
+    for sample in datamodule.index().samples:
+        ANSWERS[sample.video] = {
+            m.problem_set: tuple(label in m.labels for label in labels[m.problem_set]) for m in sample.memberships
+        }
+
+
+def evaluate(scorer: VLMScorer, shards: Path, **settings: object) -> dict[str, float]:
+    datamodule = ViSTaDataModule(str(shards), scorer.frame_spec, batch_size=4, num_workers=0, **settings)  # type: ignore[arg-type]
+    trainer = L.Trainer(
+        accelerator="cpu",
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+    )
+    (figures,) = trainer.test(scorer, datamodule, verbose=False)
+    return dict(figures)
+
+
+def test_a_judge_that_is_always_right_has_macro_f1_of_one(shards: Path, tmp_path: Path) -> None:
+    figures = evaluate(Oracle(str(tmp_path)), shards)
+    assert figures["test/macro_f1"] == 1
+    assert figures["test/accuracy"] == 1
+    assert figures["test/macro_f1/toy/level_1/objects"] == 1
+    assert (figures["test/unscored"], figures["test/ties"]) == (0, 0)
+    table = read_scores(tmp_path)
+    assert table.model == "Oracle"
+    assert table.rows.height == 9 * 3 + 2 * 2 + 3 * 3
+    assert table.rows.filter(table.rows["target"])["score"].to_list() == [1.0] * 16
+
+
+def test_every_video_is_asked_once(shards: Path, tmp_path: Path) -> None:
+    scorer = Oracle(str(tmp_path))
+    evaluate(scorer, shards)
+    assert sorted(scorer.asked) == sorted(ANSWERS)
+
+
+def test_an_interrupted_run_scores_only_what_is_missing(shards: Path, tmp_path: Path) -> None:
+    undisturbed = evaluate(Oracle(str(tmp_path / "whole")), shards)
+    cut = Oracle(str(tmp_path / "cut"))
+    cut.fail_at = 8
+    with pytest.raises(RuntimeError, match="power cut"):
+        evaluate(cut, shards)
+    scorer = Oracle(str(tmp_path / "cut"))
+    assert evaluate(scorer, shards) == undisturbed
+    assert len(scorer.asked) == 13 - 8
+    for name in ("scores.parquet", "examples/examples.json"):
+        assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_a_finished_run_is_not_scored_again(shards: Path, tmp_path: Path) -> None:
+    figures = evaluate(Oracle(str(tmp_path)), shards)
+    before = (tmp_path / "scores.parquet").read_bytes()
+    scorer = Oracle(str(tmp_path))
+    assert evaluate(scorer, shards) == figures
+    assert len(scorer.asked) == 1  # Lightning skips a loop without batches, end and all
+    assert (tmp_path / "scores.parquet").read_bytes() == before
+
+
+def test_a_run_folder_of_other_settings_is_refused(shards: Path, tmp_path: Path) -> None:
+    evaluate(RandomScorer(seed=0, run_dir=str(tmp_path)), shards)
+    with pytest.raises(RunFolderError, match="give another run_dir"):
+        evaluate(RandomScorer(seed=1, run_dir=str(tmp_path)), shards)
+    with pytest.raises(RunFolderError, match="give another run_dir"):
+        evaluate(RandomScorer(seed=0, run_dir=str(tmp_path)), shards, levels=[1])
+
+
+def test_the_run_folder_tells_how_it_was_made(shards: Path, tmp_path: Path) -> None:
+    evaluate(RandomScorer(seed=7, run_dir=str(tmp_path)), shards)
+    model = yaml.safe_load((tmp_path / "config.yaml").read_text())["model"]
+    assert model["class_path"] == "lightning_vista.scorers.random.RandomScorer"
+    assert model["init_args"]["seed"] == 7
+
+
+def test_random_scores_do_not_depend_on_batches_or_workers(shards: Path, tmp_path: Path) -> None:
+    for name, workers, batch_size in (("a", 0, 4), ("b", 2, 3)):
+        scorer = RandomScorer(run_dir=str(tmp_path / name))
+        datamodule = ViSTaDataModule(str(shards), scorer.frame_spec, batch_size=batch_size, num_workers=workers)
+        L.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False).test(scorer, datamodule, verbose=False)
+    assert (tmp_path / "a/scores.parquet").read_bytes() == (tmp_path / "b/scores.parquet").read_bytes()
+
+
+def test_a_scorer_never_sees_the_targets(shards: Path, tmp_path: Path) -> None:
+    class Curious(Oracle):
+        def score(self, batch: VideoBatch) -> list[list[Scores]]:
+            assert all(question.targets is None for question in batch.questions)
+            return super().score(batch)
+
+    evaluate(Curious(str(tmp_path)), shards)
+
+
+class Nothing(VLMScorer):
+    """Returns what the test wants it to."""
+
+    def __init__(self, run_dir: str, scores: list[list[Scores]]) -> None:
+        super().__init__(run_dir=run_dir)
+        self.scores = scores
+
+    def score(self, batch: VideoBatch) -> list[list[Scores]]:
+        return self.scores
+
+
+@pytest.mark.parametrize(
+    ("scores", "message"),
+    [
+        ([], r"expected lengths \[1, 1, 1, 1\], got \[\]"),
+        ([[Scores(torch.zeros(3))] * 2] * 4, r"expected lengths \[1, 1, 1, 1\], got \[2, 2, 2, 2\]"),
+        ([[Scores(torch.zeros(2))]] * 4, r"expected 3 finite scores \(NaN = unscored\), got \[0.0, 0.0\]"),
+        ([[Scores(torch.tensor([0, math.inf, 0]))]] * 4, r"video other/x/0.mp4.*expected 3 finite scores"),
+    ],
+)
+def test_scores_of_the_wrong_shape_are_an_error(
+    shards: Path, tmp_path: Path, scores: list[list[Scores]], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        evaluate(Nothing(str(tmp_path), scores), shards)
+
+
+def test_unscored_videos_are_counted_with_their_reason(shards: Path, tmp_path: Path) -> None:
+    class Shy(Oracle):
+        def score(self, batch: VideoBatch) -> list[list[Scores]]:
+            scores = super().score(batch)
+            for question, sets in zip(batch.questions, scores, strict=True):
+                if question.video == "toy/clips/9.mp4":
+                    sets[0] = Scores(torch.full((2,), math.nan), "unparsable reply")
+            return scores
+
+    figures = evaluate(Shy(str(tmp_path)), shards)
+    assert figures["test/unscored"] == 1
+    assert figures["test/macro_f1/toy/level_2/permutation"] == pytest.approx(0.5)  # one of two right, one missed
+    rows = read_scores(tmp_path).rows
+    assert rows.filter(rows["reason"].is_not_null())["reason"].unique().to_list() == ["unparsable reply"]
+
+
+def test_another_datamodule_or_frame_spec_is_an_error(shards: Path, tmp_path: Path) -> None:
+    scorer = Oracle(str(tmp_path))
+    trainer = L.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False)
+    with pytest.raises(ValueError, match="is evaluated on a ViSTaDataModule"):
+        trainer.test(scorer, torch.utils.data.DataLoader([0]))  # type: ignore[arg-type] # on purpose
+    with pytest.raises(ValueError, match="frame_spec=scorer.frame_spec"):
+        trainer.test(scorer, ViSTaDataModule(str(shards), FrameSpec(num_frames=9)))
+
+
+def test_predict_gives_rows_without_targets(shards: Path, tmp_path: Path) -> None:
+    scorer = RandomScorer()
+    datamodule = ViSTaDataModule(str(shards), scorer.frame_spec, num_workers=0)
+    trainer = L.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False)
+    batches = trainer.predict(scorer, datamodule)
+    assert batches is not None
+    rows = [row for batch in batches for row in batch]
+    assert len(rows) == 40
+    assert {row["target"] for row in rows} == {None}  # type: ignore[index, call-overload] # predict returns anything
+
+
+class Colours(EmbeddingScorer):
+    frame_spec = FrameSpec(num_frames=2, size=16)
+
+    def __init__(self, run_dir: str | None = None) -> None:
+        super().__init__(run_dir=run_dir)
+        self.texts: list[str] = []
+
+    def embed_videos(self, frames: Tensor) -> Tensor:
+        return frames.float().mean(dim=(1, 3, 4)) / 255
+
+    def embed_texts(self, texts: Sequence[str]) -> Tensor:
+        self.texts += texts
+        return torch.tensor([[float(len(text)), 1.0, 0.0] for text in texts])
+
+
+def test_embedding_scores_are_dot_products_and_texts_are_embedded_once(shards: Path, tmp_path: Path) -> None:
+    scorer = Colours(str(tmp_path))
+    evaluate(scorer, shards)
+    assert len(scorer.texts) == len(set(scorer.texts)) == 8
+    datamodule = ViSTaDataModule(str(shards), scorer.frame_spec, num_workers=0, batch_size=13)
+    datamodule.setup("test")
+    batch = next(iter(datamodule.test_dataloader()))
+    rows = read_scores(tmp_path).rows
+    for video, frames, sets in zip(batch.videos, batch.frames, batch.candidates, strict=True):
+        red, green, _ = (frames.double().mean(dim=(0, 2, 3)) / 255).tolist()
+        for candidates in sets:
+            chosen = rows.filter((rows["video"] == video) & (rows["problem_set"] == candidates.problem_set))
+            expected = [len(text) * red + green for text in candidates.descriptions]
+            assert chosen["score"].to_list() == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_damaged_video_is_unscored_where_asked(shards: Path, tmp_path: Path) -> None:
+    import shutil
+
+    out = tmp_path / "shards"
+    shutil.copytree(shards, out)
+    datamodule = ViSTaDataModule(str(out))
+    datamodule.setup("test")
+    sample = next(s for s in datamodule.index().samples if s.video.endswith("shared v1.0.mp4"))
+    with (out / sample.shard).open("r+b") as file:
+        file.seek(sample.offset + 1500)
+        file.write(b"\xff" * 64)
+    figures = evaluate(Oracle(str(tmp_path / "run")), out, on_error="unscored")
+    assert figures["test/unscored"] == 2  # the video is in two sets
+    rows = read_scores(tmp_path / "run").rows
+    reasons = rows.filter(rows["score"].is_null())["reason"].unique().to_list()
+    assert len(reasons) == 1
+    assert sample.key in reasons[0]

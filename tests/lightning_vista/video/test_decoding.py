@@ -1,0 +1,121 @@
+import io
+import struct
+import tempfile
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from tiny_data import moving_square
+
+from lightning_vista.video import FrameSpec, VideoError, check_video, decode_video, decoding, encode_mp4, sample_indices
+from lightning_vista.video.decoding import decode_frames
+
+
+def encode(frames: NDArray[np.uint8], container: str = "mp4", codec: str = "libx264", **options: str) -> bytes:
+    """A video with any codec options, for what `encode_mp4` does not make."""
+    with tempfile.TemporaryDirectory() as folder:  # an mp4 file that starts with its index is written twice
+        path = Path(folder) / "video"
+        _write(path, frames, container, codec, options)
+        return path.read_bytes()
+
+
+def _write(path: Path, frames: NDArray[np.uint8], container: str, codec: str, options: dict[str, str]) -> None:
+    container_options = {"movflags": "faststart"} if container == "mp4" else {}
+    with av.open(str(path), "w", format=container, options=container_options) as output:
+        stream = output.add_stream(codec, rate=10, options=options)
+        assert isinstance(stream, av.VideoStream)
+        stream.height, stream.width, stream.pix_fmt = frames.shape[1], frames.shape[2], "yuv420p"
+        for frame in frames:
+            output.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        output.mux(stream.encode(None))
+
+
+def decode_everything(data: bytes) -> list[NDArray[np.uint8]]:
+    """The oracle: every frame, one after the other."""
+    with av.open(io.BytesIO(data), "r") as container:
+        return [np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8) for frame in container.decode(video=0)]
+
+
+VIDEOS = {
+    "one group of pictures": encode_mp4(moving_square(0, frames=40)),
+    "many groups": encode(moving_square(1, frames=61), g="7", bf="3"),
+    "open groups": encode(moving_square(2, frames=61), g="9", bf="3", **{"x264-params": "open-gop=1:scenecut=0"}),
+    "deep pyramid": encode(moving_square(3, frames=50), bf="8", **{"x264-params": "b-pyramid=normal:b-adapt=0"}),
+    "one frame": encode_mp4(moving_square(4, frames=1)),
+    "mpeg4 in avi, without times": encode(moving_square(5, frames=30), "avi", "mpeg4", bf="2"),
+    "mpeg4 in mkv": encode(moving_square(6, frames=30), "matroska", "mpeg4", g="5"),
+    "motion jpeg": encode(moving_square(7, frames=9), "matroska", "libx264", g="1"),
+}
+
+
+@pytest.mark.parametrize("name", VIDEOS)
+@settings(max_examples=12, deadline=None)
+@given(data=st.data())
+def test_chosen_frames_equal_those_of_decoding_everything(name: str, data: st.DataObject) -> None:
+    video = VIDEOS[name]
+    expected = decode_everything(video)
+    chosen = sorted(data.draw(st.lists(st.integers(0, len(expected) - 1), min_size=1, max_size=6)))
+    frames, indices, total = decode_frames(video, lambda _: chosen)
+    assert (indices, total) == (chosen, len(expected))
+    for frame, index in zip(frames, chosen, strict=True):
+        np.testing.assert_array_equal(frame, expected[index])
+
+
+def test_the_clip_has_the_frames_and_size_of_the_spec() -> None:
+    clip = decode_video(VIDEOS["many groups"], FrameSpec(num_frames=5, size=(20, 10)))
+    assert clip.frames.shape == (5, 3, 20, 10)
+    assert clip.frames.dtype == torch.uint8
+    assert (clip.indices, clip.total_frames) == (sample_indices(61, 5), 61)
+
+
+def test_only_wanted_frames_are_converted(monkeypatch: pytest.MonkeyPatch) -> None:
+    converted = []
+    convert = decoding._RGBConverter.__call__
+
+    def spy(self: decoding._RGBConverter, frame: av.VideoFrame) -> NDArray[np.uint8]:
+        converted.append(frame.pts)
+        return convert(self, frame)
+
+    monkeypatch.setattr(decoding._RGBConverter, "__call__", spy)
+    decode_frames(VIDEOS["many groups"], lambda total: [0, total - 1])
+    assert len(converted) == 2
+
+
+def test_a_rotated_recording_comes_upright() -> None:
+    video = bytearray(encode_mp4(moving_square(8)))
+    upright, _, _ = decode_frames(bytes(video), lambda _: [5])
+    place = video.index(b"tkhd") + 4 + 40  # the matrix of a version 0 track header
+    video[place : place + 36] = struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 32 << 16, 0, 1 << 30)
+    turned, _, _ = decode_frames(bytes(video), lambda _: [5])
+    np.testing.assert_array_equal(turned[0], np.rot90(upright[0], -1))  # shown turned clockwise
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "Invalid data"),
+        (b"no video at all" * 50, "Invalid data"),
+        (VIDEOS["one group of pictures"][:-200], "Invalid data|End of file"),
+        (VIDEOS["many groups"][:-500], "cut short: 61 frames announced"),
+    ],
+)
+def test_undecodable_bytes_say_why(data: bytes, reason: str) -> None:
+    with pytest.raises(VideoError, match=reason):
+        check_video(data)
+
+
+def test_audio_alone_is_no_video() -> None:
+    file = io.BytesIO()
+    with av.open(file, "w", format="wav") as output:
+        stream = output.add_stream("pcm_s16le", rate=8000)
+        assert isinstance(stream, av.AudioStream)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 160), dtype=np.int16), format="s16", layout="mono")
+        frame.sample_rate = 8000
+        output.mux(stream.encode(frame))
+    with pytest.raises(VideoError, match="no video"):
+        check_video(file.getvalue())

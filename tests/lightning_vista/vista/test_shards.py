@@ -1,0 +1,232 @@
+import hashlib
+import json
+import random
+import shutil
+import tarfile
+import tempfile
+from functools import partial
+from pathlib import Path
+
+import pytest
+import webdataset
+from killing import killed_after
+from tiny_data import tiny_problem_sets
+
+from lightning_vista.video import FrameSpec
+from lightning_vista.vista import shards as shards_module
+from lightning_vista.vista.index import ShardError, ShardIndex
+from lightning_vista.vista.shards import build_shards
+from lightning_vista.vista.storage import Storage
+from lightning_vista.vista.tar import sample_key, unpack_sample
+from lightning_vista.vista.verify import verify_shards
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_every_video_is_packed_once_with_all_its_memberships(dataset: Path, shards: Path) -> None:
+    index = ShardIndex.read(Storage(shards))
+    expected = {problem_set.video_key(video) for problem_set in tiny_problem_sets() for video in problem_set.videos}
+    assert [sample.video for sample in index.samples] == sorted(expected)
+    shared = next(sample for sample in index.samples if sample.video == "toy/clips/shared v1.0.mp4")
+    assert [(m.problem_set, m.labels) for m in shared.memberships] == [
+        ("toy/foundation/objects/shapes", ("ball",)),
+        ("toy/level_2/permutation/order", ("ab",)),
+    ]
+    assert len({sample.shard for sample in index.samples}) > 2
+
+
+def test_samples_lie_where_the_index_says_with_untouched_videos(dataset: Path, shards: Path) -> None:
+    for sample in ShardIndex.read(Storage(shards)).samples:
+        with (shards / sample.shard).open("rb") as file:
+            file.seek(sample.offset)
+            packed = file.read(sample.bytes)
+        assert hashlib.sha256(packed).hexdigest() == sample.sha256
+        members = unpack_sample(packed)
+        assert members["mp4"] == (dataset / "videos" / sample.video).read_bytes()
+        description = json.loads(members["json"])
+        assert (description["video"], description["environment"]) == (sample.video, sample.video.split("/")[0])
+
+
+@pytest.mark.filterwarnings("ignore:.*unclosed file:pytest.PytestUnraisableExceptionWarning")  # of webdataset
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+def test_webdataset_and_tar_read_the_shards(shards: Path) -> None:
+    index = ShardIndex.read(Storage(shards))
+    urls = sorted(str(path) for path in shards.glob("*.tar"))
+    read = list(webdataset.WebDataset(urls, shardshuffle=False))
+    assert [sample["__key__"] for sample in read] == [sample_key(sample.video) for sample in index.samples]
+    assert {frozenset(sample) & {"mp4", "json"} for sample in read} == {frozenset({"mp4", "json"})}
+    with tarfile.open(urls[0]) as tar:
+        assert {(member.mtime, member.uid, member.uname) for member in tar} == {(0, 0, "")}
+
+
+def test_the_index_holds_the_problem_sets_and_totals(shards: Path) -> None:
+    index = ShardIndex.read(Storage(shards))
+    by_id = {problem_set.id: problem_set for problem_set in index.problem_sets}
+    for original in tiny_problem_sets():
+        read = by_id[original.id]
+        assert sorted(read.videos, key=lambda v: v.path) == sorted(original.videos, key=lambda v: v.path)
+        assert (read.descriptions, read.hint, read.extra) == (original.descriptions, original.hint, original.extra)
+    totals = json.loads((shards / "index.json").read_text())["totals"]
+    assert totals["samples"] == 13
+    assert totals["memberships"] == 14
+    assert totals["labels"] == 16
+    assert totals["bytes"] == sum(sample.bytes for sample in index.samples)
+
+
+def test_the_same_input_gives_the_same_bytes(dataset: Path, shards: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "dataset"
+    shutil.copytree(dataset, copy, copy_function=shutil.copyfile)  # other times, other folder
+    build_shards(copy / "tasks", copy / "videos", tmp_path / "out", max_shard_mb=0.008, num_workers=1)
+    assert contents(tmp_path / "out") == contents(shards)
+
+
+def test_a_finished_build_is_left_as_it_is(dataset: Path, shards: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in shards.iterdir()}
+    build_shards(dataset / "tasks", dataset / "videos", shards, max_shard_mb=0.008)
+    assert {path: path.stat().st_mtime_ns for path in shards.iterdir()} == before
+
+
+def test_another_build_in_the_same_folder_wants_overwrite(dataset: Path, shards: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(shards, out)
+    with pytest.raises(FileExistsError, match="--overwrite"):
+        build_shards(dataset / "tasks", dataset / "videos", out, select=["toy/*"], max_shard_mb=0.008)
+    index = build_shards(dataset / "tasks", dataset / "videos", out, select=["toy/*"], overwrite=True)
+    assert {path.name for path in out.iterdir()} == {"000000.tar", "index.json"}
+    assert {sample.video.split("/")[0] for sample in index.samples} == {"toy"}
+
+
+def test_an_interrupted_build_goes_on_and_ends_with_the_same_bytes(
+    dataset: Path, shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed: list[str] = []
+    pack = shards_module._pack
+
+    def fail_late(video: shards_module._Video, frames: FrameSpec | None) -> bytes | str:
+        if len(packed) == 7:
+            raise KeyboardInterrupt
+        packed.append(video.name)
+        return pack(video, frames)
+
+    monkeypatch.setattr(shards_module, "_pack", fail_late)
+    with pytest.raises(KeyboardInterrupt):
+        build_shards(dataset / "tasks", dataset / "videos", tmp_path, max_shard_mb=0.008, num_workers=1)
+    assert not (tmp_path / "index.json").exists()
+    finished = len(list(tmp_path.glob(".*.tar.json")))
+    assert finished >= 1
+    packed.clear()
+    monkeypatch.setattr(shards_module, "_pack", lambda video, frames: packed.append(video.name) or pack(video, frames))
+    build_shards(dataset / "tasks", dataset / "videos", tmp_path, max_shard_mb=0.008, num_workers=1)
+    assert len(packed) < 13  # the finished shards were not packed again
+    assert contents(tmp_path) == contents(shards)
+
+
+@pytest.fixture
+def broken(dataset: Path, tmp_path: Path) -> Path:
+    """The dataset with an absent, an undecodable and a foreign video."""
+    root = tmp_path / "broken"
+    shutil.copytree(dataset, root)
+    (root / "videos/toy/clips/1.mp4").unlink()
+    (root / "videos/toy/clips/2.mp4").write_bytes(b"not a video")
+    outside = tmp_path / "outside.mp4"
+    (root / "videos/other/x/0.mp4").rename(outside)
+    (root / "videos/other/x/0.mp4").symlink_to(outside)
+    return root
+
+
+def test_every_video_that_cannot_be_packed_is_named(broken: Path, tmp_path: Path) -> None:
+    with pytest.raises(ShardError, match=r"2 video\(s\)") as caught:
+        build_shards(broken / "tasks", broken / "videos", tmp_path / "out")
+    assert "toy/clips/1.mp4: missing" in str(caught.value)
+    assert "other/x/0.mp4: a link that leaves the video folder" in str(caught.value)
+    shutil.copy(broken / "videos/toy/clips/3.mp4", broken / "videos/toy/clips/1.mp4")
+    (broken / "videos/other/x/0.mp4").unlink()
+    shutil.copy(broken / "videos/toy/clips/3.mp4", broken / "videos/other/x/0.mp4")
+    with pytest.raises(ShardError, match=r"toy/clips/2.mp4: not a decodable video"):
+        build_shards(broken / "tasks", broken / "videos", tmp_path / "out")
+    assert not (tmp_path / "out" / "index.json").exists()
+
+
+def test_skipped_videos_are_listed_in_the_index(broken: Path, tmp_path: Path) -> None:
+    index = build_shards(broken / "tasks", broken / "videos", tmp_path / "out", missing="skip")
+    assert [skipped.path for skipped in index.skipped] == ["other/x/0.mp4", "toy/clips/1.mp4", "toy/clips/2.mp4"]
+    assert len(index.samples) == 10
+    assert ShardIndex.read(Storage(tmp_path / "out")).skipped == index.skipped
+    verify_shards(tmp_path / "out")
+
+
+def test_a_pattern_that_selects_nothing_is_an_error(dataset: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="No problem set matches toys"):
+        build_shards(dataset / "tasks", dataset / "videos", tmp_path, select=["toys"])
+
+
+def test_frames_are_stored_where_asked(dataset: Path, tmp_path: Path) -> None:
+    spec = FrameSpec(num_frames=5, size=16)
+    index = build_shards(dataset / "tasks", dataset / "videos", tmp_path, frames=spec)
+    assert ShardIndex.read(Storage(tmp_path)).frames == spec
+    packed = Storage(tmp_path).read_range(index.samples[0].shard, index.samples[0].offset, index.samples[0].bytes)
+    members = unpack_sample(packed)
+    assert sorted(members) == ["000.jpg", "001.jpg", "002.jpg", "003.jpg", "004.jpg", "json"]
+    assert json.loads(members["json"])["frame_indices"] == [0, 3, 6, 8, 11]
+    verify_shards(tmp_path)
+
+
+def test_verify_names_what_has_changed(shards: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(shards, out)
+    verify_shards(out)
+    samples = ShardIndex.read(Storage(out)).samples
+    damaged, gone = samples[0], samples[-1]
+    content = bytearray((out / damaged.shard).read_bytes())
+    content[damaged.offset + damaged.bytes // 2] ^= 1
+    (out / damaged.shard).write_bytes(content)
+    (out / gone.shard).unlink()
+    with pytest.raises(ShardError) as caught:
+        verify_shards(out)
+    assert f"key {damaged.key}, video {damaged.video}: its bytes have changed" in str(caught.value)
+    assert f"shard {gone.shard}, key {gone.key}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda text: text[:100], "is not JSON"),
+        (lambda text: text.replace('"version": 1', '"version": 99'), "expected version 1, got 99"),
+        (lambda text: text.replace("000000.tar", "pipe:ls"), "not names of shards: pipe:ls"),
+        (lambda text: text.replace('"offset"', '"offsets"'), "is damaged"),
+    ],
+)
+def test_a_damaged_index_says_so(shards: Path, tmp_path: Path, change, message: str) -> None:  # type: ignore[no-untyped-def] # noqa: ANN001
+    (tmp_path / "index.json").write_text(change((shards / "index.json").read_text()))
+    with pytest.raises(ShardError, match=message):
+        ShardIndex.read(Storage(tmp_path))
+
+
+def test_an_unfinished_folder_says_so(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="shards build"):
+        ShardIndex.read(Storage(tmp_path))
+
+
+def test_shards_are_read_from_any_address(shards: Path) -> None:
+    import fsspec
+
+    memory = fsspec.filesystem("memory")
+    memory.put(str(shards), "/shards", recursive=True)
+    assert verify_shards("memory://shards") == ShardIndex.read(Storage(shards))
+    with pytest.raises(ValueError, match="nowhere"):
+        Storage("nowhere://shards")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_builds_killed_at_any_moment_end_in_the_same_bytes(dataset: Path, shards: Path, tmp_path: Path) -> None:
+    rng, kills = random.Random(0), 0
+    while kills < 25:
+        with tempfile.TemporaryDirectory(dir=tmp_path) as folder:
+            out = Path(folder)
+            build = partial(build_shards, dataset / "tasks", dataset / "videos", out, max_shard_mb=0.008, num_workers=1)
+            while killed_after(rng.uniform(0, 0.06), build):
+                kills += 1
+            assert contents(out) == contents(shards)

@@ -1,0 +1,165 @@
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from lightning_vista.vista.problem_sets import ProblemSet
+from lightning_vista.vista.tables import (
+    SCORE_COLUMNS,
+    ScoreTableError,
+    declared_kinds,
+    outline,
+    read_scores,
+    write_scores,
+)
+
+REMIX = "home/level_2/remix/a"
+Row = dict[str, Any]
+
+
+def rows() -> list[Row]:
+    """Two problem sets, labels in an order of their own, videos out of order."""
+    return [
+        {
+            "model": "clip",
+            "problem_set": problem_set,
+            "video": f"home/{video}.mp4",
+            "label": label,
+            "score": 0.1 * place + video,
+            "target": place == video,
+            "reason": None,
+        }
+        for problem_set, labels in ((REMIX, ("wz", "ab")), ("home/foundation/objects/b", ("cup", "apple")))
+        for video in (1, 0)
+        for place, label in enumerate(labels)
+    ]
+
+
+def test_round_trip_puts_rows_in_order(tmp_path: Path) -> None:
+    written = write_scores(rows(), tmp_path / "run" / "scores.parquet", config_hash="1f3a")
+    table = read_scores(tmp_path / "run")
+    assert table.rows.equals(written.rows)
+    assert table.rows.schema == pl.Schema(SCORE_COLUMNS)
+    assert (table.model, table.config_hash, table.kinds) == ("clip", "1f3a", {})
+    assert table.problem_sets == ("home/foundation/objects/b", REMIX)
+    assert table.rows.select("video", "label").rows() == [
+        (f"home/{video}.mp4", label)
+        for labels in (("cup", "apple"), ("wz", "ab"))
+        for video in (0, 1)
+        for label in labels
+    ]
+
+
+def test_the_same_rows_in_any_order_of_videos_give_the_same_bytes(tmp_path: Path) -> None:
+    write_scores(rows(), tmp_path / "a.parquet", config_hash="1")
+    shuffled = rows()[2:4] + rows()[6:] + rows()[:2] + rows()[4:6]
+    write_scores(pl.DataFrame(shuffled, schema=SCORE_COLUMNS), tmp_path / "b.parquet", config_hash="1")
+    assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.parquet", "b.parquet"]
+
+
+def test_nan_is_unscored(tmp_path: Path) -> None:
+    changed = rows()
+    changed[0] |= {"score": math.nan, "reason": "no answer"}
+    write_scores(changed, tmp_path / "scores.parquet")
+    unscored = read_scores(tmp_path).rows.filter(pl.col("score").is_null())
+    assert unscored.select("video", "label", "reason").rows() == [("home/1.mp4", "wz", "no answer")]
+
+
+def test_a_prediction_has_no_targets(tmp_path: Path) -> None:
+    write_scores([row | {"target": None} for row in rows()], tmp_path / "scores.parquet")
+    assert read_scores(tmp_path).rows["target"].null_count() == 8
+
+
+def test_tables_of_other_tools_are_read(tmp_path: Path) -> None:
+    pl.DataFrame(rows()).write_parquet(tmp_path / "bare.parquet")  # `reason` has no type of its own there
+    table = read_scores(tmp_path / "bare.parquet")
+    assert table.rows.schema == pl.Schema(SCORE_COLUMNS)
+    assert table.config_hash == ""
+
+
+def test_kinds_of_own_folders_travel_in_the_metadata(tmp_path: Path) -> None:
+    own = "home/level_2/juggling/a"
+    changed = [row | {"problem_set": own} for row in rows()[:4]]
+    with pytest.raises(ScoreTableError, match="type folder 'juggling' is none of ViSTa's"):
+        write_scores(changed, tmp_path / "scores.parquet")
+    kinds = declared_kinds(
+        [ProblemSet(own, {}, (), extra={"metadata": {"kind": "actions"}}), ProblemSet(REMIX, {}, ())]
+    )
+    write_scores(changed, tmp_path / "scores.parquet", kinds=kinds | {"home/level_2/absent/a": "general"})
+    assert read_scores(tmp_path).kinds == {own: "actions"}
+    metadata = pl.read_parquet_metadata(tmp_path / "scores.parquet")
+    assert (metadata["scorer"], json.loads(metadata["kinds"])) == ("clip", {own: "actions"})
+
+
+def test_outline() -> None:
+    found = outline("alfred/level_3/juggling/x", {"alfred/level_3/juggling/x": "tracking"})
+    assert (found.environment, found.level, found.type, found.kind) == ("alfred", 3, "juggling", "tracking")
+    with pytest.raises(ValueError, match="'alfred/level_3': expected <environment>/<level folder>/<type>/<name>"):
+        outline("alfred/level_3")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda frame: frame.drop("score", "reason"), "missing: score, reason: add or drop them"),
+        (lambda frame: frame.with_columns(index=1), "unknown: index: add or drop them"),
+        (lambda frame: frame.cast({"score": pl.Float32}), "column `score`: expected Float64, came Float32: cast it"),
+        (lambda frame: frame.head(0), "came no row at all"),
+        (lambda frame: pl.concat([frame, frame[2:3]]), f"came several for {REMIX} / home/0.mp4 / wz: keep one of each"),
+        (lambda frame: frame[1:], f"came fewer for {REMIX} / home/1.mp4 / 1 / 2 (came, expected): add the rows"),
+        (lambda frame: frame.with_columns(target=False), "came none for home/foundation/objects/b / home/0.mp4;"),
+        (
+            lambda frame: frame.with_columns(model=pl.col("label")),
+            "expected one model per table, came ab, apple, cup, wz",
+        ),
+        (lambda frame: frame.with_columns(score=math.inf), "column `score`: expected finite numbers, came infinity"),
+        (lambda frame: frame.with_columns(problem_set=pl.lit("home/x/y/z")), "level folder 'x': expected"),
+        (
+            lambda frame: frame.with_columns(video=pl.when(pl.col("score") > 0).then("video")),
+            "column `video`: expected text in every row, came 2 null(s)",
+        ),
+        (
+            lambda frame: frame.with_columns(target=pl.when(pl.col("score") > 0).then("target")),
+            "expected true or false in every row, or null in all, came 2 null(s) in 8 rows",
+        ),
+    ],
+)
+def test_faults_name_the_file_the_column_and_the_remedy(
+    tmp_path: Path, change: Callable[[pl.DataFrame], pl.DataFrame], message: str
+) -> None:
+    frame = change(pl.DataFrame(rows(), schema=SCORE_COLUMNS))
+    frame.write_parquet(tmp_path / "bad.parquet")
+    with pytest.raises(ScoreTableError) as read:
+        read_scores(tmp_path / "bad.parquet")
+    assert message in str(read.value)
+    assert f"the score table {tmp_path / 'bad.parquet'}:" in str(read.value)
+    with pytest.raises(ScoreTableError) as write:
+        write_scores(frame, tmp_path / "new.parquet")
+    assert write.value.errors == read.value.errors
+    assert not (tmp_path / "new.parquet").exists()
+
+
+def test_all_faults_come_at_once(tmp_path: Path) -> None:
+    changed = [row | {"score": math.inf, "target": False} for row in rows()]
+    with pytest.raises(ScoreTableError, match="2 fault"):
+        write_scores(changed, tmp_path / "scores.parquet")
+
+
+def test_rows_without_a_key_or_of_another_type(tmp_path: Path) -> None:
+    with pytest.raises(ScoreTableError, match="row 1: expected the columns model .*; missing: reason"):
+        write_scores([rows()[0], {k: v for k, v in rows()[1].items() if k != "reason"}], tmp_path / "scores.parquet")
+    with pytest.raises(ScoreTableError, match="expected the columns|expected model"):
+        write_scores([row | {"score": "high"} for row in rows()], tmp_path / "scores.parquet")
+
+
+def test_files_that_are_no_table(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"No score table at .*scores\.parquet: give a run folder"):
+        read_scores(tmp_path)
+    (tmp_path / "scores.parquet").write_text("not parquet, for all its length")
+    with pytest.raises(ScoreTableError, match="expected a parquet file as `test` writes it"):
+        read_scores(tmp_path)
