@@ -1,5 +1,4 @@
 import importlib
-import string
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,11 +9,9 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from tiny_checkpoints import SIZE, TEXT_LENGTH, save_clip, save_siglip, siglip2_tokenizer, siglip_tokenizer
 from torch import Tensor
-from transformers import BaseImageProcessor, PreTrainedConfig, PreTrainedTokenizerBase
 
-from lightning_vista.cli import main
 from lightning_vista.datamodules import ViSTaDataModule
 from lightning_vista.scorers import CLIPScorer
 from lightning_vista.video import FrameSpec, decode_video, encode_mp4
@@ -24,69 +21,7 @@ from lightning_vista.vista.shards import build_shards
 
 transformers: Any = importlib.import_module("transformers")  # much of it is untyped
 Mode = Literal["authors", "processor"]
-SIZE, TEXT_LENGTH = 32, 24
 TEXTS = ["Go left.", "go right", "First we go to the red door, then we go left and pick up the key", "a b c"]
-TOWER = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
-LETTERS = list(string.ascii_lowercase + string.ascii_uppercase + string.digits + ",.")
-
-
-def clip_tokenizer() -> PreTrainedTokenizerBase:
-    pieces = LETTERS + [f"{letter}</w>" for letter in LETTERS] + ["<|startoftext|>", "<|endoftext|>"]
-    tokenizer: PreTrainedTokenizerBase = transformers.CLIPTokenizer({p: number for number, p in enumerate(pieces)}, [])
-    return tokenizer
-
-
-def siglip_tokenizer(lower_case: bool = True) -> PreTrainedTokenizerBase:
-    vocabulary = {piece: number for number, piece in enumerate(["<unk>", "</s>", *LETTERS])}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
-    if lower_case:
-        tokenizer.normalizer = normalizers.Lowercase()
-    tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")
-    tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
-    names = {"eos_token": "</s>", "pad_token": "</s>", "unk_token": "<unk>", "model_input_names": ["input_ids"]}
-    wrapped: PreTrainedTokenizerBase = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names)
-    return wrapped
-
-
-def siglip2_tokenizer() -> PreTrainedTokenizerBase:
-    pieces = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", "▁", *LETTERS]
-    vocabulary = {piece: number for number, piece in enumerate(pieces)}
-    settings = {"padding_side": "right", "model_input_names": ["input_ids"]}
-    tokenizer: PreTrainedTokenizerBase = transformers.Siglip2Tokenizer(vocabulary, [], **settings)
-    return tokenizer
-
-
-def save(
-    folder: Path, config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase, image_processor: BaseImageProcessor
-) -> str:
-    """A checkpoint with random weights that tell frames and texts apart."""
-    torch.manual_seed(0)
-    model = transformers.AutoModel.from_config(config)
-    for parameter in model.parameters():
-        if parameter.ndim > 1:
-            torch.nn.init.normal_(parameter, std=0.3)
-    for part in (model, tokenizer, image_processor):
-        part.save_pretrained(folder)
-    return str(folder)
-
-
-def save_clip(folder: Path, **processor: object) -> str:
-    tokenizer = clip_tokenizer()
-    ends = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
-    text = TOWER | ends | {"vocab_size": len(tokenizer), "max_position_embeddings": TEXT_LENGTH, "pad_token_id": 0}
-    vision = TOWER | {"image_size": SIZE, "patch_size": 8}
-    config = transformers.CLIPConfig(text_config=text, vision_config=vision, projection_dim=12)
-    settings = {"size": {"shortest_edge": SIZE}, "crop_size": {"height": SIZE, "width": SIZE}} | processor
-    return save(folder, config, tokenizer, transformers.CLIPImageProcessor(**settings))
-
-
-def save_siglip(folder: Path, tokenizer: PreTrainedTokenizerBase, **processor: object) -> str:
-    text = TOWER | {"vocab_size": len(tokenizer), "max_position_embeddings": TEXT_LENGTH, "projection_size": 16}
-    text |= {"bos_token_id": 1, "eos_token_id": 1, "pad_token_id": tokenizer.pad_token_id}
-    vision = TOWER | {"image_size": SIZE, "patch_size": 8}
-    config = transformers.SiglipConfig(text_config=text, vision_config=vision)
-    image_processor = transformers.SiglipImageProcessor(size={"height": SIZE, "width": SIZE}, **processor)
-    return save(folder, config, tokenizer, image_processor)
 
 
 @pytest.fixture(scope="module")
@@ -284,21 +219,8 @@ def test_a_run_scores_as_transformers_and_counts_truncated_descriptions(checkpoi
             torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 
 
-def test_the_config_runs(checkpoints: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.argv", ["lightning-vista"])  # LightningCLI warns of pytest's own arguments
-    write_shards(tmp_path)
-    model = ["--model.model", checkpoints["clip"], "--model.run_dir", str(tmp_path / "run")]
-    data = ["--data.shards", str(tmp_path / "shards"), "--data.num_workers", "0"]
-    config = Path(__file__).parents[3] / "configs/vista/clip.yaml"
-    with pytest.warns(UserWarning, match="descriptions were truncated"):
-        main(["test", "--config", str(config), *model, *data, "--trainer.accelerator", "cpu"])
-    table = pl.read_parquet(tmp_path / "run" / "scores.parquet")
-    assert set(table["model"]) == {"tiny-clip-8f"}
-    assert table["score"].null_count() == 0
-
-
 def test_the_model_that_was_found_is_named(tmp_path: Path) -> None:
-    transformers.BertConfig(**TOWER).save_pretrained(tmp_path)
+    transformers.BertConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2).save_pretrained(tmp_path)
     with pytest.raises(ValueError, match=r"model_type 'bert', expected 'clip' .* or 'siglip'"):
         CLIPScorer(str(tmp_path))
 

@@ -1,0 +1,81 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lightning_vista.cli import main
+from lightning_vista.vista.tables import read_scores
+
+
+def test_build_verify_test_and_report_from_the_command_line(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shards, run, report = tmp_path / "shards", tmp_path / "run", tmp_path / "report"
+    main(["shards", "build", str(dataset / "tasks"), str(dataset / "videos"), str(shards), "--max-shard-mb", "0.02"])
+    assert "3 problem sets, 13 videos" in capsys.readouterr().out
+    main(["shards", "verify", str(shards)])
+    assert "all unchanged" in capsys.readouterr().out
+    model = ["--model", "RandomScorer", "--model.seed", "3", "--model.run_dir", str(run)]
+    data = ["--data", "ViSTaDataModule", "--data.shards", str(shards), "--data.num_workers", "0"]
+    main(["test", *model, *data, "--trainer.logger", "false", "--trainer.accelerator", "cpu"])
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert config["model"]["init_args"]["seed"] == 3
+    assert config["data"]["init_args"]["shards"] == str(shards)
+    main(["report", str(run), "--rescaling", "none", "--out", str(report)])
+    assert "permutation" in capsys.readouterr().out
+    results = json.loads((report / "results.json").read_text())
+    assert list(results) == ["random-scorer", "majority", "random"]
+    assert (report / "results.csv").exists()
+    assert (report / "report.html").stat().st_size > 100_000
+
+
+def test_a_config_of_a_run_runs_again(shards: Path, tmp_path: Path) -> None:
+    data = ["--data", "ViSTaDataModule", "--data.shards", str(shards), "--data.num_workers", "0"]
+    trainer = ["--trainer.logger", "false", "--trainer.accelerator", "cpu"]
+    main(["test", "--model", "RandomScorer", "--model.run_dir", str(tmp_path / "a"), *data, *trainer])
+    main(["test", "--config", str(tmp_path / "a" / "config.yaml"), "--model.run_dir", str(tmp_path / "b")])
+    assert read_scores(tmp_path / "a").rows.equals(read_scores(tmp_path / "b").rows)
+
+
+def test_mistakes_are_told_without_a_traceback(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"lightning-vista: No folder of problem sets at .*tasks"):
+        main(["shards", "build", str(tmp_path / "tasks"), str(tmp_path), str(tmp_path / "out")])
+    with pytest.raises(SystemExit, match="--frames and --size come together"):
+        main(["shards", "build", "a", "b", "c", "--frames", "8"])
+    with pytest.raises(SystemExit, match="shards build"):
+        main(["shards", "verify", str(tmp_path)])
+    with pytest.raises(SystemExit, match="No score table"):
+        main(["report", str(tmp_path / "none"), "--out", str(tmp_path / "out")])
+    with pytest.raises(FileNotFoundError):
+        main(["--traceback", "report", str(tmp_path / "none"), "--out", str(tmp_path / "out")])
+
+
+def test_help_names_every_command_and_is_quick_to_import() -> None:
+    code = """
+import sys
+from lightning_vista.cli import main
+try:
+    main(["--help"])
+except SystemExit:
+    print("torch" in sys.modules)
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    for command in ("fit", "validate", "test", "predict", "demo", "mini", "shards", "report"):
+        assert f"\n    {command} " in result.stdout
+    assert result.stdout.strip().endswith("False")
+
+
+@pytest.mark.slow
+def test_demo_makes_a_page_of_real_videos(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["demo", "--out", str(tmp_path / "demo"), "--scale", "0.2"])
+    printed = capsys.readouterr().out
+    assert "report.html" in printed
+    results = json.loads((tmp_path / "demo/report/results.json").read_text())
+    rows = results["random-scorer"]["aggregates"]
+    assert {row["level"] for row in rows} >= set(range(1, 9))
+    assert {row["kind"] for row in rows} >= {"objects", "properties", "actions", "general", "permutation"}
+    page = (tmp_path / "demo/report/report.html").read_text()
+    assert "data:video/mp4" in page
