@@ -10,6 +10,7 @@ from torchmetrics import Metric
 
 from lightning_vista.metrics.rescaling import RESCALINGS, Rescaling
 from lightning_vista.metrics.scoring import ProblemSetResult, score_problem_set
+from lightning_vista.parallel import one_thread
 from lightning_vista.vista.problem_sets import ProblemSet
 
 
@@ -30,7 +31,8 @@ class ProblemSetScores(Metric):
         ValueError: If `rescaling` is unknown.
 
     Example:
-        >>> from lightning_vista.vista.problem_sets import LabelledVideo
+        >>> from lightning_vista.parallel import one_thread
+    from lightning_vista.vista.problem_sets import LabelledVideo
         >>> videos = (LabelledVideo("0.mp4", ("ab",)), LabelledVideo("1.mp4", ("ba",)))
         >>> metric = ProblemSetScores([ProblemSet("home/level_2/remix/a", {"ab": "...", "ba": "..."}, videos)])
         >>> metric.update(
@@ -166,6 +168,7 @@ class ProblemSetScores(Metric):
         with self.sync_context(dist_sync_fn=self.dist_sync_fn, should_sync=local, should_unsync=local):
             return self._results()
 
+    @one_thread()
     def _results(self) -> dict[str, ProblemSetResult]:
         """The results of the state as it is, local or synced."""
         sizes = (self._num_videos * self._num_labels).tolist()

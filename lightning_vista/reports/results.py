@@ -4,8 +4,7 @@ import csv
 import io
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from lightning_vista.metrics import (
     random_baseline,
     score_problem_set,
 )
+from lightning_vista.parallel import one_thread
 from lightning_vista.reports.comparisons import cells, finite, order_leak_cells, paired_differences, tabulate
 from lightning_vista.reports.joining import JoinedProblemSet, join_tables
 from lightning_vista.vista.tables import ScoreTable
@@ -32,21 +32,7 @@ _Results = dict[str, dict[str, ProblemSetResult]]  # model -> problem set id -> 
 _Rows = list[dict[str, Any]]
 
 
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Keep torch to one thread: of thousands of small operations, waiting for threads is what takes long.
-
-    On two busy cores the whole benchmark with five models took 56 seconds, and 6 like this.
-    """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-@_one_thread()
+@one_thread()
 def build_results(
     tables: Sequence[ScoreTable], rescaling: Rescaling = "both", strict: bool = True
 ) -> dict[str, dict[str, Any]]:

@@ -1,4 +1,6 @@
 import math
+import random
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -6,6 +8,7 @@ import lightning as L
 import pytest
 import torch
 import yaml
+from killing import killed_after
 from torch import Tensor
 
 from lightning_vista.datamodules import ViSTaDataModule
@@ -100,6 +103,21 @@ def test_an_interrupted_run_scores_only_what_is_missing(shards: Path, tmp_path: 
     assert len(scorer.asked) == 13 - 8
     for name in ("scores.parquet", "examples/examples.json"):
         assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_runs_killed_at_any_moment_end_with_the_same_table(shards: Path, tmp_path: Path) -> None:
+    undisturbed = tmp_path / "undisturbed"
+    evaluate(Oracle(str(undisturbed)), shards)
+    rng, kills, longest = random.Random(0), 0, 0.2
+    while kills < 25:
+        with tempfile.TemporaryDirectory(dir=tmp_path) as folder:
+            while killed_after(rng.uniform(0, longest), lambda folder=folder: evaluate(Oracle(folder), shards)):  # type: ignore[misc]
+                kills += 1
+                longest *= 1.05  # until it fits a run on any machine
+            for name in ("scores.parquet", "examples/examples.json"):
+                assert (Path(folder) / name).read_bytes() == (undisturbed / name).read_bytes()
 
 
 def test_a_finished_run_is_not_scored_again(shards: Path, tmp_path: Path) -> None:

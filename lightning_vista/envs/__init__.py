@@ -1,0 +1,1 @@
+"""The grid worlds that the embedded dataset is recorded in."""

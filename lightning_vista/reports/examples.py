@@ -1,0 +1,144 @@
+"""What run folders hold for the eye: example videos with their candidate descriptions, and transcripts of chats."""
+
+import base64
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lightning_vista.vista.tables import ScoreTable
+
+#: What the page spends on videos and on transcripts, so that with plotly.js (5 MB) it stays below 15 MB.
+VIDEO_BYTES = 6_000_000
+TRANSCRIPT_CHARACTERS = 1_000_000
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """A chat judge's conversation about one video."""
+
+    run: str
+    name: str
+    text: str
+
+    @property
+    def key(self) -> str:
+        """The key of the video's sample, which its example file shares."""
+        return Path(self.name).stem
+
+
+@dataclass
+class Showcase:
+    """What a page shows beside the numbers.
+
+    Attributes:
+        examples: For each card `{video, problem_set, descriptions, file, scores}`; `file` is a key of `videos`.
+        videos: Videos as base64, each once, however many runs and problem sets show it.
+        transcripts: Conversations, those of the example videos first.
+        left_out: What did not fit, in words.
+    """
+
+    examples: list[dict[str, Any]] = field(default_factory=list)
+    videos: dict[str, str] = field(default_factory=dict)
+    transcripts: list[Transcript] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+
+
+def read_showcase(runs: Iterable[Path], tables: Sequence[ScoreTable]) -> Showcase:
+    """Collect the examples and transcripts of run folders, as many as a page can hold.
+
+    Args:
+        runs: Run folders, each with or without `examples/` and `transcripts/`.
+        tables: The score tables, for the scores shown beside the videos.
+
+    Returns:
+        Everything that fits, with a word on what does not.
+
+    Raises:
+        ValueError: If an `examples.json` is not as a run writes it.
+        FileNotFoundError: If it names a video that is not there.
+    """
+    showcase = Showcase()
+    folders = list(runs)
+    for run in folders:
+        _add_examples(showcase, run / "examples")
+    _add_scores(showcase.examples, tables)
+    _add_transcripts(showcase, folders)
+    return showcase
+
+
+def _add_examples(showcase: Showcase, folder: Path) -> None:
+    listing = folder / "examples.json"
+    if not listing.is_file():
+        return
+    shown = {(example["video"], example["problem_set"]) for example in showcase.examples}
+    spent = sum(map(len, showcase.videos.values()))
+    skipped = 0
+    for entry in _checked(json.loads(listing.read_text(encoding="utf-8")), listing):
+        if (entry["video"], entry["problem_set"]) in shown:
+            continue
+        if entry["video"] not in showcase.videos:
+            content = base64.b64encode((folder / entry["file"]).read_bytes()).decode("ascii")
+            if spent + len(content) > VIDEO_BYTES:
+                skipped += 1
+                continue
+            showcase.videos[entry["video"]] = content
+            spent += len(content)
+        showcase.examples.append(entry)
+    if skipped:
+        showcase.left_out.append(f"{skipped} example videos of {folder.parent.name} did not fit into this page")
+
+
+def _checked(entries: object, listing: Path) -> list[dict[str, Any]]:
+    """The entries of an `examples.json`, if they are what a run writes."""
+    if isinstance(entries, list) and all(map(_is_example, entries)):
+        return entries
+    wrong = next((entry for entry in entries if not _is_example(entry)), None) if isinstance(entries, list) else entries
+    raise ValueError(
+        f"{listing}: expected a list of {{video, file, problem_set, descriptions: {{label: text}}}} with plain file "
+        f"names, came {str(wrong)[:200]}: run `test` again to write the folder anew."
+    )
+
+
+def _is_example(entry: object) -> bool:
+    """Whether an entry has all its texts, and a file name that leads nowhere else."""
+    return (
+        isinstance(entry, dict)
+        and all(isinstance(entry.get(key), str) for key in ("video", "file", "problem_set"))
+        and isinstance(entry.get("descriptions"), dict)
+        and Path(entry["file"]).name == entry["file"]
+    )
+
+
+def _add_scores(examples: list[dict[str, Any]], tables: Sequence[ScoreTable]) -> None:
+    """Give each example its models' scores: `{model: {label: score or None}}`."""
+    wanted = {(example["problem_set"], example["video"]) for example in examples}
+    videos = {video for _, video in wanted}
+    found: dict[tuple[str, str], dict[str, dict[str, float | None]]] = {}
+    for table in tables:
+        rows = table.rows.filter(table.rows["video"].is_in(list(videos)))
+        for problem_set, video, label, score in rows.select("problem_set", "video", "label", "score").iter_rows():
+            found.setdefault((problem_set, video), {}).setdefault(table.model, {})[label] = score
+    for example in examples:
+        example["scores"] = found.get((example["problem_set"], example["video"]), {})
+
+
+def _add_transcripts(showcase: Showcase, runs: Sequence[Path]) -> None:
+    keys = {Path(example["file"]).stem for example in showcase.examples}
+    files = [
+        (run.name, path)
+        for run in runs
+        for path in sorted((run / "transcripts").glob("*"))
+        if path.suffix in (".json", ".txt")
+    ]
+    spent = skipped = 0
+    for run, path in sorted(files, key=lambda item: item[1].stem not in keys):
+        text = path.read_text(encoding="utf-8")
+        spent += len(text)
+        if spent > TRANSCRIPT_CHARACTERS:
+            skipped += 1
+        else:
+            showcase.transcripts.append(Transcript(run, path.name, text))
+    if skipped:
+        showcase.left_out.append(f"{skipped} transcripts did not fit into this page; they lie in the run folders")

@@ -1,0 +1,153 @@
+"""The results as the page reads them: one rescaling at a time, looked up by environment, level and kind."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import product
+from typing import Any
+
+from lightning_vista.metrics import Rescaling
+from lightning_vista.reports.comparisons import SPLIT_OF_TYPE
+from lightning_vista.reports.joining import BASELINES
+from lightning_vista.vista import KINDS
+from lightning_vista.vista.tables import outline
+
+Row = Mapping[str, Any]
+Key = tuple[str, str, str]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many judgements (video, problem set) stand behind a figure, and how many of them are special.
+
+    Attributes:
+        problem_sets: Problem sets.
+        videos: Videos, counted once per problem set.
+        unscored: Of these, the ones without a score for every description.
+        ties: Of these, the ones whose highest score several descriptions share.
+    """
+
+    problem_sets: int = 0
+    videos: int = 0
+    unscored: int = 0
+    ties: int = 0
+
+    def __add__(self, other: "Counts") -> "Counts":
+        return Counts(
+            self.problem_sets + other.problem_sets,
+            self.videos + other.videos,
+            self.unscored + other.unscored,
+            self.ties + other.ties,
+        )
+
+
+@dataclass(frozen=True)
+class View:
+    """The results of every model under one rescaling.
+
+    Attributes:
+        rescaling: `none`, `video`, `label` or `both`.
+        models: Model -> its part of `results.json` under this rescaling.
+        kinds: Problem set id -> kind, for sets whose type folder does not tell it.
+
+    Example:
+        >>> row = {"environment": "all", "level": 2, "kind": "general", "mean_macro_f1": 0.5}
+        >>> view = View("both", {"judge": {"problem_sets": {}, "aggregates": [row]}})
+        >>> view.row("judge", "all", 2, "general")["mean_macro_f1"]
+        0.5
+    """
+
+    rescaling: Rescaling
+    models: Mapping[str, Mapping[str, Any]]
+    kinds: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def judges(self) -> list[str]:
+        """The models that are not baselines, in the order of the results."""
+        return [model for model in self.models if model not in BASELINES]
+
+    @cached_property
+    def environments(self) -> list[str]:
+        """Every environment of the aggregates, `all` first; one alone needs no `all`."""
+        found = {str(row["environment"]) for part in self.models.values() for row in part["aggregates"]}
+        return sorted(found if len(found) != 2 else found - {"all"}, key=lambda name: (name != "all", name))
+
+    @cached_property
+    def _rows(self) -> Mapping[str, Mapping[Key, Row]]:
+        return {
+            model: {(str(row["environment"]), str(row["level"]), str(row["kind"])): row for row in part["aggregates"]}
+            for model, part in self.models.items()
+        }
+
+    def row(self, model: str, environment: str, level: int | str = "all", kind: str = "all") -> Row | None:
+        """The aggregate of one model over the problem sets of an environment, level and kind, if there are any."""
+        return self._rows[model].get((environment, str(level), kind))
+
+    def levels_of(self, environment: str, kind: str = "all") -> list[int]:
+        """The levels at which an environment has problem sets of a kind."""
+        keys = {key for rows in self._rows.values() for key in rows}
+        return sorted(int(level) for env, level, k in keys if env == environment and k == kind and level != "all")
+
+    def kinds_at(self, environment: str, level: int | str = "all") -> list[str]:
+        """The kinds that an environment has at a level, in the order of `KINDS`."""
+        keys = {key for rows in self._rows.values() for key in rows}
+        return [kind for kind in KINDS if (environment, str(level), kind) in keys]
+
+    def place(self, problem_set: str) -> Key:
+        """Environment, level and kind of a problem set, as the aggregates spell them."""
+        it = outline(problem_set, self.kinds)
+        return it.environment, str(it.level), it.kind
+
+    def counts_of_all(self, environment: str, level: int | str = "all", kind: str = "all") -> dict[str, Counts]:
+        """The counts of every judge; baselines score everything, and their ties mean nothing."""
+        return {model: self.counts(model, environment, level, kind) for model in self.judges}
+
+    def counts(self, model: str, environment: str, level: int | str = "all", kind: str = "all") -> Counts:
+        """The judgements behind `row`, those without a score, and those that were ties."""
+        return self._counts[model].get((environment, str(level), kind), Counts())
+
+    @cached_property
+    def _counts(self) -> Mapping[str, Mapping[Key, Counts]]:
+        """Sums over problem sets, for every combination of a value and `all`; also by split of the order leak."""
+        sums: dict[str, dict[Key, Counts]] = {}
+        for model, part in self.models.items():
+            rows = sums.setdefault(model, {})
+            for problem_set, entry in part["problem_sets"].items():
+                one = Counts(1, int(entry["videos"]), int(entry["unscored"]), int(entry["ties"]))
+                environment, level, kind = self.place(problem_set)
+                split = SPLIT_OF_TYPE.get(outline(problem_set, self.kinds).type)
+                groups = (kind, "all", split) if split else (kind, "all")
+                for key in product((environment, "all"), (level, "all"), groups):
+                    rows[key] = rows.get(key, Counts()) + one
+        return sums
+
+
+def views(results: Mapping[str, Mapping[str, Any]], kinds: Mapping[str, str] | None = None) -> list[View]:
+    """The chosen rescaling first, then, where the results hold them, the raw scores; baselines come last in both.
+
+    Args:
+        results: The contents of `results.json`.
+        kinds: Problem set id -> kind, for sets whose type folder does not tell it.
+
+    Returns:
+        One or two views of the same models.
+
+    Raises:
+        ValueError: If there are no models, or they were rescaled differently and so cannot be compared.
+    """
+    rescalings = {part["rescaling"] for model, part in results.items() if model not in BASELINES}
+    if len(rescalings) != 1:
+        raise ValueError(
+            f"A page compares models under one rescaling, got {sorted(rescalings) or 'no models'}: "
+            "compute the results of every score table with the same one."
+        )
+    ordered = dict(sorted(results.items(), key=lambda item: item[0] in BASELINES))
+    chosen = View(rescalings.pop(), ordered, kinds or {})
+    raw = {model: part["raw"] for model, part in ordered.items() if part.get("raw")}
+    return [chosen, View("none", raw, kinds or {})] if raw and chosen.rescaling != "none" else [chosen]
+
+
+def number(value: object) -> float | None:
+    """A finite number as it is, everything else as None: JSON and plotly know no NaN."""
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None

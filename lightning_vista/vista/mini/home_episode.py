@@ -1,0 +1,214 @@
+"""Plays steps in the home world, and tells from the scenes alone which steps were played."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+
+import numpy as np
+from minigrid.core.actions import Actions
+from numpy.typing import NDArray
+
+from lightning_vista.envs.home import replay
+from lightning_vista.envs.home_scene import HAND, Cell, Pose, Scene, kind_of
+from lightning_vista.envs.home_tiles import draw_codes, tile_codes
+from lightning_vista.envs.planner import shortest_path
+from lightning_vista.vista.mini.home_steps import (
+    GO_TO,
+    LOOK_AT,
+    PICK_UP,
+    PUT_IN,
+    PUT_NEXT_TO,
+    PUT_ON,
+    SEE,
+    SEE_ON,
+    SEE_OPEN,
+    VIEWS,
+    switching,
+    target_of,
+)
+from lightning_vista.vista.mini.steps import Step
+
+IDLE = Actions.done
+#: Frames without motion after each step, so that a frame sampler is less likely to miss it.
+PAUSE = 2
+#: Moves on the way to a step; tasks with longer ways are not played, to keep videos short.
+_LONGEST_WALK = 12
+
+
+@dataclass(frozen=True)
+class HomeEpisode:
+    """One play in a home.
+
+    Attributes:
+        start: The first scene.
+        actions: MiniGrid's actions, one a frame.
+    """
+
+    start: Scene
+    actions: tuple[int, ...]
+
+    @cached_property
+    def scenes(self) -> list[Scene]:
+        """The environment's own state at every frame."""
+        return replay(self.start, self.actions)
+
+    def codes(self) -> NDArray[np.uint8]:
+        """What each cell shows at every frame `(frames, 8, 8)`: indices into `home_tiles.TILES`."""
+        return np.stack([tile_codes(scene) for scene in self.scenes])
+
+    def frames(self) -> NDArray[np.uint8]:
+        """The video `(frames, 96, 96, 3)`."""
+        return draw_codes(self.codes())
+
+    @cached_property
+    def changes(self) -> dict[int, Step]:
+        """Frame -> the step that changed something just before it."""
+        pairs = enumerate(pairwise(self.scenes), start=1)
+        found = {frame: _change(before, after) for frame, (before, after) in pairs if after.things != before.things}
+        return found
+
+    @cached_property
+    def stops(self) -> dict[int, Step]:
+        """Frame -> going to or looking at what lies ahead, where the robot has stood still for `PAUSE` frames."""
+        still = 0
+        stops: dict[int, Step] = {}
+        for frame, (before, after) in enumerate(pairwise(self.scenes), start=1):
+            still = still + 1 if after == before else 0
+            *between, end = after.gaze()
+            if still >= PAUSE and end in after.at:
+                stops[frame] = Step(LOOK_AT if between else GO_TO, after.at[end])
+        return stops
+
+    @property
+    def events(self) -> tuple[Step, ...]:
+        """The steps that happened: every change, and every stop at the end of a walk."""
+        events: list[Step] = []
+        walked = False
+        for frame, (before, after) in enumerate(pairwise(self.scenes), start=1):
+            if frame in self.changes:
+                events.append(self.changes[frame])
+                walked = False
+            elif after != before:
+                walked = True
+            elif walked and frame in self.stops:
+                events.append(self.stops[frame])
+                walked = False
+        return tuple(events)
+
+    def shows(self, steps: Sequence[Step]) -> bool:
+        """Whether exactly these steps happened in this order, or this is what is seen in every frame."""
+        if steps[0].verb in VIEWS:
+            return all(_is_seen(scene, step) for scene in self.scenes for step in steps)
+        return self.events == tuple(steps)
+
+    def resembles(self, steps: Sequence[Step]) -> bool:
+        """Whether these steps are found in this order, where facing a thing in passing counts as going to it."""
+        if steps[0].verb in VIEWS:
+            return any(all(_is_seen(scene, step) for step in steps) for scene in self.scenes)
+        frame = 0
+        for step in steps:
+            matches = (at for at in range(frame, len(self.scenes)) if self._could_be(step, at))
+            if (match := next(matches, None)) is None:
+                return False
+            frame = match
+        return True
+
+    def _could_be(self, step: Step, frame: int) -> bool:
+        """Whether a lenient viewer could see a step at a frame."""
+        scene = self.scenes[frame]
+        if step.verb == GO_TO:
+            return scene.cell_of(step.thing) == scene.robot.ahead
+        if step.verb == LOOK_AT:
+            return frame in self.stops and self.stops[frame].thing == step.thing
+        return self.changes.get(frame) == step
+
+
+def act_out(start: Scene, steps: Sequence[Step]) -> list[list[int]] | None:
+    """Plan the actions of steps, by the shortest ways that do not face what another step goes to.
+
+    Args:
+        start: The first scene.
+        steps: What to do, one after the other.
+
+    Returns:
+        The actions of each step, each list ending in a pause; None if some step is too far away, cannot be
+        reached at all, or is true before it starts.
+    """
+    scene = start
+    parts: list[list[int]] = []
+    destinations = {step.thing for step in steps if step.verb == GO_TO}
+    for step in steps:
+        shunned = {scene.cell_of(thing) for thing in destinations - {target_of(step)}}
+        goals = _stations(scene, step)
+        walk = shortest_path(scene.robot, goals.__contains__, lambda pose: _moves(scene, pose, shunned))  # noqa: B023
+        is_there = not walk and step.verb in (GO_TO, LOOK_AT)
+        if walk is None or is_there or len(walk) > _LONGEST_WALK:
+            return None
+        part: list[int] = [*walk, *_manipulation(step), *[IDLE] * PAUSE]
+        scene = replay(scene, part)[-1]
+        parts.append(part)
+    return parts
+
+
+def _moves(scene: Scene, pose: Pose, shunned: set[Cell | None]) -> list[tuple[int, Pose]]:
+    """The moves that are possible in a pose and do not end facing a shunned cell."""
+    x, y, direction = pose
+    turns = [(Actions.left, Pose(x, y, (direction - 1) % 4)), (Actions.right, Pose(x, y, (direction + 1) % 4))]
+    steps = [(Actions.forward, Pose(*pose.ahead, direction))] if scene.is_free(pose.ahead) else []
+    return [(action, after) for action, after in [*steps, *turns] if after.ahead not in shunned]
+
+
+def _stations(scene: Scene, step: Step) -> set[Pose]:
+    """The poses from which a step can be done."""
+    cell = scene.cell_of(target_of(step))
+    if cell is None:
+        return set()
+    cells = [cell]
+    if step.verb == PUT_NEXT_TO:
+        around = (Pose(*cell, direction).ahead for direction in range(4))
+        cells = [near for near in around if scene.is_free(near) and scene.neighbours(near) == [step.place]]
+    poses: set[Pose] = set()
+    for near in cells:
+        for direction in range(4):
+            line = [Pose(*free, direction) for free in _free_behind(scene, near, direction)]
+            poses.update(line[1:] if step.verb == LOOK_AT else line[:1])
+    return poses
+
+
+def _free_behind(scene: Scene, cell: Cell, direction: int) -> Iterator[Cell]:
+    """The cells from which one could look at a cell in a direction, the nearest first, up to the first obstacle."""
+    while scene.is_free(cell := Pose(*cell, (direction + 2) % 4).ahead):
+        yield cell
+
+
+def _manipulation(step: Step) -> list[int]:
+    """What the hand does at the end of a walk."""
+    if step.verb in (GO_TO, LOOK_AT):
+        return []
+    if step.verb == PICK_UP:
+        return [Actions.pickup]
+    return [Actions.drop if step.place else Actions.toggle]
+
+
+def _change(before: Scene, after: Scene) -> Step:
+    """The step that leads from one scene to the next."""
+    thing = next(thing for thing in before.things if before.things[thing] != after.things[thing])
+    where, on = after.things[thing]
+    if on != before.things[thing].on:
+        return Step(switching(thing, on), thing)
+    if where == HAND:
+        return Step(PICK_UP, thing)
+    if isinstance(where, str):
+        return Step(PUT_ON if kind_of(where) == "tray" else PUT_IN, thing, where)
+    neighbours = after.neighbours(where)
+    return Step(PUT_NEXT_TO, thing, neighbours[0] if len(neighbours) == 1 else "")
+
+
+def _is_seen(scene: Scene, step: Step) -> bool:
+    """Whether a view holds in a scene."""
+    if step.thing not in scene.things or (cell := scene.cell_of(step.thing)) is None:
+        return False
+    if step.verb == SEE:
+        return cell in scene.at
+    return scene.things[step.thing].on == (step.verb in (SEE_ON, SEE_OPEN))

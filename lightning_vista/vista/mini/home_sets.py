@@ -1,0 +1,292 @@
+"""Samples the problem sets of the home world.
+
+Within a set every description is played from the same start scenes wherever it can be, so that only what happens tells
+the descriptions apart. Every sampler returns no takes after a dead end; the caller tries again.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from itertools import combinations
+
+import numpy as np
+
+from lightning_vista.envs.home_scene import (
+    COLORS,
+    FLOOR,
+    HAND,
+    INNER,
+    KINDS,
+    PORTABLE,
+    SWITCHED,
+    THINGS,
+    WALLS,
+    Placed,
+    Pose,
+    Scene,
+    kind_of,
+)
+from lightning_vista.vista.mini.home_episode import HomeEpisode, act_out
+from lightning_vista.vista.mini.home_steps import (
+    ACTIONS,
+    GO_TO,
+    LOOK_AT,
+    PICK_UP,
+    PUT_IN,
+    PUT_ON,
+    SEE,
+    SEE_CLOSED,
+    SEE_OFF,
+    SEE_ON,
+    SEE_OPEN,
+    House,
+    adjacent_swaps,
+    sample_steps,
+    switching,
+)
+from lightning_vista.vista.mini.steps import Step
+
+#: Two of the six colours of each kind, every colour twice, that occur in held-out problem sets only.
+HELD_OUT = tuple(f"{COLORS[(number + gap) % 6]} {kind}" for number, kind in enumerate(KINDS) for gap in (0, 2))
+SEEN = tuple(thing for thing in THINGS if thing not in HELD_OUT)
+
+_REMIX_LABELS = 9
+_LAYOUTS = 30  # tried for one choice of steps before other steps are chosen
+
+Rng = np.random.Generator
+
+
+@dataclass(frozen=True)
+class Option:
+    """One description, and a house to play it in.
+
+    Attributes:
+        steps: What the description says.
+        house: The things and their states at the start.
+        script: What the robot does, where that is not what the description says.
+    """
+
+    steps: tuple[Step, ...]
+    house: House
+    script: tuple[Step, ...] = ()
+
+
+@dataclass(frozen=True)
+class Take:
+    """One video to be.
+
+    Attributes:
+        steps: What its description says.
+        start: The first scene.
+        parts: The actions of each step.
+    """
+
+    steps: tuple[Step, ...]
+    start: Scene
+    parts: list[list[int]]
+
+    @cached_property
+    def episode(self) -> HomeEpisode:
+        """The video before pauses are made longer."""
+        return HomeEpisode(self.start, tuple(action for part in self.parts for action in part))
+
+
+def sample_takes(type: str, level: int, pool: Sequence[str], rng: Rng) -> list[Take]:
+    """Sample the videos of a problem set.
+
+    Args:
+        type: The type folder.
+        level: The number of steps.
+        pool: The things that may occur, at least two of each kind.
+        rng: All randomness comes from it.
+
+    Returns:
+        The takes, none after a dead end.
+    """
+    if type == "remix":
+        return _remix(pool, level, rng)
+    rounds: Iterable[list[Option]]
+    if level == 1:
+        rounds = _LEVEL_1[type](pool, rng)
+    else:
+        rounds = _permutations(pool, level, ACTIONS if type == "permutation" else (GO_TO,), rng)
+    takes: list[Take] = []
+    for options in rounds:
+        staged = _stage(options, rng)
+        if not staged:
+            return []
+        takes += staged
+    return takes
+
+
+def two_of_each(pool: Sequence[str], rng: Rng) -> list[str]:
+    """Two things of each kind, in random order."""
+    shuffled = [pool[index] for index in rng.permutation(len(pool))]
+    return [thing for kind in KINDS for thing in [thing for thing in shuffled if kind_of(thing) == kind][:2]]
+
+
+def in_random_states(things: Sequence[str], rng: Rng) -> dict[str, Placed]:
+    """Things on the floor, without cells, each that has two states in a random one."""
+    states = rng.integers(2, size=len(things))
+    return {
+        thing: Placed(FLOOR, kind_of(thing) in SWITCHED and bool(on)) for thing, on in zip(things, states, strict=True)
+    }
+
+
+def arrange(house: House, rng: Rng) -> Scene:
+    """Give every thing that is on the floor a random cell, doors in the walls, none in front of the robot.
+
+    Houses with the same number of doors and of other things, in the same order, get the same cells from equal
+    generators, whatever the things are and wherever they lie.
+    """
+    inner = [INNER[index] for index in rng.permutation(len(INNER))]
+    walls = [WALLS[index] for index in rng.permutation(len(WALLS))]
+    x, y = inner.pop()
+    robot = Pose(x, y, int(rng.integers(4)))
+    things: dict[str, Placed] = {}
+    for thing, (where, on) in house.items():
+        cells = walls if kind_of(thing) == "door" else inner
+        cell = cells.pop() if cells[-1] != robot.ahead else cells.pop(-2)
+        things[thing] = Placed(cell if where == FLOOR else where, on)
+    return Scene(robot, things)
+
+
+def _stage(options: Sequence[Option], rng: Rng) -> list[Take]:
+    """Play every option from one layout in which each can be played and none could be taken for another."""
+    for _ in range(_LAYOUTS):
+        seed = int(rng.integers(2**32))
+        takes: list[Take] = []
+        for option in options:
+            start = arrange(option.house, np.random.default_rng(seed))
+            parts = act_out(start, option.script or option.steps)
+            if parts is None:
+                break
+            takes.append(Take(option.steps, start, parts))
+        if len(takes) == len(options) and not any(_confusable(*pair) for pair in combinations(takes, 2)):
+            return takes
+    return []
+
+
+def _confusable(one: Take, other: Take) -> bool:
+    """Whether what one take says could be said of the other."""
+    return one.episode.resembles(other.steps) or other.episode.resembles(one.steps)
+
+
+def _remix(pool: Sequence[str], level: int, rng: Rng) -> list[Take]:
+    """Nine different tasks in the same room."""
+    house = in_random_states(two_of_each(pool, rng), rng)
+    start = arrange(house, rng)
+    takes: list[Take] = []
+    for _ in range(20 * _REMIX_LABELS):
+        steps = sample_steps(house, level, ACTIONS, rng)
+        parts = act_out(start, steps) if steps else None
+        if not steps or parts is None:
+            continue
+        take = Take(steps, start, parts)
+        if not any(_confusable(take, other) for other in takes):
+            takes.append(take)
+        if len(takes) == _REMIX_LABELS:
+            return takes
+    return []
+
+
+def _permutations(pool: Sequence[str], level: int, verbs: Sequence[str], rng: Rng) -> list[list[Option]]:
+    """The same steps in two orders (two start scenes) at level 2, else in three that differ by adjacent swaps."""
+    house = in_random_states(two_of_each(pool, rng), rng)
+    steps = sample_steps(house, level, verbs, rng)
+    leaves_no_trace = steps is not None and all(step.verb in (GO_TO, LOOK_AT) for step in steps)
+    if steps is None or (leaves_no_trace and verbs != (GO_TO,)):
+        return []
+    swaps = adjacent_swaps(house, steps)
+    wanted, rounds = (1, 2) if level == 2 else (2, 1)
+    if len(swaps) < wanted:
+        return []
+    orders = [steps, *(swaps[index] for index in rng.permutation(len(swaps))[:wanted])]
+    return [[Option(order, house) for order in orders] for _ in range(rounds)]
+
+
+def _objects(pool: Sequence[str], rng: Rng) -> Iterator[list[Option]]:
+    """Six things, each in turn added to the same six others, three times."""
+    chosen = [pool[index] for index in rng.permutation(len(pool))[:12]]
+    for _ in range(3):
+        placed = in_random_states(chosen, rng)
+        others = {thing: placed[thing] for thing in chosen[6:]}
+        yield [Option((_see(thing),), {**others, thing: placed[thing]}, (Step(GO_TO, thing),)) for thing in chosen[:6]]
+
+
+def _properties(kinds: Sequence[str], pool: Sequence[str], rng: Rng) -> Iterator[list[Option]]:
+    """A thing in one state and in the other, all else equal, four times."""
+    things = two_of_each(pool, rng)
+    thing, _ = _pair(kinds, things, rng)
+    for _ in range(4):
+        house = in_random_states(things, rng)
+        yield [
+            Option((_see(thing, on),), _with(house, {thing: Placed(FLOOR, on)}), (Step(GO_TO, thing),))
+            for on in (False, True)
+        ]
+
+
+def _switching(kinds: Sequence[str], pool: Sequence[str], rng: Rng) -> Iterator[list[Option]]:
+    """Two things of a kind, each switched either way, twice.
+
+    The state of the one that is left alone makes every start scene fit two descriptions.
+    """
+    house = in_random_states(two_of_each(pool, rng), rng)
+    pair = _pair(kinds, list(house), rng)
+    for end_alike in (False, True):
+        yield [
+            Option(
+                (Step(switching(thing, on), thing),),
+                _with(house, {thing: Placed(FLOOR, not on), other: Placed(FLOOR, on == end_alike)}),
+            )
+            for thing, other in (pair, pair[::-1])
+            for on in (True, False)
+        ]
+
+
+def _picking(pool: Sequence[str], rng: Rng) -> Iterator[list[Option]]:
+    """One thing taken, another taken, or the one put on a tray or in a box, twice.
+
+    Every start scene fits two descriptions, and taking a thing from a place is putting it there, seen backwards.
+    """
+    house = in_random_states(two_of_each(pool, rng), rng)
+    one, other = (str(thing) for thing in rng.permutation([thing for thing in house if kind_of(thing) in PORTABLE])[:2])
+    (tray, _), (box, _) = (_pair([kind], list(house), rng) for kind in ("tray", "box"))
+    house[box] = Placed(FLOOR, on=True)
+    for place in (tray, box):
+        lying, held = (_with(house, {one: Placed(where)}) for where in (place, HAND))
+        yield [
+            Option((Step(PICK_UP, one),), lying),
+            Option((Step(PICK_UP, other),), lying),
+            Option((Step(PUT_ON, one, tray),), held),
+            Option((Step(PUT_IN, one, box),), held),
+        ]
+
+
+_LEVEL_1: dict[str, Callable[[Sequence[str], Rng], Iterator[list[Option]]]] = {
+    "objects": _objects,
+    "on_v_off": partial(_properties, ("lamp",)),
+    "open_v_closed": partial(_properties, ("door", "box")),
+    "pick_v_put": _picking,
+    "toggle": partial(_switching, ("lamp",)),
+    "opening_v_closing": partial(_switching, ("door", "box")),
+}
+
+
+def _see(thing: str, on: bool | None = None) -> Step:
+    """The view of a thing, or of a thing in a state."""
+    if on is None:
+        return Step(SEE, thing)
+    return Step((SEE_OFF, SEE_ON)[on] if kind_of(thing) == "lamp" else (SEE_CLOSED, SEE_OPEN)[on], thing)
+
+
+def _pair(kinds: Sequence[str], things: Sequence[str], rng: Rng) -> tuple[str, str]:
+    """Two things of one of the kinds, in random order."""
+    kind = kinds[int(rng.integers(len(kinds)))]
+    one, other = rng.permutation([thing for thing in things if kind_of(thing) == kind])
+    return str(one), str(other)
+
+
+def _with(house: House, changed: House) -> House:
+    """A house with some things placed otherwise, in the same order."""
+    return {**house, **changed}

@@ -1,0 +1,88 @@
+"""A step of a task, and the official wording of several steps in sequence."""
+
+import string
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing that a video shows.
+
+    Attributes:
+        verb: A template such as `"put the {thing} on the {place}"`; each world has its own.
+        thing: What it is done to.
+        place: Where it is put, for verbs that name a place.
+
+    Example:
+        >>> Step("put the {thing} on the {place}", "red ball", "blue tray").text
+        'put the red ball on the blue tray'
+    """
+
+    verb: str
+    thing: str
+    place: str = ""
+
+    @property
+    def text(self) -> str:
+        """The step in words, without a subject."""
+        return self.verb.format(thing=self.thing, place=self.place)
+
+
+def describe(steps: Sequence[Step]) -> str:
+    """The description of steps in sequence, in the official wording; commas separate the steps.
+
+    Args:
+        steps: At least one step.
+
+    Returns:
+        One sentence.
+
+    Raises:
+        ValueError: If there is no step.
+
+    Example:
+        >>> a, b, c = (Step("go to the {thing}", f"{color} door") for color in ("red", "blue", "grey"))
+        >>> describe([a])
+        'We go to the red door'
+        >>> describe([a, b])
+        'First, we go to the red door, and then we go to the blue door'
+        >>> describe([a, b, c])
+        'First, we go to the red door, then we go to the blue door, and finally we go to the grey door'
+    """
+    if not steps:
+        raise ValueError("A description needs at least one step, got none.")
+    first, *others = (step.text for step in steps)
+    if not others:
+        return f"We {first}"
+    *middle, last = others
+    end = f"and finally we {last}" if middle else f"and then we {last}"
+    return ", ".join([f"First, we {first}", *(f"then we {text}" for text in middle), end])
+
+
+def words(description: str) -> list[str]:
+    """The words of a description, in lower case, without punctuation.
+
+    Example:
+        >>> words("First, we open the red box")
+        ['first', 'we', 'open', 'the', 'red', 'box']
+    """
+    return description.lower().translate(str.maketrans("", "", string.punctuation)).split()
+
+
+def vocabulary(verbs: Iterable[str], things: Iterable[str]) -> tuple[str, ...]:
+    """Every word that `describe` can produce from some verbs and things.
+
+    Args:
+        verbs: Verb templates.
+        things: What they can be filled with.
+
+    Returns:
+        The words, in lower case and alphabetical order.
+
+    Example:
+        >>> vocabulary(["open the {thing}"], ["red box"])
+        ('and', 'box', 'finally', 'first', 'open', 'red', 'the', 'then', 'we')
+    """
+    texts = ("we first then and finally", *(verb.format(thing="", place="") for verb in verbs), *things)
+    return tuple(sorted({word for text in texts for word in words(text)}))

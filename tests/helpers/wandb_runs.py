@@ -1,0 +1,34 @@
+"""Reads the run files of wandb's offline runs back, with wandb's own reader."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def offline_runs(save_dir: Path) -> list[Path]:
+    """The folders of the runs, the first one first."""
+    return sorted((save_dir / "wandb").glob("offline-run-*"), key=lambda folder: folder.stat().st_mtime)
+
+
+def summary(run: Path) -> dict[str, Any]:
+    """The last value of everything that the run logged."""
+    return dict(json.loads(_inspect(run, "--summary"))["summary"])
+
+
+def records(run: Path, type: str) -> list[dict[str, Any]]:
+    """The contents of the run file's records of one type."""
+    lines = map(json.loads, _inspect(run).splitlines())
+    return [line[type] for line in lines if line["type"] == type]
+
+
+def table(run: Path, entry: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows of a table that a summary names."""
+    content = json.loads((run / "files" / entry["path"]).read_text(encoding="utf-8"))
+    return [dict(zip(content["columns"], row, strict=True)) for row in content["data"]]
+
+
+def _inspect(run: Path, *options: str) -> str:
+    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", *options, str(run)]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout

@@ -1,0 +1,39 @@
+"""What the README says works."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from lightning_vista.vista.tables import read_scores
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_judge_of_the_readme_runs_as_it_says(shards: Path, tmp_path: Path) -> None:
+    (code,) = re.findall(r"```python\n(# my_judge\.py\n.*?)```", README, flags=re.DOTALL)
+    assert code.count("\n") <= 30
+    (tmp_path / "my_judge.py").write_text(code, encoding="utf-8")
+    (command,) = re.findall(r"^(python -m lightning_vista test .*my_judge.*)$", README, flags=re.MULTILINE)
+    arguments = command.replace("demo/shards", str(shards)).split()[1:]
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    subprocess.run([sys.executable, *arguments], cwd=tmp_path, env=environment, check=True, capture_output=True)
+    (table,) = (tmp_path / "runs").glob("*/scores.parquet")
+    assert read_scores(table).rows.height == 40
+
+
+def test_every_path_the_readme_names_exists() -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        if "://" not in target:
+            assert (ROOT / target).exists(), target
+
+
+def test_the_commands_of_the_readme_are_those_of_the_program() -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "lightning_vista", "--help"], capture_output=True, text=True, check=True
+    )
+    listed = set(re.findall(r"^    ([a-z]+) ", result.stdout, flags=re.MULTILINE))
+    table = set(re.findall(r"^\| `([a-z]+)", README, flags=re.MULTILINE))
+    assert table == listed
