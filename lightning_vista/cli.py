@@ -3,7 +3,8 @@
 import argparse
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ def run_lightning(arguments: Sequence[str]) -> None:
     """Run `fit`, `validate`, `test` or `predict` with LightningCLI.
 
     Model and data are named by `class_path`, in YAML files or on the command line; ours also by the class's name. A
-    scorer's `frame_spec` goes to the datamodule.
+    scorer's `frame_spec` goes to the datamodule, and what it finds to the loggers.
 
     Args:
         arguments: The command and its arguments.
@@ -57,19 +58,20 @@ def run_lightning(arguments: Sequence[str]) -> None:
 
     import lightning_vista.datamodules
     import lightning_vista.scorers  # noqa: F401 # makes its classes known by name
-    from lightning_vista.callbacks import RunConfigCallback
+    from lightning_vista.callbacks import RunConfigCallback, ScoreLogging
 
     class CLI(LightningCLI):
         def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
             parser.link_arguments("model", "data.init_args.frame_spec", _frame_spec, apply_on="instantiate")
 
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _own_wandb_run():
         # Meant for scripts that mix both; here sys.argv is another program's when `main` is called from Python.
         warnings.filterwarnings("ignore", "LightningCLI's args parameter")
         CLI(
             L.LightningModule,
             L.LightningDataModule,
             save_config_callback=RunConfigCallback,
+            trainer_defaults={"callbacks": [ScoreLogging()]},
             seed_everything_default=0,
             subclass_mode_model=True,
             subclass_mode_data=True,
@@ -148,6 +150,20 @@ def run_report(options: argparse.Namespace) -> None:
     from lightning_vista.reports import write_report
 
     write_report(options.runs, options.out, rescaling=options.rescaling, strict=not options.leave_out_unscored)
+
+
+@contextmanager
+def _own_wandb_run() -> Iterator[None]:
+    """End the wandb run that a command starts: the next command of this process would else go on in it."""
+    before = getattr(sys.modules.get("wandb"), "run", None)
+    exit_code = 1
+    try:
+        yield
+        exit_code = 0
+    finally:
+        run = getattr(sys.modules.get("wandb"), "run", None)
+        if run is not None and run is not before:
+            run.finish(exit_code)
 
 
 def _frame_spec(model: object) -> Any:  # noqa: ANN401 # a FrameSpec where the model is a scorer

@@ -161,7 +161,8 @@ class _RGBConverter:
         self._reformatter = VideoReformatter()
 
     def __call__(self, frame: av.VideoFrame) -> Image:
-        image: Image = self._reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
+        rgb = self._reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
+        image: Image = np.asarray(rgb, dtype=np.uint8)
         return np.ascontiguousarray(np.rot90(image, frame.rotation // 90)) if frame.rotation else image
 
 

@@ -3,8 +3,9 @@
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lightning_vista.vista.tables import TABLE_NAME, ScoreTable, read_scores, write_scores
 
@@ -80,7 +81,7 @@ class RunFolder:
             if file.tell() == 0:
                 file.write(json.dumps({"model": self.model, "config_hash": self.config_hash}) + "\n")
             for members in videos.values():
-                file.write(json.dumps([asdict(pair) for pair in members]) + "\n")
+                file.write(json.dumps([vars(pair) for pair in members]) + "\n")
 
     def finish(self, kinds: Mapping[str, str]) -> ScoreTable:
         """Join what all ranks have scored into `scores.parquet`; called on one rank, when all have ended.
@@ -137,9 +138,11 @@ def _whole_lines(path: Path) -> list[str]:
     return whole.decode("utf-8").splitlines()
 
 
-def _pair_from_json(entry: Mapping[str, list[object]]) -> PairScores:
+def _pair_from_json(entry: Mapping[str, Any]) -> PairScores:
     """The pair that `dataclasses.asdict` and JSON made this of."""
-    return PairScores(**{key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()})
+    targets = entry["targets"]
+    lists = {"labels": tuple(entry["labels"]), "scores": tuple(entry["scores"])}
+    return PairScores(**{**entry, **lists, "targets": None if targets is None else tuple(targets)})
 
 
 def _pairs(table: ScoreTable) -> Iterable[PairScores]:

@@ -2,7 +2,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from wandb_runs import offline_runs, records
 
 from lightning_vista.cli import main
 
@@ -42,9 +41,6 @@ def test_wandb_runs_of_one_folder_keep_their_own_files(wandb_dir: Path) -> None:
         contents |= {path: path.read_bytes() for path in (run_file, checkpoint, folder / "config.yaml")}
     assert len(contents) == 6
     assert sorted(path.name for path in wandb_dir.iterdir()) == ["routing", "wandb"]
-    for run in offline_runs(wandb_dir):
-        (history,) = (record["item"] for record in records(run, "history") if "train_loss" in record["item"])
-        assert history["trainer/global_step"] == 0
 
 
 def test_a_run_that_fails_ends_its_wandb_run(wandb_dir: Path) -> None:
@@ -54,6 +50,7 @@ def test_a_run_that_fails_ends_its_wandb_run(wandb_dir: Path) -> None:
     with pytest.raises(SystemExit, match="absent.ckpt"):
         fit(1, *arguments)
     assert wandb.run is None
+    assert len(list(wandb_dir.glob("wandb/offline-run-*"))) == 1
 
 
 @pytest.mark.parametrize(
@@ -67,7 +64,7 @@ def test_a_run_that_fails_ends_its_wandb_run(wandb_dir: Path) -> None:
     ],
 )
 @pytest.mark.filterwarnings(
-    "ignore:.*log directory .* not empty:UserWarning", "ignore:Checkpoint directory:UserWarning"
+    "ignore:.*logs directory .* is not empty:UserWarning", "ignore:Checkpoint directory:UserWarning"
 )
 def test_where_runs_share_a_folder_the_next_config_gets_a_number(
     tmp_path: Path, logger: tuple[str, ...], folder: str

@@ -3,8 +3,9 @@ import pytest
 from minigrid.core.actions import Actions
 
 from lightning_vista.envs.home import HomeEnv, HomeObject, replay
-from lightning_vista.envs.home_scene import FLOOR, HAND, THINGS, Placed, Pose, Scene, kind_of
+from lightning_vista.envs.home_scene import FLOOR, HAND, THINGS, Placed, Scene, kind_of
 from lightning_vista.envs.home_tiles import TILES, draw_codes, tile_codes, tile_images
+from lightning_vista.envs.pose import Pose
 
 ROBOT = Pose(3, 3, 0)
 
