@@ -1,6 +1,7 @@
 """Every command of `lightning-vista`; the one file that joins the core with callbacks and datamodules, by name."""
 
 import argparse
+import logging
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -89,6 +90,8 @@ def run_demo(options: argparse.Namespace) -> None:
     from lightning_vista.vista.mini import build_mini
     from lightning_vista.vista.shards import build_shards
 
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # not what hardware there is not
+    warnings.filterwarnings("ignore", "`isinstance.treespec, LeafSpec.` is deprecated")  # lightning and a newer torch
     out = Path(options.out)
     print("1/4 rendering the embedded dataset")
     build_mini(out / "mini", scale=options.scale, splits=("test",))
