@@ -24,9 +24,9 @@ class RunConfigCallback(SaveConfigCallback):
             return
         self.already_saved = True
         scorer = as_scorer(pl_module)
-        if scorer is not None:
+        if scorer is not None and stage == "test":
             path = scorer.run_path / self.config_filename
-            if stage != "test" or path.exists():
+            if path.exists():
                 return
         else:
             path = free_path(_log_folder(trainer) / self.config_filename)

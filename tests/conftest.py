@@ -1,5 +1,6 @@
 """A tiny dataset in the official layout, and its shards; made once."""
 
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from tiny_data import moving_square, tiny_problem_sets
 from lightning_vista.video import encode_mp4
 from lightning_vista.vista import write_problem_sets
 from lightning_vista.vista.shards import build_shards
+
+OFFICIAL = Path(__file__).parents[2] / "shared" / "vista-official.tar.xz"
 
 
 @pytest.fixture(scope="session")
@@ -32,6 +35,17 @@ def shards(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("shards")
     build_shards(dataset / "tasks", dataset / "videos", out, max_shard_mb=0.008)
     return out
+
+
+@pytest.fixture(scope="session")
+def official(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The official metadata and problem sets, which lie beside the project where it is developed."""
+    if not OFFICIAL.exists():
+        pytest.skip("the official metadata is not beside the project")
+    root = tmp_path_factory.mktemp("official")
+    with tarfile.open(OFFICIAL) as archive:
+        archive.extractall(root, filter="data")
+    return root / "vista-official"
 
 
 @pytest.fixture(autouse=True)

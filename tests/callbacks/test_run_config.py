@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from wandb_runs import wait_until_written
 
 from lightning_vista.cli import main
 
@@ -35,6 +36,7 @@ def test_wandb_runs_of_one_folder_keep_their_own_files(wandb_dir: Path) -> None:
         fit(seed, *logger, "--trainer.logger.project=routing")
         assert {path: path.read_bytes() for path in contents} == contents
         run_file = next(path for path in wandb_dir.glob("wandb/offline-run-*/run-*.wandb") if path not in contents)
+        wait_until_written(run_file)
         folder = wandb_dir / "routing" / run_file.stem.removeprefix("run-")
         (checkpoint,) = (folder / "checkpoints").glob("*.ckpt")
         assert seed_of(folder / "config.yaml") == seed

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,18 @@ def table(run: Path, entry: dict[str, Any]) -> list[dict[str, Any]]:
     return [dict(zip(content["columns"], row, strict=True)) for row in content["data"]]
 
 
+def wait_until_written(run_file: Path, seconds: float = 30) -> None:
+    """Wait until wandb's own process, which goes on after `finish` has returned, has written a run file."""
+    end, size = time.monotonic() + seconds, -1
+    while size != run_file.stat().st_size or size < 100:  # the header alone is smaller
+        if time.monotonic() > end:
+            raise TimeoutError(f"{run_file} still grows, or stays empty, after {seconds} s")
+        size = run_file.stat().st_size
+        time.sleep(0.5)
+
+
 def _inspect(run: Path, *options: str) -> str:
+    (run_file,) = run.glob("run-*.wandb")
+    wait_until_written(run_file)
     command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", *options, str(run)]
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout

@@ -1,6 +1,5 @@
 import csv
 import json
-import tarfile
 from collections import Counter
 from pathlib import Path
 
@@ -10,18 +9,6 @@ from tiny_data import tiny_problem_sets
 from lightning_vista.vista import ProblemSetError, read_problem_sets, write_problem_sets
 from lightning_vista.vista.layout import metadata_csv, metadata_rows
 from lightning_vista.vista.problem_sets import kind_of, level_of
-
-OFFICIAL = Path(__file__).parents[4] / "shared" / "vista-official.tar.xz"
-
-
-@pytest.fixture(scope="module")
-def official(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if not OFFICIAL.exists():
-        pytest.skip("the official metadata is not beside the project")
-    root = tmp_path_factory.mktemp("official")
-    with tarfile.open(OFFICIAL) as archive:
-        archive.extractall(root, filter="data")
-    return root / "vista-official"
 
 
 def files(folder: Path) -> dict[str, bytes]:

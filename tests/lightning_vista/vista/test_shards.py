@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 import webdataset
 from killing import build_small_shards, killed_after
-from tiny_data import tiny_problem_sets
+from tiny_data import moving_square, tiny_problem_sets
 
-from lightning_vista.video import FrameSpec
+from lightning_vista.video import FrameSpec, encode_mp4
+from lightning_vista.vista import read_problem_sets
 from lightning_vista.vista import shards as shards_module
 from lightning_vista.vista.index import ShardError, ShardIndex
 from lightning_vista.vista.shards import build_shards
@@ -227,3 +228,17 @@ def test_builds_killed_at_any_moment_end_in_the_same_bytes(dataset: Path, shards
                 kills += 1
                 longest *= 1.05  # until it is enough for a build, on any machine
             assert contents(Path(folder)) == contents(shards)
+
+
+@pytest.mark.slow
+def test_the_official_problem_sets_are_packed_and_verified(official: Path, tmp_path: Path) -> None:
+    """All 4,340 videos of the official archive, each a stand-in of its own."""
+    for seed, name in enumerate(read_problem_sets(official / "tasks").memberships()):
+        path = tmp_path / "videos" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encode_mp4(moving_square(seed, frames=8, height=32, width=32)))
+    index = build_shards(official / "tasks", tmp_path / "videos", tmp_path / "shards", max_shard_mb=2)
+    assert verify_shards(tmp_path / "shards").samples == index.samples
+    totals = json.loads((tmp_path / "shards" / "index.json").read_text())["totals"]
+    assert (totals["problem_sets"], totals["samples"], totals["labels"]) == (492, 4340, 4515)
+    assert totals["shards"] > 1
