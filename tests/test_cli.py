@@ -69,6 +69,17 @@ except SystemExit:
 
 
 @pytest.mark.slow
+def test_two_processes_give_the_table_of_one(shards: Path, tmp_path: Path) -> None:
+    data = ["--data", "ViSTaDataModule", "--data.shards", str(shards), "--data.batch_size", "2"]
+    trainer = ["--trainer.logger", "false", "--trainer.accelerator", "cpu"]
+    for name, processes in (("one", ["--trainer.devices", "1"]), ("two", ["--trainer.devices", "2"])):
+        model = ["--model", "RandomScorer", "--model.run_dir", str(tmp_path / name)]
+        command = [sys.executable, "-m", "lightning_vista", "test", *model, *data, *trainer, *processes]
+        subprocess.run(command, check=True, capture_output=True, timeout=120, cwd=tmp_path)
+    assert (tmp_path / "one/scores.parquet").read_bytes() == (tmp_path / "two/scores.parquet").read_bytes()
+
+
+@pytest.mark.slow
 def test_demo_makes_a_page_of_real_videos(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["demo", "--out", str(tmp_path / "demo"), "--scale", "0.2"])
     printed = capsys.readouterr().out
