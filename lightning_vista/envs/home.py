@@ -20,12 +20,11 @@ from lightning_vista.envs.home_scene import (
     SIZE,
     SWITCHED,
     THINGS,
-    Cell,
     Placed,
-    Pose,
     Scene,
 )
 from lightning_vista.envs.home_tiles import draw_scene
+from lightning_vista.envs.pose import Cell, Pose
 
 # MiniGrid refuses objects whose type its table does not know.
 for _number, _kind in enumerate(("lamp", "tray"), start=11):

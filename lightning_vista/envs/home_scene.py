@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
+from lightning_vista.envs.pose import Cell, Pose
+
 COLORS = ("red", "green", "blue", "purple", "yellow", "grey")
 KINDS = ("door", "lamp", "box", "tray", "ball", "key")
 #: Every thing there can be, named by colour and kind; a home holds at most one of each.
@@ -23,8 +25,6 @@ WALLS = tuple((x, y) for y in range(SIZE) for x in range(SIZE) if (x % (SIZE - 1
 HAND = "hand"
 FLOOR = "floor"
 
-Cell = tuple[int, int]
-
 
 def kind_of(thing: str) -> str:
     """The kind of a thing.
@@ -34,29 +34,6 @@ def kind_of(thing: str) -> str:
         'ball'
     """
     return thing.split()[1]
-
-
-class Pose(NamedTuple):
-    """Where the robot stands and which way it looks: 0 right, 1 down, 2 left, 3 up, as in MiniGrid."""
-
-    x: int
-    y: int
-    direction: int
-
-    @property
-    def cell(self) -> Cell:
-        """The cell it stands in."""
-        return self.x, self.y
-
-    @property
-    def ahead(self) -> Cell:
-        """The cell in front of it.
-
-        Example:
-            >>> Pose(3, 3, direction=1).ahead
-            (3, 4)
-        """
-        return self.x + (1, 0, -1, 0)[self.direction], self.y + (0, 1, 0, -1)[self.direction]
 
 
 class Placed(NamedTuple):

@@ -5,6 +5,7 @@
 from lightning_vista.optional import require
 
 require("minigrid", extra="mini")
+require("crafter", extra="mini")
 
 from lightning_vista.vista.mini.build import SplitTotals, build_mini
 from lightning_vista.vista.mini.checker import check_draft, check_mini

@@ -18,7 +18,7 @@ from lightning_vista.vista.mini.slots import SPLITS, Slot, sample_draft, slots
 from lightning_vista.vista.problem_sets import ProblemSet
 
 #: Changes whenever equal settings give other bytes.
-VERSION = 1
+VERSION = 2
 STATE_FILE = "mini.json"
 
 
@@ -66,7 +66,7 @@ def build_mini(
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     build_mini(folder, scale=0.01, splits=["val"], num_workers=1)["val"].problem_sets
-        27
+        34
     """
     jobs = slots(splits, scale)
     if seed < 0:

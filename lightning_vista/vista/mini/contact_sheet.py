@@ -10,7 +10,6 @@ from PIL import Image, ImageDraw, ImageFont
 
 from lightning_vista.vista.mini.draft import Episode
 from lightning_vista.vista.mini.slots import Slot, sample_draft
-from lightning_vista.vista.mini.steps import describe
 
 #: One problem set of each type, and the number of its videos to show.
 SHOWN = (
@@ -24,6 +23,10 @@ SHOWN = (
     (Slot("test", "home", "permutation", 3, 0), 3),
     (Slot("test", "home", "permutation_go_only", 3, 1), 3),
     (Slot("test", "home", "remix", 8, 0), 1),
+    (Slot("test", "craft", "foundation", 1, 0), 6),
+    (Slot("test", "craft", "remix", 3, 0), 3),
+    (Slot("test", "craft", "permutation", 3, 0), 3),
+    (Slot("test", "craft", "permutation_go_only", 3, 0), 3),
 )
 _FRAMES = 9
 _GAP = 4
@@ -54,9 +57,9 @@ def _rows(slot: Slot, count: int, seed: int) -> list[Image.Image]:
     """The title of a problem set and some of its videos, each with another description."""
     draft = sample_draft(slot, seed)
     rows = [_text([slot.id + (", held out" if slot.held_out else "")], _GREY)]
-    for label, steps in sorted(draft.steps.items())[:count]:
-        episode = next(episode for labels, episode in draft.episodes if label in labels)
-        rows += [_text(wrap(describe(steps), _TEXT_WIDTH), _INK), _film(episode)]
+    for labels, episode in sorted({labels: episode for labels, episode in draft.episodes}.items())[:count]:
+        text = "; ".join(draft.descriptions[label] for label in labels)
+        rows += [_text(wrap(text, _TEXT_WIDTH), _INK), _film(episode)]
     return rows
 
 

@@ -4,14 +4,14 @@ A new world is one file in `lightning_vista/envs` and one beside this that ends 
 `World`, named in `lightning_vista.vista.mini.slots.WORLDS`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_vista.vista.mini.steps import Step, describe
+from lightning_vista.vista.mini.steps import Step, describe, describe_part
 from lightning_vista.vista.problem_sets import LabelledVideo, ProblemSet
 
 Action = TypeVar("Action")
@@ -42,7 +42,8 @@ class Draft:
         episodes: Each episode with the labels that are true of it.
         hint: What a chat judge is told before it sees the frames.
         example: A worked example for a chat judge.
-        held_out: Whether it is about things that occur in no training video.
+        held_out: Whether it is about what occurs in no training video.
+        wording: Makes a description of steps.
     """
 
     steps: Mapping[str, tuple[Step, ...]]
@@ -50,11 +51,12 @@ class Draft:
     hint: str
     example: str
     held_out: bool = False
+    wording: Callable[[Sequence[Step]], str] = describe
 
     @property
     def descriptions(self) -> dict[str, str]:
         """Label id -> description."""
-        return {label: describe(steps) for label, steps in self.steps.items()}
+        return {label: self.wording(steps) for label, steps in self.steps.items()}
 
     def problem_set(self, id: str) -> ProblemSet:
         """The problem set that it becomes: video `n` of it lies at `<id without its environment>/<n>.mp4`."""
@@ -88,8 +90,7 @@ class World(Protocol):
 
 
 def draft_of(
-    options: Sequence[tuple[Step, ...]],
-    plays: Sequence[tuple[int, Episode]],
+    plays: Sequence[tuple[Sequence[tuple[Step, ...]], Episode]],
     texts: tuple[str, str],
     held_out: bool,
     rng: np.random.Generator,
@@ -97,20 +98,21 @@ def draft_of(
     """Put a problem set together, labels and videos in random order, so that neither order says anything.
 
     Args:
-        options: The steps of each description.
-        plays: Each episode with the index of the one description that is true of it.
+        plays: Each episode with the steps of each description that is true of it.
         texts: The hint and the example for a chat judge.
-        held_out: Whether it is about things that occur in no training video.
+        held_out: Whether it is about what occurs in no training video.
         rng: Shuffles.
 
     Returns:
-        The problem set; labels are `a`, `b`, ...
+        The problem set; labels are `a`, `b`, ... If an episode has several, descriptions speak of a part of a video.
     """
-    order = rng.permutation(len(options))
-    labels = {int(option): chr(ord("a") + rank) for rank, option in enumerate(order)}
-    episodes = [((labels[option],), episode) for option, episode in plays]
+    options = list(dict.fromkeys(steps for says, _ in plays for steps in says))
+    order = [options[index] for index in rng.permutation(len(options))]
+    labels = {steps: chr(ord("a") + rank) for rank, steps in enumerate(order)}
+    episodes = [(tuple(sorted(labels[steps] for steps in says)), episode) for says, episode in plays]
     shuffled = tuple(episodes[index] for index in rng.permutation(len(episodes)))
-    return Draft({labels[int(option)]: options[option] for option in order}, shuffled, *texts, held_out)
+    wording = describe if all(len(says) == 1 for says, _ in plays) else describe_part
+    return Draft({labels[steps]: steps for steps in order}, shuffled, *texts, held_out, wording)
 
 
 def equal_lengths(

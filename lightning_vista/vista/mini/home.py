@@ -1,15 +1,13 @@
 """The home world as a source of problem sets: which there are, and what a chat judge is told about them."""
 
-from collections.abc import Mapping
-
 import numpy as np
 
 from lightning_vista.envs.home_scene import THINGS
-from lightning_vista.vista.mini.draft import Draft, draft_of, equal_lengths
-from lightning_vista.vista.mini.home_episode import IDLE, HomeEpisode
-from lightning_vista.vista.mini.home_sets import HELD_OUT, SEEN, Take, sample_takes
+from lightning_vista.vista.mini.home_episode import IDLE
+from lightning_vista.vista.mini.home_sets import HELD_OUT, SEEN, sample_takes
 from lightning_vista.vista.mini.home_steps import VERBS
 from lightning_vista.vista.mini.steps import vocabulary
+from lightning_vista.vista.mini.takes import StagedWorld, Take
 
 _LEVELS = range(2, 9)
 _COUNTS = {
@@ -23,7 +21,6 @@ _COUNTS = {
     **{("permutation", level): 8 for level in _LEVELS},
     **{("permutation_go_only", level): 8 for level in _LEVELS},
 }
-_TRIES = 1000
 
 _HINT = (
     "The frames come from a video of a small room, seen from above, that a robot lives in. The robot is the white "
@@ -42,54 +39,10 @@ _EXAMPLE = (
 )
 
 
-class Home:
-    """The home world, as a `World`.
-
-    Example:
-        >>> draft = Home().sample("toggle", level=1, held_out=False, rng=np.random.default_rng(0))
-        >>> len(draft.descriptions), len(draft.episodes)
-        (4, 8)
-    """
-
-    name = "home"
-    counts: Mapping[tuple[str, int], int] = _COUNTS
-    vocabulary = vocabulary(VERBS, THINGS)
-
-    def sample(self, type: str, level: int, held_out: bool, rng: np.random.Generator) -> Draft:
-        """Make a problem set.
-
-        Args:
-            type: The type folder; with `level` a key of `counts`.
-            level: The number of steps.
-            held_out: Whether all its things are from `HELD_OUT`, rather than from `SEEN`.
-            rng: All randomness comes from it.
-
-        Returns:
-            The problem set; its episodes are `HomeEpisode`s.
-
-        Raises:
-            ValueError: If the world has no such problem sets.
-        """
-        if (type, level) not in _COUNTS:
-            known = ", ".join(f"{name} at level {number}" for name, number in _COUNTS)
-            raise ValueError(f"The home world has no problem sets {type!r} at level {level}; it has {known}.")
-        for _ in range(_TRIES):
-            takes = sample_takes(type, level, HELD_OUT if held_out else SEEN, rng)
-            if takes:
-                return _draft(takes, held_out, rng)
-        raise RuntimeError(f"No {type!r} set at level {level} in {_TRIES} tries: the room is too full for it.")
-
-
-def _draft(takes: list[Take], held_out: bool, rng: np.random.Generator) -> Draft:
-    """The problem set of some takes, all made equally long."""
-    options = list(dict.fromkeys(take.steps for take in takes))
-    actions = equal_lengths([take.parts for take in takes], IDLE, rng)
-    plays = [
-        (options.index(take.steps), HomeEpisode(take.start, take_actions))
-        for take, take_actions in zip(takes, actions, strict=True)
-    ]
-    return draft_of(options, plays, (_HINT, _EXAMPLE), held_out, rng)
+def _takes(type: str, level: int, held_out: bool, rng: np.random.Generator) -> list[Take[int]]:
+    """Takes with things that are all held out, or all seen in training."""
+    return sample_takes(type, level, HELD_OUT if held_out else SEEN, rng)
 
 
 #: The home world.
-HOME = Home()
+HOME = StagedWorld("home", _COUNTS, vocabulary(VERBS, THINGS), (_HINT, _EXAMPLE), IDLE, _takes)

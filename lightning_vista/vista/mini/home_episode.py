@@ -10,9 +10,10 @@ from minigrid.core.actions import Actions
 from numpy.typing import NDArray
 
 from lightning_vista.envs.home import replay
-from lightning_vista.envs.home_scene import HAND, Cell, Pose, Scene, kind_of
+from lightning_vista.envs.home_scene import HAND, Scene, kind_of
 from lightning_vista.envs.home_tiles import draw_codes, tile_codes
 from lightning_vista.envs.planner import shortest_path
+from lightning_vista.envs.pose import Cell, Pose
 from lightning_vista.vista.mini.home_steps import (
     GO_TO,
     LOOK_AT,
@@ -27,11 +28,10 @@ from lightning_vista.vista.mini.home_steps import (
     switching,
     target_of,
 )
+from lightning_vista.vista.mini.reading import PAUSE, events, in_order, pauses
 from lightning_vista.vista.mini.steps import Step
 
-IDLE = Actions.done
-#: Frames without motion after each step, so that a frame sampler is less likely to miss it.
-PAUSE = 2
+IDLE: int = Actions.done
 #: Moves on the way to a step; tasks with longer ways are not played, to keep videos short.
 _LONGEST_WALK = 12
 
@@ -71,48 +71,25 @@ class HomeEpisode:
     @cached_property
     def stops(self) -> dict[int, Step]:
         """Frame -> going to or looking at what lies ahead, where the robot has stood still for `PAUSE` frames."""
-        still = 0
         stops: dict[int, Step] = {}
-        for frame, (before, after) in enumerate(pairwise(self.scenes), start=1):
-            still = still + 1 if after == before else 0
-            *between, end = after.gaze()
-            if still >= PAUSE and end in after.at:
-                stops[frame] = Step(LOOK_AT if between else GO_TO, after.at[end])
+        for frame in pauses(self.scenes):
+            scene = self.scenes[frame]
+            *between, end = scene.gaze()
+            if end in scene.at:
+                stops[frame] = Step(LOOK_AT if between else GO_TO, scene.at[end])
         return stops
-
-    @property
-    def events(self) -> tuple[Step, ...]:
-        """The steps that happened: every change, and every stop at the end of a walk."""
-        events: list[Step] = []
-        walked = False
-        for frame, (before, after) in enumerate(pairwise(self.scenes), start=1):
-            if frame in self.changes:
-                events.append(self.changes[frame])
-                walked = False
-            elif after != before:
-                walked = True
-            elif walked and frame in self.stops:
-                events.append(self.stops[frame])
-                walked = False
-        return tuple(events)
 
     def shows(self, steps: Sequence[Step]) -> bool:
         """Whether exactly these steps happened in this order, or this is what is seen in every frame."""
         if steps[0].verb in VIEWS:
             return all(_is_seen(scene, step) for scene in self.scenes for step in steps)
-        return self.events == tuple(steps)
+        return events(self.scenes, self.changes, self.stops) == tuple(steps)
 
     def resembles(self, steps: Sequence[Step]) -> bool:
         """Whether these steps are found in this order, where facing a thing in passing counts as going to it."""
         if steps[0].verb in VIEWS:
             return any(all(_is_seen(scene, step) for step in steps) for scene in self.scenes)
-        frame = 0
-        for step in steps:
-            matches = (at for at in range(frame, len(self.scenes)) if self._could_be(step, at))
-            if (match := next(matches, None)) is None:
-                return False
-            frame = match
-        return True
+        return in_order(steps, len(self.scenes), self._could_be)
 
     def _could_be(self, step: Step, frame: int) -> bool:
         """Whether a lenient viewer could see a step at a frame."""

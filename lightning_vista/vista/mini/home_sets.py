@@ -6,8 +6,7 @@ the descriptions apart. Every sampler returns no takes after a dead end; the cal
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
-from itertools import combinations
+from functools import partial
 
 import numpy as np
 
@@ -22,10 +21,10 @@ from lightning_vista.envs.home_scene import (
     THINGS,
     WALLS,
     Placed,
-    Pose,
     Scene,
     kind_of,
 )
+from lightning_vista.envs.pose import Pose
 from lightning_vista.vista.mini.home_episode import HomeEpisode, act_out
 from lightning_vista.vista.mini.home_steps import (
     ACTIONS,
@@ -40,11 +39,12 @@ from lightning_vista.vista.mini.home_steps import (
     SEE_ON,
     SEE_OPEN,
     House,
-    adjacent_swaps,
+    are_possible,
     sample_steps,
     switching,
 )
-from lightning_vista.vista.mini.steps import Step
+from lightning_vista.vista.mini.steps import Step, adjacent_swaps
+from lightning_vista.vista.mini.takes import Take, all_apart, first_apart
 
 #: Two of the six colours of each kind, every colour twice, that occur in held-out problem sets only.
 HELD_OUT = tuple(f"{COLORS[(number + gap) % 6]} {kind}" for number, kind in enumerate(KINDS) for gap in (0, 2))
@@ -71,27 +71,7 @@ class Option:
     script: tuple[Step, ...] = ()
 
 
-@dataclass(frozen=True)
-class Take:
-    """One video to be.
-
-    Attributes:
-        steps: What its description says.
-        start: The first scene.
-        parts: The actions of each step.
-    """
-
-    steps: tuple[Step, ...]
-    start: Scene
-    parts: list[list[int]]
-
-    @cached_property
-    def episode(self) -> HomeEpisode:
-        """The video before pauses are made longer."""
-        return HomeEpisode(self.start, tuple(action for part in self.parts for action in part))
-
-
-def sample_takes(type: str, level: int, pool: Sequence[str], rng: Rng) -> list[Take]:
+def sample_takes(type: str, level: int, pool: Sequence[str], rng: Rng) -> list[Take[int]]:
     """Sample the videos of a problem set.
 
     Args:
@@ -110,7 +90,7 @@ def sample_takes(type: str, level: int, pool: Sequence[str], rng: Rng) -> list[T
         rounds = _LEVEL_1[type](pool, rng)
     else:
         rounds = _permutations(pool, level, ACTIONS if type == "permutation" else (GO_TO,), rng)
-    takes: list[Take] = []
+    takes: list[Take[int]] = []
     for options in rounds:
         staged = _stage(options, rng)
         if not staged:
@@ -151,43 +131,31 @@ def arrange(house: House, rng: Rng) -> Scene:
     return Scene(robot, things)
 
 
-def _stage(options: Sequence[Option], rng: Rng) -> list[Take]:
+def _stage(options: Sequence[Option], rng: Rng) -> list[Take[int]]:
     """Play every option from one layout in which each can be played and none could be taken for another."""
     for _ in range(_LAYOUTS):
         seed = int(rng.integers(2**32))
-        takes: list[Take] = []
-        for option in options:
-            start = arrange(option.house, np.random.default_rng(seed))
-            parts = act_out(start, option.script or option.steps)
-            if parts is None:
-                break
-            takes.append(Take(option.steps, start, parts))
-        if len(takes) == len(options) and not any(_confusable(*pair) for pair in combinations(takes, 2)):
+        starts = (arrange(option.house, np.random.default_rng(seed)) for option in options)
+        takes = all_apart(
+            _take(start, option.steps, option.script) for start, option in zip(starts, options, strict=True)
+        )
+        if takes:
             return takes
     return []
 
 
-def _confusable(one: Take, other: Take) -> bool:
-    """Whether what one take says could be said of the other."""
-    return one.episode.resembles(other.steps) or other.episode.resembles(one.steps)
+def _take(start: Scene, steps: tuple[Step, ...], script: tuple[Step, ...] = ()) -> Take[int] | None:
+    """The video of some steps, or of a script that shows them; None if it cannot be played."""
+    parts = act_out(start, script or steps)
+    return None if parts is None else Take((steps,), partial(HomeEpisode, start), parts)
 
 
-def _remix(pool: Sequence[str], level: int, rng: Rng) -> list[Take]:
+def _remix(pool: Sequence[str], level: int, rng: Rng) -> list[Take[int]]:
     """Nine different tasks in the same room."""
     house = in_random_states(two_of_each(pool, rng), rng)
     start = arrange(house, rng)
-    takes: list[Take] = []
-    for _ in range(20 * _REMIX_LABELS):
-        steps = sample_steps(house, level, ACTIONS, rng)
-        parts = act_out(start, steps) if steps else None
-        if not steps or parts is None:
-            continue
-        take = Take(steps, start, parts)
-        if not any(_confusable(take, other) for other in takes):
-            takes.append(take)
-        if len(takes) == _REMIX_LABELS:
-            return takes
-    return []
+    tasks = (sample_steps(house, level, ACTIONS, rng) for _ in range(20 * _REMIX_LABELS))
+    return first_apart((_take(start, steps) for steps in tasks if steps), _REMIX_LABELS)
 
 
 def _permutations(pool: Sequence[str], level: int, verbs: Sequence[str], rng: Rng) -> list[list[Option]]:
@@ -197,7 +165,7 @@ def _permutations(pool: Sequence[str], level: int, verbs: Sequence[str], rng: Rn
     leaves_no_trace = steps is not None and all(step.verb in (GO_TO, LOOK_AT) for step in steps)
     if steps is None or (leaves_no_trace and verbs != (GO_TO,)):
         return []
-    swaps = adjacent_swaps(house, steps)
+    swaps = [order for order in adjacent_swaps(steps) if are_possible(house, order)]
     wanted, rounds = (1, 2) if level == 2 else (2, 1)
     if len(swaps) < wanted:
         return []

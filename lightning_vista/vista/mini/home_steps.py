@@ -126,9 +126,3 @@ def sample_steps(house: House, length: int, verbs: Sequence[str], rng: np.random
         used |= {step.thing, step.place}
         house = after(house, step)
     return tuple(steps)
-
-
-def adjacent_swaps(house: House, steps: Sequence[Step]) -> list[tuple[Step, ...]]:
-    """The orders that differ from a sequence by one swap of neighbours and are possible too."""
-    orders = [(*steps[:i], steps[i + 1], steps[i], *steps[i + 2 :]) for i in range(len(steps) - 1)]
-    return [order for order in orders if are_possible(house, order)]

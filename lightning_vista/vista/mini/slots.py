@@ -7,11 +7,12 @@ from zlib import crc32
 
 import numpy as np
 
+from lightning_vista.vista.mini.craft import CRAFT
 from lightning_vista.vista.mini.draft import Draft, World
 from lightning_vista.vista.mini.home import HOME
 
 #: The worlds by name; a new one is added here.
-WORLDS: dict[str, World] = {world.name: world for world in (HOME,)}
+WORLDS: dict[str, World] = {world.name: world for world in (HOME, CRAFT)}
 
 #: The splits, each with its size relative to the test split.
 SPLITS = {"train": 0.25, "val": 0.25, "test": 1.0}
@@ -45,11 +46,12 @@ class Slot:
             'home/level_3/remix/test_07'
         """
         folder = "foundation" if self.level == 1 else f"level_{self.level}"
-        return f"{self.world}/{folder}/{self.type}/{self.split}_{self.index:02d}"
+        folders = dict.fromkeys((self.world, folder, self.type))  # type `foundation` has no folder of its own
+        return f"{'/'.join(folders)}/{self.split}_{self.index:02d}"
 
     @property
     def held_out(self) -> bool:
-        """Whether it is about things that occur in no training video: each third problem set of the test split is."""
+        """Whether it is about what occurs in no training video: each third problem set of the test split is."""
         return self.split == "test" and self.index % 3 == 2
 
 

@@ -4,6 +4,8 @@ import string
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+_PART = "A video in which"
+
 
 @dataclass(frozen=True)
 class Step:
@@ -60,6 +62,33 @@ def describe(steps: Sequence[Step]) -> str:
     return ", ".join([f"First, we {first}", *(f"then we {text}" for text in middle), end])
 
 
+def describe_part(steps: Sequence[Step]) -> str:
+    """The description of steps that a video may show among others.
+
+    Args:
+        steps: At least one step.
+
+    Returns:
+        One phrase.
+
+    Example:
+        >>> describe_part([Step("open the {thing}", "red door")])
+        'A video in which we open the red door'
+    """
+    return f"{_PART} {describe(steps).replace('First, we', 'first we').replace('We', 'we')}"
+
+
+def adjacent_swaps(steps: Sequence[Step]) -> list[tuple[Step, ...]]:
+    """The orders that differ from a sequence by one swap of neighbours.
+
+    Example:
+        >>> a, b, c = (Step("wait for {thing}", thing) for thing in ("Ann", "Bob", "Cid"))
+        >>> adjacent_swaps([a, b, c]) == [(b, a, c), (a, c, b)]
+        True
+    """
+    return [(*steps[:i], steps[i + 1], steps[i], *steps[i + 2 :]) for i in range(len(steps) - 1)]
+
+
 def words(description: str) -> list[str]:
     """The words of a description, in lower case, without punctuation.
 
@@ -70,12 +99,13 @@ def words(description: str) -> list[str]:
     return description.lower().translate(str.maketrans("", "", string.punctuation)).split()
 
 
-def vocabulary(verbs: Iterable[str], things: Iterable[str]) -> tuple[str, ...]:
-    """Every word that `describe` can produce from some verbs and things.
+def vocabulary(verbs: Iterable[str], things: Iterable[str], parts: bool = False) -> tuple[str, ...]:
+    """Every word that descriptions of some verbs and things can have.
 
     Args:
         verbs: Verb templates.
         things: What they can be filled with.
+        parts: Whether some descriptions are of parts of a video.
 
     Returns:
         The words, in lower case and alphabetical order.
@@ -84,5 +114,6 @@ def vocabulary(verbs: Iterable[str], things: Iterable[str]) -> tuple[str, ...]:
         >>> vocabulary(["open the {thing}"], ["red box"])
         ('and', 'box', 'finally', 'first', 'open', 'red', 'the', 'then', 'we')
     """
-    texts = ("we first then and finally", *(verb.format(thing="", place="") for verb in verbs), *things)
+    frames = ("we first then and finally", _PART if parts else "")
+    texts = (*frames, *(verb.format(thing="", place="") for verb in verbs), *things)
     return tuple(sorted({word for text in texts for word in words(text)}))

@@ -12,7 +12,7 @@ from lightning_vista.video.encoding import encode_mp4
 from lightning_vista.vista.layout import read_problem_sets
 from lightning_vista.vista.mini import build
 from lightning_vista.vista.mini.build import build_mini
-from lightning_vista.vista.mini.slots import SPLITS, sample_draft, slots
+from lightning_vista.vista.mini.slots import SPLITS, WORLDS, sample_draft, slots
 
 SMALL: dict[str, Any] = {"scale": 0.01, "splits": ["val"]}
 
@@ -31,8 +31,9 @@ def mini(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_official_layout_is_written(mini: Path) -> None:
     problem_sets = read_problem_sets(mini / "val" / "tasks")
     assert not problem_sets.skipped
-    assert {problem_set.environment for problem_set in problem_sets} == {"home"}
+    assert {problem_set.environment for problem_set in problem_sets} == {"home", "craft"}
     assert {problem_set.level for problem_set in problem_sets} == set(range(1, 9))
+    assert "craft/foundation/val_00" in {problem_set.id for problem_set in problem_sets}
     for problem_set in problem_sets:
         assert problem_set.hint
         assert problem_set.example
@@ -110,12 +111,12 @@ def test_a_folder_with_something_else_is_refused(mini: Path, tmp_path: Path) -> 
 
 
 def test_splits_share_no_problem_set_and_scale_only_adds() -> None:
-    assert len(slots(["test"])) == 178
+    assert len(slots(["test"])) == 199
     assert set(slots(["test"], 0.5)) < set(slots(["test"])) < set(slots(["test"], 2))
     ids = [slot.id for slot in slots(SPLITS)]
     assert len(set(ids)) == len(ids)
     drafts = [sample_draft(slot) for slot in slots(SPLITS, 0.01) if slot.type == "remix" and slot.level == 3]
-    assert len({str(draft.episodes) for draft in drafts}) == len(SPLITS)
+    assert len({str(draft.episodes) for draft in drafts}) == len(drafts) == len(SPLITS) * len(WORLDS)
 
 
 def test_held_out_sets_are_in_the_test_split_only() -> None:

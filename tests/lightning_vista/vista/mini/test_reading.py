@@ -1,0 +1,20 @@
+import pytest
+
+from lightning_vista.vista.mini.reading import events, in_order, pauses
+from lightning_vista.vista.mini.steps import Step
+
+A, B = (Step("go to {thing}", thing) for thing in ("a", "b"))
+TAKE = Step("take {thing}", "a")
+
+
+def test_a_change_ends_a_walk_and_a_stop_counts_once() -> None:
+    scenes = [0, 1, 1, 1, 1, 2, 3, 3, 3]  # a walk, a stop, a walk that ends in a change, a rest
+    assert pauses(scenes) == [3, 4, 8]
+    stops = dict.fromkeys(pauses(scenes), A)
+    assert events(scenes, {}, stops) == (A, A)
+    assert events(scenes, {6: TAKE}, stops) == (A, TAKE)
+
+
+@pytest.mark.parametrize(("steps", "found"), [([A, B], True), ([B, A], False), ([A, A, B], True), ([TAKE], False)])
+def test_steps_are_found_in_their_order(steps: list[Step], found: bool) -> None:
+    assert in_order(steps, 6, lambda step, frame: frame == {A: 2, B: 5}.get(step)) == found
