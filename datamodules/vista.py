@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 from lightning_vista.video import FrameSpec
 from lightning_vista.vista.batch import VideoBatch
 from lightning_vista.vista.index import ShardIndex
-from lightning_vista.vista.storage import Storage
+from lightning_vista.vista.storage import DEFAULT_CACHE_MB, Storage
 from lightning_vista.vista.streams import EvaluationStream, OnError, SampleStream, TrainingStream
 
 
@@ -34,6 +34,10 @@ class ViSTaDataModule(L.LightningDataModule):
         num_workers: Processes that read and decode; as many as there are cores by default, 0 for none.
         on_error: For a video that turns out damaged: `raise`, or `unscored` to go on and count it.
         shuffle_buffer: How many samples wait to be drawn from at random while training.
+        cache_dir: Where shards of remote addresses are kept; a folder in the user's cache folder by default. Runs and
+            their workers share it.
+        cache_mb: How many megabytes (10^6 bytes) of them at most; a few times the size of a shard (128) is enough to
+            read each once. 0 keeps nothing and reads single samples, which is right for a few problem sets of many.
 
     Raises:
         FileNotFoundError: In `setup`, if a folder holds no finished shards.
@@ -59,6 +63,8 @@ class ViSTaDataModule(L.LightningDataModule):
         num_workers: int | None = None,
         on_error: OnError = "raise",
         shuffle_buffer: int = 1000,
+        cache_dir: str | None = None,
+        cache_mb: float = DEFAULT_CACHE_MB,
     ) -> None:
         super().__init__()
         # Lightning warns of every IterableDataset with a length; the length of ours is exact.
@@ -68,6 +74,7 @@ class ViSTaDataModule(L.LightningDataModule):
         self.num_workers = (os.cpu_count() or 1) if num_workers is None else num_workers
         self.on_error: OnError = on_error
         self.shuffle_buffer = shuffle_buffer
+        self.cache_dir, self.cache_mb = cache_dir, cache_mb
         self._urls = {"train": train_shards, "val": val_shards, "test": shards}
         self._patterns, self._kinds, self._levels = problem_sets, kinds, levels
         self._indices: dict[str, ShardIndex] = {}
@@ -94,7 +101,7 @@ class ViSTaDataModule(L.LightningDataModule):
             raise ValueError(
                 f"ViSTaDataModule needs `{argument}` here: a folder made by `lightning-vista shards build`."
             )
-        return Storage(url)
+        return Storage(url, self.cache_dir, self.cache_mb)
 
     def leave_out(self, videos: Collection[str]) -> None:
         """Do not read these videos in `test`: they have been scored before."""

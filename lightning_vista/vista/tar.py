@@ -17,7 +17,7 @@ def sample_key(video: str) -> str:
 
     Example:
         >>> sample_key("home/objects/a ball.mp4")
-        '8f0f2b9a7a2a5a5b'
+        '8ecf939da4af8f8f'
     """
     return hashlib.sha256(video.encode()).hexdigest()[:16]
 
@@ -53,9 +53,16 @@ def unpack_sample(packed: bytes) -> dict[str, bytes]:
     Raises:
         ValueError: If the bytes are not tar members.
     """
+    members, position = {}, 0
     try:
-        with tarfile.open(fileobj=io.BytesIO(packed), mode="r:") as tar:
-            files = [(member, tar.extractfile(member)) for member in tar]
-            return {member.name.partition(".")[2]: file.read() for member, file in files if file is not None}
-    except tarfile.TarError as error:
+        while position < len(packed):  # tarfile.open would take as long as decoding some frames
+            start = position + tarfile.BLOCKSIZE
+            header = tarfile.TarInfo.frombuf(packed[position:start], "utf-8", "strict")
+            content = packed[start : start + header.size]
+            if len(content) < header.size:
+                raise tarfile.ReadError("unexpected end of data")
+            members[header.name.partition(".")[2]] = content
+            position = start + -(-header.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+    except (tarfile.TarError, UnicodeDecodeError) as error:
         raise ValueError(f"not a sample of a tar file: {error}") from error
+    return members

@@ -29,7 +29,7 @@ def verify_shards(shards: str | Path, num_workers: int | None = None) -> ShardIn
         FileNotFoundError: If there is no index.
         ShardError: If anything is missing, changed or undecodable; it lists all of it.
     """
-    storage = Storage(shards)
+    storage = Storage(shards, cache_mb=0)  # what the address holds, not a copy of it
     index = ShardIndex.read(storage)
     faults: list[str] = []
     with progress_bar("Checking samples", total=len(index.samples)) as advance:

@@ -2,9 +2,9 @@ import hashlib
 import json
 import pickle
 import random
+import signal
 import threading
 from collections.abc import Iterator
-from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -14,7 +14,6 @@ import polars as pl
 import pytest
 import torch
 from filelock import FileLock
-from killing import killed_after
 from loopback import Remote, loopback
 
 from lightning_vista.datamodules import ViSTaDataModule
@@ -222,14 +221,32 @@ def test_the_bound_holds_while_many_processes_fetch(remote: Remote, tmp_path: Pa
 
 
 def test_killed_at_any_moment_nothing_half_is_left(remote: Remote, tmp_path: Path) -> None:
-    remote.seconds_per_file = 0.05
+    remote.seconds_per_file = 0.2
     rng, kills = random.Random(0), 0
     while kills < 8:
         storage = Storage(remote.url, tmp_path, cache_mb=0.25)
-        kills += killed_after(rng.uniform(0, 0.25), partial(read_all, storage, kills))
+        process = FORK.Process(target=read_all, args=(storage, kills))
+        process.start()
+        process.join(rng.uniform(0, 0.6))
+        process.kill()
+        process.join()
+        kills += process.exitcode == -signal.SIGKILL
         assert len(kept(tmp_path)) <= 2  # every file is the whole of some shard
+    remote.seconds_per_file = 0
     (tmp_path / "0123.100000.part").write_bytes(b"left by a process that was killed")
     read_all(Storage(remote.url, tmp_path, cache_mb=0.25), 0)
+    assert not leftovers(tmp_path)
+
+
+def test_what_a_killed_process_left_of_a_shard_does_not_block_it(remote: Remote, tmp_path: Path) -> None:
+    Storage(remote.url, tmp_path, cache_mb=0.1).read_range(NAMES[0], 0, 1)
+    (shard,) = tmp_path.glob("*.tar")
+    shard.rename(shard.with_suffix(f".{SIZE}.part"))  # there is no room for both
+    process = FORK.Process(target=Storage(remote.url, tmp_path, cache_mb=0.1).read_range, args=(NAMES[0], 0, 1))
+    process.start()
+    process.join(10)
+    process.kill()
+    assert kept(tmp_path) == {NAMES[0]}
     assert not leftovers(tmp_path)
 
 
