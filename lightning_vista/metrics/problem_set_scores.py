@@ -31,8 +31,7 @@ class ProblemSetScores(Metric):
         ValueError: If `rescaling` is unknown.
 
     Example:
-        >>> from lightning_vista.parallel import one_thread
-    from lightning_vista.vista.problem_sets import LabelledVideo
+        >>> from lightning_vista.vista.problem_sets import LabelledVideo
         >>> videos = (LabelledVideo("0.mp4", ("ab",)), LabelledVideo("1.mp4", ("ba",)))
         >>> metric = ProblemSetScores([ProblemSet("home/level_2/remix/a", {"ab": "...", "ba": "..."}, videos)])
         >>> metric.update(
