@@ -3,13 +3,13 @@
 import os
 import warnings
 from collections.abc import Collection, Sequence
-from fnmatch import fnmatchcase
 from typing import Any
 
 import lightning as L
 from torch.utils.data import DataLoader
 
 from lightning_vista.video import FrameSpec
+from lightning_vista.vista import KINDS
 from lightning_vista.vista.batch import VideoBatch
 from lightning_vista.vista.index import ShardIndex
 from lightning_vista.vista.storage import DEFAULT_CACHE_MB, Storage
@@ -42,7 +42,7 @@ class ViSTaDataModule(L.LightningDataModule):
     Raises:
         FileNotFoundError: In `setup`, if a folder holds no finished shards.
         ShardError: In `setup`, if the shards hold frames of another size than the scorer wants.
-        ValueError: In `setup`, if no problem set is selected.
+        ValueError: If a kind is unknown; in `setup`, if a pattern matches, or all filters together select, nothing.
 
     Example:
         >>> ViSTaDataModule("shards", FrameSpec(num_frames=8, size=64), levels=[1, 2]).batch_size
@@ -67,6 +67,8 @@ class ViSTaDataModule(L.LightningDataModule):
         cache_mb: float = DEFAULT_CACHE_MB,
     ) -> None:
         super().__init__()
+        if unknown := sorted(set(kinds or ()) - set(KINDS)):
+            raise ValueError(f"kinds: expected some of {', '.join(KINDS)}, got {', '.join(unknown)}.")
         # Lightning warns of every IterableDataset with a length; the length of ours is exact.
         warnings.filterwarnings("ignore", "Your `IterableDataset` has `__len__` defined")
         self.frame_spec = frame_spec or FrameSpec()
@@ -87,6 +89,10 @@ class ViSTaDataModule(L.LightningDataModule):
 
     def index(self, split: str = "test") -> ShardIndex:
         """The index of a split (`train`, `val` or `test`), only with what is selected; after `setup`."""
+        if split not in self._indices:
+            raise ValueError(
+                f"The index of {split!r} is known after `setup`: call datamodule.setup('test') or so first."
+            )
         return self._indices[split]
 
     def storage(self, split: str = "test") -> Storage:
@@ -145,14 +151,13 @@ class ViSTaDataModule(L.LightningDataModule):
         """The index with only the problem sets that are asked for, and their videos."""
         chosen = [
             problem_set
-            for problem_set in index.problem_sets
-            if any(fnmatchcase(problem_set.id, pattern) for pattern in self._patterns)
-            and (self._kinds is None or problem_set.kind in self._kinds)
+            for problem_set in index.problem_sets.matching(self._patterns)
+            if (self._kinds is None or problem_set.kind in self._kinds)
             and (self._levels is None or problem_set.level in self._levels)
         ]
         if not chosen:
             raise ValueError(
                 f"None of the {len(index.problem_sets)} problem sets is selected by problem_sets={self._patterns}, "
-                f"kinds={self._kinds}, levels={self._levels}; ids look like {index.problem_sets[0].id}."
+                f"kinds={self._kinds}, levels={self._levels} together: ask for less."
             )
         return index.restricted_to(chosen)

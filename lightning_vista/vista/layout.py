@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Any, overload
 
@@ -75,6 +76,28 @@ class ProblemSets(Sequence[ProblemSet]):
 
     def __repr__(self) -> str:
         return f"ProblemSets({len(self)} problem sets, {len(self.skipped)} other files)"
+
+    def matching(self, patterns: Iterable[str]) -> "ProblemSets":
+        """The problem sets whose id matches any of some glob patterns.
+
+        Args:
+            patterns: Such as `alfred/*`; `*` also matches slashes.
+
+        Returns:
+            These problem sets, in order.
+
+        Raises:
+            ValueError: If a pattern matches none.
+        """
+        patterns = tuple(patterns)
+        for pattern in patterns:
+            if not any(fnmatchcase(problem_set.id, pattern) for problem_set in self):
+                raise ValueError(
+                    f"No problem set matches {pattern!r}; ids look like {self[0].id!r}. "
+                    "Quote patterns on a command line, so that the shell leaves them alone."
+                )
+        chosen = (item for item in self if any(fnmatchcase(item.id, pattern) for pattern in patterns))
+        return ProblemSets(chosen, self.skipped)
 
     def memberships(self) -> dict[str, list[tuple[ProblemSet, tuple[str, ...]]]]:
         """Each video's problem sets with its true labels there, by the video's path, both in sorted order."""

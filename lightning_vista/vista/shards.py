@@ -5,7 +5,6 @@ import json
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
-from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -87,14 +86,14 @@ def build_shards(
         FileExistsError: If `out_dir` holds a finished build of something else and `overwrite` is False.
         ProblemSetError: If a problem set is broken.
         ShardError: If a video is missing, undecodable or outside `videos_dir`; it lists all of them.
-        ValueError: If no problem set matches `select`, or `max_shard_mb` is not positive.
+        ValueError: If a pattern of `select` matches no problem set, or `max_shard_mb` is not positive.
     """
     if max_shard_mb <= 0 or missing not in ("error", "skip"):
         raise ValueError(
             f"Expected max_shard_mb above 0 and missing 'error' or 'skip', got {max_shard_mb} and {missing!r}."
         )
     out = Path(out_dir)
-    problem_sets = _selected(read_problem_sets(tasks_dir), select)
+    problem_sets = read_problem_sets(tasks_dir).matching(select)
     videos, absent = _find_videos(problem_sets, Path(videos_dir))
     _check_missing(absent, missing, Path(videos_dir))
     headers = [problem_set_header(problem_set) for problem_set in problem_sets]
@@ -117,17 +116,6 @@ def build_shards(
     index.write(out)
     _remove_leftovers(out, index)
     return index
-
-
-def _selected(problem_sets: ProblemSets, patterns: Sequence[str]) -> ProblemSets:
-    """The problem sets whose id matches any pattern."""
-    chosen = [p for p in problem_sets if any(fnmatchcase(p.id, pattern) for pattern in patterns)]
-    if not chosen:
-        raise ValueError(
-            f"No problem set matches {', '.join(patterns)}; ids look like {problem_sets[0].id}. "
-            "Quote patterns, so that the shell leaves them alone."
-        )
-    return ProblemSets(chosen, problem_sets.skipped)
 
 
 def _find_videos(problem_sets: ProblemSets, folder: Path) -> tuple[list[_Video], list[Skipped]]:

@@ -37,6 +37,7 @@ class SampleStream(IterableDataset[VideoBatch]):
 
     Raises:
         ShardError: If the shards hold frames of another size than wanted.
+        ValueError: If `batch_size` is below 1.
     """
 
     def __init__(
@@ -52,6 +53,8 @@ class SampleStream(IterableDataset[VideoBatch]):
         on_error: OnError = "raise",
     ) -> None:
         check_frame_spec(index.frames, spec)
+        if batch_size < 1:
+            raise ValueError(f"batch_size: expected at least 1 video, got {batch_size}.")
         self.storage = storage
         self.spec = spec
         self.samples = tuple(index.samples if samples is None else samples)

@@ -158,8 +158,8 @@ def test_skipped_videos_are_listed_in_the_index(broken: Path, tmp_path: Path) ->
 
 
 def test_a_pattern_that_selects_nothing_is_an_error(dataset: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="No problem set matches toys"):
-        build_shards(dataset / "tasks", dataset / "videos", tmp_path, select=["toys"])
+    with pytest.raises(ValueError, match="No problem set matches 'toys'; ids look like"):
+        build_shards(dataset / "tasks", dataset / "videos", tmp_path, select=["toy/*", "toys"])
 
 
 def test_frames_are_stored_where_asked(dataset: Path, tmp_path: Path) -> None:
