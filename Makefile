@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow check format
+.PHONY: help setup demo test test-slow check format weights
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -34,3 +34,12 @@ check: setup ## format, lint, types, doctests, import directions
 format: setup ## let ruff put the code in order
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+weights: setup ## train the shipped judges anew, see docs/model_card.md
+	$(BIN)/lightning-vista fit --config configs/vista/frames.yaml
+	cp runs/frames/encoder.safetensors lightning_vista/scorers/weights/frames.safetensors
+	for head in mean temporal slot; do \
+		$(BIN)/lightning-vista fit --config configs/vista/dual_encoder.yaml --model.head $$head \
+			--model.out lightning_vista/scorers/weights/$$head.safetensors || exit 1; \
+	done
+	$(BIN)/python tests/lightning_vista/scorers/test_shipped.py

@@ -1,5 +1,7 @@
 """LightningDataModules. Import them as `lightning_vista.datamodules`."""
 
+from lightning_vista.datamodules.mini_frames import MiniFramesDataModule
+from lightning_vista.datamodules.mini_training import MiniTrainingDataModule
 from lightning_vista.datamodules.vista import ViSTaDataModule
 
-__all__ = ["ViSTaDataModule"]
+__all__ = ["MiniFramesDataModule", "MiniTrainingDataModule", "ViSTaDataModule"]

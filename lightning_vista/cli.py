@@ -86,7 +86,7 @@ def run_demo(options: argparse.Namespace) -> None:
 
     from lightning_vista.datamodules import ViSTaDataModule
     from lightning_vista.reports import write_report
-    from lightning_vista.scorers import RandomScorer
+    from lightning_vista.scorers import DualEncoderScorer, RandomScorer, VLMScorer
     from lightning_vista.vista.mini import build_mini
     from lightning_vista.vista.shards import build_shards
 
@@ -98,14 +98,16 @@ def run_demo(options: argparse.Namespace) -> None:
     print("2/4 packing it into shards")
     build_shards(out / "mini" / "test" / "tasks", out / "mini" / "test" / "videos", out / "shards")
     print("3/4 scoring")
-    runs = []
-    for scorer in (RandomScorer(),):
+    # The trained judges know the words of one world; the random one needs none.
+    judges: list[tuple[VLMScorer, str]] = [(RandomScorer(), "*")]
+    judges += [(DualEncoderScorer(head, weights="shipped"), "home/*") for head in ("mean", "temporal", "slot")]
+    for scorer, problem_sets in judges:
         scorer.run_dir = str(out / "runs" / scorer.name)
-        trainer = L.Trainer(accelerator="cpu", logger=False, enable_model_summary=False)
-        trainer.test(scorer, ViSTaDataModule(str(out / "shards"), scorer.frame_spec, batch_size=32), verbose=False)
-        runs.append(scorer.run_dir)
+        print(f"  {scorer.name} on {problem_sets}")
+        data = ViSTaDataModule(str(out / "shards"), scorer.frame_spec, problem_sets=[problem_sets], batch_size=32)
+        L.Trainer(accelerator="cpu", logger=False, enable_model_summary=False).test(scorer, data, verbose=False)
     print("4/4 reporting")
-    write_report(runs, out / "report", rescaling="none")
+    write_report([out / "runs" / scorer.name for scorer, _ in judges], out / "report", rescaling="none")
 
 
 def run_mini(options: argparse.Namespace) -> None:

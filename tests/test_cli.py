@@ -85,6 +85,7 @@ def test_demo_makes_a_page_of_real_videos(tmp_path: Path, capsys: pytest.Capture
     printed = capsys.readouterr().out
     assert "report.html" in printed
     results = json.loads((tmp_path / "demo/report/results.json").read_text())
+    assert list(results)[:4] == ["random-scorer", "dual-mean", "dual-temporal", "dual-slot"]
     rows = results["random-scorer"]["aggregates"]
     assert {row["level"] for row in rows} >= set(range(1, 9))
     assert {row["kind"] for row in rows} >= {"objects", "properties", "actions", "general", "permutation"}

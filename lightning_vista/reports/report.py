@@ -59,7 +59,7 @@ def summary_table(results: Mapping[str, Mapping[str, Any]]) -> Table:
     table.add_column("level", justify="right")
     table.add_column("sets", justify="right")
     for model in results:
-        table.add_column(model, justify="right")
+        table.add_column(model, justify="right", overflow="fold")
     cells: dict[tuple[str, int], dict[str, Mapping[str, Any]]] = {}
     for model, part in results.items():
         for row in part["aggregates"]:

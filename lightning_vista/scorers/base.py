@@ -74,6 +74,13 @@ class VLMScorer(L.LightningModule, ABC):
             For each video, `Scores` for each of its `candidates`, in order.
         """
 
+    def fingerprint(self) -> str:
+        """What the scores depend on besides the arguments, such as a hash of weights that a path only names.
+
+        A run folder goes on only where this, the arguments and the data are the same. Nothing by default.
+        """
+        return ""
+
     @property
     def run_path(self) -> Path:
         """The folder that `test` writes."""

@@ -33,6 +33,7 @@ def config_hash(scorer: "VLMScorer", index: ShardIndex) -> str:
     identity = [
         _class_path(scorer),
         settings,
+        scorer.fingerprint(),
         asdict(scorer.frame_spec),
         [(sample.sha256, [asdict(membership) for membership in sample.memberships]) for sample in index.samples],
         [(problem_set.id, dict(problem_set.descriptions)) for problem_set in index.problem_sets],

@@ -7,27 +7,58 @@ import pytest
 from tiny_checkpoints import save_clip
 
 from lightning_vista.cli import main
+from lightning_vista.scorers.dual.frames import FrameEncoder
+from lightning_vista.scorers.dual.weights import save_weights
 from lightning_vista.vista.tables import read_scores
 
 ROOT = Path(__file__).parents[2]
+#: What trains, each with what makes it small enough for a test.
+TRAINING = {
+    "configs/vista/frames.yaml": ["--data.batch_size", "8", "--data.val_batches", "1"],
+    "configs/vista/dual_encoder.yaml": ["--data.sets_per_batch", "2", "--data.val_scale", "0.01"],
+}
 CONFIGS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "configs").rglob("*.yaml"))
+EVALUATIONS = [config for config in CONFIGS if config not in TRAINING]
 
 
 def overrides(config: str, folder: Path) -> list[str]:
     """What makes a config small enough for a test; a config that is not named here needs nothing."""
     if config == "configs/vista/clip.yaml":
         return ["--model.model", save_clip(folder / "tiny-clip")]
+    if config == "configs/vista/shipped.yaml":
+        return ["--model.allow_unknown", "true"]  # the tiny data has words of its own
     return []
 
 
-@pytest.mark.parametrize("config", CONFIGS)
+@pytest.mark.parametrize("config", EVALUATIONS)
 def test_the_config_runs(config: str, shards: Path, tmp_path: Path) -> None:
     arguments = ["test", "--config", str(ROOT / config), "--data.shards", str(shards), "--data.num_workers", "0"]
     arguments += ["--model.run_dir", str(tmp_path / "run"), "--trainer.accelerator", "cpu"]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*descriptions were truncated")  # the stub reads 24 characters
+        warnings.filterwarnings("ignore", ".*does not know the words")
         main([*arguments, *overrides(config, tmp_path)])
     rows = read_scores(tmp_path / "run").rows
     assert rows.height == 40
     assert rows["score"].null_count() == 0
     assert (tmp_path / "run" / "config.yaml").exists()
+
+
+@pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")  # it is to be gone on with
+@pytest.mark.parametrize("config", TRAINING)
+def test_the_config_trains_and_goes_on(config: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("lightning_vista.vista.mini.training_groups.CHUNK", 3)
+    if "dual_encoder" in config:
+        encoder = FrameEncoder()
+        save_weights(encoder, {"tower": "small-cnn", "size": 96, "dim": 192}, "runs/frames/encoder.safetensors")
+    arguments = ["fit", "--config", str(ROOT / config), *TRAINING[config], "--data.num_workers", "0"]
+    arguments += ["--trainer.accelerator", "cpu", "--trainer.val_check_interval", "1"]
+    arguments += ["--trainer.enable_model_summary", "false"]  # it warns of bfloat16
+    arguments += ["--trainer.callbacks.init_args.every_n_train_steps", "1"]
+    main([*arguments, "--trainer.max_steps", "1"])
+    (checkpoint,) = Path("runs").rglob("last.ckpt")
+    weights = Path("runs/frames/encoder.safetensors" if "frames" in config else "runs/dual/temporal.safetensors")
+    before = weights.read_bytes()
+    main([*arguments, "--trainer.max_steps", "2", "--ckpt_path", str(checkpoint)])
+    assert weights.read_bytes() != before

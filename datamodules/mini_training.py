@@ -1,0 +1,202 @@
+"""Problem sets of the embedded dataset to train a dual encoder on, made while training."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import lightning as L
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+from lightning_vista.scorers.dual.batch import PairBatch
+from lightning_vista.scorers.dual.frames import FrameEncoder
+from lightning_vista.scorers.dual.weights import load_weights
+from lightning_vista.video import FrameSpec
+from lightning_vista.video.resizing import resize_frames
+
+if TYPE_CHECKING:
+    from lightning_vista.vista.mini.training_groups import TrainingGroup
+
+
+class MiniTrainingDataModule(L.LightningDataModule):
+    """Problem sets of the train split without end, with the validation split to validate on.
+
+    Each batch has problem sets of a store that grows while training goes on; so most are seen several times, and what
+    a frozen frame encoder makes of them is worked out once.
+
+    Args:
+        frame_spec: The frames of each video; LightningCLI takes them from the scorer.
+        frame_weights: The weights of a frozen frame encoder; batches then hold its features in place of frames.
+        sets_per_batch: Problem sets in a batch.
+        videos_per_set: Videos of each at most.
+        first_chunks: How many chunks of 64 problem sets there are before training starts.
+        steps_per_chunk: After how many batches another chunk is added.
+        level_every: After how many batches the longest descriptions get a step longer; they start with 2.
+        max_chunks: How many chunks are held at most; the oldest give way.
+        cache_dir: A folder to keep chunks in, for later runs; None for none.
+        num_workers: Processes that make batches, 0 for none; each has a store of its own.
+        val_scale: How much of the validation split to use.
+        seed: Another seed gives other data.
+
+    Example:
+        >>> MiniTrainingDataModule(sets_per_batch=8).sets_per_batch
+        8
+    """
+
+    def __init__(
+        self,
+        frame_spec: FrameSpec | None = None,
+        frame_weights: str | None = None,
+        sets_per_batch: int = 32,
+        videos_per_set: int = 4,
+        first_chunks: int = 12,
+        steps_per_chunk: int = 16,
+        level_every: int = 60,
+        max_chunks: int = 400,
+        cache_dir: str | None = None,
+        num_workers: int = 1,
+        val_scale: float = 1.0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.frame_spec = frame_spec or FrameSpec(16, size=96)
+        self.frame_weights, self.cache_dir = frame_weights, cache_dir
+        self.sets_per_batch, self.videos_per_set = sets_per_batch, videos_per_set
+        self.first_chunks, self.steps_per_chunk, self.max_chunks = first_chunks, steps_per_chunk, max_chunks
+        self.level_every, self.num_workers, self.val_scale, self.seed = level_every, num_workers, val_scale, seed
+
+    def train_dataloader(self) -> DataLoader[PairBatch]:
+        """Batches without end; a run that is resumed goes on with the data that it had come to."""
+        start = 0 if self.trainer is None else self.trainer.global_step
+        return DataLoader(_Batches(self, start), batch_size=None, num_workers=self.num_workers)
+
+    def val_dataloader(self) -> DataLoader[PairBatch]:
+        """The home world's problem sets of the validation split, one a batch."""
+        from lightning_vista.vista.mini import slots
+        from lightning_vista.vista.mini.training_groups import validation_groups
+
+        chosen = [slot for slot in slots(["val"], self.val_scale) if slot.world == "home"]
+        encode = self.encoder()
+        groups = validation_groups(self.frame_spec.num_frames, chosen)
+        batches = [_join([group], [encode(group)], [np.arange(len(group.answers))], False) for group in groups]
+        return DataLoader(batches, batch_size=None)  # type: ignore[arg-type] # a list is a dataset
+
+    def encoder(self) -> "_Encoder":
+        """What makes frames, or features, of tile codes."""
+        return _Encoder(self.frame_spec, self.frame_weights)
+
+
+class _Encoder:
+    """Draws the frames of a problem set, or the features of a frozen encoder."""
+
+    def __init__(self, spec: FrameSpec, weights: str | None) -> None:
+        self.spec = spec
+        self.frames: FrameEncoder | None = None
+        if weights is not None:
+            settings, state = load_weights(weights)
+            self.frames = FrameEncoder(**settings).eval()
+            self.frames.load_state_dict(state)
+
+    @torch.inference_mode()
+    def __call__(self, group: "TrainingGroup") -> Tensor:
+        """Frames `(videos, frames, 3, height, width)`, uint8, or features `(videos, frames, features)`, float16."""
+        from lightning_vista.vista.mini.home_facts import draw_as_video
+
+        shape = group.codes.shape[:2]
+        frames = resize_frames(torch.from_numpy(draw_as_video(group.codes)).flatten(0, 1), self.spec)
+        if self.frames is None:
+            return frames.reshape(*shape, *frames.shape[1:])
+        with torch.autocast("cpu", torch.bfloat16):
+            features: Tensor = self.frames(frames)
+        return features.half().reshape(*shape, -1)
+
+
+class _Batches(IterableDataset[PairBatch]):
+    """Batches from a growing store."""
+
+    def __init__(self, data: MiniTrainingDataModule, start: int) -> None:
+        # Not the datamodule itself: worker processes that are not forked would have to copy its trainer.
+        self.encoder_arguments = (data.frame_spec, data.frame_weights)
+        self.num_frames, self.cache_dir, self.seed = data.frame_spec.num_frames, data.cache_dir, data.seed
+        self.sets, self.videos, self.level_every = data.sets_per_batch, data.videos_per_set, data.level_every
+        self.first_chunks, self.steps_per_chunk = data.first_chunks, data.steps_per_chunk
+        self.max_chunks, self.start = data.max_chunks, start
+        self.features_dir: Path | None = None
+        if data.cache_dir and data.frame_weights:
+            key = hashlib.sha256(Path(data.frame_weights).read_bytes()).hexdigest()[:8]
+            self.features_dir = Path(data.cache_dir) / f"features-{key}"
+
+    def __iter__(self) -> Iterator[PairBatch]:
+        from lightning_vista.vista.mini.training_groups import training_chunk
+
+        worker = get_worker_info()
+        number, workers = (worker.id, worker.num_workers) if worker else (0, 1)
+        rng = np.random.default_rng([self.seed, number, self.start])
+        encode = _Encoder(*self.encoder_arguments)
+        store: list[tuple[TrainingGroup, Tensor]] = []
+        have = max(0, self._chunks_at(self.start) - self.max_chunks)
+        step = self.start
+        while True:
+            while have < self._chunks_at(step):
+                chunk = training_chunk(have * workers + number, self.num_frames, self.seed, self.cache_dir)
+                store += zip(chunk, self._encoded(chunk, encode, have * workers + number), strict=True)
+                store = store[-len(chunk) * self.max_chunks :]
+                have += 1
+            yield self._draw(store, 2 + step // self.level_every, rng)
+            step += workers
+
+    def _encoded(self, chunk: Sequence["TrainingGroup"], encode: _Encoder, number: int) -> list[Tensor]:
+        """The frames of a chunk, or its features, which are kept beside it where there is a cache."""
+        if self.features_dir is None:
+            return [encode(group) for group in chunk]
+        path = self.features_dir / f"{self.seed}-{self.num_frames}-{number:05d}.npy"
+        if not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = path.with_name(f".{path.name}")
+            with temporary.open("wb") as file:
+                np.save(file, torch.cat([encode(group) for group in chunk]).numpy())
+            temporary.replace(path)
+        return list(torch.split(torch.from_numpy(np.load(path)), [len(group.answers) for group in chunk]))
+
+    def _chunks_at(self, step: int) -> int:
+        return self.first_chunks + step // self.steps_per_chunk
+
+    def _draw(self, store: Sequence[tuple["TrainingGroup", Tensor]], level: int, rng: np.random.Generator) -> PairBatch:
+        """A batch of random problem sets up to a level."""
+        fitting = [place for place, (group, _) in enumerate(store) if group.level <= level]
+        chosen = [store[place] for place in rng.choice(fitting, min(self.sets, len(fitting)), replace=False)]
+        groups = [group for group, _ in chosen]
+        videos = [rng.permutation(len(group.answers))[: self.videos] for group in groups]
+        return _join(groups, [frames for _, frames in chosen], videos, True)
+
+
+def _join(
+    groups: Sequence["TrainingGroup"], frames: Sequence[Tensor], videos: Sequence[Any], with_swapped: bool
+) -> PairBatch:
+    """Some videos of some problem sets with all descriptions, and, where wanted, swapped ones of these videos."""
+    texts: list[str] = []
+    owners: list[int] = []
+    levels: list[int] = []
+    answers: list[int] = []
+    for number, (group, which) in enumerate(zip(groups, videos, strict=True)):
+        own = list(group.texts)
+        if with_swapped:
+            swapped = (group.swapped[answer] for answer in group.answers[which])
+            own += [text for text in dict.fromkeys(swapped) if text and text not in group.texts]
+        answers += [len(texts) + int(answer) for answer in group.answers[which]]
+        texts += own
+        owners += [number] * len(own)
+        levels += [group.level] * len(own)
+    counts = torch.tensor([len(which) for which in videos])
+    return PairBatch(
+        frames=torch.cat([frame[torch.from_numpy(which)] for frame, which in zip(frames, videos, strict=True)]),
+        video_groups=torch.arange(len(groups)).repeat_interleave(counts),
+        answers=torch.tensor(answers),
+        steps=torch.cat([torch.from_numpy(group.steps[which]) for group, which in zip(groups, videos, strict=True)]),
+        texts=tuple(texts),
+        text_groups=torch.tensor(owners),
+        levels=torch.tensor(levels),
+    )

@@ -1,0 +1,139 @@
+"""From the features of frames and the words of descriptions to one space: three ways to treat time."""
+
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from lightning_vista.scorers.dual.texts import ClauseEncoder, SequenceEncoder
+
+Head = Literal["mean", "temporal", "slot"]
+MAX_CLAUSES = 8
+_WIDTH, _DIM, _SLOT_DIM, _HIDDEN = 128, 256, 64, 256
+
+
+class Embedded(NamedTuple):
+    """Videos or texts in the common space.
+
+    Attributes:
+        whole: What the dot product compares `(items, dim)`.
+        parts: Frames of videos `(items, frames, width)`, or clauses of texts `(items, clauses, width)`.
+    """
+
+    whole: Tensor
+    parts: Tensor
+
+
+class MeanHead(nn.Module):
+    """Every frame for itself, then the mean: CLIP's analogue, blind to order.
+
+    Args:
+        features: The number of features of a frame.
+        vocabulary: The words.
+        num_frames: Not used: any number will do.
+    """
+
+    def __init__(self, features: int, vocabulary: Sequence[str], num_frames: int) -> None:
+        super().__init__()
+        self.frames = nn.Sequential(nn.Linear(features, _HIDDEN), nn.GELU(), nn.Linear(_HIDDEN, _DIM))
+        self.parts = nn.Linear(_DIM, _WIDTH)
+        self.texts = SequenceEncoder(ClauseEncoder(vocabulary, _WIDTH), _WIDTH, _DIM, MAX_CLAUSES)
+
+    def embed_videos(self, features: Tensor) -> Embedded:
+        """Embed features `(videos, frames, features)`."""
+        frames = self.frames(features)
+        return Embedded(normalize(frames.mean(dim=1), dim=-1), self.parts(frames))
+
+    def embed_texts(self, texts: Sequence[str]) -> Embedded:
+        """Embed descriptions."""
+        whole, clauses, _ = self.texts(texts)
+        return Embedded(normalize(whole, dim=-1), clauses)
+
+
+class _Timeline(nn.Module):
+    """A transformer over frames, each with its differences to its neighbours."""
+
+    def __init__(self, features: int, num_frames: int) -> None:
+        super().__init__()
+        self.project = nn.Linear(3 * features, _WIDTH)
+        self.positions = nn.Parameter(0.1 * torch.randn(num_frames, _WIDTH))
+        layer = nn.TransformerEncoderLayer(_WIDTH, 4, 3 * _WIDTH, dropout=0.0, batch_first=True, norm_first=True)
+        self.transformer = nn.TransformerEncoder(layer, 3, nn.LayerNorm(_WIDTH), enable_nested_tensor=False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        before = features - torch.cat([features[:, :1], features[:, :-1]], dim=1)
+        after = torch.cat([features[:, 1:], features[:, -1:]], dim=1) - features
+        joined = self.project(torch.cat([features, before, after], dim=2))
+        result: Tensor = self.transformer(joined + self.positions)
+        return result
+
+
+class TemporalHead(nn.Module):
+    """A transformer over frames, then the mean: ViCLIP's analogue.
+
+    Args:
+        features: The number of features of a frame.
+        vocabulary: The words.
+        num_frames: The number of frames.
+    """
+
+    def __init__(self, features: int, vocabulary: Sequence[str], num_frames: int) -> None:
+        super().__init__()
+        self.timeline = _Timeline(features, num_frames)
+        self.project = nn.Linear(_WIDTH, _DIM)
+        self.parts = nn.Linear(_WIDTH, _WIDTH)
+        self.texts = SequenceEncoder(ClauseEncoder(vocabulary, _WIDTH), _WIDTH, _DIM, MAX_CLAUSES)
+
+    def embed_videos(self, features: Tensor) -> Embedded:
+        """Embed features `(videos, frames, features)`."""
+        frames = self.timeline(features)
+        return Embedded(normalize(self.project(frames.mean(dim=1)), dim=-1), self.parts(frames))
+
+    def embed_texts(self, texts: Sequence[str]) -> Embedded:
+        """Embed descriptions."""
+        whole, clauses, _ = self.texts(texts)
+        return Embedded(normalize(whole, dim=-1), clauses)
+
+
+class SlotHead(nn.Module):
+    """One slot for each step: a decoder asks the frames for the first step, the second, and so on.
+
+    Args:
+        features: The number of features of a frame.
+        vocabulary: The words.
+        num_frames: The number of frames.
+    """
+
+    def __init__(self, features: int, vocabulary: Sequence[str], num_frames: int) -> None:
+        super().__init__()
+        self.timeline = _Timeline(features, num_frames)
+        self.queries = nn.Parameter(0.5 * torch.randn(MAX_CLAUSES, _WIDTH))
+        layer = nn.TransformerDecoderLayer(_WIDTH, 4, 2 * _WIDTH, dropout=0.0, batch_first=True, norm_first=True)
+        self.decoder = nn.TransformerDecoder(layer, 2, nn.LayerNorm(_WIDTH))
+        self.slots = nn.Linear(_WIDTH, _SLOT_DIM)
+        self.parts = nn.Linear(_WIDTH, _WIDTH)
+        self.clauses = ClauseEncoder(vocabulary, _WIDTH)
+        self.steps = nn.Sequential(nn.Linear(_WIDTH, _WIDTH), nn.GELU(), nn.Linear(_WIDTH, _SLOT_DIM))
+
+    def embed_videos(self, features: Tensor) -> Embedded:
+        """Embed features `(videos, frames, features)`: all slots, one after the other."""
+        frames = self.timeline(features)
+        slots = self.slots(self.decoder(self.queries.expand(len(frames), -1, -1), frames))
+        return Embedded(normalize(slots, dim=-1).flatten(1), self.parts(frames))
+
+    def embed_texts(self, texts: Sequence[str]) -> Embedded:
+        """Embed descriptions: clause by clause, so that the dot product is the mean of the clauses' cosines."""
+        clauses, is_there = self.clauses(texts)
+        steps = normalize(self.steps(clauses), dim=-1) * (is_there / is_there.sum(1, keepdim=True))[..., None]
+        padded = torch.nn.functional.pad(steps, (0, 0, 0, MAX_CLAUSES - steps.shape[1]))
+        return Embedded(padded.flatten(1), clauses)
+
+
+AnyHead = MeanHead | TemporalHead | SlotHead
+HEADS: dict[Head, Callable[[int, Sequence[str], int], AnyHead]] = {
+    "mean": MeanHead,
+    "temporal": TemporalHead,
+    "slot": SlotHead,
+}
