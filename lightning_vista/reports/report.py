@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -39,13 +40,15 @@ def write_report(
     write_results(results, out)
     page = write_page(results, tables, out / "report.html", runs=[run for run in runs if Path(run).is_dir()])
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=120)  # a file or a pipe has room, where rich would take 80
     console.print(summary_table(results))
     console.print(f"Page: {page}", soft_wrap=True)
     return page
 
 
 def summary_table(results: Mapping[str, Mapping[str, Any]]) -> Table:
-    """The mean macro F1 of every kind and level over all environments, with standard errors.
+    """The mean macro F1 of every kind and level over all environments; the page has the intervals.
 
     Args:
         results: What `build_results` gives.
@@ -54,7 +57,7 @@ def summary_table(results: Mapping[str, Mapping[str, Any]]) -> Table:
         A table for the terminal.
     """
     rescaling = next(iter(results.values()))["rescaling"]
-    table = Table(title=f"Mean macro F1 ± standard error over problem sets (rescaling: {rescaling})")
+    table = Table(title=f"Mean macro F1 over problem sets (rescaling: {rescaling})", box=box.SIMPLE)
     table.add_column("kind")
     table.add_column("level", justify="right")
     table.add_column("sets", justify="right")
@@ -73,7 +76,4 @@ def summary_table(results: Mapping[str, Mapping[str, Any]]) -> Table:
 
 
 def _figure(row: Mapping[str, Any] | None) -> str:
-    if row is None or row["mean_macro_f1"] is None:
-        return "-"
-    error = "" if row["standard_error"] is None else f" ± {row['standard_error']:.2f}"
-    return f"{row['mean_macro_f1']:.2f}{error}"
+    return "-" if row is None or row["mean_macro_f1"] is None else f"{row['mean_macro_f1']:.2f}"
