@@ -12,6 +12,7 @@ from typing import Any, overload
 
 import yaml
 
+from lightning_vista.vista.faults import FaultsError
 from lightning_vista.vista.problem_sets import LabelledVideo, ProblemSet, kind_of, level_of
 
 METADATA_COLUMNS = ("video", "level", "description", "environment", "problem_set_type", "problem_set")
@@ -19,17 +20,8 @@ _DATA_SUFFIX = "_data.json"
 _KNOWN_KEYS = ("label_prompts", "prompt_gpt", "example_gpt")
 
 
-class ProblemSetError(ValueError):
-    """Everything that is wrong with a tree of problem sets, raised once.
-
-    Attributes:
-        errors: One line per fault: the file, the key, what was expected, what came, what to do.
-    """
-
-    def __init__(self, tasks_dir: Path, errors: Sequence[str]) -> None:
-        self.errors = tuple(errors)
-        lines = "\n".join(f"  - {error}" for error in errors)
-        super().__init__(f"{len(errors)} fault(s) in the problem sets of {tasks_dir}:\n{lines}")
+class ProblemSetError(FaultsError):
+    """A tree with broken problem sets; `errors` names the file and key of every fault."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +134,7 @@ def read_problem_sets(tasks_dir: str | Path) -> ProblemSets:
             if problem_set is not None:
                 found.append(problem_set)
     if errors:
-        raise ProblemSetError(root, errors)
+        raise ProblemSetError(f"the problem sets of {root}", errors)
     if not found:
         raise FileNotFoundError(
             f"{root} holds {len(files)} file(s) but no <name>.yaml with <name>{_DATA_SUFFIX} beside it: "

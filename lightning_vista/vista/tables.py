@@ -2,12 +2,13 @@
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
 
+from lightning_vista.vista.faults import FaultsError
 from lightning_vista.vista.problem_sets import KIND_OF_TYPE, ProblemSet
 
 TABLE_NAME = "scores.parquet"
@@ -23,17 +24,8 @@ SCORE_COLUMNS: dict[str, type[pl.DataType]] = {
 _KEY = ["problem_set", "video", "label"]
 
 
-class ScoreTableError(ValueError):
-    """Everything that is wrong with a score table, raised once.
-
-    Attributes:
-        errors: One line per fault: the column, what was expected, what came, what to do.
-    """
-
-    def __init__(self, source: object, errors: Sequence[str]) -> None:
-        self.errors = tuple(errors)
-        lines = "\n".join(f"  - {error}" for error in errors)
-        super().__init__(f"{len(errors)} fault(s) in the score table {source}:\n{lines}")
+class ScoreTableError(FaultsError):
+    """A broken score table; `errors` names the column of every fault."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +125,9 @@ def read_scores(path: str | Path) -> ScoreTable:
         metadata = pl.read_parquet_metadata(file)
         kinds = json.loads(metadata.get("kinds", "{}"))
     except (pl.exceptions.ComputeError, json.JSONDecodeError) as error:
-        raise ScoreTableError(file, [f"expected a parquet file as `test` writes it, but: {error}"]) from error
+        raise ScoreTableError(
+            f"the score table {file}", [f"expected a parquet file as `test` writes it, but: {error}"]
+        ) from error
     return _checked(frame, file, metadata.get("config_hash", ""), kinds)
 
 
@@ -205,19 +199,19 @@ def _frame(rows: Iterable[Mapping[str, object]], source: Path) -> pl.DataFrame:
     columns: dict[str, list[object]] = {name: [] for name in SCORE_COLUMNS}
     for number, row in enumerate(rows):
         if row.keys() != columns.keys():
-            raise ScoreTableError(source, [f"row {number}: {_difference(row.keys())}"])
+            raise ScoreTableError(f"the score table {source}", [f"row {number}: {_difference(row.keys())}"])
         for name, values in columns.items():
             values.append(row[name])
     try:
         return pl.DataFrame(columns, schema=SCORE_COLUMNS)
     except TypeError as error:
-        raise ScoreTableError(source, [f"expected {_schema_text()}, but: {error}"]) from error
+        raise ScoreTableError(f"the score table {source}", [f"expected {_schema_text()}, but: {error}"]) from error
 
 
 def _checked(frame: pl.DataFrame, source: Path, config_hash: str, kinds: Mapping[str, str]) -> ScoreTable:
     """The table of a frame in order, or `ScoreTableError` with all its faults."""
     if set(frame.columns) != set(SCORE_COLUMNS):
-        raise ScoreTableError(source, [_difference(frame.columns)])
+        raise ScoreTableError(f"the score table {source}", [_difference(frame.columns)])
     # A column of nulls alone has no type of its own in files of other tools.
     empty = [name for name, dtype in frame.schema.items() if dtype == pl.Null]
     rows = frame.select(*SCORE_COLUMNS).with_columns(pl.col(name).cast(SCORE_COLUMNS[name]) for name in empty)
@@ -227,10 +221,10 @@ def _checked(frame: pl.DataFrame, source: Path, config_hash: str, kinds: Mapping
         if rows.schema[name] != dtype
     ]
     if mistyped:
-        raise ScoreTableError(source, mistyped)
+        raise ScoreTableError(f"the score table {source}", mistyped)
     rows = order_rows(rows.with_columns(pl.col("score").fill_nan(None)))
     if faults := list(_content_faults(rows, kinds)):
-        raise ScoreTableError(source, faults)
+        raise ScoreTableError(f"the score table {source}", faults)
     present = set(rows["problem_set"])
     return ScoreTable(rows, config_hash, {id: kind for id, kind in sorted(kinds.items()) if id in present})
 
