@@ -1,23 +1,25 @@
 """CLIP, SigLIP and SigLIP 2 as judges (ViSTa, section 4)."""
 
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from lightning_vista.metrics import Rescaling
 from lightning_vista.optional import require
-from lightning_vista.scorers.embedding import EmbeddingScorer
-from lightning_vista.scorers.preprocessing import authors_preprocessing, processor_preprocessing
+from lightning_vista.scorers.frame_embedding import FrameEmbeddingScorer
+from lightning_vista.scorers.preprocessing import (
+    STATISTICS,
+    PreprocessingMode,
+    authors_preprocessing,
+    processor_preprocessing,
+)
 from lightning_vista.video import FrameSpec
 from lightning_vista.video.sampling import Sampling
 
 DType = Literal["float32", "bfloat16", "float16", "auto"]
-PreprocessingMode = Literal["authors", "processor"]
 
 _EXPECTED = (
     "Expected the id of a checkpoint on the Hugging Face hub, where that can be reached, or a local folder with a "
@@ -25,11 +27,10 @@ _EXPECTED = (
 )
 
 
-class CLIPScorer(EmbeddingScorer):
+class CLIPScorer(FrameEmbeddingScorer):
     """Scores a description by the mean, over frames, of its cosine with each frame, as CLIP embeds them.
 
-    Every frame is encoded and brought to unit length; their mean is the video's embedding, and its dot product with
-    the unit-length embedding of a description the score. Of fixed-resolution SigLIP 2 the `model_type` is `siglip`.
+    Of fixed-resolution SigLIP 2 the `model_type` is `siglip`. `OpenCLIPScorer` loads what open_clip has.
 
     Args:
         model: The hub id, or the local folder, of a CLIP or SigLIP checkpoint in transformers' format.
@@ -43,10 +44,7 @@ class CLIPScorer(EmbeddingScorer):
         run_dir: See `VLMScorer`.
         rescaling: See `VLMScorer`.
         strict: See `VLMScorer`.
-
-    Attributes:
-        truncated: How many tokens were cut off each description that is longer than the model's text; a run ends with
-            a warning that counts them.
+        cache_dir: See `EmbeddingScorer`.
 
     Raises:
         FileNotFoundError: If there is no such checkpoint, or the hub cannot be reached.
@@ -71,54 +69,33 @@ class CLIPScorer(EmbeddingScorer):
         run_dir: str | None = None,
         rescaling: Rescaling = "both",
         strict: bool = True,
+        cache_dir: str | None = None,
     ) -> None:
-        _check_arguments(dtype, num_frames, preprocessing, frame_batch_size)
-        super().__init__(name or f"{Path(model).absolute().name}-{num_frames}f", run_dir, rescaling, strict)
+        if dtype not in get_args(DType):
+            raise ValueError(f"dtype: expected one of {get_args(DType)}, got {dtype!r}.")
+        label = name or f"{Path(model).absolute().name}-{num_frames}f"
+        super().__init__(num_frames, preprocessing, frame_batch_size, label, run_dir, rescaling, strict, cache_dir)
         transformers = require("transformers", extra="vlm")
         config = _load_config(transformers, model)
         frames, image_size = FrameSpec(num_frames, sampling), config.vision_config.image_size
         if preprocessing == "authors":
-            self.preprocessing = authors_preprocessing(frames, config.model_type, image_size)
+            self.preprocessing = authors_preprocessing(frames, image_size, *STATISTICS[config.model_type])
         else:
             processor = _load(transformers.AutoImageProcessor.from_pretrained, model)
             self.preprocessing = processor_preprocessing(frames, processor, image_size)
         self.frame_spec = self.preprocessing.frame_spec
-        self.frame_batch_size = frame_batch_size
         self.tokenizer = _load(transformers.AutoTokenizer.from_pretrained, model)
         self.model = _load_model(transformers, model, dtype)
-        self.truncated: dict[str, int] = {}
 
-    def setup(self, stage: str) -> None:
-        """Count the truncated descriptions of this run only."""
-        super().setup(stage)
-        self.truncated = {}
-
-    def teardown(self, stage: str) -> None:
-        """Say how many descriptions were truncated."""
-        super().teardown(stage)
-        if self.truncated:
-            warnings.warn(
-                f"{self.name}: {len(self.truncated)} of {len(self._embedded_texts)} descriptions were truncated to the "
-                f"{self._text_length} tokens that the model reads, the longest by {max(self.truncated.values())}.",
-                stacklevel=2,
-            )
-
-    def embed_videos(self, frames: Tensor) -> Tensor:
-        """The mean of the unit-length embeddings of each video's frames, `(batch, dim)`, float32."""
-        batch, num_frames = frames.shape[:2]
-        chunks = torch.split(frames.flatten(0, 1), self.frame_batch_size)
-        embeddings = torch.cat([self._embed_frames(chunk) for chunk in chunks])
-        return embeddings.reshape(batch, num_frames, -1).mean(dim=1)
+    def embed_frames(self, pixels: Tensor) -> Tensor:
+        """Embed normalised frames `(frames, dim)`."""
+        features: Tensor = self.model.get_image_features(pixel_values=pixels.to(self.model.dtype)).pooler_output
+        return features
 
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
         """Unit-length embeddings `(texts, dim)`, float32; what is too long is truncated and counted."""
         # Without an attention mask: SigLIP was trained on padding, and what precedes it cannot see it in CLIP.
         features = self.model.get_text_features(input_ids=self._tokenize(texts).to(self.model.device))
-        return normalize(features.pooler_output.float(), dim=-1)
-
-    def _embed_frames(self, frames: Tensor) -> Tensor:
-        pixels = self.preprocessing.normalize(frames).to(self.model.dtype)
-        features = self.model.get_image_features(pixel_values=pixels)
         return normalize(features.pooler_output.float(), dim=-1)
 
     def _tokenize(self, texts: Sequence[str]) -> Tensor:
@@ -127,37 +104,21 @@ class CLIPScorer(EmbeddingScorer):
         cased = self.model.config.model_type == "clip"
         written = [text if cased else text.lower() for text in texts]
         lengths = [len(tokens) for tokens in self.tokenizer(written, verbose=False)["input_ids"]]
-        excess = {text: length - self._text_length for text, length in zip(texts, lengths, strict=True)}
-        self.truncated.update({text: tokens for text, tokens in excess.items() if tokens > 0})
+        limit = int(self.model.config.text_config.max_position_embeddings)  # 77 in CLIP, 64 in SigLIP
+        self.count_truncated(texts, lengths, limit)
         encoded = self.tokenizer(
             written,
             padding="max_length",
             padding_side="right",
             truncation=True,
-            max_length=self._text_length,
+            max_length=limit,
             return_tensors="pt",
         )
         ids: Tensor = encoded["input_ids"]
         return ids
 
-    @property
-    def _text_length(self) -> int:
-        """The most tokens that the model reads: 77 in CLIP, 64 in SigLIP."""
-        return int(self.model.config.text_config.max_position_embeddings)
 
-
-def _check_arguments(dtype: str, num_frames: int, preprocessing: str, frame_batch_size: int) -> None:
-    if dtype not in get_args(DType):
-        raise ValueError(f"dtype: expected one of {get_args(DType)}, got {dtype!r}.")
-    if not 2 <= num_frames <= 32:
-        raise ValueError(f"num_frames: expected 2 to 32, got {num_frames}.")
-    if preprocessing not in get_args(PreprocessingMode):
-        raise ValueError(f"preprocessing: expected one of {get_args(PreprocessingMode)}, got {preprocessing!r}.")
-    if frame_batch_size < 1:
-        raise ValueError(f"frame_batch_size: expected at least 1, got {frame_batch_size}.")
-
-
-def _load_config(transformers: Any, model: str) -> Any:  # noqa: ANN401 # a lazily imported module, a config of it
+def _load_config(transformers: Any, model: str) -> Any:  # a lazily imported module, a config of it
     """The configuration of a fixed-resolution CLIP or SigLIP."""
     settings, _ = _load(transformers.PreTrainedConfig.get_config_dict, model)
     if not settings:
@@ -176,7 +137,7 @@ def _load_config(transformers: Any, model: str) -> Any:  # noqa: ANN401 # a lazi
     return _load(transformers.AutoConfig.from_pretrained, model)
 
 
-def _load_model(transformers: Any, model: str, dtype: str) -> Any:  # noqa: ANN401 # a lazily imported module, its model
+def _load_model(transformers: Any, model: str, dtype: str) -> Any:  # a lazily imported module, its model
     """The model, frozen and in evaluation mode."""
     loaded, report = _load(transformers.AutoModel.from_pretrained, model, dtype=dtype, output_loading_info=True)
     if report["missing_keys"]:
@@ -184,7 +145,7 @@ def _load_model(transformers: Any, model: str, dtype: str) -> Any:  # noqa: ANN4
     return loaded.eval().requires_grad_(False)
 
 
-def _load(loader: Callable[..., Any], model: str, **options: Any) -> Any:  # noqa: ANN401 # whatever transformers loads
+def _load(loader: Callable[..., Any], model: str, **options: Any) -> Any:  # whatever transformers loads
     try:
         return loader(model, **options)
     except OSError as error:

@@ -1,14 +1,25 @@
 """Judges that embed videos and descriptions into one space, as CLIP does."""
 
+import hashlib
+import json
+import warnings
 from abc import abstractmethod
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from lightning_vista import __version__
+from lightning_vista.metrics import Rescaling
 from lightning_vista.scorers.base import VLMScorer
+from lightning_vista.scorers.embedding_cache import EmbeddingCache, hash_weights
 from lightning_vista.scorers.pairs import Scores
+from lightning_vista.video import FrameSpec
 from lightning_vista.vista.batch import VideoBatch
+
+#: Arguments that change no embedding.
+_OUTER = ("name", "run_dir", "rescaling", "strict", "frame_batch_size")
 
 
 class EmbeddingScorer(VLMScorer):
@@ -16,6 +27,19 @@ class EmbeddingScorer(VLMScorer):
 
     Subclasses write `embed_videos` and `embed_texts`; for a cosine they return unit-length vectors. Each video and
     each description is embedded once per run.
+
+    Args:
+        name: See `VLMScorer`.
+        run_dir: See `VLMScorer`.
+        rescaling: See `VLMScorer`.
+        strict: See `VLMScorer`.
+        frame_spec: See `VLMScorer`.
+        cache_dir: Where the embeddings of videos are kept, so that later runs of the same judge, on whatever problem
+            sets, encode only new videos. Any number of judges and processes may share it. None keeps nothing.
+
+    Attributes:
+        truncated: How many tokens were cut off each description that is longer than the model's text; a run ends with
+            a warning that counts them.
 
     Example:
         >>> class Colour(EmbeddingScorer):
@@ -26,6 +50,20 @@ class EmbeddingScorer(VLMScorer):
         >>> Colour(name="colour").name
         'colour'
     """
+
+    def __init__(
+        self,
+        name: str | None = None,
+        run_dir: str | None = None,
+        rescaling: Rescaling = "both",
+        strict: bool = True,
+        frame_spec: FrameSpec | None = None,
+        cache_dir: str | None = None,
+    ) -> None:
+        super().__init__(name, run_dir, rescaling, strict, frame_spec)
+        self.hparams.pop("cache_dir", None)  # a run may go on with another one
+        self.cache_dir = cache_dir
+        self.truncated: dict[str, int] = {}
 
     @abstractmethod
     def embed_videos(self, frames: Tensor) -> Tensor:
@@ -49,15 +87,31 @@ class EmbeddingScorer(VLMScorer):
             Floats `(texts, dim)`.
         """
 
+    def fingerprint(self) -> str:
+        """The hash of the weights: there may be others at the same path."""
+        return hash_weights(self)
+
     def setup(self, stage: str) -> None:
         """Forget the descriptions of an earlier run: the weights may have changed since."""
         super().setup(stage)
         self._embedded_texts: dict[str, Tensor] = {}
+        self._cache: EmbeddingCache | None = None
+        self.truncated = {}
+
+    def teardown(self, stage: str) -> None:
+        """Say how many descriptions were truncated."""
+        super().teardown(stage)
+        if self.truncated:
+            warnings.warn(
+                f"{self.name}: {len(self.truncated)} of {len(self._embedded_texts)} descriptions were truncated to the "
+                f"{self._text_length} tokens that the model reads, the longest by {max(self.truncated.values())}.",
+                stacklevel=2,
+            )
 
     def score(self, batch: VideoBatch) -> list[list[Scores]]:
         """The dot product of each video with each of its candidate descriptions."""
         self._embed_new_texts(batch)
-        videos = self.embed_videos(batch.frames)
+        videos = self._embed_new_videos(batch.frames)
         return [
             [
                 Scores(torch.stack([self._embedded_texts[text] for text in candidates.descriptions]) @ video)
@@ -66,8 +120,33 @@ class EmbeddingScorer(VLMScorer):
             for video, sets in zip(videos, batch.candidates, strict=True)
         ]
 
+    def count_truncated(self, texts: Sequence[str], lengths: Sequence[int], limit: int) -> None:
+        """Note which descriptions are truncated; for `embed_texts`.
+
+        Args:
+            texts: The descriptions.
+            lengths: How many tokens each has.
+            limit: How many tokens the model reads.
+        """
+        self._text_length = limit
+        excess = {text: length - limit for text, length in zip(texts, lengths, strict=True)}
+        self.truncated.update({text: tokens for text, tokens in excess.items() if tokens > 0})
+
     def _embed_new_texts(self, batch: VideoBatch) -> None:
         texts = {text: None for sets in batch.candidates for candidates in sets for text in candidates.descriptions}
         new = [text for text in texts if text not in self._embedded_texts]
         if new:
             self._embedded_texts.update(zip(new, self.embed_texts(new), strict=True))
+
+    def _embed_new_videos(self, frames: Tensor) -> Tensor:
+        if self.cache_dir is None:
+            return self.embed_videos(frames)
+        if self._cache is None:  # not in `setup`: a checkpoint is loaded after it
+            self._cache = EmbeddingCache(Path(self.cache_dir) / self._identity())
+        return self._cache.embed(frames, self.embed_videos)
+
+    def _identity(self) -> str:
+        """What embeddings depend on besides the frames: the class, its arguments, the weights, this release."""
+        inner = {key: value for key, value in self.hparams.items() if key not in _OUTER and not key.startswith("_")}
+        parts = [type(self).__module__, type(self).__qualname__, inner, self.fingerprint(), __version__]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]

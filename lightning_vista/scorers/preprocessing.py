@@ -1,17 +1,21 @@
 """From the frames of a video to what the vision tower of a CLIP takes."""
 
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from lightning_vista.video import FrameSpec
+from lightning_vista.video.sampling import Interpolation
 
-#: The mean and standard deviation of each channel, 0 to 1, that the models of a `model_type` were trained with.
-_STATISTICS = {
+PreprocessingMode = Literal["authors", "processor"]
+
+#: The mean and standard deviation of each channel, 0 to 1, that models were trained with.
+STATISTICS = {
     "clip": ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
     "siglip": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
 }
 #: Pillow's numbers, which image processors use.
 _INTERPOLATIONS: dict[int, Any] = {0: "nearest", 2: "bilinear", 3: "bicubic"}
@@ -44,28 +48,28 @@ class Preprocessing(NamedTuple):
         return (frames.float() - self.mean.to(frames.device)) / self.std.to(frames.device)
 
 
-def authors_preprocessing(frames: FrameSpec, model_type: str, image_size: int) -> Preprocessing:
+def authors_preprocessing(frames: FrameSpec, image_size: int | tuple[int, int], mean: Any, std: Any) -> Preprocessing:
     """The ViSTa authors' (section 4): the whole frame, squeezed to a square with bicubic interpolation.
 
     Args:
         frames: How many frames, and which.
-        model_type: `clip`, which has the authors' statistics, or `siglip`, which has its own.
-        image_size: Height and width that the vision tower takes, in pixels.
+        image_size: Height and width that the vision tower takes, in pixels; one number for a square.
+        mean: What the model was trained with, 0 to 1: a number for each channel, or one for all.
+        std: The same for the standard deviation.
 
     Returns:
         The preprocessing.
 
     Example:
-        >>> preprocessing = authors_preprocessing(FrameSpec(num_frames=4), "siglip", image_size=256)
+        >>> preprocessing = authors_preprocessing(FrameSpec(num_frames=4), 256, *STATISTICS["siglip"])
         >>> preprocessing.normalize(torch.full((1, 3, 1, 1), 255, dtype=torch.uint8)).flatten()
         tensor([1., 1., 1.])
     """
-    mean, std = _STATISTICS[model_type]
     spec = replace(frames, size=image_size, interpolation="bicubic", crop=False)
     return Preprocessing(spec, _per_channel(mean) * 255, _per_channel(std) * 255)
 
 
-def processor_preprocessing(frames: FrameSpec, processor: Any, image_size: int) -> Preprocessing:  # noqa: ANN401
+def processor_preprocessing(frames: FrameSpec, processor: Any, image_size: int) -> Preprocessing:
     """What an image processor of transformers does.
 
     Args:
@@ -102,6 +106,32 @@ def processor_preprocessing(frames: FrameSpec, processor: Any, image_size: int) 
     return Preprocessing(spec, *_statistics(settings))
 
 
+def open_clip_preprocessing(frames: FrameSpec, settings: dict[str, Any]) -> Preprocessing:
+    """What open_clip's transform for inference does.
+
+    Args:
+        frames: How many frames, and which.
+        settings: The model's `preprocess_cfg`.
+
+    Returns:
+        The preprocessing.
+
+    Raises:
+        ValueError: If it pads, which a `FrameSpec` cannot express.
+    """
+    crops = {"shortest": True, "squash": False}
+    if settings["resize_mode"] not in crops:
+        raise ValueError(
+            f"The model's resize_mode is {settings['resize_mode']!r}, expected one of {', '.join(crops)}: "
+            "use preprocessing='authors'."
+        )
+    # open_clip takes all that is not bilinear for bicubic.
+    interpolation: Interpolation = "bilinear" if settings["interpolation"] == "bilinear" else "bicubic"
+    plain = authors_preprocessing(frames, settings["size"], settings["mean"], settings["std"])
+    spec = replace(plain.frame_spec, interpolation=interpolation, crop=crops[settings["resize_mode"]])
+    return plain._replace(frame_spec=spec)
+
+
 def _crop(settings: dict[str, Any], image_size: int) -> bool | None:
     """Whether frames are cropped (True) or squeezed (False) to the model's size; None where it is neither."""
     square = {"height": image_size, "width": image_size}
@@ -122,5 +152,5 @@ def _statistics(settings: dict[str, Any]) -> tuple[Tensor, Tensor]:
     return _per_channel(settings["image_mean"]) * scale, _per_channel(settings["image_std"]) * scale
 
 
-def _per_channel(values: Any) -> Tensor:  # noqa: ANN401 # a number for all channels, or one for each
+def _per_channel(values: Any) -> Tensor:  # a number for all channels, or one for each
     return torch.tensor(values, dtype=torch.float32).expand(3).reshape(3, 1, 1)

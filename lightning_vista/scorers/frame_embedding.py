@@ -1,0 +1,74 @@
+"""Judges that embed each frame by itself, as CLIP does."""
+
+from abc import abstractmethod
+from typing import get_args
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from lightning_vista.metrics import Rescaling
+from lightning_vista.scorers.embedding import EmbeddingScorer
+from lightning_vista.scorers.preprocessing import Preprocessing, PreprocessingMode
+
+
+class FrameEmbeddingScorer(EmbeddingScorer):
+    """Scores a description by the mean, over frames, of its cosine with each frame (ViSTa, section 4).
+
+    Every frame is encoded and brought to unit length; their mean is the video's embedding. Subclasses write
+    `embed_frames` and `embed_texts`, and set `preprocessing` with its `frame_spec`.
+
+    Args:
+        num_frames: How many frames of each video, 2 to 32; the published figures use 2, 4, 8, 16 and 32.
+        preprocessing: `authors` or `processor`, for the subclass to follow.
+        frame_batch_size: How many frames go through the vision tower at once: less takes less memory.
+        name: See `VLMScorer`.
+        run_dir: See `VLMScorer`.
+        rescaling: See `VLMScorer`.
+        strict: See `VLMScorer`.
+        cache_dir: See `EmbeddingScorer`.
+
+    Raises:
+        ValueError: If an argument is outside the ranges above.
+    """
+
+    preprocessing: Preprocessing
+
+    def __init__(
+        self,
+        num_frames: int,
+        preprocessing: PreprocessingMode,
+        frame_batch_size: int,
+        name: str | None = None,
+        run_dir: str | None = None,
+        rescaling: Rescaling = "both",
+        strict: bool = True,
+        cache_dir: str | None = None,
+    ) -> None:
+        if not 2 <= num_frames <= 32:
+            raise ValueError(f"num_frames: expected 2 to 32, got {num_frames}.")
+        if preprocessing not in get_args(PreprocessingMode):
+            raise ValueError(f"preprocessing: expected one of {get_args(PreprocessingMode)}, got {preprocessing!r}.")
+        if frame_batch_size < 1:
+            raise ValueError(f"frame_batch_size: expected at least 1, got {frame_batch_size}.")
+        super().__init__(name, run_dir, rescaling, strict, cache_dir=cache_dir)
+        self.frame_batch_size = frame_batch_size
+
+    @abstractmethod
+    def embed_frames(self, pixels: Tensor) -> Tensor:
+        """Embed frames.
+
+        Args:
+            pixels: float32 `(frames, 3, height, width)`, normalised as the model's vision tower takes them.
+
+        Returns:
+            Floats `(frames, dim)` of any length.
+        """
+
+    def embed_videos(self, frames: Tensor) -> Tensor:
+        """The mean of the unit-length embeddings of each video's frames, `(batch, dim)`, float32."""
+        batch, num_frames = frames.shape[:2]
+        chunks = torch.split(frames.flatten(0, 1), self.frame_batch_size)
+        embeddings = [self.embed_frames(self.preprocessing.normalize(chunk)) for chunk in chunks]
+        unit_length = normalize(torch.cat(embeddings).float(), dim=-1)
+        return unit_length.reshape(batch, num_frames, -1).mean(dim=1)

@@ -1,0 +1,122 @@
+"""Whatever open_clip offers, as judges: the CLIP of the ViSTa paper (section 4) among them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from lightning_vista.metrics import Rescaling
+from lightning_vista.optional import require
+from lightning_vista.scorers.frame_embedding import FrameEmbeddingScorer
+from lightning_vista.scorers.preprocessing import (
+    PreprocessingMode,
+    authors_preprocessing,
+    open_clip_preprocessing,
+)
+from lightning_vista.video import FrameSpec
+from lightning_vista.video.sampling import Sampling
+
+DType = Literal["float32", "bfloat16", "float16"]
+#: open_clip's names.
+_PRECISIONS = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
+
+
+class OpenCLIPScorer(FrameEmbeddingScorer):
+    """Scores a description by the mean, over frames, of its cosine with each frame, as an open_clip model embeds them.
+
+    The paper's judge is `ViT-bigG-14` with `laion2b_s39b_b160k`. Towers of timm (SigLIP, ConvNeXt, EVA, MobileCLIP,
+    ...) come with open_clip's models that have them.
+
+    Args:
+        model: A model that `open_clip.list_models()` names, or `hf-hub:<owner>/<name>` or `local-dir:<folder>` for a
+            hub repository or a folder in open_clip's format.
+        pretrained: The weights of a model that is named: a tag that `open_clip.list_pretrained()` names, which is
+            downloaded, or a file. None for a repository or folder, which has its own.
+        dtype: The type of the weights. Embeddings are float32 in any case.
+        num_frames: How many frames of each video, 2 to 32; the published figures use 2, 4, 8, 16 and 32.
+        sampling: Which frames, see `sample_indices`.
+        preprocessing: `authors` squeezes whole frames to a square with bicubic interpolation. `processor` does what
+            the model's own transform says; that usually cuts off what does not fit a square.
+        frame_batch_size: How many frames go through the vision tower at once: less takes less memory.
+        name: See `VLMScorer`; by default that of the model with the number of frames.
+        run_dir: See `VLMScorer`.
+        rescaling: See `VLMScorer`.
+        strict: See `VLMScorer`.
+        cache_dir: See `EmbeddingScorer`.
+
+    Raises:
+        ValueError: If there is no such model or there are no such weights, they do not fit, the hub cannot be reached,
+            or another argument is outside the ranges above.
+
+    Example:
+        >>> scorer = OpenCLIPScorer("ViT-bigG-14", "laion2b_s39b_b160k", num_frames=4)  # doctest: +SKIP
+        >>> scorer.name, scorer.frame_spec.height_width  # doctest: +SKIP
+        ('ViT-bigG-14-4f', (224, 224))
+    """
+
+    def __init__(
+        self,
+        model: str,
+        pretrained: str | None = None,
+        dtype: DType = "float32",
+        num_frames: int = 8,
+        sampling: Sampling = "uniform",
+        preprocessing: PreprocessingMode = "authors",
+        frame_batch_size: int = 64,
+        name: str | None = None,
+        run_dir: str | None = None,
+        rescaling: Rescaling = "both",
+        strict: bool = True,
+        cache_dir: str | None = None,
+    ) -> None:
+        if dtype not in get_args(DType):
+            raise ValueError(f"dtype: expected one of {get_args(DType)}, got {dtype!r}.")
+        label = name or f"{Path(model).name}-{num_frames}f"
+        super().__init__(num_frames, preprocessing, frame_batch_size, label, run_dir, rescaling, strict, cache_dir)
+        open_clip = require("open_clip", extra="vlm")
+        self.model = _load_model(open_clip, model, pretrained, _PRECISIONS[dtype])
+        self.tokenizer = open_clip.get_tokenizer(model)
+        self._input_dtype = open_clip.get_input_dtype(_PRECISIONS[dtype])
+        frames, settings = FrameSpec(num_frames, sampling), self.model.visual.preprocess_cfg
+        if preprocessing == "authors":
+            self.preprocessing = authors_preprocessing(frames, settings["size"], settings["mean"], settings["std"])
+        else:
+            self.preprocessing = open_clip_preprocessing(frames, settings)
+        self.frame_spec = self.preprocessing.frame_spec
+
+    def embed_frames(self, pixels: Tensor) -> Tensor:
+        """Embed normalised frames `(frames, dim)`."""
+        embeddings: Tensor = self.model.encode_image(pixels.to(self._input_dtype))
+        return embeddings
+
+    def embed_texts(self, texts: Sequence[str]) -> Tensor:
+        """Unit-length embeddings `(texts, dim)`, float32; what is too long is truncated and counted."""
+        # All that open_clip's several kinds of tokenizers have in common: they cut and pad to what they are asked for.
+        limit = self.tokenizer.context_length
+        uncut = self.tokenizer(texts, context_length=16 * limit)
+        self.count_truncated(texts, _lengths(uncut), limit)
+        return normalize(self.model.encode_text(self.tokenizer(texts).to(self.device)).float(), dim=-1)
+
+
+def _load_model(open_clip: Any, model: str, pretrained: str | None, precision: str) -> Any:
+    """The model, frozen and in evaluation mode."""
+    if pretrained and model.startswith(("hf-hub:", "local-dir:")):
+        raise ValueError(f"{model!r} has its own weights, got pretrained={pretrained!r} besides: leave that out.")
+    try:
+        loaded = open_clip.create_model(model, pretrained, precision=precision, require_pretrained=True)
+    except (RuntimeError, OSError) as error:
+        raise ValueError(
+            f"Cannot load {model!r} with the weights {pretrained!r}: {error}\nExpected a model and a tag of open_clip, "
+            "where the hub can be reached, a model and a file with its weights, or `local-dir:<folder>`."
+        ) from error
+    return loaded.eval().requires_grad_(False)
+
+
+def _lengths(tokens: Tensor) -> list[int]:
+    """How many tokens each row `(texts, tokens)` has before its padding, which is what it ends with."""
+    used = tokens != tokens[:, -1:]
+    positions = torch.arange(1, tokens.shape[1] + 1)
+    return [int(length) for length in (used * positions).amax(dim=1)]

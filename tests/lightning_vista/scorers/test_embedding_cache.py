@@ -1,0 +1,151 @@
+import random
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import lightning as L
+import pytest
+import torch
+from caching import fill_cache, mean_colours, noise_videos
+from killing import killed_after
+from torch import Tensor
+
+from lightning_vista.datamodules import ViSTaDataModule
+from lightning_vista.scorers import EmbeddingScorer
+from lightning_vista.scorers.embedding_cache import EmbeddingCache, hash_weights
+from lightning_vista.video import FrameSpec
+from lightning_vista.vista.tables import read_scores
+
+
+class Counting(EmbeddingScorer):
+    """Counts the videos that it encodes."""
+
+    frame_spec = FrameSpec(num_frames=2, size=16)
+
+    def __init__(
+        self,
+        power: int = 1,
+        name: str | None = None,
+        run_dir: str | None = None,
+        cache_dir: str | None = None,
+    ) -> None:
+        super().__init__(name, run_dir, cache_dir=cache_dir)
+        self.gain, self.power = torch.nn.Parameter(torch.ones(())), power
+        self.encoded = 0
+
+    def embed_videos(self, frames: Tensor) -> Tensor:
+        self.encoded += len(frames)
+        return self.gain * (frames.float() / 255).mean(dim=(1, 3, 4)) ** self.power
+
+    def embed_texts(self, texts: Sequence[str]) -> Tensor:
+        return torch.tensor([[float(len(text)), 1.0, 0.0] for text in texts])
+
+
+def evaluate(scorer: EmbeddingScorer, shards: Path, problem_sets: Sequence[str] = ("*",), **options: object) -> None:
+    data = ViSTaDataModule(str(shards), scorer.frame_spec, problem_sets=problem_sets, batch_size=4, num_workers=0)
+    trainer = L.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, enable_checkpointing=False)
+    trainer.test(scorer, data, verbose=False, **options)  # type: ignore[arg-type]
+
+
+def test_other_problem_sets_of_the_same_videos_cost_no_encoding(shards: Path, tmp_path: Path) -> None:
+    cache = str(tmp_path / "cache")
+    first = Counting(run_dir=str(tmp_path / "first"), cache_dir=cache)
+    evaluate(first, shards, ["toy/foundation/*"])
+    assert first.encoded == 9
+    second = Counting(name="other", run_dir=str(tmp_path / "second"), cache_dir=cache)
+    evaluate(second, shards)
+    assert second.encoded == 13 - 9
+    third, plain = Counting(run_dir=str(tmp_path / "third"), cache_dir=cache), Counting(run_dir=str(tmp_path / "plain"))
+    evaluate(third, shards)
+    evaluate(plain, shards)
+    assert (third.encoded, plain.encoded) == (0, 13)
+    assert read_scores(tmp_path / "third").rows.equals(read_scores(tmp_path / "plain").rows)
+
+
+def test_other_weights_settings_or_frames_share_nothing(shards: Path, tmp_path: Path) -> None:
+    scorers = [Counting(), Counting(), Counting(power=2), Counting()]
+    scorers[1].gain.data.fill_(2)
+    scorers[3].frame_spec = FrameSpec(num_frames=3, size=16)
+    for number, scorer in enumerate(scorers):
+        scorer.run_dir, scorer.cache_dir = str(tmp_path / str(number)), str(tmp_path / "cache")
+        evaluate(scorer, shards)
+        assert scorer.encoded == 13
+
+
+def test_the_weights_of_a_checkpoint_count(shards: Path, tmp_path: Path) -> None:
+    """Lightning loads it after `setup`."""
+    trained = Counting()
+    trained.gain.data.fill_(3)
+    trainer = L.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, enable_checkpointing=False)
+    trainer.strategy.connect(trained)
+    trainer.save_checkpoint(tmp_path / "trained.ckpt")
+    for number, checkpoint in enumerate((None, str(tmp_path / "trained.ckpt"))):
+        scorer = Counting(run_dir=str(tmp_path / str(number)), cache_dir=str(tmp_path / "cache"))
+        evaluate(scorer, shards, ckpt_path=checkpoint)
+        assert scorer.encoded == 13
+
+
+def test_a_run_may_go_on_with_another_cache_but_not_with_other_weights(shards: Path, tmp_path: Path) -> None:
+    evaluate(Counting(run_dir=str(tmp_path / "run"), cache_dir=str(tmp_path / "one")), shards)
+    again = Counting(run_dir=str(tmp_path / "run"), cache_dir=str(tmp_path / "two"))
+    evaluate(again, shards)
+    assert again.encoded == 1  # Lightning skips a loop without batches, end and all
+    again.gain.data.fill_(2)
+    with pytest.raises(ValueError, match="give another run_dir"):
+        evaluate(again, shards)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_what_was_embedded_comes_back_bit_for_bit(tmp_path: Path, dtype: torch.dtype) -> None:
+    cache, frames, calls = EmbeddingCache(tmp_path), noise_videos(5), []
+
+    def embed(new: Tensor) -> Tensor:
+        calls.append(len(new))
+        return new.double().mean(dim=(1, 3, 4)).div(7).to(dtype)
+
+    assert torch.equal(cache.embed(frames[:3], embed), embed(frames[:3]))
+    assert torch.equal(cache.embed(frames, embed), embed(frames))
+    assert torch.equal(cache.embed(frames.flip(0), embed), embed(frames.flip(0)))
+    assert calls == [3, 3, 2, 5, 5]
+
+
+def test_a_damaged_file_is_named(tmp_path: Path) -> None:
+    cache = EmbeddingCache(tmp_path)
+    cache.embed(noise_videos(1), mean_colours)
+    (file,) = tmp_path.rglob("*.safetensors")
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(ValueError, match=f"{file.name} is no embedding .*: remove the file"):
+        cache.embed(noise_videos(1), mean_colours)
+
+
+def test_processes_may_share_a_folder(tmp_path: Path) -> None:
+    with ProcessPoolExecutor(2, mp_context=get_context("fork")) as pool:
+        tasks = [pool.submit(fill_cache, str(tmp_path), order) for order in (1, -1, 1, -1)]
+        for task in tasks:
+            task.result()
+    names = [path.suffix for path in tmp_path.rglob("*") if path.is_file()]
+    assert names == [".safetensors"] * 40
+
+
+@pytest.mark.slow
+def test_a_killed_process_leaves_nothing_that_misleads(tmp_path: Path) -> None:
+    rng, kills, longest = random.Random(0), 0, 0.1
+    while kills < 25:
+        folder = tmp_path / str(kills)
+        while killed_after(rng.uniform(0, longest), fill_cache, str(folder), 1):
+            kills += 1
+            longest *= 1.1  # until it is enough, on any machine
+            found = EmbeddingCache(folder).embed(noise_videos(40), mean_colours)
+            assert torch.equal(found, mean_colours(noise_videos(40)))
+
+
+def test_the_hash_of_weights_knows_names_shapes_and_types() -> None:
+    def module(**parameters: Tensor) -> torch.nn.Module:
+        return torch.nn.ParameterDict(parameters)
+
+    zeros = torch.zeros(4)
+    modules = [module(a=zeros), module(b=zeros), module(a=zeros.reshape(2, 2)), module(a=zeros.bfloat16().repeat(2))]
+    modules += [module(a=torch.tensor(0.0)), module()]
+    assert len({hash_weights(each) for each in modules}) == 6
+    assert hash_weights(modules[0]) == hash_weights(module(a=torch.zeros(4)))
