@@ -1,0 +1,161 @@
+"""Gradient routing on any LightningModule."""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import lightning as L
+from torch.optim import Optimizer
+
+from lightning_vista.routing import Route, Router
+from lightning_vista.routing.checks import check_fired, check_forbidden
+from lightning_vista.routing.isolation import OptimizerIsolation
+from lightning_vista.routing.masking import MaskWeightMode
+from lightning_vista.routing.router import Strategy
+
+_log = logging.getLogger(__name__)
+
+
+class GradientRouting(L.Callback):
+    """Lets the data decide which part of a model it trains (arXiv 2410.04332).
+
+    Works with automatic and manual optimisation, gradient accumulation, mixed precision, activation checkpointing,
+    `torch.compile` and several devices; several of these callbacks can be used together. Validation, test and
+    prediction are not touched. The hooks are there from `on_fit_start` to the end of `fit`, or to its exception.
+
+    Args:
+        routes: Which data trains which units of which layer.
+        mask_weight: How much of the mask is applied, from 0 to 1.
+        mask_weight_mode: What less than 1 means: "anneal" for `1 + w * (m - 1)`, which goes from ordinary
+            backpropagation to the mask, or "scale" for `w * m`, which begins with no gradient at all (the authors').
+        warmup_steps: Optimizer steps (`trainer.global_step`) in which the mask weight rises evenly from 0.
+        strategy: "gradient" weighs gradients in the backward pass. SGTM's alternatives: "parameter" weighs the
+            gradients of the parameters that make and read the units, for which all samples of an optimizer step must
+            be of one group; "activation" zeroes the activations of units that may not be trained.
+        isolate_optimizer: Keep parameters and optimizer states of units whose gradient was blocked as they are:
+            momentum and weight decay would move them.
+
+    Raises:
+        RoutingError: At the start of `fit`, or after its first backward pass, with everything that is wrong.
+
+    Example:
+        >>> from lightning_vista.routing import LabelRule
+        >>> rule = LabelRule("label", groups={"low": [0, 1, 2, 3, 4], "high": [5, 6, 7, 8, 9]})
+        >>> route = Route("encoder", rule, regions={"low": "0:16", "high": "rest"})
+        >>> trainer = L.Trainer(logger=False, enable_progress_bar=False, callbacks=[GradientRouting([route])])
+    """
+
+    def __init__(
+        self,
+        routes: list[Route],
+        mask_weight: float = 1.0,
+        mask_weight_mode: MaskWeightMode = "anneal",
+        warmup_steps: int = 0,
+        strategy: Strategy = "gradient",
+        isolate_optimizer: bool = False,
+    ) -> None:
+        if not 0 <= mask_weight <= 1:
+            raise ValueError(f"Expected a mask_weight from 0 to 1, got {mask_weight}.")
+        if warmup_steps < 0:
+            raise ValueError(f"Expected warmup_steps of at least 0, got {warmup_steps}.")
+        if isolate_optimizer and strategy == "activation":
+            raise ValueError("The strategy 'activation' blocks no gradient, so there is nothing to isolate.")
+        self.router = Router(routes, mask_weight, mask_weight_mode, strategy)
+        self.mask_weight = mask_weight
+        self.warmup_steps = warmup_steps
+        self.isolate_optimizer = isolate_optimizer
+        self._isolation: list[OptimizerIsolation] = []
+        self._is_checked = False
+
+    @property
+    def state_key(self) -> str:
+        """Tells several of these callbacks apart in a checkpoint."""
+        return self._generate_state_key(routes=_described(self.router.routes))
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run is compared with; the mask weight follows from the trainer's step."""
+        return {"strategy": self.router.strategy, "mask_weight": self.mask_weight, "warmup_steps": self.warmup_steps}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Warn where the checkpoint was trained with other settings."""
+        ours = self.state_dict()
+        if changed := {key: (value, ours[key]) for key, value in state_dict.items() if ours.get(key) != value}:
+            _log.warning("This run goes on with other routing than its checkpoint was trained with: %s", changed)
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Prepare the rules and hook onto the model."""
+        for rule in {id(route.rule): route.rule for route in self.router.routes}.values():
+            rule.setup(getattr(trainer, "datamodule", None))
+        self.router.attach(pl_module)
+        self._is_checked = False
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Isolate the optimizers, which exist by now."""
+        if self.isolate_optimizer:
+            strategy: Any = self.router.strategy
+            self._isolation = [OptimizerIsolation(optimizer, pl_module, strategy) for optimizer in trainer.optimizers]
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Weigh the regions for the data that comes."""
+        self.router.mask_weight = self.mask_weight * warmup(trainer.global_step, self.warmup_steps)
+        self.router.compute(batch)
+
+    def on_after_backward(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Check once that routing does what it says, before any parameter has changed."""
+        if self._is_checked or self.router.strategy == "parameter":
+            return
+        self._is_checked = True
+        check_fired(self.router.taps)
+        if self.router.strategy == "gradient":
+            self.router.agree()
+            check_forbidden(self.router.taps, pl_module)
+
+    def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer) -> None:
+        """Weigh the gradients of parameters, where this is the strategy, and begin to note weights anew."""
+        if self._isolation or self.router.strategy == "parameter":
+            self.router.agree()
+            self.router.mask_parameters()
+            for isolation in self._isolation:
+                isolation.block(self.router.blocked())
+        self.router.start_step()
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Forget the data: what comes before the next batch is not routed."""
+        self.router.clear()
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Leave nothing on the model."""
+        self._detach()
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Leave nothing on the model."""
+        self._detach()
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Leave nothing on the model."""
+        self._detach()
+
+    def _detach(self) -> None:
+        self.router.detach()
+        for isolation in self._isolation:
+            isolation.remove()
+        self._isolation = []
+
+
+def warmup(step: int, warmup_steps: int) -> float:
+    """The share of the mask weight at a step, from 0 to 1.
+
+    Example:
+        >>> [warmup(step, 4) for step in (0, 2, 4, 8)]
+        [0.0, 0.5, 1.0, 1.0]
+    """
+    return min(1.0, step / warmup_steps) if warmup_steps else 1.0
+
+
+def _described(routes: Sequence[Route]) -> list[str]:
+    """What tells routes apart."""
+    return [f"{','.join(route.patterns)}:{route.at}:{route.regions}" for route in routes]

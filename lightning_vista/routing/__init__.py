@@ -1,0 +1,46 @@
+"""Gradient routing in pure torch: routes, rules, the router's hooks, and surgery on units (arXiv 2410.04332)."""
+
+from lightning_vista.routing.checks import RoutingError
+from lightning_vista.routing.isolation import OptimizerIsolation, block_gradients
+from lightning_vista.routing.regions import Regions
+from lightning_vista.routing.route import Route
+from lightning_vista.routing.router import Router
+from lightning_vista.routing.rules import (
+    ConceptRule,
+    FieldRule,
+    FrequencyRule,
+    LabelRule,
+    MixtureRule,
+    PartialLabels,
+    Rule,
+    SequenceRule,
+    TokenRule,
+    TokenwiseRule,
+)
+from lightning_vista.routing.surgery import ablate, expand
+from lightning_vista.routing.units import ParameterSlice, UnitGroup, UnknownStructureError, unit_group
+
+__all__ = [
+    "Route",
+    "Router",
+    "Regions",
+    "RoutingError",
+    "Rule",
+    "ConceptRule",
+    "FieldRule",
+    "FrequencyRule",
+    "LabelRule",
+    "MixtureRule",
+    "PartialLabels",
+    "SequenceRule",
+    "TokenRule",
+    "TokenwiseRule",
+    "OptimizerIsolation",
+    "block_gradients",
+    "expand",
+    "ablate",
+    "ParameterSlice",
+    "UnitGroup",
+    "UnknownStructureError",
+    "unit_group",
+]

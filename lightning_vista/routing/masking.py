@@ -1,0 +1,145 @@
+"""The mathematics of routing: region weights, and the operation that weighs gradients but not activations."""
+
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+Entries = slice | list[int]
+MaskWeightMode = Literal["anneal", "scale"]
+
+
+class Layout(NamedTuple):
+    """Where regions lie in a tensor.
+
+    Attributes:
+        entries: What indexes each region along `dim`.
+        dim: The dimension of units.
+        batch_dim: The dimension of samples, 0 or 1.
+    """
+
+    entries: tuple[Entries, ...]
+    dim: int
+    batch_dim: int = 0
+
+
+def region_weights(members: Tensor, table: Tensor) -> Tensor:
+    """The weight of each region for each sample or token: `sum_g member * weight + (1 - sum_g member)`.
+
+    Args:
+        members: Memberships `(batch[, tokens], groups)`.
+        table: Weights `(groups, regions)`.
+
+    Returns:
+        Weights `(batch[, tokens], regions)`.
+
+    Example:
+        >>> region_weights(torch.tensor([[1.0, 0.0], [0.0, 0.0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0]]))
+        tensor([[1., 0.],
+                [1., 1.]])
+    """
+    return 1 + members @ (table - 1)
+
+
+def anneal(weights: Tensor, mask_weight: float, mode: MaskWeightMode = "anneal") -> Tensor:
+    """Bring a mask in gradually.
+
+    Args:
+        weights: Any weights `m`.
+        mask_weight: `w` from 0 to 1.
+        mode: "anneal" for `1 + w * (m - 1)`, from ordinary backpropagation to the mask; "scale" for `w * m`, which at 0
+            blocks all gradients (the authors').
+
+    Returns:
+        Weights of the same shape.
+    """
+    if mode == "scale":
+        return mask_weight * weights
+    return weights if mask_weight == 1 else 1 + mask_weight * (weights - 1)
+
+
+def scale_regions(x: Tensor, weights: Tensor, layout: Layout) -> Tensor:
+    """Multiply the regions of a tensor by weights, without building a mask of its size.
+
+    Args:
+        x: Any tensor with a dimension of samples, one of units, and, for weights of tokens, one of tokens.
+        weights: `(batch[, tokens], regions)`.
+        layout: Where the regions lie in `x`.
+
+    Returns:
+        A tensor like `x`.
+    """
+    scaled = x.clone()
+    before = (slice(None),) * (layout.dim % x.dim())
+    for entries, weight in zip(
+        layout.entries, align(weights, x.dim(), layout.batch_dim).to(x.dtype).unbind(-1), strict=True
+    ):
+        index = (*before, entries)
+        if isinstance(entries, slice):
+            scaled[index].mul_(weight)
+        else:
+            scaled[index] = scaled[index] * weight
+    return scaled
+
+
+def align(weights: Tensor, num_dims: int, batch_dim: int) -> Tensor:
+    """Shape weights so that each region's broadcasts over a tensor.
+
+    Args:
+        weights: `(batch[, tokens], regions)`.
+        num_dims: The dimensions of the tensor.
+        batch_dim: Its dimension of samples, 0 or 1.
+
+    Returns:
+        `(batch, 1 or tokens, 1, ..., regions)`, the first two exchanged where samples are the second dimension.
+    """
+    samples, *tokens, regions = weights.shape
+    shape = [samples, *tokens, *[1] * (num_dims - 1 - len(tokens)), regions]
+    weights = weights.reshape(shape)
+    return weights.transpose(0, 1) if batch_dim == 1 else weights
+
+
+def region_energies(grad: Tensor, members: Tensor, layout: Layout) -> Tensor:
+    """The squared gradient of each region, divided among the groups of its samples or tokens.
+
+    Args:
+        grad: The gradient of the routed tensor.
+        members: Memberships `(batch[, tokens], groups)`.
+        layout: Where the regions lie in `grad`.
+
+    Returns:
+        Sums of squares `(groups, regions)`, float32.
+    """
+    grad = grad.transpose(0, 1) if layout.batch_dim == 1 else grad
+    before = (slice(None),) * (layout.dim % grad.dim())
+    kept = members.dim() - 1
+    squares = [grad[(*before, entries)].float().square().flatten(kept).sum(-1) for entries in layout.entries]
+    return torch.einsum("ng,nr->gr", members.flatten(0, -2).float(), torch.stack(squares, dim=-1).flatten(0, -2))
+
+
+class RoutedIdentity(torch.autograd.Function):
+    """`m * x + (1 - m) * stop_gradient(x)`: returns its input, and multiplies the gradient by `m`.
+
+    An operation of autograd rather than a hook on the tensor: a hook on a view, such as the output of a linear layer on
+    tokens, is lost when the view is changed in place.
+
+    `probe` is a tensor of zeros `(groups, regions)`, or None: what would be its gradient are the energies of the
+    weighted gradient, so that they add up over calls and micro-batches like any other gradient.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weights: Tensor, layout: Layout, members: Tensor | None, probe: Tensor | None
+    ) -> Tensor:
+        """Give `x` another name."""
+        ctx.save_for_backward(weights, members)
+        ctx.layout = layout
+        return x.detach()
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None, Tensor | None]:
+        """Weigh the gradient."""
+        weights, members = ctx.saved_tensors
+        grad = scale_regions(grad, weights, ctx.layout)
+        energies = region_energies(grad, members, ctx.layout) if ctx.needs_input_grad[4] else None
+        return grad, None, None, None, energies

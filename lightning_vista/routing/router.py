@@ -1,0 +1,205 @@
+"""The router: routes on a model, and the memberships of the data that is trained on."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from lightning_vista.routing.checks import check_memberships, find_taps
+from lightning_vista.routing.isolation import block_gradients
+from lightning_vista.routing.masking import MaskWeightMode, anneal, region_weights
+from lightning_vista.routing.route import Route
+from lightning_vista.routing.tap import Tap
+from lightning_vista.routing.units import UnitGroup
+
+#: Where a mask acts: on gradients in the backward pass, on the gradients of parameters before the optimizer's step, or
+#: on activations in the forward pass.
+Strategy = Literal["gradient", "parameter", "activation"]
+
+
+class Router:
+    """Applies routes to a model: `m * x + (1 - m) * stop_gradient(x)` in chosen layers (arXiv 2410.04332, section 3).
+
+    In training mode only, and only while there are memberships. Several routers can be attached to one model.
+
+    Args:
+        routes: The routes.
+        mask_weight: How much of the mask is applied, from 0 to 1, see `anneal`.
+        mask_weight_mode: What 0 means, see `anneal`.
+        strategy: "gradient" weighs gradients in the backward pass; "parameter" weighs the gradients of the parameters
+            that make and read the units, see `mask_parameters`; "activation" zeroes activations instead.
+
+    Attributes:
+        taps: The routed modules, once attached.
+
+    Example:
+        >>> from lightning_vista.routing import LabelRule
+        >>> model = nn.Linear(2, 4)
+        >>> rule = LabelRule("label", {"low": [0], "high": [1]})
+        >>> router = Router([Route("", rule, {"low": "0:2", "high": "rest"})])
+        >>> router.attach(model)
+        >>> with router.memberships({"low": torch.ones(3), "high": torch.zeros(3)}):
+        ...     model(torch.ones(3, 2)).sum().backward()
+        >>> model.bias.grad
+        tensor([3., 3., 0., 0.])
+        >>> router.detach()
+    """
+
+    def __init__(
+        self,
+        routes: Sequence[Route],
+        mask_weight: float = 1.0,
+        mask_weight_mode: MaskWeightMode = "anneal",
+        strategy: Strategy = "gradient",
+    ) -> None:
+        self.routes = list(routes)
+        self.mask_weight = mask_weight
+        self.mask_weight_mode = mask_weight_mode
+        self.strategy = strategy
+        self.taps: list[Tap] = []
+        self._handles: list[RemovableHandle] = []
+        self._model: nn.Module | None = None
+
+    def attach(self, model: nn.Module) -> None:
+        """Hook onto the routed modules; before the model is first called where it is compiled.
+
+        Args:
+            model: The model that has them.
+
+        Raises:
+            RoutingError: With everything that is wrong, such as patterns without a module or regions that overlap.
+            RuntimeError: If the router is attached already.
+        """
+        if self._model is not None:
+            raise RuntimeError("This router is attached already: detach it first, or make another one.")
+        self.taps = find_taps(self.routes, model, needs_units=self.strategy == "parameter")
+        self._handles = [tap.attach() for tap in self.taps]
+        self._model = model
+
+    def detach(self) -> None:
+        """Remove the router's own hooks, and nothing else."""
+        for handle in self._handles:
+            handle.remove()
+        for tap in self.taps:
+            tap.clear()
+        self._handles, self._model = [], None
+
+    def compute(self, batch: Any) -> None:
+        """Ask the rules for the memberships of a batch and keep its weights until `clear`.
+
+        Args:
+            batch: What the dataloader gave.
+
+        Raises:
+            ValueError: If memberships are negative, above 1 in sum, or of a wrong shape.
+        """
+        by_rule = {id(route.rule): route.rule for route in self.routes}
+        members = {key: rule.memberships(batch) for key, rule in by_rule.items()}
+        self._set({key: (by_rule[key].groups, tensor) for key, tensor in members.items()})
+
+    @contextmanager
+    def memberships(self, groups: Mapping[str, Tensor]) -> Iterator[None]:
+        """Route what is trained within, for use without a trainer. The backward pass belongs inside.
+
+        Args:
+            groups: Group -> memberships `(batch,)` or `(batch, tokens)` from 0 to 1; groups left out have none.
+
+        Raises:
+            ValueError: If a group is unknown, or memberships are not as in `compute`.
+        """
+        known = {group for route in self.routes for group in route.rule.groups}
+        if unknown := set(groups) - known:
+            raise ValueError(f"Expected memberships of the groups {sorted(known)}, got {sorted(unknown)}.")
+        if not groups:
+            raise ValueError(f"Expected memberships of at least one of the groups {sorted(known)}, got none.")
+        like = next(iter(groups.values()))
+        rules = {id(route.rule): route.rule.groups for route in self.routes}
+        self._set(
+            {
+                key: (names, torch.stack([groups.get(name, torch.zeros_like(like)) for name in names], dim=-1))
+                for key, names in rules.items()
+            }
+        )
+        try:
+            yield
+        finally:
+            self.clear()
+
+    def clear(self) -> None:
+        """Forget memberships: what follows is ordinary backpropagation."""
+        for tap in self.taps:
+            tap.clear()
+
+    def start_step(self) -> None:
+        """Begin an optimizer step: forget which weights the samples of the last one had."""
+        for tap in self.taps:
+            tap.start_step()
+
+    def agree(self) -> None:
+        """Let all processes know which weights the step's samples have, in every process before its optimizer step."""
+        if dist.is_available() and dist.is_initialized():
+            for tap in self.taps:
+                if tap.lowest is not None and tap.highest is not None:
+                    dist.all_reduce(tap.lowest, dist.ReduceOp.MIN)
+                    dist.all_reduce(tap.highest, dist.ReduceOp.MAX)
+
+    def mask_parameters(self) -> None:
+        """Weigh the gradients of parameters by their units' weights, with the strategy "parameter" (SGTM's).
+
+        To be called between the backward pass and the optimizer's step.
+
+        Raises:
+            ValueError: If samples of the step belong to different groups.
+        """
+        if self.strategy == "parameter":
+            weighted = [(tap.units, tap.unit_weights()) for tap in self.taps]
+            block_gradients(self._attached(), [(units, w) for units, w in weighted if units and w is not None])
+
+    def blocked(self) -> list[tuple[UnitGroup, list[int]]]:
+        """The units whose gradient is zero in this optimizer step, for all samples of it."""
+        return [(tap.units, blocked) for tap in self.taps if tap.units and (blocked := tap.blocked_units())]
+
+    def _set(self, members: Mapping[int, tuple[tuple[str, ...], Tensor]]) -> None:
+        """Give the taps the weights of memberships, by rule."""
+        like = next((p for p in self._attached().parameters() if p.is_floating_point()), torch.zeros(()))
+        ready = {}
+        for key, (groups, tensor) in members.items():
+            check_memberships(tensor, groups)
+            ready[key] = tensor.to(like.device, torch.promote_types(torch.float32, like.dtype))
+        for tap in self.taps:
+            self._weigh(tap, ready[id(tap.route.rule)])
+
+    def _attached(self) -> nn.Module:
+        if self._model is None:
+            raise RuntimeError("This router is not attached to a model: call `router.attach(model)` first.")
+        return self._model
+
+    def _weigh(self, tap: Tap, members: Tensor) -> None:
+        """Turn memberships into what a tap multiplies by."""
+        weights = region_weights(members, tap.route.weight_table().to(members))
+        weights = anneal(weights, self.mask_weight, self.mask_weight_mode)
+        tap.members = members
+        tap.weights = weights if self.strategy == "gradient" else None
+        tap.factors = _factors(members, tap.route)
+        if self.strategy == "activation":
+            tap.factors = _only_zeros_and_ones(weights, tap.name) * (1 if tap.factors is None else tap.factors)
+        tap.note(weights)
+
+
+def _factors(members: Tensor, route: Route) -> Tensor | None:
+    """What activations are multiplied by: 0 where a row is of a group that zeroes the region in the forward pass."""
+    zeros = route.zero_table()
+    return None if zeros is None else 1 - (members == 1).to(members) @ zeros.to(members)
+
+
+def _only_zeros_and_ones(weights: Tensor, name: str) -> Tensor:
+    if not torch.isin(weights, weights.new_tensor([0.0, 1.0])).all():
+        raise ValueError(
+            f"{name}: the strategy 'activation' keeps activations or zeroes them, so it needs hard memberships and "
+            f"weights of 0 or 1, got weights from {weights.min():g} to {weights.max():g}: use the strategy 'gradient'."
+        )
+    return weights

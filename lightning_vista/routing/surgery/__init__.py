@@ -1,0 +1,6 @@
+"""Surgery: units are added to layers and taken away again."""
+
+from lightning_vista.routing.surgery.ablation import ablate
+from lightning_vista.routing.surgery.expansion import expand
+
+__all__ = ["ablate", "expand"]

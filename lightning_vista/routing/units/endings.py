@@ -1,0 +1,140 @@
+"""The rows that alone write what a module returns."""
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from lightning_vista.routing.units.group import ParameterSlice
+from lightning_vista.routing.units.hidden import hidden_in
+from lightning_vista.routing.units.index import ModelIndex, is_layer, is_scale, is_sequential, join
+
+#: Where modules without parameters that treat each unit by itself come from, but for `_MIXING`.
+_UNITWISE = (
+    "torch.nn.modules.activation",
+    "torch.nn.modules.dropout",
+    "torch.nn.modules.pooling",
+    "torch.nn.modules.batchnorm",
+    "torch.nn.modules.instancenorm",
+    "transformers.activations",
+    "timm.layers.activations",
+    "timm.layers.drop",
+)
+_MIXING = (nn.Softmax, nn.Softmax2d, nn.LogSoftmax, nn.Softmin, nn.GLU)
+_NORMS_OF_UNITS = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm)
+
+#: The children of a pre-norm transformer block -> those that run last before its output.
+_TRANSFORMER_BLOCKS = {
+    ("ln_1", "attn", "ln_2", "mlp"): ("mlp",),  # GPT-2, GPT-Neo
+    ("self_attn", "mlp", "input_layernorm", "post_attention_layernorm"): ("mlp",),  # Llama, Mistral, Qwen
+    ("self_attn", "layer_norm1", "mlp", "layer_norm2"): ("mlp",),  # CLIP
+    ("norm1", "attn", "ls1", "drop_path1", "norm2", "mlp", "ls2", "drop_path2"): ("mlp", "ls2"),  # timm
+}
+
+
+def is_unitwise(module: nn.Module) -> bool:
+    """Whether a module has no parameters and treats each unit by itself: activations, dropout, pooling."""
+    from_known = type(module).__module__ in _UNITWISE or isinstance(module, nn.Identity)
+    return from_known and not isinstance(module, _MIXING) and not list(module.parameters())
+
+
+def is_unitwise_scale(module: nn.Module) -> bool:
+    """Whether a module with parameters treats each unit by itself: batch norm, and `LayerScale`; no layer norm."""
+    scales_only = isinstance(module, _NORMS_OF_UNITS) or type(module).__name__.startswith("LayerScale")
+    return scales_only and is_scale(module)
+
+
+def written(index: ModelIndex, path: str, unit_size: int) -> tuple[ParameterSlice, ...]:
+    """The rows through which alone the units of a module's output are made.
+
+    Args:
+        index: The model.
+        path: The name of the module.
+        unit_size: Consecutive entries of a unit.
+
+    Returns:
+        Rows of weights and biases; none if they are not known.
+    """
+    module = index.modules[path]
+    if is_layer(module) or is_scale(module) or isinstance(module, nn.Embedding):
+        return index.rows(path, unit_size)
+    return tuple(row for steps in _endings(index, path) for row in written_by_chain(index, steps, unit_size))
+
+
+def written_by_chain(index: ModelIndex, steps: Sequence[str], unit_size: int) -> tuple[ParameterSlice, ...]:
+    """The rows through which alone the units of the last of several modules are made, which run in turn.
+
+    Args:
+        index: The model.
+        steps: The names of the modules, in the order in which they run.
+        unit_size: Consecutive entries of a unit.
+
+    Returns:
+        The rows of the last module, and of those before it as far back as each unit goes its own way.
+    """
+    found: list[ParameterSlice] = []
+    for path in reversed(steps):
+        module = index.modules[path]
+        if is_unitwise(module):
+            continue
+        found += written(index, path, unit_size)
+        if not is_unitwise_scale(module):
+            break
+    return tuple(found)
+
+
+def steps_of(index: ModelIndex, path: str) -> list[str]:
+    """The modules that run in turn in an `nn.Sequential`, in those nested in it too; of another, itself.
+
+    Args:
+        index: The model.
+        path: The name of the module.
+
+    Returns:
+        Their names.
+    """
+    if not is_sequential(index.modules[path]):
+        return [path]
+    children = [join(path, name) for name, _ in index.modules[path].named_children()]
+    return [step for child in children for step in steps_of(index, child)]
+
+
+def residual_branch(index: ModelIndex, path: str) -> list[str]:
+    """The convolutions and norms of a ResNet's block (timm, torchvision), in the order in which they run.
+
+    Args:
+        index: The model.
+        path: The name of the block.
+
+    Returns:
+        Their names; none if it is another module, or its channels are mixed after them (squeeze and excitation).
+    """
+    names = [name for name, _ in index.modules[path].named_children()]
+    if type(index.modules[path]).__name__ not in ("BasicBlock", "Bottleneck") or "se" in names:
+        return []
+    last = max(name for name in names if name.startswith("bn"))
+    return [join(path, name) for name in names[: names.index(last) + 1] if name != "relu"]  # torchvision runs it twice
+
+
+def _endings(index: ModelIndex, path: str) -> list[list[str]]:
+    """The chains of modules whose outputs a module adds up last."""
+    module = index.modules[path]
+    names = tuple(name for name, _ in module.named_children())
+    if is_sequential(module):
+        return [steps_of(index, path)]
+    if branch := residual_branch(index, path):
+        return [branch, steps_of(index, join(path, "downsample"))] if "downsample" in names else [branch]
+    if isinstance(module, nn.TransformerEncoderLayer):
+        return [[join(path, "linear2" if module.norm_first else "norm2")]]
+    if isinstance(module, nn.MultiheadAttention):
+        return [[join(path, "out_proj")]]
+    if names in _TRANSFORMER_BLOCKS:
+        return [[join(path, name) for name in _TRANSFORMER_BLOCKS[names]]]
+    return _ending_of_hidden(index, path)
+
+
+def _ending_of_hidden(index: ModelIndex, path: str) -> list[list[str]]:
+    """The reader of an MLP's or attention's hidden units, if nothing with parameters can come after it."""
+    row = hidden_in(index, path)
+    known = {*row.writers, row.reader, "q_norm", "k_norm"} if row else set()
+    trained = {name for name, child in index.modules[path].named_children() if list(child.parameters())}
+    return [[join(path, row.reader)]] if row and trained <= known else []

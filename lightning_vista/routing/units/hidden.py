@@ -1,0 +1,131 @@
+"""Hidden units inside one module: those of an MLP, and the heads of an attention.
+
+`HIDDEN` is the table; a family that is not in it needs one line there.
+"""
+
+from typing import NamedTuple
+
+from torch import nn
+
+from lightning_vista.routing.units.group import ParameterSlice, UnitGroup, UnknownStructureError
+from lightning_vista.routing.units.index import ModelIndex, Site, is_layer, join
+
+
+class Hidden(NamedTuple):
+    """The names of the children between which hidden units lie.
+
+    Attributes:
+        writers: The layers whose rows make the units.
+        reader: The layer whose columns read them; its input is the routed tensor.
+        outputs: Children whose output has the same units: layers and activations before the reader.
+        parts: How many times the units lie in the rows of a writer, as in fused queries, keys and values.
+        heads: Whether units are the heads of an attention; a writer may then have fewer rows, which heads share.
+        unless: Children that, if they have parameters, make it another structure.
+    """
+
+    writers: tuple[str, ...]
+    reader: str
+    outputs: tuple[str, ...] = ()
+    parts: int = 1
+    heads: bool = False
+    unless: tuple[str, ...] = ()
+
+    def fits(self, index: ModelIndex, parent: str) -> bool:
+        """Whether a module has this structure."""
+        children = [index.modules.get(join(parent, child)) for child in (*self.writers, self.reader)]
+        others = [index.modules.get(join(parent, child)) for child in self.unless]
+        if not all(map(is_layer, children)) or any(list(other.parameters()) for other in others if other):
+            return False
+        if self.heads and not hasattr(index.modules[parent], "head_dim"):
+            return False
+        width = self.width(index, parent)
+        rows = [index.length(index.rows(join(parent, writer))[0]) for writer in self.writers]
+        shares_rows = self.heads and self.parts == 1
+        return all(count == width * self.parts or (shares_rows and width % count == 0) for count in rows)
+
+    def width(self, index: ModelIndex, parent: str) -> int:
+        """The number of entries of the routed tensor."""
+        return index.length(index.columns(join(parent, self.reader))[0])
+
+    def producers(self, index: ModelIndex, parent: str, unit_size: int) -> tuple[ParameterSlice, ...]:
+        """The rows of all writers."""
+        found: list[ParameterSlice] = []
+        for path in (join(parent, writer) for writer in self.writers):
+            part = index.length(index.rows(path)[0]) // self.parts
+            share = self.width(index, parent) // part
+            for start in range(0, self.parts * part, part):
+                found += index.rows(path, unit_size, start, share)
+        return tuple(found)
+
+
+HIDDEN = (
+    Hidden(("c_fc",), "c_proj", outputs=("c_fc", "act")),  # GPT-2, GPT-Neo
+    Hidden(("fc1",), "fc2", outputs=("fc1", "act", "drop1", "activation_fn"), unless=("norm",)),  # timm, CLIP
+    Hidden(("linear1",), "linear2", outputs=("linear1", "dropout")),  # nn.TransformerEncoderLayer
+    Hidden(("dense_h_to_4h",), "dense_4h_to_h", outputs=("dense_h_to_4h", "act")),  # GPT-NeoX
+    Hidden(("gate_proj", "up_proj"), "down_proj"),  # Llama, Mistral, Qwen, Gemma
+    Hidden(("gate_up_proj",), "down_proj", parts=2),  # Phi-3
+    Hidden(("fc1_g", "fc1_x"), "fc2", unless=("norm",)),  # timm's SwiGLU
+    Hidden(("fc1",), "fc2", parts=2, unless=("norm",)),  # timm's GluMlp
+    Hidden(("q_proj", "k_proj", "v_proj"), "out_proj", heads=True),  # GPT-Neo, CLIP
+    Hidden(("q_proj", "k_proj", "v_proj"), "o_proj", heads=True),  # Llama, Mistral, Qwen, Gemma
+    Hidden(("c_attn",), "c_proj", parts=3, heads=True),  # GPT-2
+    Hidden(("qkv",), "proj", parts=3, heads=True, unless=("norm", "gate")),  # timm
+)
+
+
+def hidden_in(index: ModelIndex, parent: str) -> Hidden | None:
+    """The row of the table that describes a module, or None."""
+    return next((row for row in HIDDEN if row.fits(index, parent)), None)
+
+
+def hidden_units(site: Site) -> UnitGroup | None:
+    """The group of a tensor between the layers of an MLP or attention.
+
+    Raises:
+        UnknownStructureError: If it has heads and they are not the units.
+    """
+    index, parent = site.index, site.parent
+    row = hidden_in(index, parent)
+    if row is None or site.child not in ((row.reader,) if site.at == "input" else row.outputs):
+        return None
+    if row.heads:
+        _check_heads(site)
+    reader = join(parent, row.reader)
+    return UnitGroup(
+        site.count(row.width(index, parent)),
+        row.producers(index, parent, site.unit_size),
+        index.columns(reader, site.unit_size),
+        index.biases(reader),
+    )
+
+
+def packed_heads(site: Site) -> UnitGroup | None:
+    """The heads of `nn.MultiheadAttention`, whose queries, keys and values are rows of one parameter.
+
+    Its output projection is never called as a module, so no hook can route its input; the group still serves
+    parameter masking and ablation.
+
+    Raises:
+        UnknownStructureError: If heads are not the units.
+    """
+    index, attention = site.index, site.index.modules[site.parent]
+    if not isinstance(attention, nn.MultiheadAttention) or (site.child, site.at) != ("out_proj", "input"):
+        return None
+    if attention.in_proj_weight is None or attention.bias_k is not None:
+        return None
+    _check_heads(site)
+    leaves = [leaf for leaf in ("in_proj_weight", "in_proj_bias") if getattr(attention, leaf) is not None]
+    starts = [part * attention.embed_dim for part in range(3)]
+    rows = [ParameterSlice(join(site.parent, leaf), 0, site.unit_size, start) for leaf in leaves for start in starts]
+    columns = index.columns(site.path, site.unit_size)
+    return UnitGroup(attention.num_heads, tuple(rows), columns, index.biases(site.path))
+
+
+def _check_heads(site: Site) -> None:
+    head_dim = site.index.modules[site.parent].head_dim
+    if site.unit_size != head_dim:
+        raise UnknownStructureError(
+            f"The units of the {site.at} of {site.path!r} are heads, since queries and keys act on whole heads: "
+            f"expected unit_size={head_dim}, got {site.unit_size}."
+        )

@@ -1,0 +1,125 @@
+"""The modules of a model by name, and the rows and columns of its layers."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import nn
+
+from lightning_vista.routing.naming import plain_name
+from lightning_vista.routing.units.group import ParameterSlice, UnknownStructureError
+
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+
+def join(parent: str, child: str) -> str:
+    """The name of a child, also of the model itself, whose name is empty."""
+    return f"{parent}.{child}" if parent else child
+
+
+def is_layer(module: nn.Module | None) -> bool:
+    """Whether a module multiplies all of its input units by one matrix of its own."""
+    if module is None or "weight" not in dict(module.named_parameters(recurse=False)):
+        return False
+    if isinstance(module, _CONVOLUTIONS):
+        return module.groups == 1
+    return isinstance(module, nn.Linear) or _is_gpt2_conv1d(module)
+
+
+def is_sequential(module: nn.Module) -> bool:
+    """Whether a module runs its children in turn and does nothing else."""
+    return isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward
+
+
+def is_scale(module: nn.Module) -> bool:
+    """Whether a module scales and shifts each unit by parameters of its own: norms, timm's `LayerScale`."""
+    shapes = {parameter.shape for parameter in module.parameters()}
+    is_leaf = not list(module.children()) and not isinstance(module, nn.PReLU)  # which may have one slope for all
+    return is_leaf and len(shapes) == 1 and len(shapes.pop()) == 1
+
+
+def _is_gpt2_conv1d(module: nn.Module) -> bool:
+    """Whether a module is a linear layer with its weight transposed; known without importing transformers."""
+    return hasattr(module, "nx") and hasattr(module, "nf")
+
+
+class ModelIndex:
+    """Looks up modules and the parameters of layers by their plain names.
+
+    Args:
+        model: Any model.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        # A wrapper comes before the module in it, which then takes its name.
+        self.modules: dict[str, nn.Module] = {plain_name(name): module for name, module in model.named_modules()}
+        named = model.named_parameters(remove_duplicate=False)  # tied ones under each of their names
+        self.parameters = {plain_name(name): parameter for name, parameter in named}
+
+    def length(self, piece: ParameterSlice) -> int:
+        """The length of a parameter along the dimension of its units."""
+        return self.parameters[piece.name].shape[piece.dim]
+
+    def rows(self, path: str, unit_size: int = 1, start: int = 0, share: int = 1) -> tuple[ParameterSlice, ...]:
+        """The entries of all of a module's own parameters that make its output units."""
+        module = self.modules[path]
+        dim = int(isinstance(module, nn.Embedding) or _is_gpt2_conv1d(module))
+        return tuple(
+            ParameterSlice(join(path, name), dim if parameter.ndim > 1 else 0, unit_size, start, share)
+            for name, parameter in module.named_parameters(recurse=False)
+        )
+
+    def columns(self, path: str, unit_size: int = 1) -> tuple[ParameterSlice, ...]:
+        """The entries of a layer's weight that read its input units."""
+        dim = int(not _is_gpt2_conv1d(self.modules[path]))
+        return (ParameterSlice(join(path, "weight"), dim, unit_size),)
+
+    def biases(self, path: str) -> tuple[str, ...]:
+        """The name of a layer's bias, if it has one."""
+        return () if self.modules[path].bias is None else (join(path, "bias"),)
+
+
+@dataclass(frozen=True)
+class Site:
+    """A routed tensor.
+
+    Attributes:
+        index: The model.
+        path: The plain name of the module.
+        at: Whether the tensor is the module's output or its input.
+        unit_size: Consecutive entries of a unit.
+        dim: The dimension of units: -1, or that of channels.
+    """
+
+    index: ModelIndex
+    path: str
+    at: Literal["output", "input"]
+    unit_size: int
+    dim: int
+
+    @property
+    def module(self) -> nn.Module:
+        """The module itself."""
+        return self.index.modules[self.path]
+
+    @property
+    def parent(self) -> str:
+        """The name of the module that holds it."""
+        return self.path.rpartition(".")[0]
+
+    @property
+    def child(self) -> str:
+        """Its name there."""
+        return self.path.rpartition(".")[2]
+
+    def count(self, length: int) -> int:
+        """The number of units in `length` entries.
+
+        Raises:
+            UnknownStructureError: If units do not fill them.
+        """
+        if length % self.unit_size:
+            raise UnknownStructureError(
+                f"The {self.at} of {self.path!r} has {length} entries, which units of {self.unit_size} do not fill: "
+                f"choose a unit_size that divides {length}."
+            )
+        return length // self.unit_size
