@@ -85,7 +85,7 @@ def _to_wandb(logger: WandbLogger, evaluation: Evaluation, step: int) -> None:
     logger.log_metrics(media, step)
 
 
-def _wandb_table(table: Table) -> Any:  # noqa: ANN401 # wandb is optional, so its types are unknown here
+def _wandb_table(table: Table) -> Any:  # wandb is optional, so its types are unknown here
     return require("wandb", "wandb").Table(columns=list(table.columns), data=[list(row) for row in table.rows])
 
 

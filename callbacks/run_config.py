@@ -1,12 +1,11 @@
 """Keeps the configuration of every run of LightningCLI beside its results."""
 
-from pathlib import Path
-
 import lightning as L
 from lightning.pytorch.cli import SaveConfigCallback
 
 from lightning_vista.callbacks.as_scorer import as_scorer
 from lightning_vista.callbacks.free_path import free_path
+from lightning_vista.callbacks.log_folder import log_folder
 
 
 class RunConfigCallback(SaveConfigCallback):
@@ -29,18 +28,6 @@ class RunConfigCallback(SaveConfigCallback):
             if path.exists():
                 return
         else:
-            path = free_path(_log_folder(trainer) / self.config_filename)
+            path = free_path(log_folder(trainer) / self.config_filename)
         path.parent.mkdir(parents=True, exist_ok=True)
         self.parser.save(self.config, str(path), skip_none=False, multifile=False)
-
-
-def _log_folder(trainer: L.Trainer) -> Path:
-    """The folder of this run alone, where there is one; `ModelCheckpoint` makes its own folder in it."""
-    if trainer.logger is None:
-        return Path(trainer.default_root_dir)
-    log_dir = getattr(trainer.logger, "log_dir", None)
-    if log_dir is not None:
-        return Path(log_dir)
-    version = trainer.logger.version
-    folder = version if isinstance(version, str) else f"version_{version}"
-    return Path(trainer.logger.save_dir or trainer.default_root_dir, str(trainer.logger.name), folder)

@@ -1,7 +1,15 @@
 """LightningDataModules. Import them as `lightning_vista.datamodules`."""
 
+from lightning_vista.datamodules.images import ImagesDataModule
 from lightning_vista.datamodules.mini_frames import MiniFramesDataModule
 from lightning_vista.datamodules.mini_training import MiniTrainingDataModule
+from lightning_vista.datamodules.stories import StoriesDataModule
 from lightning_vista.datamodules.vista import ViSTaDataModule
 
-__all__ = ["MiniFramesDataModule", "MiniTrainingDataModule", "ViSTaDataModule"]
+__all__ = [
+    "ImagesDataModule",
+    "MiniFramesDataModule",
+    "MiniTrainingDataModule",
+    "StoriesDataModule",
+    "ViSTaDataModule",
+]

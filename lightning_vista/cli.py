@@ -36,6 +36,8 @@ def main(args: Sequence[str] | None = None) -> None:
     try:
         if arguments and arguments[0] in LIGHTNING_COMMANDS:
             run_lightning(arguments)
+        elif arguments[:2] == ["routing", "check"]:
+            run_routing_check(arguments[2:])
         else:
             options = _parser().parse_args(arguments)
             options.run(options)
@@ -45,7 +47,7 @@ def main(args: Sequence[str] | None = None) -> None:
         raise SystemExit(f"lightning-vista: {error}") from error
 
 
-def run_lightning(arguments: Sequence[str]) -> None:
+def run_lightning(arguments: Sequence[str], callbacks: Sequence[Any] = ()) -> dict[str, float]:
     """Run `fit`, `validate`, `test` or `predict` with LightningCLI.
 
     Model and data are named by `class_path`, in YAML files or on the command line; ours also by the class's name. A
@@ -53,6 +55,10 @@ def run_lightning(arguments: Sequence[str]) -> None:
 
     Args:
         arguments: The command and its arguments.
+        callbacks: Lightning callbacks to add to those of the configuration.
+
+    Returns:
+        What was logged last, by name.
     """
     import lightning as L
     from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -68,16 +74,32 @@ def run_lightning(arguments: Sequence[str]) -> None:
     with warnings.catch_warnings(), _own_wandb_run():
         # Meant for scripts that mix both; here sys.argv is another program's when `main` is called from Python.
         warnings.filterwarnings("ignore", "LightningCLI's args parameter")
-        CLI(
+        cli = CLI(
             L.LightningModule,
             L.LightningDataModule,
             save_config_callback=RunConfigCallback,
-            trainer_defaults={"callbacks": [ScoreLogging()]},
+            trainer_defaults={"callbacks": [ScoreLogging(), *callbacks]},
             seed_everything_default=0,
             subclass_mode_model=True,
             subclass_mode_data=True,
             args=list(arguments),
         )
+    return {name: float(value) for name, value in cli.trainer.callback_metrics.items()}
+
+
+def run_routing_check(arguments: Sequence[str]) -> None:
+    """Check the routes of a configuration on one batch and print what each group reaches; nothing is trained.
+
+    Args:
+        arguments: Those of `fit`.
+    """
+    from rich.console import Console
+
+    from lightning_vista.callbacks import RoutingCheck
+
+    check = RoutingCheck()
+    run_lightning(["fit", *arguments, "--trainer.fast_dev_run=true"], [check])
+    Console().print(check.table())
 
 
 def run_demo(options: argparse.Namespace) -> None:
@@ -157,6 +179,17 @@ def run_report(options: argparse.Namespace) -> None:
     write_report(options.runs, options.out, rescaling=options.rescaling, strict=not options.leave_out_unscored)
 
 
+def run_study(options: argparse.Namespace) -> None:
+    """Do what is left of a study's runs, then write its table, figures and page."""
+    from lightning_vista.study import read_study, running
+
+    name = Path(options.study).stem + ("_smoke" if options.smoke else "")
+    out = options.out or Path("runs", "studies", name)
+    study = read_study(options.study)
+    page = running.run_study(study, out, run_lightning, options.jobs, smoke=options.smoke, full=options.full)
+    print(f"Page: {page}")
+
+
 @contextmanager
 def _own_wandb_run() -> Iterator[None]:
     """End the wandb run that a command starts: the next command of this process would else go on in it."""
@@ -171,7 +204,7 @@ def _own_wandb_run() -> Iterator[None]:
             run.finish(exit_code)
 
 
-def _frame_spec(model: object) -> Any:  # noqa: ANN401 # a FrameSpec where the model is a scorer
+def _frame_spec(model: object) -> Any:  # a FrameSpec where the model is a scorer
     return getattr(model, "frame_spec", None)
 
 
@@ -189,10 +222,12 @@ def _parser() -> argparse.ArgumentParser:
     _add_demo(commands)
     _add_shards(commands)
     _add_report(commands)
+    _add_study(commands)
+    _add_routing(commands)
     return parser
 
 
-def _add_demo(commands: Any) -> None:  # noqa: ANN401 # argparse's own type is private
+def _add_demo(commands: Any) -> None:  # argparse's own type is private
     demo = commands.add_parser("demo", help="the whole job on the embedded dataset: render, pack, score, report")
     demo.add_argument("--out", default="demo", help="the folder to write (default: %(default)s)")
     demo.add_argument("--scale", type=float, default=1.0, help="how much of the dataset to render (default: 1)")
@@ -205,7 +240,7 @@ def _add_demo(commands: Any) -> None:  # noqa: ANN401 # argparse's own type is p
     mini.set_defaults(run=run_mini)
 
 
-def _add_shards(commands: Any) -> None:  # noqa: ANN401 # argparse's own type is private
+def _add_shards(commands: Any) -> None:  # argparse's own type is private
     shards = commands.add_parser("shards", help="build or verify WebDataset shards")
     actions = shards.add_subparsers(title="commands", metavar="COMMAND", required=True)
     build = actions.add_parser("build", help="pack problem sets and their videos into shards")
@@ -227,10 +262,27 @@ def _add_shards(commands: Any) -> None:  # noqa: ANN401 # argparse's own type is
     verify.set_defaults(run=run_shards_verify)
 
 
-def _add_report(commands: Any) -> None:  # noqa: ANN401 # argparse's own type is private
+def _add_report(commands: Any) -> None:  # argparse's own type is private
     report = commands.add_parser("report", help="tables and one page of run folders or score tables")
     report.add_argument("runs", nargs="+", metavar="RUN_OR_TABLE", help="run folders, or scores.parquet files")
     report.add_argument("--rescaling", choices=("none", "video", "label", "both"), default="both")
     report.add_argument("--leave-out-unscored", action="store_true", help="do not count unscored videos as wrong")
     report.add_argument("--out", required=True, help="the folder to write")
     report.set_defaults(run=run_report)
+
+
+def _add_study(commands: Any) -> None:  # argparse's own type is private
+    study = commands.add_parser("study", help="several runs in turn -> one table, figures and page")
+    study.add_argument("study", metavar="YAML", help="the study's file, such as those of configs/studies")
+    study.add_argument("--out", help="the folder to write (default: runs/studies/NAME)")
+    study.add_argument("--jobs", type=int, default=1, help="runs at a time; they share the cores (default: 1)")
+    study.add_argument("--smoke", action="store_true", help="a quick trial: the study's `smoke` values, one seed")
+    study.add_argument("--full", action="store_true", help="also the runs that take long")
+    study.set_defaults(run=run_study)
+
+
+def _add_routing(commands: Any) -> None:  # argparse's own type is private
+    routing = commands.add_parser("routing", help="what the routes of a configuration do, without training")
+    actions = routing.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    text = "check routes on one batch; which group reaches which parameters (LightningCLI, as fit)"
+    actions.add_parser("check", help=text)

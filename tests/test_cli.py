@@ -63,7 +63,7 @@ except SystemExit:
     print("torch" in sys.modules)
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    for command in ("fit", "validate", "test", "predict", "demo", "mini", "shards", "report"):
+    for command in ("fit", "validate", "test", "predict", "demo", "mini", "shards", "report", "study", "routing"):
         assert f"\n    {command} " in result.stdout
     assert result.stdout.strip().endswith("False")
 

@@ -58,6 +58,19 @@ def anneal(weights: Tensor, mask_weight: float, mode: MaskWeightMode = "anneal")
     return weights if mask_weight == 1 else 1 + mask_weight * (weights - 1)
 
 
+def zero_factors(members: Tensor, zeros: Tensor) -> Tensor:
+    """What activations are multiplied by: 0 in regions that are zero for the row's group, else 1.
+
+    Args:
+        members: Memberships `(batch[, tokens], groups)`; only rows that belong to one group entirely count.
+        zeros: 1 where a group's rows have zeros `(groups, regions)`.
+
+    Returns:
+        Factors `(batch[, tokens], regions)`.
+    """
+    return 1 - (members == 1).to(members) @ zeros
+
+
 def scale_regions(x: Tensor, weights: Tensor, layout: Layout) -> Tensor:
     """Multiply the regions of a tensor by weights, without building a mask of its size.
 

@@ -11,7 +11,7 @@ from torch.utils.hooks import RemovableHandle
 
 from lightning_vista.routing.checks import check_memberships, find_taps
 from lightning_vista.routing.isolation import block_gradients
-from lightning_vista.routing.masking import MaskWeightMode, anneal, region_weights
+from lightning_vista.routing.masking import MaskWeightMode, anneal, region_weights, zero_factors
 from lightning_vista.routing.route import Route
 from lightning_vista.routing.tap import Tap
 from lightning_vista.routing.units import UnitGroup
@@ -180,20 +180,14 @@ class Router:
 
     def _weigh(self, tap: Tap, members: Tensor) -> None:
         """Turn memberships into what a tap multiplies by."""
-        weights = region_weights(members, tap.route.weight_table().to(members))
-        weights = anneal(weights, self.mask_weight, self.mask_weight_mode)
+        tap.table = tap.table.to(members)
+        weights = anneal(region_weights(members, tap.table), self.mask_weight, self.mask_weight_mode)
         tap.members = members
         tap.weights = weights if self.strategy == "gradient" else None
-        tap.factors = _factors(members, tap.route)
+        tap.factors = None if tap.zeros is None else zero_factors(members, tap.zeros.to(members))
         if self.strategy == "activation":
             tap.factors = _only_zeros_and_ones(weights, tap.name) * (1 if tap.factors is None else tap.factors)
         tap.note(weights)
-
-
-def _factors(members: Tensor, route: Route) -> Tensor | None:
-    """What activations are multiplied by: 0 where a row is of a group that zeroes the region in the forward pass."""
-    zeros = route.zero_table()
-    return None if zeros is None else 1 - (members == 1).to(members) @ zeros.to(members)
 
 
 def _only_zeros_and_ones(weights: Tensor, name: str) -> Tensor:

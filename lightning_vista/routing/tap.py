@@ -1,13 +1,10 @@
 """Taps: the hooks of one routed module."""
 
-from collections.abc import Callable
-from dataclasses import fields, is_dataclass, replace
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from lightning_vista.routing.hooking import hook_tensor
 from lightning_vista.routing.masking import Layout, RoutedIdentity, scale_regions
 from lightning_vista.routing.regions import Regions
 from lightning_vista.routing.route import Route
@@ -25,6 +22,8 @@ class Tap:
         units: The parameters that make and read the units, where they are known.
 
     Attributes:
+        table: The route's weights `(groups, regions)`.
+        zeros: Which regions its groups zero in the forward pass, likewise; None for none.
         members: The memberships of this step `(batch[, tokens], groups)`.
         weights: What gradients are multiplied by `(batch[, tokens], regions)`; None for no masking.
         factors: What activations are multiplied by, likewise.
@@ -43,6 +42,7 @@ class Tap:
         self.regions = regions
         self.units = units
         self.layout = self._lay_out(regions) if regions else None
+        self.table, self.zeros = route.weight_table(), route.zero_table()
         self.members: Tensor | None = None
         self.weights: Tensor | None = None
         self.factors: Tensor | None = None
@@ -57,9 +57,7 @@ class Tap:
         Returns:
             The handle that removes the hook.
         """
-        if self.route.at == "input":
-            return self.module.register_forward_pre_hook(self._on_input, with_kwargs=True)
-        return self.module.register_forward_hook(self._on_output)
+        return hook_tensor(self.module, self.route.at, self._mask, self.name, self._is_active)
 
     def clear(self) -> None:
         """Forget this step's data."""
@@ -101,18 +99,8 @@ class Tap:
             weights[list(units)] = weight
         return weights
 
-    def _is_active(self, module: nn.Module) -> bool:
-        return module.training and (self.weights is not None or self.factors is not None)
-
-    def _on_output(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
-        return change_first(output, self._mask, self.name) if self._is_active(module) else None
-
-    def _on_input(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if not self._is_active(module):
-            return None
-        if any(isinstance(arg, Tensor) for arg in args):
-            return change_first(args, self._mask, self.name), kwargs
-        return args, change_first(kwargs, self._mask, self.name)
+    def _is_active(self) -> bool:
+        return self.module.training and (self.weights is not None or self.factors is not None)
 
     def _mask(self, x: Tensor) -> Tensor:
         """The routed tensor in place of the module's."""
@@ -156,48 +144,3 @@ class Tap:
 
     def _lay_out(self, regions: Regions) -> Layout:
         return Layout(regions.entries(self.route.unit_size), self.route.dim, self.route.batch_dim)
-
-
-def change_first(value: Any, change: Callable[[Tensor], Tensor], name: str) -> Any:
-    """Change the first floating-point tensor of what a module takes or returns.
-
-    Args:
-        value: A tensor, or a tuple, list, mapping or dataclass that holds one.
-        change: What to do with it.
-        name: The module's name, for the error.
-
-    Returns:
-        The same kind of value, with the changed tensor.
-
-    Raises:
-        ValueError: If there is no such tensor.
-
-    Example:
-        >>> change_first((None, torch.ones(1), torch.ones(1)), lambda x: 2 * x, "encoder")
-        (None, tensor([2.]), tensor([1.]))
-    """
-    if isinstance(value, Tensor):
-        return change(value)
-    if is_dataclass(value) and not isinstance(value, type):
-        items: dict[Any, Any] = {field.name: getattr(value, field.name) for field in fields(value)}
-    elif isinstance(value, dict):
-        items = value
-    else:
-        items = dict(enumerate(value)) if isinstance(value, tuple | list) else {}
-    for key, item in items.items():
-        if isinstance(item, Tensor) and item.is_floating_point():
-            return _with(value, key, change(item))
-    raise ValueError(
-        f"{name}: expected a floating-point tensor, or a tuple, list, mapping or dataclass with one, got "
-        f"{type(value).__name__}: route another module."
-    )
-
-
-def _with(value: Any, key: Any, item: Tensor) -> Any:
-    """A container with one item exchanged."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return replace(value, **{key: item})
-    if isinstance(value, dict):
-        return {**value, key: item}
-    items = [*value[:key], item, *value[key + 1 :]]
-    return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)

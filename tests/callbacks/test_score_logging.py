@@ -45,7 +45,7 @@ class Judge(VLMScorer):
         )
 
 
-def evaluate(shards: Path, run_dir: Path, *loggers: Logger, **settings: Any) -> dict[str, float]:  # noqa: ANN401 # of the judge
+def evaluate(shards: Path, run_dir: Path, *loggers: Logger, **settings: Any) -> dict[str, float]:  # of the judge
     scorer = Judge(run_dir=str(run_dir), **settings)
     datamodule = ViSTaDataModule(str(shards), scorer.frame_spec, batch_size=4, num_workers=0)
     trainer = L.Trainer(

@@ -1,10 +1,10 @@
-"""Every YAML under `configs/` runs, on tiny data and stub weights."""
+"""Every YAML under `configs/vista/` runs, on tiny data and stub weights."""
 
 import warnings
 from pathlib import Path
 
 import pytest
-from tiny_checkpoints import save_clip
+from tiny_checkpoints import save_clip, save_open_clip, save_siglip, save_viclip, siglip2_tokenizer
 
 from lightning_vista.cli import main
 from lightning_vista.scorers.dual.frames import FrameEncoder
@@ -17,14 +17,22 @@ TRAINING = {
     "configs/vista/frames.yaml": ["--data.batch_size", "8", "--data.val_batches", "1"],
     "configs/vista/dual_encoder.yaml": ["--data.sets_per_batch", "2", "--data.val_scale", "0.01"],
 }
-CONFIGS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "configs").rglob("*.yaml"))
-EVALUATIONS = [config for config in CONFIGS if config not in TRAINING]
+CONFIGS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "configs" / "vista").glob("*.yaml"))
+#: What is run by `test_chat_configs.py`.
+CHATS = ["configs/vista/gpt4o.yaml", "configs/vista/local_chat.yaml"]
+EVALUATIONS = [config for config in CONFIGS if config not in TRAINING and config not in CHATS]
 
 
 def overrides(config: str, folder: Path) -> list[str]:
     """What makes a config small enough for a test; a config that is not named here needs nothing."""
-    if config == "configs/vista/clip.yaml":
+    if config in ("configs/vista/clip.yaml", "configs/vista/clip_small.yaml"):
         return ["--model.model", save_clip(folder / "tiny-clip")]
+    if config == "configs/vista/clip_open.yaml":
+        return ["--model.model", save_open_clip(folder / "tiny-clip"), "--model.pretrained", "null"]
+    if config == "configs/vista/siglip2.yaml":
+        return ["--model.model", save_siglip(folder / "tiny-siglip2", siglip2_tokenizer())]
+    if config == "configs/vista/viclip.yaml":
+        return ["--model.weights", save_viclip(folder)]
     if config == "configs/vista/shipped.yaml":
         return ["--model.allow_unknown", "true"]  # the tiny data has words of its own
     return []

@@ -32,6 +32,7 @@ class TokenRule(TokenwiseRule):
     ) -> None:
         super().__init__(tuple(groups), field, mask_field, otherwise)
         self.tokens = {group: list(tokens) for group, tokens in groups.items()}
+        self._ids: list[Tensor] = []
 
     def setup(self, datamodule: Any) -> None:
         """Turn text into token ids.
@@ -40,11 +41,14 @@ class TokenRule(TokenwiseRule):
             ValueError: If a text is not one token.
         """
         self.tokens = {group: [_one(token, datamodule) for token in tokens] for group, tokens in self.tokens.items()}
+        self._ids = []
 
     def match(self, tokens: Tensor) -> Tensor:
         """Whether a token is one of the group's."""
-        ids = [torch.tensor(_ids(group, chosen), device=tokens.device) for group, chosen in self.tokens.items()]
-        return torch.stack([torch.isin(tokens, group) for group in ids], dim=-1)
+        if not self._ids:
+            self._ids = [torch.tensor(_ids(group, chosen)) for group, chosen in self.tokens.items()]
+        self._ids = [ids.to(tokens.device) for ids in self._ids]
+        return torch.stack([torch.isin(tokens, ids) for ids in self._ids], dim=-1)
 
 
 def _one(token: int | str, datamodule: Any) -> int:

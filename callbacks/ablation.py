@@ -1,0 +1,253 @@
+"""Takes regions of units out of a trained model, to see what they were for."""
+
+import copy
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import lightning as L
+import torch
+from torch import Tensor
+from torch.utils.hooks import RemovableHandle
+
+from lightning_vista.callbacks.find_routing import find_routing
+from lightning_vista.callbacks.log_folder import log_folder
+from lightning_vista.routing import Regions, Route, UnitGroup
+from lightning_vista.routing.checks import find_taps
+from lightning_vista.routing.hooking import hook_tensor
+from lightning_vista.routing.surgery import ablate
+from lightning_vista.routing.tap import Tap
+
+Mode = Literal["zero", "mean", "slice"]
+
+
+class Ablation(L.Callback):
+    """Ablates regions, while testing or at the end of training. The trained model and its checkpoints stay as they are.
+
+    `at="test"`: during `test` the units of the regions are zero, or their mean over the last validation epoch, which is
+    kept in checkpoints. `at="end"`: `fit` writes `ablated.ckpt` into the run's folder, an ordinary checkpoint of the
+    weights without the regions, and, where the module holds a transformers model, that model to `ablated/`.
+
+    Args:
+        regions: The regions to ablate, of every route that has them.
+        at: When.
+        mode: "zero" lets units be zero. "mean" lets each entry of the routed tensor be its mean over the samples,
+            tokens and positions of the last validation epoch. "slice" cuts units off, so that weights get the shapes
+            from before an expansion; for `at="end"` only.
+        routes: The routes whose regions are meant; those of the trainer's `GradientRouting` by default.
+
+    Attributes:
+        means: For each routed module the mean of its tensor over the last validation epoch `(units * unit_size,)`.
+
+    Raises:
+        ValueError: If a region is in no route, if there are no means, or if a module to ablate is not called.
+        UnknownStructureError: At the start of `fit`, if the parameters of units are not known (`at="end"`).
+
+    Example:
+        >>> trainer = L.Trainer(logger=False, enable_progress_bar=False, callbacks=[Ablation(["low"])])
+    """
+
+    def __init__(
+        self,
+        regions: list[str],
+        at: Literal["test", "end"] = "test",
+        mode: Mode = "zero",
+        routes: list[Route] | None = None,
+    ) -> None:
+        if not regions:
+            raise ValueError("Expected at least one region to ablate, got none.")
+        if mode == "slice" and at == "test":
+            raise ValueError("The mode 'slice' is for at='end'; while testing, 'zero' computes the same.")
+        self.regions = list(regions)
+        self.at = at
+        self.mode = mode
+        self.routes = routes
+        self.means: dict[str, Tensor] = {}
+        self._sums: dict[str, Tensor] = {}
+        self._handles: list[RemovableHandle] = []
+        self._not_called: set[str] = set()
+
+    @property
+    def state_key(self) -> str:
+        """Tells several of these callbacks apart in a checkpoint."""
+        return self._generate_state_key(regions=self.regions, at=self.at, mode=self.mode)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The means of the last validation epoch."""
+        return {"means": self.means}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the means of the checkpoint's run."""
+        self.means = state_dict["means"]
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Ablate a copy: what cannot be done is better known before training."""
+        if self.at == "end":
+            taps = self._taps(trainer, pl_module)
+            widths = {_key(tap): tap.units.size * tap.route.unit_size for tap in taps if tap.units}
+            ablated_copy(pl_module, taps, self.regions, self.mode, {key: torch.zeros(n) for key, n in widths.items()})
+
+    def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Begin to measure means."""
+        if self.mode == "mean" and not trainer.sanity_checking:
+            self._hook(self._taps(trainer, pl_module), self._add)
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Keep the means, over all processes."""
+        self._remove()
+        sums, self._sums = self._sums, {}
+        for key, sum_and_count in sums.items():
+            *entries, count = trainer.strategy.reduce(sum_and_count.to(pl_module.device), reduce_op="sum").cpu()
+            self.means[key] = torch.stack(entries) / count
+
+    def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Hook onto the routed modules."""
+        if self.at != "test":
+            return
+        taps = self._taps(trainer, pl_module)
+        self._not_called = {_key(tap) for tap in taps}
+        if self.mode == "mean" and (missing := self._not_called - set(self.means)):
+            raise ValueError(
+                f"Ablation has no means of {sorted(missing)}: test a checkpoint (`--ckpt_path`) whose training had the "
+                "same Ablation callback and validated, or use the mode 'zero'."
+            )
+        self._hook(taps, self._ablate)
+
+    def on_test_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: object) -> None:
+        """See to it that the first batch was ablated."""
+        if self._not_called:
+            raise ValueError(
+                f"{sorted(self._not_called)} should be ablated, but was not called in the first batch. Is it used in "
+                "`test_step`, and was the model compiled and called before (then call `torch.compiler.reset()`)?"
+            )
+
+    def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Leave nothing on the model."""
+        self._remove()
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Leave nothing on the model."""
+        self._remove()
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write what is left without the regions."""
+        if self.at != "end" or trainer.fast_dev_run:  # type: ignore[attr-defined] # set by Lightning's connectors
+            return
+        folder = Path(trainer.strategy.broadcast(str(log_folder(trainer))))
+        trainer.save_checkpoint(folder / "ablated.ckpt", weights_only=True)
+        if trainer.is_global_zero:
+            taps = self._taps(trainer, pl_module)
+            write_ablated(ablated_copy(pl_module, taps, self.regions, self.mode, self.means), folder)
+        trainer.strategy.barrier("Ablation.on_train_end")
+
+    def _taps(self, trainer: L.Trainer, pl_module: L.LightningModule) -> list[Tap]:
+        """The routed modules that have one of the regions."""
+        routes = self.routes
+        if routes is None:
+            routes = [route for routing in find_routing(trainer, self) for route in routing.router.routes]
+        known = {region for route in routes for region in route.regions}
+        if unknown := set(self.regions) - known:
+            raise ValueError(f"Expected regions of the routes, {sorted(known)}, got {sorted(unknown)} to ablate.")
+        routes = [route for route in routes if set(self.regions) & set(route.regions)]
+        return find_taps(routes, pl_module, needs_units=self.at == "end")
+
+    def _hook(self, taps: Sequence[Tap], change: Callable[[Tap, Tensor], Tensor]) -> None:
+        self._handles = [hook_tensor(tap.module, tap.route.at, partial(change, tap), tap.name) for tap in taps]
+
+    def _add(self, tap: Tap, x: Tensor) -> Tensor:
+        """Add a tensor's entries up, and how many there are of each."""
+        rows = x.detach().movedim(tap.route.dim, -1).flatten(0, -2).float()
+        sums = torch.cat([rows.sum(0), rows.new_tensor([len(rows)])]).cpu().double()
+        self._sums[_key(tap)] = self._sums.get(_key(tap), 0) + sums
+        return x
+
+    def _ablate(self, tap: Tap, x: Tensor) -> Tensor:
+        self._not_called.discard(_key(tap))
+        return replace_regions(x, tap.route, self.regions, self.means.get(_key(tap)))
+
+    def _remove(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+
+
+def replace_regions(x: Tensor, route: Route, names: Collection[str], values: Tensor | None = None) -> Tensor:
+    """Set regions of a routed tensor to zero, or to given values.
+
+    Args:
+        x: The tensor.
+        route: Where its units lie.
+        names: The regions.
+        values: One value for each entry along the dimension of units; zeros where not given.
+
+    Returns:
+        A tensor like `x`.
+
+    Example:
+        >>> from lightning_vista.routing import LabelRule
+        >>> route = Route("encoder", LabelRule("label", {"low": [0]}), regions={"low": "0:2", "high": "rest"})
+        >>> import torch
+        >>> replace_regions(torch.ones(1, 3), route, ["low"], torch.tensor([5.0, 6.0, 7.0]))
+        tensor([[5., 6., 1.]])
+    """
+    regions = Regions.parse(route.regions, x.shape[route.dim] // route.unit_size)
+    replaced = x.clone()
+    units_last = replaced.movedim(route.dim, -1)
+    for name, entries in zip(regions.units, regions.entries(route.unit_size), strict=True):
+        if name in names:
+            units_last[..., entries] = 0 if values is None else values.to(x)[entries]
+    return replaced
+
+
+def ablated_copy(
+    module: L.LightningModule, taps: Sequence[Tap], regions: Sequence[str], mode: Mode, means: Mapping[str, Tensor]
+) -> L.LightningModule:
+    """A copy of a module without some regions.
+
+    Args:
+        module: The module, which is left alone.
+        taps: Its routed modules, with units that are known.
+        regions: The regions.
+        mode: "zero", "mean" or "slice".
+        means: For "mean", the mean of each routed tensor.
+
+    Returns:
+        The copy.
+    """
+    ablated = copy.deepcopy(module)
+    by_units: dict[UnitGroup, set[int]] = defaultdict(set)  # several routes may name the same units
+    means_of: dict[UnitGroup, Tensor | None] = {}
+    for tap in taps:
+        if tap.units and tap.regions:
+            by_units[tap.units].update(unit for name in regions for unit in tap.regions.units.get(name, ()))
+            means_of[tap.units] = means.get(_key(tap))
+    for group, units in by_units.items():
+        ablate(ablated, group, sorted(units), mode, means_of[group])
+    return ablated
+
+
+def write_ablated(ablated: L.LightningModule, folder: Path) -> None:
+    """Put weights into `ablated.ckpt`, which the trainer has written, and a transformers model into `ablated/`.
+
+    Args:
+        ablated: The module to write.
+        folder: The run's folder.
+    """
+    path = folder / "ablated.ckpt"
+    checkpoint = torch.load(path, map_location="cpu", weights_only=False)  # this process has just written it
+    torch.save({**checkpoint, "state_dict": ablated.state_dict()}, path)
+    # Not imported for that: who has such a model has imported it.
+    transformers = sys.modules.get("transformers.modeling_utils")
+    models = (
+        module for module in ablated.modules() if transformers and isinstance(module, transformers.PreTrainedModel)
+    )
+    if (model := next(models, None)) is not None:
+        model.save_pretrained(folder / "ablated")
+
+
+def _key(tap: Tap) -> str:
+    """What means are kept under."""
+    return f"{tap.name}:{tap.route.at}"

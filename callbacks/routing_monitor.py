@@ -1,0 +1,196 @@
+"""Shows which data trains which units, measured while it happens."""
+
+import csv
+import logging
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
+from torch import Tensor
+from torch.optim import Optimizer
+
+from lightning_vista.callbacks.find_routing import find_routing
+from lightning_vista.callbacks.heat_map import draw_heat_map
+from lightning_vista.callbacks.log_folder import log_folder
+from lightning_vista.optional import require
+from lightning_vista.routing.tap import Tap
+
+_log = logging.getLogger(__name__)
+_COLUMNS = ("module", "group", "region", "energy", "share")
+
+
+class RoutingMonitor(L.Callback):
+    """Measures how the gradient's energy, its sum of squares, falls on regions for each group of data.
+
+    What is measured is the gradient that leaves the routed modules of `GradientRouting`, so behind the mask: where
+    routing works a group's row is 1 in its own region and 0 elsewhere, without it (`mask_weight=0`) all rows look
+    alike. A measured step makes no second backward pass.
+
+    Every logger gets the shares of measured steps as `routing/<module>/<group>/<region>`; a group without gradient in a
+    step has none. At the end of training the shares over all measured steps go to `routing.csv` and, as pictures, to
+    `routing/<module>.png` in the run's folder, to wandb as a table and images, and to TensorBoard as images.
+
+    Args:
+        every_n_steps: Optimizer steps (`trainer.global_step`) from one measured step to the next.
+
+    Attributes:
+        energies: Module -> energies `(groups, regions)`, float64, summed over the measured steps of all processes.
+        num_steps: How many steps were measured.
+        num_left_out: How many of them were left out, because a gradient was infinite or no number.
+
+    Raises:
+        ValueError: At the start of training, if there is no `GradientRouting` that weighs gradients.
+
+    Example:
+        >>> trainer = L.Trainer(logger=False, enable_progress_bar=False, callbacks=[RoutingMonitor(every_n_steps=10)])
+    """
+
+    def __init__(self, every_n_steps: int = 50) -> None:
+        if every_n_steps < 1:
+            raise ValueError(f"Expected every_n_steps of at least 1, got {every_n_steps}.")
+        self.every_n_steps = every_n_steps
+        self.energies: dict[str, Tensor] = {}
+        self.num_steps = self.num_left_out = 0
+        self._taps: dict[str, Tap] = {}
+        self._probes: dict[str, Tensor] = {}
+        self._step: dict[str, Tensor] = {}
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Make a probe for each routed module; the routers are attached by now."""
+        require("PIL.Image", "studies")  # better to fail now than at the end of training
+        routers = [routing.router for routing in find_routing(trainer, self)]
+        if others := {router.strategy for router in routers} - {"gradient"}:
+            raise ValueError(
+                f"RoutingMonitor measures gradients that are weighed in the backward pass (strategy 'gradient'), got "
+                f"{sorted(others)}: leave the monitor out, and see `lightning-vista routing check`."
+            )
+        self._taps = dict(_named(tap for router in routers for tap in router.taps))
+        shapes = {name: (len(tap.route.rule.groups), len(tap.route.regions)) for name, tap in self._taps.items()}
+        self._probes = {n: torch.zeros(s, device=pl_module.device, requires_grad=True) for n, s in shapes.items()}
+        self.energies = {name: torch.zeros(shape, dtype=torch.float64) for name, shape in shapes.items()}
+        self.num_steps = self.num_left_out = 0
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Probe all batches of a measured step."""
+        is_measured = trainer.global_step % self.every_n_steps == 0
+        for name, tap in self._taps.items():
+            tap.probe = self._probes[name] if is_measured else None
+
+    def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer) -> None:
+        """Read the probes while the loss still has the scale that their gradients have."""
+        if not any(tap.probe is not None for tap in self._taps.values()):
+            return
+        scaler = getattr(trainer.precision_plugin, "scaler", None)
+        scale = scaler.get_scale() if scaler else 1.0
+        for name, probe in self._probes.items():
+            energy = torch.zeros_like(probe) if probe.grad is None else probe.grad
+            energy = trainer.strategy.reduce(energy, reduce_op="sum").cpu().double() / scale**2
+            self._step[name] = self._step[name] + energy if name in self._step else energy
+            probe.grad = None
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Add a measured step up and log it."""
+        step, self._step = self._step, {}
+        if not all(energy.isfinite().all() for energy in step.values()):  # as in steps that mixed precision skips
+            self.num_left_out += 1
+        elif step:
+            self.num_steps += 1
+            for name, energy in step.items():
+                self.energies[name] += energy
+            figures = dict(self._figures(step))
+            trainer.callback_metrics.update({name: torch.tensor(value) for name, value in figures.items()})
+            for logger in trainer.loggers:
+                logger.log_metrics(figures, trainer.global_step)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write and log what was measured."""
+        self._stop()
+        if self.num_left_out:
+            _log.warning("RoutingMonitor left out %d steps with infinite gradients.", self.num_left_out)
+        if trainer.is_global_zero and self.num_steps and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            self._write(trainer)
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Leave nothing behind."""
+        self._stop()
+
+    def _stop(self) -> None:
+        for tap in self._taps.values():
+            tap.probe = None
+
+    def _cells(self, energies: dict[str, Tensor]) -> Iterator[tuple[str, str, str, float, float]]:
+        """Rows of the table: module, group, region, energy, share."""
+        for name, energy in energies.items():
+            route, shares = self._taps[name].route, energy_shares(energy).tolist()
+            for group, row, parts in zip(route.rule.groups, energy.tolist(), shares, strict=True):
+                yield from ((name, group, *cell) for cell in zip(route.regions, row, parts, strict=True))
+
+    def _figures(self, step: dict[str, Tensor]) -> Iterator[tuple[str, float]]:
+        """The shares of a step, of the groups that had a gradient in it."""
+        cells = list(self._cells(step))
+        active = {(name, group) for name, group, _, energy, _ in cells if energy > 0}
+        for name, group, region, _, share in cells:
+            if (name, group) in active:
+                yield f"routing/{name}/{group}/{region}", share
+
+    def _write(self, trainer: L.Trainer) -> None:
+        """Write the table and the pictures, and send them to the loggers that take such."""
+        folder, cells = log_folder(trainer), list(self._cells(self.energies))
+        (folder / "routing").mkdir(parents=True, exist_ok=True)
+        with (folder / "routing.csv").open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows([_COLUMNS, *cells])
+        subtitle = f"share of a group's gradient in each region, {self.num_steps} steps"
+        for name, energy in self.energies.items():
+            route, path = self._taps[name].route, folder / "routing" / f"{name}.png"
+            picture = draw_heat_map(
+                name, subtitle, route.rule.groups, list(route.regions), energy_shares(energy).tolist()
+            )
+            picture.save(path)
+            for logger in trainer.loggers:
+                if isinstance(logger, WandbLogger):
+                    logger.log_image(f"routing/{name}", [str(path)], trainer.global_step)
+                elif isinstance(logger, TensorBoardLogger):
+                    pixels = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8)
+                    shape = (picture.height, picture.width, 3)
+                    logger.experiment.add_image(
+                        f"routing/{name}", pixels.view(shape), trainer.global_step, dataformats="HWC"
+                    )
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.log_table(
+                    "routing/shares", list(_COLUMNS), [list(cell) for cell in cells], step=trainer.global_step
+                )
+
+
+def energy_shares(energies: Tensor) -> Tensor:
+    """Divide each row by its sum; a row of zeros stays one.
+
+    Args:
+        energies: Sums of squares `(groups, regions)`.
+
+    Returns:
+        Shares from 0 to 1 of the same shape.
+
+    Example:
+        >>> energy_shares(torch.tensor([[1.0, 3.0], [0.0, 0.0]]))
+        tensor([[0.2500, 0.7500],
+                [0.0000, 0.0000]])
+    """
+    totals = energies.sum(-1, keepdim=True)
+    return torch.where(totals > 0, energies / totals, 0.0)
+
+
+def _named(taps: Iterable[Tap]) -> Iterator[tuple[str, Tap]]:
+    """A name for each tap: its module's, with a number where several routes mask the same one."""
+    seen: Counter[str] = Counter()
+    for tap in taps:
+        name = tap.name or "model"
+        seen[name] += 1
+        yield (name if seen[name] == 1 else f"{name}-{seen[name]}"), tap

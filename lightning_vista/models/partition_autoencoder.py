@@ -1,0 +1,178 @@
+"""An autoencoder whose encoding is to be split between two groups of classes (gradient routing, section 4.1)."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+
+from lightning_vista.metrics.group_means import GroupMeans
+from lightning_vista.models.partition_losses import correlation_penalty, l1_penalty, reconstruction_loss
+from lightning_vista.models.pictures import log_picture, tile_pictures
+
+Batch = Mapping[str, Tensor]
+
+
+class PartitionAutoencoder(L.LightningModule):
+    """Encoder, decoder, and two *certificates*: decoders that learn to make every image from one half of the encoding.
+
+    The certificates see detached halves, so they change nothing and tell what a half holds. Nothing here routes: a
+    `GradientRouting` callback on `bottleneck` does, and without it this is an ordinary autoencoder. The bottleneck is
+    what the encoding passes on its way to the decoder; the penalties look at the encoding before it, so that the L1
+    penalty reaches both halves with every image and empties the half that has nothing to say. Batches are
+    `{"image": (batch, channels, height, width) in [-1, 1], "label": (batch,)}`.
+
+    After a test, `<name>` being `decoder` or `<group>_certificate`: `test/<name>/<group>` and `test/<name>/class_<n>`
+    are mean absolute errors, and `test/ratio/<group>` is the error of the other half's certificate over that of the
+    group's own half, on the same images of the group: 1 where the halves hold the same. `reconstructions.png` shows
+    one image per class above what the decoder and the certificates make of it.
+
+    Args:
+        image_shape: Channels, height and width.
+        groups: The classes of the two groups, in the order of their halves.
+        hidden_sizes: Widths of the encoder's hidden layers; the decoders mirror them.
+        encoding_size: The number of units of the encoding; even.
+        split_decoders: Whether each half has a decoder of its own, which makes the images of its group, in place of
+            one that sees both.
+        l1_weight: What the L1 penalty of the encoding counts.
+        correlation_weight: What the correlation between the halves counts.
+        learning_rate: Of Adam.
+        weight_decay: Of Adam.
+
+    Raises:
+        ValueError: If there are not two groups, or `encoding_size` is odd.
+
+    Example:
+        >>> model = PartitionAutoencoder((1, 8, 8), {"low": [0, 1], "high": [2, 3]}, hidden_sizes=[32])
+        >>> model(torch.zeros(5, 1, 8, 8)).shape
+        torch.Size([5, 32])
+    """
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        groups: dict[str, list[int]],
+        hidden_sizes: Sequence[int] = (256, 64),
+        encoding_size: int = 32,
+        split_decoders: bool = False,
+        l1_weight: float = 3e-3,
+        correlation_weight: float = 0.1,
+        learning_rate: float = 1e-3,
+        weight_decay: float = 5e-5,
+    ) -> None:
+        super().__init__()
+        if len(groups) != 2 or encoding_size % 2:
+            raise ValueError(
+                f"Expected two groups of classes and an even encoding_size, got {list(groups)} and {encoding_size}."
+            )
+        self.groups, self.half_size = groups, encoding_size // 2
+        self.l1_weight, self.correlation_weight = l1_weight, correlation_weight
+        self.learning_rate, self.weight_decay = learning_rate, weight_decay
+        sizes = [torch.Size(image_shape).numel(), *hidden_sizes]
+        mirrored = sizes[::-1]
+        self.encoder = nn.Sequential(
+            nn.Flatten(), *_layers(sizes), nn.ReLU(), nn.Linear(sizes[-1], encoding_size, bias=False)
+        )
+        self.bottleneck = nn.Identity()
+        inputs = [self.half_size, self.half_size] if split_decoders else [encoding_size]
+        self.decoders = nn.ModuleList(_decoder([size, *mirrored], image_shape) for size in inputs)
+        self.certificates = nn.ModuleDict(
+            {group: _decoder([self.half_size, *mirrored], image_shape) for group in groups}
+        )
+        classes = {f"class_{label}": [label] for members in groups.values() for label in members}
+        self.test_means = GroupMeans(["decoder", *(f"{group}_certificate" for group in groups)], {**groups, **classes})
+        self._shown: dict[int, Tensor] = {}
+
+    def forward(self, image: Tensor) -> Tensor:
+        """The encoding, `(batch, encoding_size)`: first the half of the first group."""
+        encoding: Tensor = self.encoder(image)
+        return encoding
+
+    def reconstruct(self, encoding: Tensor, label: Tensor) -> Tensor:
+        """The decoder's images; of split decoders, each image by that of its own group.
+
+        Args:
+            encoding: `(batch, encoding_size)`.
+            label: The classes, `(batch,)`.
+
+        Returns:
+            Images in the range of the inputs, `(batch, channels, height, width)`.
+        """
+        encoding = self.bottleneck(encoding)
+        if len(self.decoders) == 1:
+            images: Tensor = self.decoders[0](encoding)
+            return images
+        first, second = (decode(half) for decode, half in zip(self.decoders, self._halves(encoding), strict=True))
+        in_first = torch.isin(label, label.new_tensor(next(iter(self.groups.values()))))
+        return torch.where(in_first[:, None, None, None], first, second)
+
+    def certify(self, encoding: Tensor) -> list[Tensor]:
+        """What each certificate makes of its half; no gradient reaches the encoding."""
+        halves = self._halves(encoding.detach())
+        return [decode(half) for decode, half in zip(self.certificates.values(), halves, strict=True)]
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Errors of decoder and certificates, plus the two penalties."""
+        encoding = self(batch["image"])
+        losses = {
+            name: loss.mean() for name, loss in zip(self.test_means.figures, self._errors(encoding, batch), strict=True)
+        }
+        losses["l1"] = self.l1_weight * l1_penalty(encoding)
+        losses["correlation"] = self.correlation_weight * correlation_penalty(*self._halves(encoding))
+        self.log_dict({f"train/{name}": loss for name, loss in losses.items()}, on_step=False, on_epoch=True)
+        return torch.stack(list(losses.values())).sum()
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Log the errors of decoder and certificates over all images."""
+        errors = self._errors(self(batch["image"]), batch)
+        for name, error in zip(self.test_means.figures, errors, strict=True):
+            self.log(f"val/{name}", error.mean(), batch_size=len(error), sync_dist=True)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Gather errors per class, and the first image of each class to show."""
+        self.test_means.update(self._errors(self(batch["image"]), batch), batch["label"])
+        for image, label in zip(batch["image"], batch["label"].tolist(), strict=True):
+            self._shown.setdefault(label, image)
+
+    def on_test_epoch_end(self) -> None:
+        """Log what was gathered."""
+        means = self.test_means.compute()
+        first, second = self.groups
+        for own, other in ((first, second), (second, first)):
+            means[f"ratio/{own}"] = means[f"{other}_certificate/{own}"] / means[f"{own}_certificate/{own}"]
+        self.log_dict({f"test/{name}": mean.float() for name, mean in means.items()})
+        self.test_means.reset()
+        log_picture(self.trainer, "reconstructions", self._picture())
+        self._shown = {}
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Adam, as in the paper."""
+        return torch.optim.Adam(self.parameters(), self.learning_rate, weight_decay=self.weight_decay)
+
+    def _halves(self, encoding: Tensor) -> tuple[Tensor, Tensor]:
+        return encoding[:, : self.half_size], encoding[:, self.half_size :]
+
+    def _errors(self, encoding: Tensor, batch: Batch) -> Tensor:
+        """Errors of decoder and certificates, `(3, batch)`."""
+        made = [self.reconstruct(encoding, batch["label"]), *self.certify(encoding)]
+        return torch.stack([reconstruction_loss(images, batch["image"]) for images in made])
+
+    def _picture(self) -> Tensor:
+        labels = sorted(self._shown)
+        images = torch.stack([self._shown[label] for label in labels])
+        encoding = self(images)
+        made = [self.reconstruct(encoding, torch.tensor(labels, device=images.device)), *self.certify(encoding)]
+        return tile_pictures([images, *made])
+
+
+def _layers(sizes: Sequence[int]) -> Iterator[nn.Module]:
+    """Linear layers between these widths, with ReLU between them."""
+    for number, (inputs, outputs) in enumerate(pairwise(sizes)):
+        if number:
+            yield nn.ReLU()
+        yield nn.Linear(inputs, outputs)
+
+
+def _decoder(sizes: Sequence[int], image_shape: Sequence[int]) -> nn.Module:
+    return nn.Sequential(*_layers(sizes), nn.Unflatten(1, tuple(image_shape)))

@@ -1,0 +1,156 @@
+"""An image classifier, one stage of which is to be split between groups of classes."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from lightning_vista.metrics.group_means import GroupMeans
+from lightning_vista.models.unit_readings import LinearProbe, mean_ablated, pool_units
+from lightning_vista.optional import require
+
+Batch = Mapping[str, Tensor]
+
+
+class PartitionClassifier(L.LightningModule):
+    """Any classifier of timm; tells what the groups' shares of a stage's units are good for.
+
+    Each group of classes owns an equal share of the stage's units, in order. Nothing here routes: a `GradientRouting`
+    callback on `network.<stage>` does, and without it this is an ordinary classifier. Batches are
+    `{"image": (batch, channels, height, width), "label": (batch,)}`.
+
+    After a test, accuracies on the images of each group: `test/full/<group>`; `test/without_<owner>/<group>` with the
+    owner's units at their means over the training images; `test/probe_<owner>/<group>` of a linear probe that saw the
+    owner's units of the training images. A probe may well find what routing kept the network from using.
+
+    Args:
+        network: A model of timm, such as `resnet18`.
+        stage: The module of it that is split, such as `layer4`.
+        groups: The classes of each group; together all classes, from 0 on.
+        image_channels: Channels of the images.
+        small_images: For ResNets, whether to begin without shrinking the image: a 3x3 convolution of stride 1 and no
+            pooling.
+        dim: The dimension of the stage's units: 1 for channels, -1 for the width of a transformer.
+        learning_rate: Of Adam.
+        network_options: Further options of `timm.create_model`, such as `img_size`.
+
+    Raises:
+        ModuleNotFoundError: If timm is missing; the message names the extra.
+        ValueError: If the groups are not all classes, each once; if `small_images` does not fit the network.
+    """
+
+    def __init__(
+        self,
+        network: str,
+        stage: str,
+        groups: dict[str, list[int]],
+        image_channels: int = 3,
+        small_images: bool = False,
+        dim: int = 1,
+        learning_rate: float = 1e-3,
+        network_options: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.num_classes = sum(len(classes) for classes in groups.values())
+        classes = sorted(label for members in groups.values() for label in members)
+        if classes != list(range(self.num_classes)):
+            raise ValueError(f"groups: expected every class from 0 on in one group, got the classes {classes}.")
+        create = partial(require("timm", "studies").create_model, network, in_chans=image_channels)
+        self.network: nn.Module = create(num_classes=self.num_classes, **(network_options or {}))
+        if small_images:
+            keep_small_images(self.network)
+        self.network.get_submodule(stage)  # fails now rather than in the test, if there is none
+        self.stage, self.dim = stage, dim
+        self.groups, self.learning_rate = groups, learning_rate
+        readings = ["full", *(f"{kind}_{group}" for kind in ("without", "probe") for group in groups)]
+        self.test_means = GroupMeans(readings, groups)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Logits, `(batch, classes)`."""
+        logits: Tensor = self.network(image)
+        return logits
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The cross-entropy."""
+        loss = cross_entropy(self(batch["image"]), batch["label"])
+        self.log("train/loss", loss, on_step=False, on_epoch=True, prog_bar=True)
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Log cross-entropy and accuracy."""
+        logits = self(batch["image"])
+        self.log("val/loss", cross_entropy(logits, batch["label"]), sync_dist=True)
+        self.log("val/accuracy", (logits.argmax(dim=1) == batch["label"]).float().mean(), prog_bar=True, sync_dist=True)
+
+    @torch.no_grad()
+    def on_test_start(self) -> None:
+        """Look at the training images: the units' means, and a probe on each group's units."""
+        datamodule = getattr(self.trainer, "datamodule", None)
+        if datamodule is None:
+            raise ValueError("Expected a datamodule, whose training images tell the units' means; got dataloaders.")
+        seen = []
+        for batch in datamodule.train_dataloader():
+            image, label = batch["image"].to(self.device), batch["label"].to(self.device)
+            seen.append((self._units(image), label))
+        units, labels = (torch.cat(parts) for parts in zip(*seen, strict=True))
+        self._means = units.mean(dim=0)
+        shares = torch.arange(units.shape[1], device=self.device).tensor_split(len(self.groups))
+        self._shares = [torch.isin(torch.arange(units.shape[1], device=self.device), share) for share in shares]
+        self._probes = [LinearProbe(units[:, share], labels, self.num_classes) for share in self._shares]
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Classify with all units, without each group's, and from each group's alone."""
+        image, label = batch["image"], batch["label"]
+        predictions = [self(image).argmax(dim=1)]
+        for share in self._shares:
+            with mean_ablated(self._stage, share, self._means, self.dim):
+                predictions.append(self(image).argmax(dim=1))
+        units = self._units(image)
+        predictions += [probe.predict(units[:, share]) for probe, share in zip(self._probes, self._shares, strict=True)]
+        self.test_means.update(torch.stack(predictions) == label, label)
+
+    def on_test_epoch_end(self) -> None:
+        """Log the accuracies."""
+        self.log_dict({f"test/{name}": mean.float() for name, mean in self.test_means.compute().items()})
+        self.test_means.reset()
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Adam."""
+        return torch.optim.Adam(self.parameters(), self.learning_rate)
+
+    @property
+    def _stage(self) -> nn.Module:
+        return self.network.get_submodule(self.stage)
+
+    def _units(self, image: Tensor) -> Tensor:
+        """The stage's units, averaged over positions, `(batch, units)`."""
+        seen: list[Tensor] = []
+        handle = self._stage.register_forward_hook(lambda _module, _inputs, output: seen.append(output))
+        try:
+            self(image)
+        finally:
+            handle.remove()
+        return pool_units(seen[0], self.dim)
+
+
+def keep_small_images(network: nn.Module) -> None:
+    """Give a ResNet of timm a beginning that does not shrink the image.
+
+    Args:
+        network: The network, which is changed.
+
+    Raises:
+        ValueError: If the network does not begin as a ResNet does, with one `conv1` and `maxpool`.
+    """
+    old = getattr(network, "conv1", None)
+    if not isinstance(old, nn.Conv2d) or not hasattr(network, "maxpool"):
+        raise ValueError(
+            f"small_images: expected a ResNet with `conv1` and `maxpool`, got {type(network).__name__}; "
+            "set it to false, and the size of the images in network_options where the network has such an option."
+        )
+    network.conv1 = nn.Conv2d(old.in_channels, old.out_channels, 3, padding=1, bias=False)
+    network.maxpool = nn.Identity()

@@ -1,0 +1,88 @@
+"""Changes a tensor that a module takes or returns, whatever it comes in."""
+
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass, replace
+from typing import Any, Literal
+
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+
+def hook_tensor(
+    module: nn.Module,
+    at: Literal["output", "input"],
+    change: Callable[[Tensor], Tensor],
+    name: str,
+    is_active: Callable[[], bool] = lambda: True,
+) -> RemovableHandle:
+    """Let a function change a tensor whenever its module is called.
+
+    Args:
+        module: The module.
+        at: Whether the tensor is what the module returns or what it is given; of several the first.
+        change: From the tensor to what takes its place.
+        name: The module's name, for errors.
+        is_active: Whether to change anything in a call.
+
+    Returns:
+        The handle that removes the hook.
+    """
+
+    def on_output(_: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+        return change_first(output, change, name) if is_active() else None
+
+    def on_input(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if not is_active():
+            return None
+        if any(isinstance(arg, Tensor) for arg in args):
+            return change_first(args, change, name), kwargs
+        return args, change_first(kwargs, change, name)
+
+    if at == "input":
+        return module.register_forward_pre_hook(on_input, with_kwargs=True)
+    return module.register_forward_hook(on_output)
+
+
+def change_first(value: Any, change: Callable[[Tensor], Tensor], name: str) -> Any:
+    """Change the first floating-point tensor of what a module takes or returns.
+
+    Args:
+        value: A tensor, or a tuple, list, mapping or dataclass that holds one.
+        change: What to do with it.
+        name: The module's name, for the error.
+
+    Returns:
+        The same kind of value, with the changed tensor.
+
+    Raises:
+        ValueError: If there is no such tensor.
+
+    Example:
+        >>> change_first((None, torch.ones(1), torch.ones(1)), lambda x: 2 * x, "encoder")
+        (None, tensor([2.]), tensor([1.]))
+    """
+    if isinstance(value, Tensor):
+        return change(value)
+    if is_dataclass(value) and not isinstance(value, type):
+        items: dict[Any, Any] = {field.name: getattr(value, field.name) for field in fields(value)}
+    elif isinstance(value, dict):
+        items = value
+    else:
+        items = dict(enumerate(value)) if isinstance(value, tuple | list) else {}
+    for key, item in items.items():
+        if isinstance(item, Tensor) and item.is_floating_point():
+            return _with(value, key, change(item))
+    raise ValueError(
+        f"{name}: expected a floating-point tensor, or a tuple, list, mapping or dataclass with one, got "
+        f"{type(value).__name__}: route another module."
+    )
+
+
+def _with(value: Any, key: Any, item: Tensor) -> Any:
+    """A container with one item exchanged."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{key: item})
+    if isinstance(value, dict):
+        return {**value, key: item}
+    items = [*value[:key], item, *value[key + 1 :]]
+    return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)

@@ -1,0 +1,109 @@
+"""Does the runs of a study, in processes that stay: importing Lightning for each run would cost seconds."""
+
+import multiprocessing
+import os
+import shutil
+import sys
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+from lightning_vista.study.runs import Run
+
+#: Runs one command of `lightning-vista` and returns what it logged.
+RunOne = Callable[[Sequence[str]], Mapping[str, float]]
+
+
+def do_runs(runs: Iterable[Run], run_one: RunOne, jobs: int) -> Iterator[tuple[Run, bool]]:
+    """Do runs in at most `jobs` processes at a time.
+
+    Args:
+        runs: The runs.
+        run_one: Runs one command of `lightning-vista` and returns what it logged; a function of a module, since it goes
+            to other processes.
+        jobs: The number of processes; they share the cores.
+
+    Yields:
+        Each run with whether it succeeded, as they end; a process that dies fails its run alone.
+    """
+    waiting = deque(runs)
+    threads = max((os.cpu_count() or 1) // jobs, 1)
+    busy: dict[Any, _Worker] = {}
+    idle: list[_Worker] = []
+    try:
+        while waiting or busy:
+            while waiting and len(busy) < jobs:
+                worker = idle.pop() if idle else _Worker(run_one, threads)
+                worker.give(waiting.popleft())
+                busy[worker.connection] = worker
+            for connection in wait(list(busy)):
+                worker = busy.pop(connection)
+                succeeded = worker.outcome()
+                if succeeded is not None:
+                    idle.append(worker)
+                yield worker.run, bool(succeeded)
+    finally:
+        for worker in [*busy.values(), *idle]:
+            worker.process.terminate()
+
+
+class _Worker:
+    """A process that does one run after the other."""
+
+    run: Run
+
+    def __init__(self, run_one: RunOne, threads: int) -> None:
+        context = multiprocessing.get_context("spawn")  # a fork would inherit torch's threads in any state
+        self.connection, others = context.Pipe()
+        self.process = context.Process(target=_serve, args=(others, run_one, threads))
+        self.process.start()
+        others.close()  # so that the connection ends when the process does
+
+    def give(self, run: Run) -> None:
+        self.run = run
+        self.connection.send(run)
+
+    def outcome(self) -> bool | None:
+        """Whether the run succeeded; None if the process died of it."""
+        try:
+            return bool(self.connection.recv())
+        except EOFError:
+            return None
+
+
+def _serve(connection: Connection, run_one: RunOne, threads: int) -> None:
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # for torch, which the first run will import
+    with suppress(EOFError):  # the study was killed
+        while True:
+            connection.send(_do(connection.recv(), run_one))
+
+
+def _do(run: Run, run_one: RunOne) -> bool:
+    """Do a run from the beginning; its folder may hold what an earlier attempt left."""
+    if (run.folder / "run.yaml").exists():
+        shutil.rmtree(run.folder)
+    run.write()
+    _print_to(run.folder / "log.txt")
+    start = time.monotonic()
+    metrics: dict[str, float] = {}
+    try:
+        for arguments in run.arguments:
+            metrics |= run_one(arguments)
+    except (Exception, SystemExit):
+        traceback.print_exc()
+        return False
+    run.finish(metrics, time.monotonic() - start)
+    return True
+
+
+def _print_to(path: Path) -> None:
+    """Send what this process prints from now on to a file, with the output of C libraries and of child processes."""
+    sys.stdout.flush()
+    with path.open("wb") as file:
+        os.dup2(file.fileno(), sys.stdout.fileno())
+        os.dup2(file.fileno(), sys.stderr.fileno())

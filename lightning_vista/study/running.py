@@ -1,0 +1,52 @@
+"""From a study to its finished runs, table, figures and page."""
+
+from pathlib import Path
+
+from lightning_vista.progress import progress_bar
+from lightning_vista.reports.study_page import write_study
+from lightning_vista.study.jobs import RunOne, do_runs
+from lightning_vista.study.layers import StudyError
+from lightning_vista.study.runs import expand
+from lightning_vista.study.spec import Study
+
+
+def run_study(
+    study: Study, out_dir: str | Path, run_one: RunOne, jobs: int = 1, smoke: bool = False, full: bool = False
+) -> Path:
+    """Do what is left of a study, and write its table, figures and page.
+
+    Finished runs are not repeated, as long as their configuration and the code are the same. A run that fails leaves
+    its log and does not stop the others.
+
+    Args:
+        study: The study.
+        out_dir: The folder to write.
+        run_one: Runs one command of `lightning-vista` and returns what it logged, see `do_runs`.
+        jobs: How many runs at a time; they share the cores.
+        smoke: Whether to make a quick trial, see `expand`.
+        full: Whether to run the variants marked so too.
+
+    Returns:
+        The page.
+
+    Raises:
+        FileNotFoundError: If a config is missing.
+        StudyError: If an override does not fit, or, once all else is done and written, if runs failed.
+        ValueError: If `jobs` is not at least 1.
+    """
+    if jobs < 1:
+        raise ValueError(f"jobs: expected at least 1 process, got {jobs}.")
+    runs = expand(study, out_dir, smoke, full)
+    left = [run for run in runs if run.result() is None]
+    failed = []
+    with progress_bar(study.title, len(runs)) as advance:
+        advance(len(runs) - len(left))
+        for run, succeeded in do_runs(left, run_one, jobs):
+            print(f"{'finished' if succeeded else 'FAILED'}: {run.name}", flush=True)
+            failed += [] if succeeded else [run]
+            advance(1)
+    page = write_study(study, runs, out_dir)
+    if failed:
+        logs = "\n".join(f"  {run.name}: {run.folder / 'log.txt'}" for run in failed)
+        raise StudyError(f"{len(failed)} of {len(runs)} runs failed; the table leaves them out. Their logs:\n{logs}")
+    return page

@@ -1,0 +1,106 @@
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+import yaml
+from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
+from rich.console import Console
+from routed_run import Batches, Regression, make_trainer, routing
+from torch import Tensor
+
+from lightning_vista.callbacks import RoutingCheck
+from lightning_vista.cli import main
+from lightning_vista.routing import RoutingError
+
+ROUTE = {
+    "module": "encoder.1",
+    "rule": {
+        "class_path": "lightning_vista.routing.LabelRule",
+        "init_args": {"field": "label", "groups": {"low": [0], "high": [1]}},
+    },
+    "regions": {"low": "0:3", "high": "rest"},
+}
+
+
+def check(model: L.LightningModule, *callbacks: L.Callback, **options: Any) -> RoutingCheck:
+    found = RoutingCheck()
+    make_trainer(*callbacks, found, **options).fit(model, Batches())
+    return found
+
+
+def test_it_finds_what_groups_reach_and_trains_nothing() -> None:
+    class Watched(Regression):
+        def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+            raise AssertionError("a step was made")
+
+    model = Watched()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    found = check(model, routing(warmup_steps=10))
+    assert found.reached == {
+        "encoder.0.weight": {"low": 0.375, "high": 0.625},
+        "encoder.0.bias": {"low": 0.375, "high": 0.625},
+        "encoder.2.weight": {"low": 1.0, "high": 1.0},
+        "encoder.2.bias": {"low": 1.0, "high": 1.0},
+    }
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert not model.encoder[1]._forward_hooks
+
+
+def test_the_checks_are_those_of_fit() -> None:
+    class Leaking(Regression):
+        def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+            return super().training_step(batch, batch_idx) + self.get_parameter("encoder.0.bias").sum()
+
+    class OnlyHigh(Batches):
+        def batches(self, count: int, seed: int) -> Any:
+            loader: Any = super().batches(count, seed)
+            for batch in loader.dataset:
+                batch["label"] = torch.ones(5, dtype=torch.long)
+            return loader
+
+    with pytest.raises(RoutingError, match="encoder.0.bias got a gradient"):
+        make_trainer(routing(), RoutingCheck()).fit(Leaking(), OnlyHigh())
+
+
+def test_manual_optimisation_is_refused() -> None:
+    model = Regression()
+    model.automatic_optimization = False
+    with pytest.raises(ValueError, match="Regression optimizes manually"):
+        check(model, routing())
+
+
+def test_the_table_names_what_is_not_trained_by_all_and_counts_the_rest() -> None:
+    console = Console(width=100, record=True)
+    console.print(check(Regression(), routing()).table())
+    text = console.export_text()
+    assert all(part in text for part in ("encoder.0.weight", "38%", "62%"))
+    assert "encoder.2" not in text
+    assert "2 other parameters are trained by" in text
+
+
+def test_the_command_prints_the_table_and_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    callbacks = [
+        {"class_path": "lightning_vista.callbacks.GradientRouting", "init_args": {"routes": [ROUTE]}},
+        {"class_path": LearningRateMonitor.__module__ + ".LearningRateMonitor"},
+        {"class_path": ModelCheckpoint.__module__ + ".ModelCheckpoint"},
+        {"class_path": "lightning_vista.callbacks.RoutingMonitor"},
+    ]
+    logger = {"class_path": "lightning.pytorch.loggers.CSVLogger", "init_args": {"save_dir": "logs"}}
+    config: dict[str, Any] = {
+        "model": {"class_path": "routed_run.Regression"},
+        "data": {"class_path": "routed_run.Batches"},
+        "trainer": {"callbacks": callbacks, "logger": logger, "accelerator": "cpu", "enable_model_summary": False},
+    }
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    main(["routing", "check", "--config", "config.yaml", "--trainer.enable_progress_bar", "false"])
+    assert "encoder.0.weight" in capsys.readouterr().out
+    assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
+    del config["trainer"]["callbacks"][0]
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    with pytest.raises(SystemExit, match="lightning-vista: .* needs a GradientRouting callback"):
+        main(["routing", "check", "--config", "config.yaml"])

@@ -1,0 +1,97 @@
+from pathlib import Path
+
+import pytest
+
+from lightning_vista.study import StudyError, expand, read_study
+
+BASE = "model: {value: 1, diary: diary.txt}\nlist: [{a: 1}]\n"
+STUDY = """
+title: Some values
+configs: [base.yaml]
+seeds: [3, 4]
+runs:
+  - name: plain
+  - name: changed
+    overrides: {model.value: 5, list.0.a: 2}
+  - name: long
+    full: true
+metrics: {value: test/value}
+smoke: {model.value: 0}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "base.yaml").write_text(BASE)
+    (tmp_path / "study.yaml").write_text(STUDY)
+    return tmp_path
+
+
+def test_a_study_is_expanded_into_ordinary_commands(folder: Path) -> None:
+    runs = expand(read_study(folder / "study.yaml"), folder / "out")
+    assert [run.name for run in runs] == ["plain, seed 3", "plain, seed 4", "changed, seed 3", "changed, seed 4"]
+    config = runs[2].config
+    assert config["model"]["value"] == 5
+    assert config["list"] == [{"a": 2}]
+    assert config["seed_everything"] == 3
+    place = folder / "out/runs/changed/seed_3"
+    assert runs[2].arguments == [
+        ["fit", "--config", f"{place}/run.yaml"],
+        ["test", "--config", f"{place}/run.yaml", "--ckpt_path", f"{place}/checkpoints/last.ckpt"],
+    ]
+
+
+def test_smoke_takes_one_seed_and_its_values_and_full_takes_all_runs(folder: Path) -> None:
+    study = read_study(folder / "study.yaml")
+    assert [(run.name, run.config["model"]["value"]) for run in expand(study, folder, smoke=True)] == [
+        ("plain, seed 3", 0),
+        ("changed, seed 3", 0),
+    ]
+    assert len(expand(study, folder, full=True)) == 6
+
+
+def test_a_grid_makes_a_row_of_every_point(folder: Path) -> None:
+    (folder / "study.yaml").write_text(STUDY + "grid: {model.value: [1, 2], other.size: [8]}\n")
+    runs = expand(read_study(folder / "study.yaml"), folder)
+    assert [run.row for run in runs][:4:2] == ["plain, value 1, size 8", "plain, value 2, size 8"]
+    assert runs[2].config["other"] == {"size": 8}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (STUDY.replace("title: Some values", ""), "title"),
+        (STUDY + "sedes: [1]\n", "sedes"),
+        (STUDY.replace("seeds: [3, 4]", "seeds: many"), "many"),
+    ],
+)
+def test_what_is_no_study_is_told(folder: Path, text: str, message: str) -> None:
+    (folder / "study.yaml").write_text(text)
+    with pytest.raises(StudyError, match=message):
+        read_study(folder / "study.yaml")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("list.0.a", "list.1.a", "no place for 'list.1.a'"),
+        ("list.0.a", "model.value.a", "no place for 'model.value.a'"),
+        ("name: changed", "name: plain", "these do not"),
+        ("seeds: [3, 4]", "seeds: []", "found none"),
+    ],
+)
+def test_runs_that_cannot_be_are_told(folder: Path, old: str, new: str, message: str) -> None:
+    (folder / "study.yaml").write_text(STUDY.replace(old, new))
+    with pytest.raises(StudyError, match=message):
+        expand(read_study(folder / "study.yaml"), folder)
+
+
+def test_another_class_drops_the_options_of_the_first(folder: Path) -> None:
+    base = "model: {class_path: A, init_args: {a: 1}}\ndata: {class_path: B, init_args: {b: 1}}\n"
+    (folder / "base.yaml").write_text(base)
+    (folder / "other.yaml").write_text("model: {class_path: C, init_args: {c: 1}}\ndata: {init_args: {d: 1}}\n")
+    study = "title: t\nmetrics: {}\nconfigs: [base.yaml]\nruns: [{name: x, configs: [other.yaml]}]\n"
+    (folder / "study.yaml").write_text(study)
+    (run,) = expand(read_study(folder / "study.yaml"), folder)
+    assert run.config["model"] == {"class_path": "C", "init_args": {"c": 1}}
+    assert run.config["data"] == {"class_path": "B", "init_args": {"b": 1, "d": 1}}
