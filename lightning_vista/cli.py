@@ -6,6 +6,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,8 @@ def run_lightning(arguments: Sequence[str], callbacks: Sequence[Any] = ()) -> di
     from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
     import lightning_vista.datamodules
+    import lightning_vista.models
+    import lightning_vista.routing
     import lightning_vista.scorers  # noqa: F401 # makes its classes known by name
     from lightning_vista.callbacks import RunConfigCallback, ScoreLogging
 
@@ -71,6 +74,7 @@ def run_lightning(arguments: Sequence[str], callbacks: Sequence[Any] = ()) -> di
         def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
             parser.link_arguments("model", "data.init_args.frame_spec", _frame_spec, apply_on="instantiate")
 
+    load_plugins()
     with warnings.catch_warnings(), _own_wandb_run():
         # Meant for scripts that mix both; here sys.argv is another program's when `main` is called from Python.
         warnings.filterwarnings("ignore", "LightningCLI's args parameter")
@@ -85,6 +89,23 @@ def run_lightning(arguments: Sequence[str], callbacks: Sequence[Any] = ()) -> di
             args=list(arguments),
         )
     return {name: float(value) for name, value in cli.trainer.callback_metrics.items()}
+
+
+def load_plugins() -> None:
+    """Import what other packages name under the entry points `lightning_vista.plugins`, so that it is known by name.
+
+    Raises:
+        ValueError: If one cannot be imported; names the package.
+    """
+    for plugin in entry_points(group="lightning_vista.plugins"):
+        try:
+            plugin.load()
+        except (ImportError, AttributeError) as error:
+            package = plugin.dist.name if plugin.dist else "unknown"
+            raise ValueError(
+                f"The plugin {plugin.name} = {plugin.value!r} of the package {package} cannot be loaded: {error}. "
+                "Reinstall or uninstall that package."
+            ) from error
 
 
 def run_routing_check(arguments: Sequence[str]) -> None:
@@ -181,12 +202,23 @@ def run_report(options: argparse.Namespace) -> None:
 
 def run_study(options: argparse.Namespace) -> None:
     """Do what is left of a study's runs, then write its table, figures and page."""
+    import yaml
+
     from lightning_vista.study import read_study, running
 
     name = Path(options.study).stem + ("_smoke" if options.smoke else "")
     out = options.out or Path("runs", "studies", name)
     study = read_study(options.study)
-    page = running.run_study(study, out, run_lightning, options.jobs, smoke=options.smoke, full=options.full)
+    study.overrides.update(yaml.safe_load("\n".join(option.replace("=", ": ", 1) for option in options.set)) or {})
+    page = running.run_study(
+        study,
+        out,
+        run_lightning,
+        options.jobs,
+        smoke=options.smoke,
+        full=options.full,
+        allow_missing=options.allow_missing,
+    )
     print(f"Page: {page}")
 
 
@@ -278,6 +310,10 @@ def _add_study(commands: Any) -> None:  # argparse's own type is private
     study.add_argument("--jobs", type=int, default=1, help="runs at a time; they share the cores (default: 1)")
     study.add_argument("--smoke", action="store_true", help="a quick trial: the study's `smoke` values, one seed")
     study.add_argument("--full", action="store_true", help="also the runs that take long")
+    study.add_argument(
+        "--allow-missing", action="store_true", help="go on without runs that miss a file, key or package"
+    )
+    study.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="override a value in all runs")
     study.set_defaults(run=run_study)
 
 

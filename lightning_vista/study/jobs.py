@@ -11,15 +11,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from lightning_vista.study.runs import Run
 
 #: Runs one command of `lightning-vista` and returns what it logged.
 RunOne = Callable[[Sequence[str]], Mapping[str, float]]
+#: "missing" is a run that needs a file, an address, a key or a package that is not there.
+Outcome: TypeAlias = Literal["finished", "missing", "failed"]
 
 
-def do_runs(runs: Iterable[Run], run_one: RunOne, jobs: int) -> Iterator[tuple[Run, bool]]:
+def do_runs(runs: Iterable[Run], run_one: RunOne, jobs: int) -> Iterator[tuple[Run, Outcome]]:
     """Do runs in at most `jobs` processes at a time.
 
     Args:
@@ -29,7 +31,7 @@ def do_runs(runs: Iterable[Run], run_one: RunOne, jobs: int) -> Iterator[tuple[R
         jobs: The number of processes; they share the cores.
 
     Yields:
-        Each run with whether it succeeded, as they end; a process that dies fails its run alone.
+        Each run with its outcome, as they end; a process that dies fails its run alone.
     """
     waiting = deque(runs)
     threads = max((os.cpu_count() or 1) // jobs, 1)
@@ -43,10 +45,10 @@ def do_runs(runs: Iterable[Run], run_one: RunOne, jobs: int) -> Iterator[tuple[R
                 busy[worker.connection] = worker
             for connection in wait(list(busy)):
                 worker = busy.pop(connection)
-                succeeded = worker.outcome()
-                if succeeded is not None:
+                outcome = worker.outcome()
+                if outcome is not None:
                     idle.append(worker)
-                yield worker.run, bool(succeeded)
+                yield worker.run, outcome or "failed"
     finally:
         for worker in [*busy.values(), *idle]:
             worker.process.terminate()
@@ -68,12 +70,13 @@ class _Worker:
         self.run = run
         self.connection.send(run)
 
-    def outcome(self) -> bool | None:
-        """Whether the run succeeded; None if the process died of it."""
+    def outcome(self) -> Outcome | None:
+        """The outcome of the run; None if the process died of it."""
         try:
-            return bool(self.connection.recv())
+            outcome: Outcome = self.connection.recv()
         except EOFError:
             return None
+        return outcome
 
 
 def _serve(connection: Connection, run_one: RunOne, threads: int) -> None:
@@ -83,7 +86,7 @@ def _serve(connection: Connection, run_one: RunOne, threads: int) -> None:
             connection.send(_do(connection.recv(), run_one))
 
 
-def _do(run: Run, run_one: RunOne) -> bool:
+def _do(run: Run, run_one: RunOne) -> Outcome:
     """Do a run from the beginning; its folder may hold what an earlier attempt left."""
     if (run.folder / "run.yaml").exists():
         shutil.rmtree(run.folder)
@@ -94,11 +97,11 @@ def _do(run: Run, run_one: RunOne) -> bool:
     try:
         for arguments in run.arguments:
             metrics |= run_one(arguments)
-    except (Exception, SystemExit):
+    except (Exception, SystemExit) as error:
         traceback.print_exc()
-        return False
+        return "missing" if isinstance(error, OSError | ImportError) else "failed"
     run.finish(metrics, time.monotonic() - start)
-    return True
+    return "finished"
 
 
 def _print_to(path: Path) -> None:

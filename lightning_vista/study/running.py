@@ -6,12 +6,18 @@ from lightning_vista.progress import progress_bar
 from lightning_vista.reports.study_page import write_study
 from lightning_vista.study.jobs import RunOne, do_runs
 from lightning_vista.study.layers import StudyError
-from lightning_vista.study.runs import expand
+from lightning_vista.study.runs import Run, expand
 from lightning_vista.study.spec import Study
 
 
 def run_study(
-    study: Study, out_dir: str | Path, run_one: RunOne, jobs: int = 1, smoke: bool = False, full: bool = False
+    study: Study,
+    out_dir: str | Path,
+    run_one: RunOne,
+    jobs: int = 1,
+    smoke: bool = False,
+    full: bool = False,
+    allow_missing: bool = False,
 ) -> Path:
     """Do what is left of a study, and write its table, figures and page.
 
@@ -25,28 +31,40 @@ def run_study(
         jobs: How many runs at a time; they share the cores.
         smoke: Whether to make a quick trial, see `expand`.
         full: Whether to run the variants marked so too.
+        allow_missing: Whether runs may be left out that need a file, an address, a key or a package that is not there.
 
     Returns:
         The page.
 
     Raises:
         FileNotFoundError: If a config is missing.
-        StudyError: If an override does not fit, or, once all else is done and written, if runs failed.
+        StudyError: If an override does not fit, or, once all else is done and written, if runs failed or were left
+            out without leave.
         ValueError: If `jobs` is not at least 1.
     """
     if jobs < 1:
         raise ValueError(f"jobs: expected at least 1 process, got {jobs}.")
     runs = expand(study, out_dir, smoke, full)
     left = [run for run in runs if run.result() is None]
-    failed = []
+    failed: list[Run] = []
+    missing: list[Run] = []
     with progress_bar(study.title, len(runs)) as advance:
         advance(len(runs) - len(left))
-        for run, succeeded in do_runs(left, run_one, jobs):
-            print(f"{'finished' if succeeded else 'FAILED'}: {run.name}", flush=True)
-            failed += [] if succeeded else [run]
+        for run, outcome in do_runs(left, run_one, jobs):
+            print(f"{outcome if outcome == 'finished' else outcome.upper()}: {run.name}", flush=True)
+            if outcome != "finished":
+                (missing if outcome == "missing" and allow_missing else failed).append(run)
             advance(1)
     page = write_study(study, runs, out_dir)
+    if missing:
+        print(f"Left out, since something that they need is not there:\n{_logs(missing)}")
     if failed:
-        logs = "\n".join(f"  {run.name}: {run.folder / 'log.txt'}" for run in failed)
-        raise StudyError(f"{len(failed)} of {len(runs)} runs failed; the table leaves them out. Their logs:\n{logs}")
+        raise StudyError(
+            f"{len(failed)} of {len(runs)} runs failed; the table leaves them out. Their logs:\n{_logs(failed)}\n"
+            "With --allow-missing the study is done without those that only miss a file, a key or a package."
+        )
     return page
+
+
+def _logs(runs: list[Run]) -> str:
+    return "\n".join(f"  {run.name}: {run.folder / 'log.txt'}" for run in runs)

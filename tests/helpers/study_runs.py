@@ -16,6 +16,8 @@ def measure(arguments: Sequence[str]) -> dict[str, float]:
     print("value", model["value"])
     if model["value"] == "raise":
         raise ValueError("raised on purpose")
+    if model["value"] == "miss":
+        raise FileNotFoundError("missed on purpose")
     if model["value"] == "exit":
         raise SystemExit("refused on purpose")
     if model["value"] == "die":

@@ -55,3 +55,15 @@ def test_a_study_runs_once_goes_on_and_survives_failures(
 def test_at_least_one_job(study: Study, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="at least 1 process, got 0"):
         run_study(study, tmp_path, measure, jobs=0)
+
+
+def test_runs_that_miss_something_are_left_out_only_with_leave(
+    study: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = replace(study, seeds=[0], runs=[study.runs[0], Variant("absent", overrides={"model.value": "miss"})])
+    with pytest.raises(StudyError, match=r"1 of 2 runs failed(.|\n)*With --allow-missing"):
+        run_study(study, tmp_path / "out", measure)
+    run_study(study, tmp_path / "out", measure, allow_missing=True)
+    printed = capsys.readouterr().out
+    assert "MISSING: absent, seed 0" in printed
+    assert f"not there:\n  absent, seed 0: {tmp_path / 'out/runs/absent/seed_0/log.txt'}" in printed

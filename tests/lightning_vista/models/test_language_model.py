@@ -1,0 +1,158 @@
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from lightning_vista.models import LanguageModelModule
+from lightning_vista.models.token_losses import next_token_losses
+from lightning_vista.routing import LabelRule, Route, Router
+
+VOCABULARY = 20
+SIZES = {
+    "hidden_size": 8, "num_layers": 2, "attention_types": [[["global"], 2]], "num_heads": 2, "intermediate_size": 12,
+    "vocab_size": VOCABULARY, "max_position_embeddings": 16, "bos_token_id": None, "eos_token_id": None,
+}  # fmt: skip
+MLPS = "model.transformer.h.*.mlp.act"
+
+
+class Texts(L.LightningDataModule):
+    """Random rows of different lengths; retain rows use half of the vocabulary."""
+
+    def __init__(self, tokens: int = VOCABULARY) -> None:
+        super().__init__()
+        self.tokenizer = range(tokens)
+
+    def batches(self) -> list[dict[str, Tensor]]:
+        generator = torch.Generator().manual_seed(0)
+        batches = []
+        for _ in range(3):
+            is_forget = torch.randint(2, (6,), generator=generator)
+            ids = torch.randint(VOCABULARY // 2, (6, 10), generator=generator) + 10 * is_forget[:, None]
+            lengths = torch.randint(2, 11, (6, 1), generator=generator)
+            batches.append(
+                {"input_ids": ids, "attention_mask": (torch.arange(10) < lengths).long(), "is_forget": is_forget}
+            )
+        return batches
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        return DataLoader(self.batches(), batch_size=None)  # type: ignore[arg-type] # a list is a dataset
+
+    val_dataloader = test_dataloader = train_dataloader
+
+
+def small_module(**options: Any) -> LanguageModelModule:
+    torch.manual_seed(0)
+    return LanguageModelModule("gpt_neo", SIZES, **options)
+
+
+def trainer(folder: Path, **options: Any) -> L.Trainer:
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    return L.Trainer(accelerator="cpu", default_root_dir=folder, enable_checkpointing=False, **quiet, **options)
+
+
+@pytest.mark.parametrize("stage", ["validate", "test"])
+def test_losses_of_groups_weigh_tokens_alike(tmp_path: Path, stage: str) -> None:
+    module = small_module().eval()
+    (logged,) = getattr(trainer(tmp_path), stage)(module, Texts(), verbose=False)
+    for group, value in (("forget", 1), ("retain", 0)):
+        total, count = 0.0, 0
+        for batch in Texts().batches():
+            for ids, mask, is_forget in zip(*batch.values(), strict=True):  # row by row, by transformers itself
+                if is_forget == value:
+                    row = ids[mask.bool()][None]
+                    total += float(module.model(input_ids=row, labels=row).loss) * (row.shape[1] - 1)
+                    count += row.shape[1] - 1
+        assert logged[f"{'val' if stage == 'validate' else 'test'}/loss/{group}"] == pytest.approx(total / count, 1e-5)
+
+
+def test_training_lowers_the_loss_and_the_rate_falls_to_a_tenth(tmp_path: Path) -> None:
+    module = small_module(learning_rate=0.02, warmup_steps=3)
+    (before,) = trainer(tmp_path).test(module, Texts(), verbose=False)
+    fitting = trainer(tmp_path, max_steps=30)
+    fitting.fit(module, Texts())
+    (after,) = trainer(tmp_path).test(module, Texts(), verbose=False)
+    assert after["test/loss/all"] < before["test/loss/all"] - 0.3
+    assert fitting.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.002)
+
+
+def test_l1_is_the_sum_over_units_and_layers(tmp_path: Path) -> None:
+    module = small_module(activation_l1=0.5, activation_modules=[MLPS])
+    plain = small_module()
+    (batch, *_) = Texts().batches()
+    seen: list[Tensor] = []
+    for block in plain.model.transformer.h:
+        block.mlp.act.register_forward_hook(lambda _module, _inputs, output: seen.append(output))
+    expected = plain.training_step(batch, 0)
+    tokens = [(layer, row, place) for layer in (0, 1) for row, place in batch["attention_mask"].nonzero().tolist()]
+    penalty = sum(float(seen[layer][row, place].abs().sum()) for layer, row, place in tokens)
+    actual = module.training_step(batch, 0)
+    assert float(actual) == pytest.approx(float(expected) + 0.5 * penalty / (len(tokens) / 2), rel=1e-5)
+    assert not any(m._forward_hooks for m in module.modules())
+
+
+def test_l1_reaches_units_that_are_not_routed_to() -> None:
+    (batch, *_) = Texts().batches()
+    gradients = []
+    for weight in (0.0, 1.0):
+        module = small_module(activation_l1=weight, activation_modules=[MLPS])
+        everyone = LabelRule("is_forget", {"rest": [0, 1]})
+        router = Router([Route(MLPS, everyone, {"blocked": "0:4", "rest": "rest"})])
+        router.attach(module)
+        router.compute(batch)
+        module.training_step(batch, 0).backward()
+        gradients.append(module.model.transformer.h[1].mlp.c_fc.weight.grad[:4])
+    assert not gradients[0].any()
+    assert gradients[1].any()
+
+
+def test_calibration_undoes_a_shifted_bias(tmp_path: Path) -> None:
+    losses = {}
+    for name, shift, calibrate in (
+        ("plain", 0, False),
+        ("shifted", 4, False),
+        ("calibrated", 4, True),
+        ("best", 0, True),
+    ):
+        module = small_module(calibrate_bias=calibrate)
+        module.model.lm_head = nn.Linear(8, VOCABULARY)
+        torch.manual_seed(1)
+        nn.init.normal_(module.model.lm_head.weight, std=0.1)
+        module.model.lm_head.bias.data = shift * torch.randn(VOCABULARY)
+        (logged,) = trainer(tmp_path).test(module, Texts(), verbose=False)
+        losses[name] = logged["test/loss/retain"]
+        assert module.output_bias is None
+    assert losses["shifted"] > losses["plain"] + 0.5
+    assert losses["calibrated"] == pytest.approx(losses["best"], abs=0.01)
+    assert losses["best"] < losses["plain"]  # half of the words do not occur
+
+
+def test_a_checkpoint_folder(tmp_path: Path) -> None:
+    module = small_module()
+    module.model.save_pretrained(tmp_path)
+    loaded = LanguageModelModule(checkpoint=str(tmp_path))
+    ids = torch.randint(VOCABULARY, (2, 5))
+    torch.testing.assert_close(loaded(ids), module(ids))
+    assert loaded.model.training
+
+
+def test_what_is_wrong_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="a model_type or a checkpoint"):
+        LanguageModelModule()
+    with pytest.raises(ValueError, match="activation_l1 needs activation_modules"):
+        LanguageModelModule("gpt_neo", SIZES, activation_l1=1e-4)
+    with pytest.raises(ValueError, match="tokenizer has 30 tokens and the model has embeddings of 20"):
+        trainer(tmp_path).test(small_module(), Texts(30))
+    with pytest.raises(ValueError, match="set `max_steps` or `max_epochs`"):
+        trainer(tmp_path, max_epochs=-1).fit(small_module(), Texts())
+    with pytest.raises(ValueError, match="calibrate_bias needs a datamodule"):
+        trainer(tmp_path).test(small_module(calibrate_bias=True), Texts().test_dataloader())
+
+
+def test_next_token_losses_are_those_of_the_targets() -> None:
+    logits, ids = torch.randn(2, 5, 7), torch.randint(7, (2, 5))
+    expected = torch.tensor([[-float(logits[b, t].log_softmax(0)[ids[b, t + 1]]) for t in range(4)] for b in range(2)])
+    torch.testing.assert_close(next_token_losses(logits, ids), expected)
