@@ -1,5 +1,6 @@
 """What the README says works."""
 
+import csv
 import os
 import re
 import subprocess
@@ -22,6 +23,17 @@ def test_the_judge_of_the_readme_runs_as_it_says(shards: Path, tmp_path: Path) -
     subprocess.run([sys.executable, *arguments], cwd=tmp_path, env=environment, check=True, capture_output=True)
     (table,) = (tmp_path / "runs").glob("*/scores.parquet")
     assert read_scores(table).rows.height == 40
+
+
+def test_the_routed_model_of_the_readme_trains(tmp_path: Path) -> None:
+    (code,) = re.findall(r"```python\n(# route\.py\n.*?)```", README, flags=re.DOTALL)
+    (tmp_path / "route.py").write_text(code, encoding="utf-8")
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    subprocess.run([sys.executable, "route.py"], cwd=tmp_path, env=environment, check=True, capture_output=True)
+    (table,) = tmp_path.rglob("routing.csv")
+    shares = {tuple(row[:3]): float(row[4]) for row in csv.reader(table.read_text().splitlines()[1:])}
+    assert shares["encoder", "low", "low"] == shares["encoder", "high", "high"] == 1
+    assert shares["encoder", "low", "high"] == shares["encoder", "high", "low"] == 0
 
 
 def test_every_path_the_readme_names_exists() -> None:

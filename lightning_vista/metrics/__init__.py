@@ -7,6 +7,14 @@ from lightning_vista.metrics.predictions import count_ties, predict_labels
 from lightning_vista.metrics.problem_set_scores import ProblemSetScores
 from lightning_vista.metrics.rescaling import RESCALINGS, Rescaling, rescale_scores
 from lightning_vista.metrics.scoring import ProblemSetResult, score_problem_set
+from lightning_vista.metrics.unlearning import (
+    alignment_tax,
+    leakage,
+    retain_forget_frontier,
+    robust_unlearning,
+    shallow_unlearning,
+    summarize_seeds,
+)
 
 __all__ = [
     "RESCALINGS",
@@ -24,4 +32,10 @@ __all__ = [
     "video_clusters",
     "bootstrap_interval",
     "ProblemSetScores",
+    "shallow_unlearning",
+    "robust_unlearning",
+    "alignment_tax",
+    "retain_forget_frontier",
+    "leakage",
+    "summarize_seeds",
 ]

@@ -49,7 +49,11 @@ def _example(example: Mapping[str, Any], models: Sequence[str], showcase: Showca
         "labels": labels,
         "descriptions": list(example["descriptions"].values()),
         "scores": [[example["scores"].get(model, {}).get(label) for label in labels] for model in models],
-        "transcripts": [place for place, transcript in enumerate(showcase.transcripts) if transcript.key == key],
+        "transcripts": [
+            {"place": place, "run": transcript.run}
+            for place, transcript in enumerate(showcase.transcripts)
+            if transcript.key == key
+        ],
     }
 
 

@@ -36,3 +36,16 @@ def test_the_throughput_benchmark_runs(tmp_path: Path) -> None:
         assert measurement["value"] > 0
     loop = document["measurements"][0]["details"]
     assert {"ratio", "cpu_ratio", "seconds", "baseline_seconds", "whole_seconds", "videos_per_second"} <= set(loop)
+
+
+@pytest.mark.slow
+def test_the_chat_benchmark_runs(tmp_path: Path) -> None:
+    """Only that it runs, as above."""
+    script, out = SCRIPT.with_name("chat_throughput.py"), tmp_path / "results.json"
+    tiny = {"--rounds": 1, "--requests": 8, "--serial": 2, "--frames": 1, "--size": 32, "--latency": 0.01}
+    options = [word for option, value in tiny.items() for word in (option, str(value))]
+    command = [sys.executable, str(script), *options, "--json", str(out)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    assert result.returncode == 0, result.stderr
+    assert "ratio" in result.stdout
+    assert {"machine", "settings", "ratio", "serial", "parallel"} <= set(json.loads(out.read_text(encoding="utf-8")))

@@ -94,7 +94,7 @@ class Browser:
         found: dict[str, Any] = json.loads(message)
         return found
 
-    def run(self, script: str) -> Any:  # noqa: ANN401  whatever the script returns
+    def run(self, script: str) -> Any:
         """The value of a JavaScript expression; a promise is awaited, an exception raised."""
         answer = self.send("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
         if "exceptionDetails" in answer:

@@ -299,6 +299,10 @@
     outcome: choice("Prediction", [["", "Right or wrong"], ["right", "Right"], ["wrong", "Wrong"], ["unscored", "Unscored"]], showExamples),
   };
 
+  function openTranscript(place) {
+    document.getElementById(`transcript-${place}`).closest("details").open = true;
+  }
+
   function exampleCard(example) {
     const set = setOf.get(example.set);
     const index = set.videos.indexOf(example.video);
@@ -322,7 +326,8 @@
     const video = make("video", { controls: true, loop: true, playsinline: true, preload: "metadata", autoplay: !still,
       "aria-label": `Example video ${example.video}`, src: `data:video/mp4;base64,${data.videos[example.file]}` });
     video.muted = true;
-    const transcripts = example.transcripts.map((place) => make("p", { class: "path" }, make("a", { href: `#transcript-${place}` }, "Transcript")));
+    const transcripts = example.transcripts.map(({ place, run }) => make("p", { class: "path" },
+      make("a", { href: `#transcript-${place}`, onclick: () => openTranscript(place) }, `Transcript of ${run}`)));
     return make("article", { class: "example" },
       make("div", {}, video, make("h3", {}, ...breakable(example.set)), make("p", { class: "path" }, `Level ${set.level}, ${set.kind}`), make("p", { class: "path" }, ...breakable(example.video)), ...transcripts),
       make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Descriptions and scores" },

@@ -142,7 +142,7 @@ def test_reset_starts_anew(metric: ProblemSetScores) -> None:
         lambda metric: torch.nn.ModuleList([metric]).to(torch.float16)[0],
     ],
 )
-def test_half_precision_does_not_reach_the_scores(degrade: Any) -> None:  # noqa: ANN401 # any conversion
+def test_half_precision_does_not_reach_the_scores(degrade: Any) -> None:  # any conversion
     exact, same = ProblemSetScores(SETS), ProblemSetScores(SETS)
     update(exact, rows())
     update(degrade(same), rows()[:10])

@@ -49,6 +49,12 @@ def small_module(**options: Any) -> LanguageModelModule:
     return LanguageModelModule("gpt_neo", SIZES, **options)
 
 
+def loss_without_trainer(module: LanguageModelModule, batch: dict[str, Tensor]) -> Tensor:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "log", lambda *_args, **_options: None)
+        return module.training_step(batch, 0)
+
+
 def trainer(folder: Path, **options: Any) -> L.Trainer:
     quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
     return L.Trainer(accelerator="cpu", default_root_dir=folder, enable_checkpointing=False, **quiet, **options)
@@ -56,7 +62,7 @@ def trainer(folder: Path, **options: Any) -> L.Trainer:
 
 @pytest.mark.parametrize("stage", ["validate", "test"])
 def test_losses_of_groups_weigh_tokens_alike(tmp_path: Path, stage: str) -> None:
-    module = small_module().eval()
+    module = small_module().eval().requires_grad_(False)
     (logged,) = getattr(trainer(tmp_path), stage)(module, Texts(), verbose=False)
     for group, value in (("forget", 1), ("retain", 0)):
         total, count = 0.0, 0
@@ -86,10 +92,10 @@ def test_l1_is_the_sum_over_units_and_layers(tmp_path: Path) -> None:
     seen: list[Tensor] = []
     for block in plain.model.transformer.h:
         block.mlp.act.register_forward_hook(lambda _module, _inputs, output: seen.append(output))
-    expected = plain.training_step(batch, 0)
+    expected = loss_without_trainer(plain, batch).detach()
     tokens = [(layer, row, place) for layer in (0, 1) for row, place in batch["attention_mask"].nonzero().tolist()]
     penalty = sum(float(seen[layer][row, place].abs().sum()) for layer, row, place in tokens)
-    actual = module.training_step(batch, 0)
+    actual = loss_without_trainer(module, batch).detach()
     assert float(actual) == pytest.approx(float(expected) + 0.5 * penalty / (len(tokens) / 2), rel=1e-5)
     assert not any(m._forward_hooks for m in module.modules())
 
@@ -103,7 +109,7 @@ def test_l1_reaches_units_that_are_not_routed_to() -> None:
         router = Router([Route(MLPS, everyone, {"blocked": "0:4", "rest": "rest"})])
         router.attach(module)
         router.compute(batch)
-        module.training_step(batch, 0).backward()
+        loss_without_trainer(module, batch).backward()
         gradients.append(module.model.transformer.h[1].mlp.c_fc.weight.grad[:4])
     assert not gradients[0].any()
     assert gradients[1].any()
@@ -113,8 +119,8 @@ def test_calibration_undoes_a_shifted_bias(tmp_path: Path) -> None:
     losses = {}
     for name, shift, calibrate in (
         ("plain", 0, False),
-        ("shifted", 4, False),
-        ("calibrated", 4, True),
+        ("shifted", 2, False),
+        ("calibrated", 2, True),
         ("best", 0, True),
     ):
         module = small_module(calibrate_bias=calibrate)
@@ -125,7 +131,7 @@ def test_calibration_undoes_a_shifted_bias(tmp_path: Path) -> None:
         (logged,) = trainer(tmp_path).test(module, Texts(), verbose=False)
         losses[name] = logged["test/loss/retain"]
         assert module.output_bias is None
-    assert losses["shifted"] > losses["plain"] + 0.5
+    assert losses["shifted"] > losses["plain"] + 0.3
     assert losses["calibrated"] == pytest.approx(losses["best"], abs=0.01)
     assert losses["best"] < losses["plain"]  # half of the words do not occur
 

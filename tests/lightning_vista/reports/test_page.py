@@ -160,7 +160,7 @@ def test_examples_and_transcripts(full: Page, tmp_path: Path) -> None:
     assert [base64.b64decode(video) for video in data["videos"]] == [
         path.read_bytes() for path in sorted((run / "examples").glob("*.mp4"))
     ]
-    assert [example["transcripts"] for example in data["examples"]] == [[0], [], []]
+    assert [example["transcripts"] for example in data["examples"]] == [[{"place": 0, "run": "run"}], [], []]
     assert data["examples"][0]["descriptions"] == [
         f"First, we go to {label}, and then we wait" for label in ("z", "y", ATTACK)
     ]

@@ -1,0 +1,116 @@
+"""The guard of what a run may ask and spend."""
+
+import asyncio
+import math
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from lightning_vista.scorers.chat.limits import Limits
+from lightning_vista.scorers.chat.messages import Request
+
+
+class BudgetError(ValueError):
+    """A request that `max_requests` or `max_cost` does not allow."""
+
+
+@dataclass
+class Usage:
+    """What has been asked.
+
+    Attributes:
+        requests: Requests that were sent.
+        prompt_tokens: Tokens of them, as far as they were answered.
+        completion_tokens: Tokens of the replies.
+    """
+
+    requests: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+class Budget:
+    """Counts what is asked, and stops before a limit is passed.
+
+    Args:
+        limits: What is allowed.
+        used: What was asked before.
+    """
+
+    def __init__(self, limits: Limits, used: Usage) -> None:
+        self.limits = limits
+        self.used = used
+        self._reserved: list[float] = []
+        self._changed = asyncio.Condition()
+
+    @property
+    def spent(self) -> float:
+        """Dollars so far."""
+        return self.limits.cost(self.used.prompt_tokens, self.used.completion_tokens)
+
+    @asynccontextmanager
+    async def reserve(self, prompt_tokens: int, completion_tokens: int) -> AsyncIterator[None]:
+        """Set aside what a request may cost, while it runs; `settle` then books what it did cost.
+
+        Args:
+            prompt_tokens: An estimate of its tokens.
+            completion_tokens: The most tokens of the reply.
+
+        Raises:
+            BudgetError: If it is not allowed even when all that run now turn out cheap.
+        """
+        cost, most = self.limits.cost(prompt_tokens, completion_tokens), self.limits.max_cost
+        async with self._changed:
+            await self._changed.wait_for(lambda: most is None or not self._reserved or self._total(cost) <= most)
+            if most is not None and self._total(cost) > most:
+                raise BudgetError(f"{_stopped('max_cost', most)} ${self.spent:.4f} is spent.")
+            if self.limits.max_requests is not None and self.used.requests >= self.limits.max_requests:
+                raise BudgetError(f"{_stopped('max_requests', self.limits.max_requests)} All of them are used.")
+            self.used.requests += 1
+            self._reserved.append(cost)
+        try:
+            yield
+        finally:
+            async with self._changed:
+                self._reserved.remove(cost)
+                self._changed.notify_all()
+
+    def settle(self, prompt_tokens: int, completion_tokens: int) -> None:
+        """Book the tokens of an answered request."""
+        self.used.prompt_tokens += prompt_tokens
+        self.used.completion_tokens += completion_tokens
+
+    def _total(self, cost: float) -> float:
+        return self.spent + sum(self._reserved) + cost
+
+
+def text_tokens(request: Request) -> int:
+    """An estimate of the tokens of a request's words: four characters each."""
+    return sum(math.ceil(len(message.text) / 4) for message in request.messages)
+
+
+def image_tokens(height: int, width: int, detail: str) -> int:
+    """The tokens of an image, by GPT-4o's rule; of other models an estimate.
+
+    Args:
+        height: Of the image, in pixels.
+        width: Of the image, in pixels.
+        detail: `low` is a flat price; else the image is shrunk to 2048 pixels, then its shorter edge to 768, and
+            pays for each tile of 512x512.
+
+    Example:
+        >>> image_tokens(512, 512, "low"), image_tokens(512, 512, "high"), image_tokens(1024, 1024, "high")
+        (85, 255, 765)
+    """
+    if detail == "low":
+        return 85
+    scale = min(1.0, 2048 / max(height, width))
+    scale *= min(1.0, 768 / (min(height, width) * scale))
+    return 85 + 170 * math.ceil(height * scale / 512) * math.ceil(width * scale / 512)
+
+
+def _stopped(limit: str, value: float) -> str:
+    return (
+        f"limits.{limit} of {value} does not allow another request: raise it and give the same command again; "
+        "what has been answered is not asked again."
+    )

@@ -1,0 +1,99 @@
+"""Which chat model is asked, and how a request to it is written."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from lightning_vista.scorers.chat.messages import Message, Request
+from lightning_vista.scorers.chat.parsing import HIGHEST
+
+Detail = Literal["low", "high", "auto"]
+DEFAULT_ENDPOINT = "https://api.openai.com/v1"
+#: The size of a reply where no other limit is given: more than 16 described frames take.
+_USUAL_REPLY_TOKENS = 2000
+
+
+@dataclass(frozen=True)
+class ChatModel:
+    """A model at an OpenAI-compatible endpoint; every attribute is part of what its replies depend on.
+
+    Attributes:
+        model: Its name at the endpoint.
+        base_url: The address of the endpoint, up to `/v1`.
+        detail: How closely it looks at images.
+        json_schema: Whether replies that should be JSON are held to a schema.
+        parameters: Further fields of every request, such as `temperature`.
+        repeat: Tells repetitions of the same request apart.
+    """
+
+    model: str
+    base_url: str = DEFAULT_ENDPOINT
+    detail: Detail = "auto"
+    json_schema: bool = True
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    repeat: int = 0
+
+    @property
+    def is_default_endpoint(self) -> bool:
+        """Whether it is OpenAI's own."""
+        return self.base_url == DEFAULT_ENDPOINT
+
+    @property
+    def most_reply_tokens(self) -> int:
+        """How long a reply may get, or usually gets."""
+        given = (self.parameters.get(name) for name in ("max_completion_tokens", "max_tokens"))
+        return int(next((tokens for tokens in given if tokens), _USUAL_REPLY_TOKENS))
+
+    def body(self, request: Request, image_url: Callable[[bytes], str]) -> dict[str, Any]:
+        """The JSON of a request.
+
+        Args:
+            request: What is asked.
+            image_url: What stands for a JPEG image.
+
+        Returns:
+            What the endpoint is sent.
+        """
+        messages = [self._message(message, image_url) for message in request.messages]
+        body: dict[str, Any] = {"model": self.model, "messages": messages, **self.parameters}
+        if self.json_schema and request.scored_labels:
+            body["response_format"] = scores_schema(request.scored_labels)
+        return body
+
+    def identity(self, request: Request) -> dict[str, Any]:
+        """Everything that a reply depends on, with hashes in place of images."""
+        body = self.body(request, lambda image: f"sha256:{hashlib.sha256(image).hexdigest()}")
+        return {"endpoint": self.base_url, "repeat": self.repeat, **body}
+
+    def _message(self, message: Message, image_url: Callable[[bytes], str]) -> dict[str, Any]:
+        if not message.images:
+            return {"role": message.role, "content": message.text}
+        urls = ({"url": image_url(image), "detail": self.detail} for image in message.images)
+        images = [{"type": "image_url", "image_url": url} for url in urls]
+        return {"role": message.role, "content": [{"type": "text", "text": message.text}, *images]}
+
+
+def scores_schema(labels: tuple[str, ...]) -> dict[str, Any]:
+    """The `response_format` of a reply that describes, compares and scores, in that order.
+
+    Args:
+        labels: Each gets a score.
+
+    Returns:
+        A strict JSON schema.
+    """
+    score = {"type": "integer", "enum": list(range(HIGHEST + 1))}
+    schema = _object(
+        {
+            "frames": {"type": "array", "items": {"type": "string"}},
+            "comparison": {"type": "string"},
+            "scores": _object(dict.fromkeys(labels, score)),
+        }
+    )
+    return {"type": "json_schema", "json_schema": {"name": "scores", "strict": True, "schema": schema}}
+
+
+def _object(properties: dict[str, Any]) -> dict[str, Any]:
+    closed = {"additionalProperties": False, "required": list(properties)}
+    return {"type": "object", "properties": properties, **closed}

@@ -1,0 +1,183 @@
+"""A chat model behind an OpenAI-compatible endpoint: asked side by side, patiently, and never twice."""
+
+import asyncio
+import base64
+import hashlib
+import json
+import math
+import os
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from lightning_vista.optional import require
+from lightning_vista.scorers.chat.budget import Budget, text_tokens
+from lightning_vista.scorers.chat.chat_model import ChatModel
+from lightning_vista.scorers.chat.limits import AdaptiveLimit, Limits
+from lightning_vista.scorers.chat.messages import Finish, Reply, Request
+from lightning_vista.scorers.chat.reply_cache import ReplyCache
+from lightning_vista.scorers.chat.retries import (
+    EmptyReplyError,
+    is_content_filter,
+    is_passing,
+    is_rate_limit,
+    seconds_to_wait,
+)
+
+_FINISHES: dict[str, Finish] = {"length": "length", "content_filter": "refusal"}
+#: The reply that an endpoint gives in the form of an error.
+_DECLINED = {"choices": [{"finish_reason": "content_filter", "message": {"content": ""}}]}
+
+
+class EndpointError(OSError):
+    """A request that the endpoint did not answer, in spite of all patience."""
+
+
+class Endpoint:
+    """Answers requests, from the cache where it can; used on one event loop.
+
+    Requests run side by side within the limits. What fails in passing (rate limits, faults of the server, lost,
+    garbled or late replies) is sent again. A reply is in the cache before anyone sees it; a failure never is. Of equal
+    requests at the same time one is sent.
+
+    Args:
+        chat: Which model is asked, and how.
+        key_variable: The environment variable that holds the key.
+        limits: How fast, how long and how much.
+        cache: Where replies are kept; closed with this.
+        tokens_per_image: For estimates.
+
+    Raises:
+        PermissionError: If the environment has no key, and the endpoint is the default one.
+    """
+
+    def __init__(
+        self, chat: ChatModel, key_variable: str, limits: Limits, cache: ReplyCache, tokens_per_image: int
+    ) -> None:
+        self.chat, self.limits, self.cache = chat, limits, cache
+        self.budget = Budget(limits, cache.usage(chat.base_url, chat.model))
+        self._key_variable, self._key = key_variable, os.environ.get(key_variable) or _stand_in_key(chat, key_variable)
+        self._tokens_per_image = tokens_per_image
+        self._limit = AdaptiveLimit(limits.concurrency)
+        self._asked: dict[str, asyncio.Task[dict[str, Any]]] = {}
+        self._openai: Any = require("openai", extra="vlm")
+        # Retries are ours, since the limit must know of every one.
+        self._client = self._openai.AsyncOpenAI(
+            base_url=chat.base_url, api_key=self._key, max_retries=0, timeout=limits.timeout
+        )
+
+    async def answer(self, request: Request) -> Reply:
+        """The model's reply.
+
+        Args:
+            request: What is asked.
+
+        Returns:
+            The reply, also where it is cut off or a refusal.
+
+        Raises:
+            BudgetError: If the limits do not allow to ask.
+            EndpointError: If the endpoint does not answer.
+        """
+        identity = self.chat.identity(request)
+        key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+        completion = self.cache.get(key)
+        if completion is None:
+            if key not in self._asked:
+                self._asked[key] = asyncio.create_task(self._fetch(key, identity, request))
+                self._asked[key].add_done_callback(lambda _: self._asked.pop(key))
+            completion = await self._asked[key]
+        return _reply(completion)
+
+    async def close(self) -> None:
+        """Close the connections and the cache."""
+        await self._client.close()
+        self.cache.close()
+
+    async def _fetch(self, key: str, identity: Mapping[str, Any], request: Request) -> dict[str, Any]:
+        """Ask until there is an answer, and keep it."""
+        failures = 0
+        while True:
+            try:
+                completion = await self._send(request)
+                break
+            except (self._openai.OpenAIError, EmptyReplyError, json.JSONDecodeError, TimeoutError) as error:
+                failures += 1
+                if is_content_filter(error):
+                    completion = _DECLINED
+                    break
+                if not is_passing(error) or failures == self.limits.attempts:
+                    raise self._failure(error, failures) from None  # its own text might show the key
+                wait = seconds_to_wait(error, failures)
+            await asyncio.sleep(wait)
+        self.cache.put(key, identity, completion, self._tokens(request, completion))
+        return completion
+
+    async def _send(self, request: Request) -> dict[str, Any]:
+        """Ask once, when there is a place and money."""
+        async with self._limit.place(), self.budget.reserve(self._estimate(request), self.chat.most_reply_tokens):
+            body = self.chat.body(request, _data_url)
+            named = {"model": body.pop("model"), "messages": body.pop("messages")}
+            sent_at = time.monotonic()
+            try:
+                async with asyncio.timeout(self.limits.timeout):  # in all, however slowly it drips
+                    completion = await self._client.chat.completions.create(**named, extra_body=body)
+            except self._openai.APIStatusError as error:
+                if is_rate_limit(error) and is_passing(error):
+                    self._limit.slow_down(sent_at, seconds_to_wait(error, 1))
+                raise
+            self._limit.speed_up()
+            reply = _checked(completion)
+            self.budget.settle(*self._tokens(request, reply))  # before what was set aside is free again
+        return reply
+
+    def _estimate(self, request: Request) -> int:
+        return text_tokens(request) + request.images * self._tokens_per_image
+
+    def _tokens(self, request: Request, completion: Mapping[str, Any]) -> tuple[int, int]:
+        """The tokens of a request and its reply, estimated where the endpoint does not tell."""
+        usage = completion.get("usage") or {}
+        prompt = usage.get("prompt_tokens") or self._estimate(request)
+        return prompt, usage.get("completion_tokens") or math.ceil(len(_reply(completion).text) / 4)
+
+    def _failure(self, error: Exception, failures: int) -> EndpointError:
+        what = f"{type(error).__name__}: {error}".replace(self._key, "<key>")
+        status = getattr(error, "status_code", None)
+        todo = {
+            400: "See what it does not like; `json_schema: false` and `temperature: null` leave such fields out.",
+            401: f"Check the key in {self._key_variable}.",
+            403: f"Check the key in {self._key_variable}.",
+            404: "Check `model` and `base_url`.",
+        }.get(status or 0, "Give the same command again later; what has been answered is not asked again.")
+        times = "once" if failures == 1 else f"{failures} times"
+        return EndpointError(f"{self.chat.model} at {self.chat.base_url} was asked {times}, but: {what}. {todo}")
+
+
+def _stand_in_key(chat: ChatModel, variable: str) -> str:
+    """What is sent to endpoints of one's own, most of which want no key."""
+    if chat.is_default_endpoint:
+        raise PermissionError(
+            f"{chat.base_url} needs a key: set the environment variable {variable}, or another base_url."
+        )
+    return "no-key"
+
+
+def _checked(completion: object) -> dict[str, Any]:
+    """A completion as JSON, if it is one: some proxies send errors with the status of a success."""
+    dump = getattr(completion, "model_dump", None)  # a page of text has none
+    reply: dict[str, Any] = dump(mode="json", exclude_unset=True) if dump else {}
+    if not reply.get("choices") or not reply["choices"][0].get("message"):
+        raise EmptyReplyError(f"expected a chat completion, got {str(completion)[:200]}")
+    return reply
+
+
+def _data_url(image: bytes) -> str:
+    return f"data:image/jpeg;base64,{base64.b64encode(image).decode('ascii')}"
+
+
+def _reply(completion: Mapping[str, Any]) -> Reply:
+    choice = completion["choices"][0]
+    message = choice["message"]
+    if message.get("refusal"):
+        return Reply(message["refusal"], "refusal")
+    return Reply(message.get("content") or "", _FINISHES.get(choice.get("finish_reason"), "stop"))

@@ -1,0 +1,159 @@
+"""Image-text models on this machine as judges (ViSTa, section 4)."""
+
+import hashlib
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from PIL import Image
+
+from lightning_vista.metrics import Rescaling
+from lightning_vista.optional import require
+from lightning_vista.scorers.chat.conversation import Conversation, Mode, Verdict, in_rounds
+from lightning_vista.scorers.chat.messages import Message, Reply, Request
+from lightning_vista.scorers.chat.scorer import ConversationScorer
+from lightning_vista.video import FrameSpec
+from lightning_vista.video.sampling import Sampling
+
+DType = Literal["float32", "bfloat16", "float16", "auto"]
+
+
+class LocalChatScorer(ConversationScorer):
+    """Asks an image-text model in transformers' format, on this machine, for a score from 0 to 5.
+
+    The conversation is that of `ChatScorer`. Replies do not depend on the batch that they come from: they are greedy,
+    or, with a temperature, drawn one by one with a seed made of `seed` and the request.
+
+    Args:
+        model: The hub id, or the local folder, of a checkpoint that `AutoModelForImageTextToText` reads.
+        dtype: The type of the weights; `auto` is the checkpoint's.
+        mode: `stages`, the paper's three questions, or `single`.
+        num_frames: How many frames of each video.
+        sampling: Which frames, see `sample_indices`.
+        size: Height and width of the frames in pixels; None keeps the video's own.
+        jpeg_quality: Of the frames as they are shown, 1 to 95.
+        temperature: 0 for the likeliest reply.
+        seed: Of replies with a temperature.
+        max_tokens: The longest reply.
+        request_batch_size: How many requests are answered at once: fewer take less memory.
+        name: See `VLMScorer`; the name of the checkpoint by default.
+        run_dir: See `VLMScorer`.
+        rescaling: See `VLMScorer`.
+        strict: See `VLMScorer`.
+
+    Raises:
+        FileNotFoundError: If there is no such checkpoint, or the hub cannot be reached.
+        ValueError: If the checkpoint is no image-text model or lacks weights, or another argument is outside its
+            range.
+
+    Example:
+        >>> LocalChatScorer("Qwen/Qwen3-VL-2B-Instruct", num_frames=8).name  # doctest: +SKIP
+        'Qwen3-VL-2B-Instruct'
+    """
+
+    def __init__(
+        self,
+        model: str,
+        dtype: DType = "auto",
+        mode: Mode = "stages",
+        num_frames: int = 16,
+        sampling: Sampling = "uniform",
+        size: int | None = 384,
+        jpeg_quality: int = 95,
+        temperature: float = 0.0,
+        seed: int = 0,
+        max_tokens: int = 1024,
+        request_batch_size: int = 4,
+        name: str | None = None,
+        run_dir: str | None = None,
+        rescaling: Rescaling = "both",
+        strict: bool = True,
+    ) -> None:
+        for key, value, least in (
+            ("temperature", temperature, 0),
+            ("max_tokens", max_tokens, 1),
+            ("request_batch_size", request_batch_size, 1),
+        ):
+            if value < least:
+                raise ValueError(f"{key}: expected at least {least}, got {value}.")
+        super().__init__(mode, jpeg_quality, name or Path(model).absolute().name, run_dir, rescaling, strict)
+        self.frame_spec = FrameSpec(num_frames, sampling, size)
+        self.hparams.pop("request_batch_size")  # changes speed, not the scores
+        self.temperature, self.seed = temperature, seed
+        self.max_tokens = max_tokens
+        self.request_batch_size = 1 if temperature else request_batch_size
+        transformers = require("transformers", extra="vlm")
+        self.processor = _load(transformers.AutoProcessor.from_pretrained, model)
+        self.processor.tokenizer.padding_side = "left"  # replies begin where requests end
+        if self.processor.tokenizer.pad_token is None:
+            self.processor.tokenizer.pad_token = self.processor.tokenizer.eos_token
+        self.model = _load_model(transformers, model, dtype)
+
+    def hold(self, conversations: Sequence[Conversation]) -> list[Verdict]:
+        """Hold the conversations side by side, question by question."""
+        return in_rounds(conversations, self.answer)
+
+    def answer(self, requests: Sequence[Request]) -> list[Reply]:
+        """The model's replies.
+
+        Args:
+            requests: Any number of them.
+
+        Returns:
+            A reply to each.
+        """
+        chunks = (requests[i : i + self.request_batch_size] for i in range(0, len(requests), self.request_batch_size))
+        return [reply for chunk in chunks for reply in self._answer_batch(chunk)]
+
+    def _answer_batch(self, requests: Sequence[Request]) -> list[Reply]:
+        inputs = self.processor.apply_chat_template(
+            [[_content(message) for message in request.messages] for request in requests],
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=True,
+            return_tensors="pt",
+            processor_kwargs={"padding": True},
+        ).to(self.model.device, dtype=self.model.dtype)
+        drawing = {"temperature": self.temperature} if self.temperature else {}
+        with torch.random.fork_rng(), torch.inference_mode():
+            torch.manual_seed(_seed(self.seed, requests))
+            tokens = self.model.generate(**inputs, **drawing, do_sample=bool(drawing), max_new_tokens=self.max_tokens)
+        return [self._reply(row) for row in tokens[:, inputs["input_ids"].shape[1] :].tolist()]
+
+    def _reply(self, tokens: list[int]) -> Reply:
+        ends = self.model.generation_config.eos_token_id
+        ended = any(token in (ends if isinstance(ends, list) else [ends]) for token in tokens)
+        text = self.processor.tokenizer.decode(tokens, skip_special_tokens=True)
+        return Reply(text, "stop" if ended else "length")
+
+
+def _load_model(transformers: Any, model: str, dtype: str) -> Any:  # a lazily imported module, its model
+    """The model, frozen and in evaluation mode."""
+    loader = transformers.AutoModelForImageTextToText.from_pretrained
+    loaded, report = _load(loader, model, dtype=dtype, output_loading_info=True)
+    if report["missing_keys"]:
+        raise ValueError(f"{model!r} lacks the weights {sorted(report['missing_keys'])}, which would be random.")
+    return loaded.eval().requires_grad_(False)
+
+
+def _load(loader: Callable[..., Any], model: str, **options: Any) -> Any:  # whatever transformers loads
+    try:
+        return loader(model, **options)
+    except OSError as error:
+        raise FileNotFoundError(
+            f"Cannot load {model!r}: {error}\nExpected the id of a checkpoint on the Hugging Face hub, where that can "
+            "be reached, or a local folder with an image-text model and its processor in transformers' format."
+        ) from error
+
+
+def _content(message: Message) -> dict[str, Any]:
+    """A message as chat templates read it."""
+    images = [{"type": "image", "image": Image.open(io.BytesIO(image)).convert("RGB")} for image in message.images]
+    return {"role": message.role, "content": [*images, {"type": "text", "text": message.text}]}
+
+
+def _seed(seed: int, requests: Sequence[Request]) -> int:
+    digest = hashlib.sha256(f"{seed} {requests!r}".encode()).digest()
+    return int.from_bytes(digest[:7], "little")

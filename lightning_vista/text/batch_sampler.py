@@ -1,0 +1,84 @@
+"""Which rows make a batch: mixed or of one group, in any order or labelled ones first."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+from torch.utils.data import DistributedSampler
+
+from lightning_vista.text.labelling import UNLABELLED
+
+
+class RowBatchSampler(DistributedSampler[list[int]]):
+    """Samples whole batches, and shares them out between processes so that each row comes exactly once.
+
+    Lightning leaves it alone, and tells it the epoch, since it is a `DistributedSampler`.
+
+    Args:
+        known: What is known of each row: 1 labelled forget, 0 labelled retain, -1 unlabelled.
+        batch_size: Rows in a batch of one process.
+        shuffle: Whether each epoch has its own order.
+        homogeneous: Whether all rows of a batch, on all processes, are known to be of one group: as is needed to mask
+            parameters.
+        labelled_first: Whether all labelled rows come before all others.
+        seed: Another seed shuffles otherwise.
+        rank: The number of this process.
+        world_size: The number of processes.
+        even: Whether all processes must have as many batches. Then what is left at the end of a group is left out if
+            there are fewer rows than processes.
+
+    Example:
+        >>> sampler = RowBatchSampler([1, 0, 0, 1, 0], batch_size=2, shuffle=True, homogeneous=True)
+        >>> sorted(sorted(batch) for batch in sampler if len(batch) == 2 and 0 in batch)
+        [[0, 3]]
+    """
+
+    def __init__(
+        self,
+        known: Sequence[int],
+        batch_size: int,
+        *,
+        shuffle: bool = False,
+        homogeneous: bool = False,
+        labelled_first: bool = False,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        even: bool = True,
+    ) -> None:
+        super().__init__(known, num_replicas=world_size, rank=rank, shuffle=shuffle, seed=seed)  # type: ignore[arg-type]
+        self.known = torch.tensor(known, dtype=torch.long)
+        self.batch_size, self.homogeneous, self.labelled_first, self.even = (
+            batch_size,
+            homogeneous,
+            labelled_first,
+            even,
+        )
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return (part.tolist() for part in self._parts())
+
+    def __len__(self) -> int:
+        return len(self._parts())
+
+    def _parts(self) -> list[Tensor]:
+        """What this process has of each batch."""
+        needed = self.num_replicas if self.even else self.rank + 1
+        return [batch[self.rank :: self.num_replicas] for batch in self._batches() if len(batch) >= needed]
+
+    def _batches(self) -> list[Tensor]:
+        """The batches of all processes together."""
+        generator = torch.Generator().manual_seed(self.seed + self.epoch)
+        order = torch.randperm(len(self.known), generator=generator) if self.shuffle else torch.arange(len(self.known))
+        if self.labelled_first:
+            order = order[self._is_unlabelled(order).argsort(stable=True)]
+        groups = [order[self.known[order] == group] for group in self.known.unique()] if self.homogeneous else [order]
+        batches = [batch for rows in groups for batch in rows.split(self.batch_size * self.num_replicas)]
+        if self.homogeneous and self.shuffle:
+            batches = [batches[place] for place in torch.randperm(len(batches), generator=generator)]
+        if self.labelled_first:
+            batches.sort(key=lambda batch: float(self._is_unlabelled(batch).float().mean()))
+        return batches
+
+    def _is_unlabelled(self, rows: Tensor) -> Tensor:
+        return (self.known[rows] == UNLABELLED).long()

@@ -1,0 +1,137 @@
+"""Reads texts, with what is known about them, from files of the usual kinds."""
+
+import json
+import random
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning_vista.optional import require
+
+#: A text under the name of its field, and whatever other fields there are.
+Record = Mapping[str, Any]
+Splits = dict[str, Iterable[Record]]
+
+#: The splits, each with the names that files have for it.
+_SPLIT_NAMES = {"train": ("train",), "validation": ("validation", "valid", "val", "dev"), "test": ("test",)}
+_ENDINGS = (".jsonl", ".parquet", ".txt")
+
+
+def read_corpus(data: str | Path, text_field: str = "text") -> Splits:
+    """The texts of a file or folder, read when they are asked for.
+
+    A file is all training data. In a folder, files whose names begin with a split's (`train-00000-of-00002.parquet`,
+    `test.jsonl`) belong to that split, others to the training data. What Hugging Face's `save_to_disk` wrote is read
+    with the package datasets.
+
+    Args:
+        data: A `.jsonl` file (one JSON object a line), `.parquet`, or `.txt` (one text a line); or a folder with them.
+        text_field: What the text of a line of a `.txt` file is called.
+
+    Returns:
+        Split (`train`, and `validation` and `test` where there are any) -> its records.
+
+    Raises:
+        FileNotFoundError: If there is no such file, or none in the folder.
+        ValueError: If a file is of another kind.
+        ModuleNotFoundError: If a package to read it is missing; the message names the extra.
+    """
+    path = Path(data)
+    if path.is_file():
+        return {"train": _Records([path], text_field)}
+    if any((path / name).is_file() for name in ("dataset_dict.json", "dataset_info.json")):
+        saved = require("datasets", extra="text").load_from_disk(str(path))
+        return {split_of(name): part for name, part in saved.items()} if isinstance(saved, dict) else {"train": saved}
+    files = sorted(file for file in path.rglob("*") if file.suffix in _ENDINGS)
+    if not files:
+        raise FileNotFoundError(f"{path}: expected a file of texts, or a folder with files {', '.join(_ENDINGS)}.")
+    by_split: dict[str, list[Path]] = {}
+    for file in files:
+        by_split.setdefault(split_of(file.name), []).append(file)
+    return {split: _Records(paths, text_field) for split, paths in by_split.items()}
+
+
+def complete_splits(splits: Splits, validation_share: float, test_share: float, seed: int) -> Splits:
+    """Take the splits that are missing from the training texts, each text with a chance.
+
+    Args:
+        splits: The splits there are; `train` at least.
+        validation_share: The chance of a text to be one to validate on.
+        test_share: The chance to be one to test on.
+        seed: Another seed takes others.
+
+    Returns:
+        All three splits.
+
+    Raises:
+        ValueError: If there are no training texts, or the shares are not between 0 and 1 together.
+    """
+    if "train" not in splits:
+        raise ValueError(f"Expected training texts, got only {sorted(splits)}.")
+    if min(validation_share, test_share) < 0 or validation_share + test_share >= 1:
+        raise ValueError(
+            f"validation_share and test_share: expected at least 0, and less than 1 together, got {validation_share} "
+            f"and {test_share}."
+        )
+    shares = {"validation": validation_share, "test": test_share}
+    missing = {split: share for split, share in shares.items() if split not in splits}
+    taken = {split: _Part(splits["train"], split, missing, seed) for split in ("train", *missing)}
+    return {**splits, **taken} if missing else splits
+
+
+def split_of(name: str) -> str:
+    """The split that a name stands for.
+
+    Example:
+        >>> split_of("valid.jsonl"), split_of("test-00000-of-00001.parquet"), split_of("stories.txt")
+        ('validation', 'test', 'train')
+    """
+    first = name.partition(".")[0].partition("-")[0].lower()
+    return next((split for split, names in _SPLIT_NAMES.items() if first in names), "train")
+
+
+class _Records:
+    """The records of files, read anew each time."""
+
+    def __init__(self, paths: list[Path], text_field: str) -> None:
+        self._paths, self._text_field = paths, text_field
+
+    def __iter__(self) -> Iterator[Record]:
+        for path in self._paths:
+            yield from _read_file(path, self._text_field)
+
+
+def _read_file(path: Path, text_field: str) -> Iterator[Record]:
+    if path.suffix == ".parquet":
+        yield from require("polars", extra="vista").read_parquet(path).iter_rows(named=True)
+    elif path.suffix in _ENDINGS:
+        with path.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, start=1):
+                if line.strip():
+                    yield {text_field: line.strip()} if path.suffix == ".txt" else _parse(line, path, number)
+    else:
+        raise ValueError(f"{path}: expected a file {', '.join(_ENDINGS)}.")
+
+
+def _parse(line: str, path: Path, number: int) -> Record:
+    try:
+        record = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}, line {number}: expected a JSON object, but {error}.") from error
+    if not isinstance(record, dict):
+        raise ValueError(f"{path}, line {number}: expected a JSON object, got {type(record).__name__}.")
+    return record
+
+
+class _Part:
+    """What falls to one split of records that are shared out at random."""
+
+    def __init__(self, records: Iterable[Record], split: str, shares: Mapping[str, float], seed: int) -> None:
+        self._records, self._split, self._seed = records, split, seed
+        self._splits, self._weights = [*shares, "train"], [*shares.values(), 1 - sum(shares.values())]
+
+    def __iter__(self) -> Iterator[Record]:
+        rng = random.Random(self._seed)
+        for record in self._records:
+            if rng.choices(self._splits, self._weights) == [self._split]:
+                yield record

@@ -1,0 +1,109 @@
+"""Texts as rows of tokens, and rows as batches."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from torch.utils.data import Dataset
+
+from lightning_vista.text.corpus import Record
+
+Batch = dict[str, Tensor]
+#: How many texts a tokenizer is given at once.
+_CHUNK = 1000
+
+
+class Row(NamedTuple):
+    """A text, or a part of a long one.
+
+    Attributes:
+        tokens: int32, `(length,)`.
+        is_forget: Whether it is to be forgotten.
+        number: The number of the text.
+        known: What is known of it: 1 labelled forget, 0 labelled retain, -1 unlabelled.
+    """
+
+    tokens: Tensor
+    is_forget: bool
+    number: int
+    known: int = -1
+
+
+def encode_records(
+    records: Iterable[Record],
+    tokenizer: Any,
+    is_forget: Callable[[Record], bool],
+    text_field: str = "text",
+    max_length: int = 144,
+) -> Iterator[Row]:
+    """Tokenize texts. Each ends with the token for that, if there is one; long ones become several rows.
+
+    Args:
+        records: The texts.
+        tokenizer: Of transformers.
+        is_forget: Which are to be forgotten.
+        text_field: The field of the text.
+        max_length: Tokens in a row, at most.
+
+    Yields:
+        The rows, nothing known of them. What is left of a text after whole rows is left out if it is a single token,
+        from which nothing can be learned.
+    """
+    end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+    numbered = enumerate(records)
+    while chunk := list(islice(numbered, _CHUNK)):
+        texts = [record[text_field] for _, record in chunk]
+        encoded = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
+        for (number, record), ids in zip(chunk, encoded, strict=True):
+            tokens = torch.tensor(ids + end, dtype=torch.int32)
+            forget = is_forget(record)
+            yield from (Row(part, forget, number) for part in tokens.split(max_length) if len(part) > 1)
+
+
+def collate_rows(rows: Sequence[Row], padding: int) -> Batch:
+    """A batch of rows, padded on the right.
+
+    Args:
+        rows: The rows.
+        padding: The token to pad with.
+
+    Returns:
+        `input_ids` and `attention_mask` (0 at padding) `(batch, tokens)`, `is_forget` (1 or 0) and `known` (1, 0 or -1)
+        `(batch,)`, all int64.
+
+    Example:
+        >>> rows = [Row(torch.tensor([5, 6]), True, 0, 1), Row(torch.tensor([7, 8, 9]), False, 1, -1)]
+        >>> batch = collate_rows(rows, padding=0)
+        >>> batch["input_ids"].tolist(), batch["known"].tolist()
+        ([[5, 6, 0], [7, 8, 9]], [1, -1])
+    """
+    tokens = [row.tokens.long() for row in rows]
+    lengths = torch.tensor([len(row) for row in tokens])
+    input_ids = pad_sequence(tokens, batch_first=True, padding_value=padding)
+    return {
+        "input_ids": input_ids,
+        "attention_mask": (torch.arange(input_ids.shape[1]) < lengths[:, None]).long(),
+        "is_forget": torch.tensor([int(row.is_forget) for row in rows]),
+        "known": torch.tensor([row.known for row in rows]),
+    }
+
+
+class RowDataset(Dataset[Batch]):
+    """Rows in memory, fetched a batch at a time; for a DataLoader with `batch_size=None` and a sampler of batches.
+
+    Args:
+        rows: The rows.
+        padding: The token to pad with.
+    """
+
+    def __init__(self, rows: Sequence[Row], padding: int) -> None:
+        self.rows, self.padding = list(rows), padding
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, indices: Sequence[int]) -> Batch:
+        return collate_rows([self.rows[index] for index in indices], self.padding)

@@ -1,0 +1,43 @@
+"""The chat judges' YAMLs run, against an endpoint on this machine and with stub weights."""
+
+from pathlib import Path
+
+import pytest
+from chat_server import chat_server
+from tiny_chat_model import save_llava
+
+from lightning_vista.cli import main
+from lightning_vista.vista.tables import read_scores
+
+CONFIGS = Path(__file__).parents[2] / "configs" / "vista"
+
+
+def run(config: str, shards: Path, run_dir: Path, *more: str) -> None:
+    data = ["--data.shards", str(shards), "--data.num_workers", "0", "--trainer.accelerator", "cpu"]
+    main(["test", "--config", str(CONFIGS / config), *data, "--model.run_dir", str(run_dir), *more])
+
+
+def test_gpt4o(shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    with chat_server() as server:
+        endpoint = ["--model.base_url", server.url]
+        run("gpt4o.yaml", shards, tmp_path / "run", *endpoint, "--model.dry_run", "true")
+        assert not server.bodies
+        run("gpt4o.yaml", shards, tmp_path / "run", *endpoint)
+        asked = len(server.bodies)
+        run("gpt4o.yaml", shards, tmp_path / "run", *endpoint, "--model.limits.max_cost", "1")
+        assert len(server.bodies) == asked == 3 * 14
+    rows = read_scores(tmp_path / "run").rows
+    assert rows["score"].null_count() == 0
+    assert rows.height == 40
+    config = (tmp_path / "run" / "config.yaml").read_text()
+    assert "OPENAI_API_KEY" in config
+    assert "sk-secret" not in config
+
+
+def test_local_chat(shards: Path, tmp_path: Path) -> None:
+    settings = ["--model.model", save_llava(tmp_path / "tiny"), "--model.max_tokens", "4", "--model.dtype", "float32"]
+    run("local_chat.yaml", shards, tmp_path / "run", *settings)
+    rows = read_scores(tmp_path / "run").rows
+    assert rows.height == 40
+    assert set(rows["reason"]) <= {"parse_error", "truncated"}  # random weights follow no instructions

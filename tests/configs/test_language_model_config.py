@@ -1,0 +1,56 @@
+"""The config of plain language models runs tiny: on the embedded corpus, and on own data with an own model."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from lightning_vista.cli import main
+from lightning_vista.text import load_tokenizer, tell_stories, word_tokenizer
+
+CONFIG = Path(__file__).parents[2] / "configs/routing/language_model.yaml"
+TINY = ["--trainer.max_steps", "2", "--trainer.val_check_interval", "2", "--trainer.accelerator", "cpu"]
+
+
+def test_the_config_trains_and_tests(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shared = ["--config", str(CONFIG), *TINY, "--trainer.default_root_dir", str(tmp_path), "--data.num_stories", "100"]
+    main(["fit", *shared])
+    assert len(load_tokenizer(str(tmp_path / "tokenizer"))) > 300
+    capsys.readouterr()
+    main(["test", *shared, "--ckpt_path", str(tmp_path / "checkpoints/last.ckpt")])
+    printed = capsys.readouterr().out
+    for group in ("forget", "retain", "all"):
+        assert f"test/loss/{group}" in printed
+
+
+def test_own_data_and_an_own_model_by_yaml(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stories = list(tell_stories(60))
+    (tmp_path / "my.jsonl").write_text("\n".join(map(json.dumps, stories)), encoding="utf-8")
+    tokenizer = word_tokenizer(story["text"] for story in stories)
+    tokenizer.save_pretrained(tmp_path / "my_model")
+    sizes = {"hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = AutoConfig.for_model("llama", vocab_size=len(tokenizer), num_key_value_heads=1, **sizes)
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "my_model")
+    own = {
+        "model": {
+            "class_path": "lightning_vista.models.LanguageModelModule",
+            "init_args": {"checkpoint": str(tmp_path / "my_model")},
+        },
+        "data": {
+            "class_path": "lightning_vista.datamodules.StoriesDataModule",
+            "init_args": {
+                "data": str(tmp_path / "my.jsonl"),
+                "forget_words": ["sea", "reef"],
+                "tokenizer": str(tmp_path / "my_model"),
+                "labelling": {"forget": 0.5},
+                "max_length": 64,
+            },
+        },
+    }
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(own), encoding="utf-8")
+    (tmp_path / "trainer.yaml").write_text(yaml.safe_dump({"trainer": yaml.safe_load(CONFIG.read_text())["trainer"]}))
+    shared = ["--config", str(tmp_path / "trainer.yaml"), "--config", str(tmp_path / "own.yaml")]
+    main(["fit", *shared, *TINY, "--trainer.default_root_dir", str(tmp_path / "run")])
+    assert (tmp_path / "run/checkpoints/last.ckpt").exists()

@@ -1,0 +1,79 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lightning_vista.datamodules import StoriesDataModule
+from lightning_vista.text import Labelling, tell_stories
+
+
+def module(**options: Any) -> StoriesDataModule:
+    data = StoriesDataModule(**{"num_stories": 200, "batch_size": 8, "validation_share": 0.2, **options})
+    data.setup("fit")
+    return data
+
+
+def test_batches_of_the_embedded_corpus() -> None:
+    data = module(forget_values=["sea", "farm"], labelling=Labelling(forget=0.5))
+    stories = {story["text"].lower(): story["world"] for story in tell_stories(200)}
+    worlds = {data.tokenizer.decode(data.tokenizer.encode(text)): world for text, world in stories.items()}
+    rows = 0
+    for batch in data.train_dataloader():
+        assert batch["input_ids"].shape == batch["attention_mask"].shape
+        assert torch.equal(batch["attention_mask"] == 0, batch["input_ids"] == data.tokenizer.pad_token_id)
+        assert set(batch["known"][batch["is_forget"] == 1].tolist()) <= {1, -1}
+        assert (batch["known"][batch["is_forget"] == 0] == 0).all()
+        texts = data.tokenizer.batch_decode(batch["input_ids"], skip_special_tokens=True)
+        assert [worlds[text] in ("sea", "farm") for text in texts] == (batch["is_forget"] == 1).tolist()
+        rows += len(texts)
+    others = [len(batch["known"]) for loader in (data.val_dataloader(), data.test_dataloader()) for batch in loader]
+    assert rows + sum(others) == 200
+    again = module(forget_values=["sea", "farm"])
+    first, second = (next(iter(loader.val_dataloader()))["input_ids"] for loader in (data, again))
+    assert torch.equal(first, second)
+
+
+def test_own_texts_with_words_to_forget(tmp_path: Path) -> None:
+    texts = ["The virus spreads fast.", "Bread is baked."] * 60
+    (tmp_path / "my.jsonl").write_text("\n".join(json.dumps({"text": text}) for text in texts), encoding="utf-8")
+    data = module(data=str(tmp_path / "my.jsonl"), forget_words=["virus"])
+    for batch in data.train_dataloader():
+        has_word = (batch["input_ids"] == data.tokenizer.convert_tokens_to_ids("virus")).any(dim=1)
+        assert torch.equal(has_word, batch["is_forget"] == 1)
+
+
+def test_what_training_leaves_out() -> None:
+    pure = module(exclude="forget")
+    assert not any(batch["is_forget"].any() for batch in pure.train_dataloader())
+    assert any(batch["is_forget"].any() for batch in pure.val_dataloader())
+    assert len(pure.tokenizer) == len(module().tokenizer)  # or losses could not be compared
+
+
+def test_batches_of_one_group() -> None:
+    known = [batch["known"].unique().tolist() for batch in module(homogeneous=True).train_dataloader()]
+    assert {tuple(group) for group in known} == {(0,), (1,)}
+
+
+def test_samples() -> None:
+    data = module()
+    few, more = (data.sample("train", True, count) for count in (2, 4))
+    assert more["is_forget"].tolist() == [1] * 4
+    assert torch.equal(few["attention_mask"].sum(1), more["attention_mask"].sum(1)[:2])
+    with pytest.raises(ValueError, match="Expected 500 rows to retain in the test data, there are"):
+        data.sample("test", False, 500)
+
+
+def test_token_shards_give_the_same_rows(tmp_path: Path) -> None:
+    memory = module()
+    memory.write_shards(str(tmp_path / "shards"), rows_per_shard=40)
+    shards = module(data=str(tmp_path / "shards"))
+    assert shards.tokenizer.get_vocab() == memory.tokenizer.get_vocab()
+    forget = [sum(int(b["is_forget"].sum()) for b in data.test_dataloader()) for data in (memory, shards)]
+    assert forget[0] == forget[1] > 0
+    batch = next(iter(shards.train_dataloader()))
+    assert batch["input_ids"].shape[0] == 8
+    assert len(shards.sample("train", False, 3)["known"]) == 3
+    with pytest.raises(ValueError, match="`labelled_first` is not possible"):
+        module(data=str(tmp_path / "shards"), labelled_first=True)

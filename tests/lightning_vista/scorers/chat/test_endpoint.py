@@ -1,0 +1,230 @@
+import asyncio
+import email.utils
+import sqlite3
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from chat_server import FAULTS, ChatServer, chat_server, completion, faults_now_and_then
+
+from lightning_vista.scorers.chat import retries
+from lightning_vista.scorers.chat.budget import BudgetError
+from lightning_vista.scorers.chat.chat_model import ChatModel
+from lightning_vista.scorers.chat.endpoint import Endpoint, EndpointError
+from lightning_vista.scorers.chat.limits import Limits
+from lightning_vista.scorers.chat.messages import Message, Reply, Request
+from lightning_vista.scorers.chat.reply_cache import ReplyCache
+
+KEY = "sk-very-secret"
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ChatServer]:
+    monkeypatch.setenv("TEST_KEY", KEY)
+    monkeypatch.setattr(retries, "FIRST_WAIT", 0.01)
+    with chat_server() as server:
+        server.say = lambda body: f"reply to {body['messages'][-1]['content']}"
+        yield server
+
+
+def text_request(text: str) -> Request:
+    return Request((Message("user", text),))
+
+
+def ask(
+    server: ChatServer,
+    requests: list[Request],
+    folder: Path,
+    chat: ChatModel | None = None,
+    limits: Limits | None = None,
+) -> list[Reply | BaseException]:
+    """The replies to requests that are asked side by side, or what went wrong with each."""
+
+    async def main() -> list[Reply | BaseException]:
+        endpoint = Endpoint(
+            replace(chat or ChatModel("m"), base_url=server.url),
+            "TEST_KEY",
+            limits or Limits(timeout=0.5),
+            ReplyCache(folder / "replies.sqlite"),
+            tokens_per_image=100,
+        )
+        try:
+            return await asyncio.gather(*map(endpoint.answer, requests), return_exceptions=True)
+        finally:
+            await endpoint.close()
+
+    return asyncio.run(main())
+
+
+def cached(folder: Path) -> int:
+    with sqlite3.connect(folder / "replies.sqlite") as connection:
+        return int(connection.execute("SELECT COUNT(*) FROM replies").fetchone()[0])
+
+
+@pytest.mark.parametrize("fault", [*FAULTS, "slow", "drip"])
+def test_every_passing_fault_is_waited_out(server: ChatServer, tmp_path: Path, fault: str) -> None:
+    server.fault = lambda body, earlier: fault if earlier < 2 else None
+    assert ask(server, [text_request("a")], tmp_path) == [Reply("reply to a")]
+    assert sum(server.received.values()) == (1 if fault == "slow" else 3)
+    assert list(server.answered.values()) == [1]
+    assert cached(tmp_path) == 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "times", "message"),
+    [
+        ("500", 3, "was asked 3 times, but: InternalServerError.*Give the same command again"),
+        ("stall", 3, "was asked 3 times, but: (TimeoutError|APITimeoutError)"),
+        ("401", 1, "was asked once, but: AuthenticationError.*Check the key in TEST_KEY"),
+        ("400", 1, "was asked once, but: BadRequestError.*json_schema: false"),
+        ("429", 1, "was asked once, but: RateLimitError"),
+        ("quota", 1, "exceeded your current quota"),
+    ],
+)
+def test_lasting_faults_are_an_error_and_never_cached(
+    server: ChatServer, tmp_path: Path, fault: str, times: int, message: str
+) -> None:
+    server.fault, server.retry_after = lambda body, earlier: fault, "3600"
+    (error,) = ask(server, [text_request("a")], tmp_path, limits=Limits(timeout=0.1, attempts=3))
+    assert isinstance(error, EndpointError)
+    with pytest.raises(EndpointError, match=message):
+        raise error
+    assert sum(server.received.values()) == times
+    assert cached(tmp_path) == 0
+    server.fault = lambda body, earlier: None
+    assert ask(server, [text_request("a")], tmp_path) == [Reply("reply to a")]
+
+
+def test_replies_that_are_no_answer_are_replies_all_the_same(server: ChatServer, tmp_path: Path) -> None:
+    def say(body: dict[str, object]) -> dict[str, object]:
+        result = completion("cut o")
+        (choice,) = result["choices"]
+        text = str(body["messages"])
+        if "long" in text:
+            choice["finish_reason"] = "length"
+        elif "filtered" in text:
+            choice |= {"finish_reason": "content_filter", "message": {"role": "assistant", "content": None}}
+        else:
+            choice["message"] = {"role": "assistant", "content": None, "refusal": "No."}
+        return result
+
+    server.say = say
+    server.fault = lambda body, earlier: "filtered" if "before" in str(body) else None
+    requests = [text_request(text) for text in ("long", "filtered", "refused", "declined before the model")]
+    replies = [Reply("cut o", "length"), Reply("", "refusal"), Reply("No.", "refusal"), Reply("", "refusal")]
+    assert ask(server, requests, tmp_path) == replies
+    assert ask(server, requests, tmp_path) == replies
+    assert sum(server.received.values()) == 4
+
+
+def test_what_was_answered_is_not_asked_again(server: ChatServer, tmp_path: Path) -> None:
+    requests = [text_request(text) for text in "abab"]
+    replies = ask(server, requests, tmp_path)
+    assert replies == [Reply(f"reply to {text}") for text in "abab"]
+    assert ask(server, requests, tmp_path) == replies
+    assert list(server.received.values()) == [1, 1]
+
+
+def test_everything_that_can_change_a_reply_is_part_of_its_key(server: ChatServer, tmp_path: Path) -> None:
+    base = ChatModel("m", parameters={"temperature": 0.7})
+    image = Request((Message("user", "a", (b"image",)),), ("x", "y"))
+    variants = [
+        (base, image),
+        (replace(base, model="n"), image),
+        (replace(base, parameters={"temperature": 0.0}), image),
+        (replace(base, parameters={"temperature": 0.7, "seed": 1}), image),
+        (replace(base, detail="low"), image),
+        (replace(base, json_schema=False), image),
+        (replace(base, repeat=1), image),
+        (base, replace(image, scored_labels=("y", "x"))),
+        (base, Request((Message("user", "a", (b"another",)),), ("x", "y"))),
+        (base, Request((Message("user", "a", (b"image", b"image")),), ("x", "y"))),
+        (base, Request((Message("user", "b", (b"image",)),), ("x", "y"))),
+        (base, Request((*image.messages, Message("assistant", "b"), Message("user", "c")), ("x", "y"))),
+    ]
+    for count in (len(variants), len(variants)):
+        for chat, request in variants:
+            ask(server, [request], tmp_path, chat)
+        assert sum(server.received.values()) == count
+    with chat_server() as other:
+        ask(other, [image], tmp_path, base)
+        assert sum(other.received.values()) == 1
+
+
+def test_a_request_looks_as_the_interface_wants_it(server: ChatServer, tmp_path: Path) -> None:
+    chat = ChatModel("m", detail="low", parameters={"temperature": 0.7, "top_k": 5})
+    ask(server, [Request((Message("user", "look", (b"\xff\xd8",)),), ("x",))], tmp_path, chat)
+    (body,) = server.bodies
+    image = {"type": "image_url", "image_url": {"url": "data:image/jpeg;base64,/9g=", "detail": "low"}}
+    assert body["messages"] == [{"role": "user", "content": [{"type": "text", "text": "look"}, image]}]
+    assert (body["model"], body["temperature"], body["top_k"]) == ("m", 0.7, 5)
+    schema = body["response_format"]["json_schema"]["schema"]
+    assert schema["properties"]["scores"]["required"] == ["x"]
+    assert list(schema["properties"])[-1] == "scores"  # reasons before scores
+
+
+def test_the_key_is_sent_and_kept_nowhere(server: ChatServer, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
+    ask(server, [text_request("a")], tmp_path)
+    server.fault = lambda body, earlier: "401"
+    (error,) = ask(server, [text_request(f"My key is {KEY}")], tmp_path)  # a server may repeat what it gets
+    assert server.keys == {f"Bearer {KEY}"}
+    assert KEY not in caplog.text
+    assert KEY not in str(error)
+    assert error.__cause__ is None  # type: ignore[union-attr]
+    assert not [path for path in tmp_path.iterdir() if KEY.encode() in path.read_bytes()]
+
+
+def test_without_a_key_only_other_endpoints_are_asked(
+    server: ChatServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TEST_KEY")
+    assert ask(server, [text_request("a")], tmp_path) == [Reply("reply to a")]
+    cache = ReplyCache(tmp_path / "replies.sqlite")
+    with pytest.raises(ValueError, match="set the environment variable TEST_KEY"):
+        Endpoint(ChatModel("m"), "TEST_KEY", Limits(), cache, 100)
+    cache.close()
+
+
+def test_rate_limits_lower_what_runs_at_once(server: ChatServer, tmp_path: Path) -> None:
+    server.latency, server.retry_after = 0.02, "0.01"
+    server.fault = lambda body, earlier: "429" if server._running > 4 else None
+    requests = [text_request(str(number)) for number in range(100)]
+    replies = ask(server, requests, tmp_path, limits=Limits(concurrency=32, attempts=20))
+    assert replies == [Reply(f"reply to {number}") for number in range(100)]
+    assert server.most_at_once > 16
+    assert sum(server.received.values()) < 2 * 100  # it learns: most requests come when there is room
+
+
+@pytest.mark.parametrize("as_date", [False, True])
+def test_retry_after_is_obeyed(server: ChatServer, tmp_path: Path, as_date: bool) -> None:
+    server.retry_after = email.utils.formatdate(time.time() + 2, usegmt=True) if as_date else "0.4"
+    server.fault = lambda body, earlier: "429" if not earlier else None
+    start = time.monotonic()
+    ask(server, [text_request("a")], tmp_path)
+    assert time.monotonic() - start >= 0.4
+
+
+def test_a_budget_stops_and_a_larger_one_goes_on(server: ChatServer, tmp_path: Path) -> None:
+    requests = [text_request(f"{number:4000}") for number in range(20)]  # 1,000 tokens each
+    replies = ask(server, requests, tmp_path, limits=Limits(max_requests=7))
+    assert sum(isinstance(reply, Reply) for reply in replies) == 7
+    assert all(isinstance(reply, Reply | BudgetError) for reply in replies)
+    again = ask(server, requests, tmp_path, limits=Limits(max_requests=7))
+    assert sum(isinstance(reply, Reply) for reply in again) == 7  # those of before, from the cache
+    assert sum(server.received.values()) == 7
+    # The server says 1,000 tokens in and 100 out: 0.2 cents by these prices.
+    limits = Limits(max_cost=0.0305, input_price=1.0, output_price=10.0)
+    ask(server, requests, tmp_path, ChatModel("m", parameters={"max_tokens": 100}), limits)
+    assert sum(server.received.values()) == 7 + 8  # other parameters, other requests; 7 * 0.2 cents had been spent
+
+
+def test_many_requests_at_an_endpoint_that_fails_all_the_time(server: ChatServer, tmp_path: Path) -> None:
+    server.fault = faults_now_and_then(0.3, ("429", "500", "drop", "cut", "garbled", "html", "error", "slow"))
+    requests = [text_request(str(number)) for number in range(300)]
+    replies = ask(server, requests, tmp_path, limits=Limits(attempts=30))
+    assert replies == [Reply(f"reply to {number}") for number in range(300)]
+    assert set(server.answered.values()) == {1}
+    assert len(server.answered) == 300

@@ -1,0 +1,248 @@
+import itertools
+import json
+import sqlite3
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+import yaml
+from chat_runs import SECRET, evaluate, killed_at
+from chat_server import ChatServer, asked_labels, chat_server, faults_now_and_then
+
+from lightning_vista.datamodules import ViSTaDataModule
+from lightning_vista.reports import write_report
+from lightning_vista.scorers import ChatScorer
+from lightning_vista.scorers.chat import retries
+from lightning_vista.scorers.chat.budget import BudgetError
+from lightning_vista.scorers.chat.conversation import Mode
+from lightning_vista.scorers.chat.endpoint import EndpointError
+from lightning_vista.scorers.chat.limits import Limits
+from lightning_vista.vista.batch import Candidates, Question, VideoBatch
+from lightning_vista.vista.run_folder import RunFolderError
+from lightning_vista.vista.tables import read_scores
+
+#: 13 videos, 14 pairs of a video and a problem set; the video in two sets is described twice, since hints differ.
+PAIRS, REQUESTS = 14, 3 * 14
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ChatServer]:
+    monkeypatch.setenv("OPENAI_API_KEY", SECRET)
+    monkeypatch.setattr(retries, "FIRST_WAIT", 0.01)
+    with chat_server() as server:
+        yield server
+
+
+def scorer(server: ChatServer, run_dir: Path, **settings: Any) -> ChatScorer:  # what it takes
+    chosen: dict[str, Any] = {"num_frames": 3, "size": 16, "limits": Limits(timeout=1)} | settings
+    return ChatScorer("tiny", server.url, run_dir=str(run_dir), **chosen)
+
+
+@pytest.mark.parametrize("mode", ["stages", "single"])
+def test_every_pair_is_scored(server: ChatServer, shards: Path, tmp_path: Path, mode: Mode) -> None:
+    evaluate(scorer(server, tmp_path, mode=mode), shards)
+    table = read_scores(tmp_path)
+    assert table.model == "tiny"
+    assert table.rows.height == 40
+    assert table.rows["score"].is_between(0, 5).all()
+    assert sum(server.received.values()) == (REQUESTS if mode == "stages" else PAIRS)
+    assert {body["temperature"] for body in server.bodies} == {0.7}
+    assert all(
+        label in ("ball", "cup", "key", "ab", "ba", "dig", "jump", "eat")
+        for body in server.bodies
+        for label in asked_labels(body)
+    )
+
+
+def test_an_endpoint_that_fails_all_the_time_gives_the_same_table(
+    server: ChatServer, shards: Path, tmp_path: Path
+) -> None:
+    evaluate(scorer(server, tmp_path / "calm"), shards)
+    server.answered.clear()
+    server.fault = faults_now_and_then(0.3)
+    evaluate(scorer(server, tmp_path / "wild", limits=Limits(timeout=3, attempts=20)), shards)
+    assert (tmp_path / "calm/scores.parquet").read_bytes() == (tmp_path / "wild/scores.parquet").read_bytes()
+    assert (len(server.answered), set(server.answered.values())) == (REQUESTS, {1})
+
+
+@pytest.mark.parametrize(
+    ("reply", "reason", "requests"),
+    [
+        ("ball: 5\nab: 5\ndig: 5", "parse_error", 2),
+        ("ball: 9\nab: 9\ndig: 9", "parse_error", 2),
+        ("I'm sorry, but I can't help with that.", "refusal", 2),
+        ({"finish_reason": "length", "message": {"role": "assistant", "content": "ball:"}}, "truncated", 2),
+        ({"finish_reason": "stop", "message": {"role": "assistant", "refusal": "No."}}, "refusal", 2),
+    ],
+)
+def test_what_cannot_be_read_is_unscored_with_the_reason(
+    server: ChatServer, shards: Path, tmp_path: Path, reply: str | dict[str, Any], reason: str, requests: int
+) -> None:
+    server.say = lambda body: reply if isinstance(reply, str) else {"choices": [{"index": 0} | reply]}
+    evaluate(scorer(server, tmp_path, mode="single"), shards)
+    rows = read_scores(tmp_path).rows
+    assert rows["score"].null_count() == 40
+    assert rows["reason"].unique().to_list() == [reason]
+    assert sum(server.received.values()) == requests * PAIRS
+
+
+def test_a_finished_or_repeated_run_asks_nothing_again(server: ChatServer, shards: Path, tmp_path: Path) -> None:
+    evaluate(scorer(server, tmp_path / "a", cache=str(tmp_path / "replies.sqlite")), shards)
+    evaluate(scorer(server, tmp_path / "a", cache=str(tmp_path / "replies.sqlite")), shards)
+    evaluate(scorer(server, tmp_path / "b", cache=str(tmp_path / "replies.sqlite")), shards)
+    assert sum(server.received.values()) == REQUESTS
+    assert (tmp_path / "a/scores.parquet").exists()
+    evaluate(scorer(server, tmp_path / "c", cache=str(tmp_path / "replies.sqlite"), repeat=1), shards)
+    assert sum(server.received.values()) == 2 * REQUESTS
+
+
+def test_a_budget_stops_the_run_and_a_larger_one_goes_on(server: ChatServer, shards: Path, tmp_path: Path) -> None:
+    with pytest.raises(BudgetError, match="raise it and give the same command again"):
+        evaluate(scorer(server, tmp_path, limits=Limits(max_requests=20)), shards)
+    assert sum(server.received.values()) == 20
+    evaluate(scorer(server, tmp_path, limits=Limits(max_requests=REQUESTS, concurrency=2)), shards)
+    assert sum(server.received.values()) == REQUESTS
+    assert read_scores(tmp_path).rows["score"].null_count() == 0
+    with pytest.raises(RunFolderError):
+        evaluate(scorer(server, tmp_path, temperature=0.0), shards)
+
+
+def test_one_request_that_always_fails_stops_the_run_or_is_left_out(
+    server: ChatServer, shards: Path, tmp_path: Path
+) -> None:
+    unlucky = itertools.count()
+    broken: set[str] = set()
+
+    def fault(body: dict[str, Any], earlier: int) -> str | None:
+        if next(unlucky) == 7:
+            broken.add(json.dumps(body))
+        return "500" if json.dumps(body) in broken else None
+
+    server.fault = fault
+    limits = Limits(attempts=2)
+    with pytest.raises(EndpointError, match="asked 2 times"):
+        evaluate(scorer(server, tmp_path, mode="single", limits=limits), shards)
+    evaluate(scorer(server, tmp_path, mode="single", limits=limits, on_failure="unscored"), shards)
+    rows = read_scores(tmp_path).rows
+    assert rows.filter(rows["score"].is_null())["reason"].unique().to_list() == ["endpoint_error"]
+    assert rows.filter(rows["score"].is_null())["video"].n_unique() == 1
+    assert sum(server.received.values()) == PAIRS - 1 + 4
+
+
+def test_the_transcript_of_every_video_is_in_the_run_folder_and_in_the_page(
+    server: ChatServer, shards: Path, tmp_path: Path
+) -> None:
+    evaluate(scorer(server, tmp_path / "run"), shards)
+    texts = [path.read_text() for path in (tmp_path / "run/transcripts").glob("*.txt")]
+    assert len(texts) == 13
+    (shared,) = (text for text in texts if "shared v1.0.mp4" in text)
+    assert shared.count("=== toy/") == 2
+    assert "[3 frames]" in shared
+    assert "base64" not in shared
+    files = [{path.stem for path in (tmp_path / "run").glob(kind)} for kind in ("transcripts/*.txt", "examples/*.mp4")]
+    assert files[0] == files[1]  # the page puts them side by side by these names
+    page = write_report([tmp_path / "run"], tmp_path / "report").read_text()
+    assert page.count('<details class="transcript">') == 13
+
+
+def test_a_dry_run_asks_nothing_and_counts_what_would_be_asked(
+    server: ChatServer, shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    limits = Limits(input_price=1000.0)
+    evaluate(scorer(server, tmp_path / "run", limits=limits, dry_run=True), shards)
+    said = capsys.readouterr().out
+    assert f"tiny would send {REQUESTS} requests, {3 * PAIRS} images, about" in said
+    assert "$" in said
+    assert not server.received
+    assert not (tmp_path / "run").exists()
+    evaluate(scorer(server, tmp_path / "run", limits=limits), shards)
+    images = sum(str(body).count("image_url'") for body in server.bodies) // 2
+    assert (sum(server.received.values()), images) == (REQUESTS, 3 * PAIRS)
+
+
+def test_the_key_is_in_no_file(server: ChatServer, shards: Path, tmp_path: Path) -> None:
+    evaluate(scorer(server, tmp_path), shards)
+    assert server.keys == {f"Bearer {SECRET}"}
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and SECRET.encode() in path.read_bytes()]
+    init_args = yaml.safe_load((tmp_path / "config.yaml").read_text())["model"]["init_args"]
+    assert init_args["model"] == "tiny"
+    assert "limits" not in init_args
+
+
+def test_predict_needs_no_run_folder(server: ChatServer, shards: Path, tmp_path: Path) -> None:
+    judge = scorer(server, tmp_path / "run", cache=str(tmp_path / "replies.sqlite"))
+    datamodule = ViSTaDataModule(str(shards), judge.frame_spec, num_workers=0)
+    trainer = L.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False)
+    batches = trainer.predict(judge, datamodule)
+    assert batches is not None
+    assert sum(len(batch) for batch in batches) == 40
+    assert not (tmp_path / "run").exists()
+
+
+def test_nothing_runs_on_after_a_run(server: ChatServer, shards: Path, tmp_path: Path) -> None:
+    evaluate(scorer(server, tmp_path / "a"), shards)
+    with pytest.raises(BudgetError):
+        evaluate(scorer(server, tmp_path / "b", limits=Limits(max_requests=1)), shards)
+    assert not [thread for thread in threading.enumerate() if thread.name == "chat"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"mode": "double"}, "mode: expected one of stages, single"),
+        ({"jpeg_quality": 0}, "jpeg_quality: expected 1 to 95"),
+        ({"on_failure": "ignore"}, "on_failure: expected one of raise, unscored"),
+        ({"detail": "medium"}, "detail: expected one of low, high, auto"),
+        ({"num_frames": 0}, "num_frames: expected at least 1"),
+    ],
+)
+def test_wrong_arguments_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ChatScorer("tiny", **settings)
+
+
+def batch_of(videos: int, problem_sets: int) -> VideoBatch:
+    """Videos of noise, each in several problem sets."""
+    frames = torch.randint(0, 255, (videos, 1, 3, 8, 8), dtype=torch.uint8)
+    sets = tuple(
+        Candidates(f"toy/level_1/objects/{number}", ("a", "b"), (f"We see {number}", f"We hear {number}"))
+        for number in range(problem_sets)
+    )
+    questions = tuple(Question(f"toy/{number}.mp4", sets, None) for number in range(videos))
+    return VideoBatch(frames, ((0,),) * videos, questions)
+
+
+# A request that is given up just when its reply comes is asked twice: so a busy machine needs patience.
+@pytest.mark.parametrize(("videos", "timeout"), [(100, 3), pytest.param(1000, 10, marks=pytest.mark.slow)])
+def test_pairs_at_an_ill_behaved_endpoint_are_neither_lost_nor_asked_twice(
+    server: ChatServer, tmp_path: Path, videos: int, timeout: float
+) -> None:
+    server.fault = faults_now_and_then(0.15)
+    settings = {"limits": Limits(timeout=timeout, attempts=20), "cache": str(tmp_path / "replies.sqlite")}
+    judge = scorer(server, tmp_path, mode="single", **settings)
+    judge.setup("predict")
+    scores = judge.score(batch_of(videos, 2))
+    judge.teardown("predict")
+    assert sum(not row.values.isnan().any() for sets in scores for row in sets) == 2 * videos
+    assert (len(server.answered), set(server.answered.values())) == (2 * videos, {1})
+    with sqlite3.connect(tmp_path / "replies.sqlite") as connection:
+        assert connection.execute("SELECT COUNT(*) FROM replies").fetchone() == (2 * videos,)
+
+
+@pytest.mark.slow
+def test_runs_killed_at_any_moment_repeat_no_finished_request(server: ChatServer, shards: Path, tmp_path: Path) -> None:
+    evaluate(scorer(server, tmp_path / "undisturbed", limits=Limits(concurrency=2)), shards)
+    server.received.clear()
+    server.latency = 0.05
+    for requests in (8, 20, 37):
+        assert killed_at(server, requests, shards, tmp_path / "killed")
+    assert not killed_at(server, 1000, shards, tmp_path / "killed")
+    for name in ("scores.parquet", "examples/examples.json"):
+        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "undisturbed" / name).read_bytes()
+    for path in (tmp_path / "undisturbed" / "transcripts").iterdir():
+        assert (tmp_path / "killed" / "transcripts" / path.name).read_text() == path.read_text()
+    assert sum(server.received.values()) <= REQUESTS + 2 * 3  # again only those that were under way at a kill

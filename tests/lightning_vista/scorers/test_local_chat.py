@@ -1,0 +1,113 @@
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from PIL import Image
+from tiny_chat_model import save_llava, transformers
+
+from lightning_vista.datamodules import ViSTaDataModule
+from lightning_vista.scorers import LocalChatScorer
+from lightning_vista.scorers.chat.messages import Message, Reply, Request
+from lightning_vista.vista.tables import read_scores
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return save_llava(tmp_path_factory.mktemp("checkpoint"))
+
+
+def judge(checkpoint: str, **settings: Any) -> LocalChatScorer:  # what it takes
+    return LocalChatScorer(checkpoint, **({"num_frames": 2, "size": 16, "max_tokens": 12} | settings))
+
+
+def jpeg(seed: int) -> bytes:
+    """An image of noise."""
+    pixels = torch.randint(0, 255, (16, 16, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
+    file = io.BytesIO()
+    Image.fromarray(pixels.numpy()).save(file, format="JPEG")
+    return file.getvalue()
+
+
+REQUESTS = [
+    Request((Message("user", "What is this?", (jpeg(0), jpeg(1))),)),
+    Request((Message("user", "What is this? Look closely.", (jpeg(2), jpeg(3))),)),
+    Request((Message("user", "No image."),)),
+    Request((Message("user", "One", (jpeg(4),)), Message("assistant", "Two"), Message("user", "Three?"))),
+]
+
+
+def test_replies_are_those_of_the_model_asked_by_hand(checkpoint: str) -> None:
+    model = transformers.LlavaForConditionalGeneration.from_pretrained(checkpoint).eval()
+    processor = transformers.LlavaProcessor.from_pretrained(checkpoint)
+    images = [Image.open(io.BytesIO(jpeg(seed))) for seed in (0, 1)]
+    inputs = processor(text="<user><image><image>What is this?<assistant>", images=images, return_tensors="pt")
+    expected = model.generate(**inputs, do_sample=False, max_new_tokens=12)[0, inputs["input_ids"].shape[1] :]
+    (reply,) = judge(checkpoint).answer(REQUESTS[:1])
+    assert reply.text == processor.tokenizer.decode(expected, skip_special_tokens=True)
+    assert reply.text
+
+
+@pytest.mark.parametrize("requests", [REQUESTS, REQUESTS[:2], REQUESTS[2:]])
+def test_batches_answer_as_one_by_one(checkpoint: str, requests: Sequence[Request]) -> None:
+    one_by_one = judge(checkpoint, request_batch_size=1).answer(requests)
+    for size in (2, 3, 4):
+        assert judge(checkpoint, request_batch_size=size).answer(requests) == one_by_one
+    assert len({reply.text for reply in one_by_one}) == len(requests)
+
+
+def test_with_a_temperature_the_seed_and_the_request_decide(checkpoint: str) -> None:
+    first = judge(checkpoint, temperature=1.0).answer(REQUESTS)
+    torch.rand(1)
+    assert judge(checkpoint, temperature=1.0).answer(REQUESTS[::-1]) == first[::-1]
+    assert judge(checkpoint, temperature=1.0, seed=1).answer(REQUESTS) != first
+    assert judge(checkpoint).answer(REQUESTS) != first
+
+
+def test_a_reply_that_does_not_end_is_cut_off(checkpoint: str) -> None:
+    scorer = judge(checkpoint, max_tokens=2)
+    assert scorer.answer(REQUESTS[:1])[0].finish == "length"
+    scorer.model.generation_config.eos_token_id = list(range(len(scorer.processor.tokenizer)))
+    assert scorer.answer(REQUESTS[:1])[0].finish == "stop"
+
+
+class Talkative(LocalChatScorer):
+    """Says what is asked for, after the model has said its own."""
+
+    def answer(self, requests: Sequence[Request]) -> list[Reply]:
+        super().answer(requests)
+        return [Reply("ball: 5\ncup: 1\nkey: 0\nab: 4\nba: 2\ndig: 3\njump: 2\neat: 1") for _ in requests]
+
+
+@pytest.mark.parametrize("mode", ["stages", "single"])
+def test_the_whole_loop(checkpoint: str, shards: Path, tmp_path: Path, mode: str) -> None:
+    for number, kind in enumerate((LocalChatScorer, Talkative)):
+        settings: dict[str, Any] = {"mode": mode, "num_frames": 2, "size": 16, "max_tokens": 4}
+        scorer = kind(checkpoint, **settings, name="tiny", run_dir=str(tmp_path / str(number)))
+        datamodule = ViSTaDataModule(str(shards), scorer.frame_spec, problem_sets=["toy/*"], num_workers=0)
+        trainer = L.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False)
+        trainer.test(scorer, datamodule, verbose=False)
+    rows = read_scores(tmp_path / "0").rows
+    assert rows["score"].null_count() == rows.height == 31
+    assert set(rows["reason"]) <= {"parse_error", "truncated"}
+    rows = read_scores(tmp_path / "1").rows
+    assert rows.filter(rows["label"] == "ball")["score"].unique().to_list() == [5.0]
+    assert rows["score"].null_count() == 0
+    assert len(list((tmp_path / "1" / "transcripts").iterdir())) == 10
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [({"temperature": -1}, "temperature"), ({"max_tokens": 0}, "max_tokens"), ({"request_batch_size": 0}, "request")],
+)
+def test_wrong_arguments_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=f"{message}.*expected at least"):
+        LocalChatScorer("nowhere", **settings)
+
+
+def test_a_checkpoint_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="(?s)Cannot load.*Expected the id of a checkpoint"):
+        LocalChatScorer(str(tmp_path / "nothing"))

@@ -1,0 +1,84 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from lightning_vista.text import Labelling, Row, encode_records, label_rows, load_tokenizer, word_tokenizer
+from lightning_vista.text.batch_sampler import RowBatchSampler
+
+KNOWN = [1] * 7 + [0] * 20 + [-1] * 9
+
+
+def test_long_texts_become_several_rows() -> None:
+    tokenizer = word_tokenizer(["a b c d e f g"])
+    records = [{"text": "a b c d e f g"}, {"text": "b c"}, {"text": "a b c d"}]
+    rows = list(encode_records(records, tokenizer, lambda record: "g" in record["text"], max_length=5))
+    texts = [tokenizer.decode(row.tokens) for row in rows]
+    assert texts == ["a b c d e", "f g [END]", "b c [END]", "a b c d [END]"]
+    assert [(row.is_forget, row.number) for row in rows] == [(True, 0), (True, 0), (False, 1), (False, 2)]
+
+
+def test_a_tokenizer_without_padding_pads_with_the_end(tmp_path: Path) -> None:
+    tokenizer = word_tokenizer(["a b"], vocabulary_size=4)
+    assert len(tokenizer) == 4
+    tokenizer.pad_token = None
+    tokenizer.save_pretrained(tmp_path)
+    assert load_tokenizer(str(tmp_path)).pad_token == "[END]"
+
+
+def rows_of(number: int) -> list[Row]:
+    return [Row(torch.tensor([1, 2]), text % 4 == 0, text) for text in range(number)]
+
+
+def test_labelling_keeps_its_shares_and_grows() -> None:
+    rows = rows_of(4000)
+    labelling = Labelling(forget=0.5, retain=0.25, forget_as_retain=0.2)
+    known = torch.tensor([row.known for row in label_rows(rows, labelling)])
+    is_forget = torch.tensor([row.is_forget for row in rows])
+    shares = [(known[of] == value).float().mean().item() for of in (is_forget, ~is_forget) for value in (1, 0, -1)]
+    assert shares == pytest.approx([0.4, 0.1, 0.5, 0.0, 0.25, 0.75], abs=0.04)
+    more = torch.tensor([row.known for row in label_rows(rows, Labelling(forget=0.7, retain=0.25))])
+    assert (more[is_forget & (known != -1)] == 1).all()
+    assert (torch.tensor([row.known for row in label_rows(rows, labelling, seed=1)]) != known).any()
+    with pytest.raises(ValueError, match="between 0 and 1, got"):
+        Labelling(forget=1.5)
+
+
+def test_what_is_left_out() -> None:
+    rows = rows_of(400)
+    labelling = Labelling(forget=0.5)
+    pure, filtered = (list(label_rows(rows, labelling, exclude)) for exclude in ("forget", "labelled_forget"))  # type: ignore[arg-type]
+    assert len(pure) == 300
+    assert 330 < len(filtered) < 370
+    assert all(row.known == -1 for row in filtered if row.is_forget)
+
+
+@pytest.mark.parametrize("world_size", [1, 3])
+@pytest.mark.parametrize("homogeneous", [True, False])
+@pytest.mark.parametrize("labelled_first", [True, False])
+def test_every_row_comes_once(world_size: int, homogeneous: bool, labelled_first: bool) -> None:
+    def sampler(rank: int, even: bool) -> RowBatchSampler:
+        order = {"shuffle": True, "homogeneous": homogeneous, "labelled_first": labelled_first, "even": even}
+        return RowBatchSampler(KNOWN, 4, rank=rank, world_size=world_size, **order)
+
+    by_rank = [list(sampler(rank, even=False)) for rank in range(world_size)]
+    assert sorted(row for batches in by_rank for batch in batches for row in batch) == list(range(len(KNOWN)))
+    assert max(len(batch) for batches in by_rank for batch in batches) == 4
+    even = [list(sampler(rank, even=True)) for rank in range(world_size)]
+    assert {len(batches) for batches in even} == {len(sampler(0, even=True))}
+    for together in zip(*even, strict=True):
+        groups = {KNOWN[row] for batch in together for row in batch}
+        assert len(groups) == 1 or not homogeneous
+    if labelled_first:
+        order = [KNOWN[row] for batch in even[0] for row in batch]
+        assert -1 not in order[: order.index(-1)]
+        assert set(order[order.index(-1) :]) == {-1}
+
+
+def test_each_epoch_has_its_order() -> None:
+    sampler = RowBatchSampler(KNOWN, 4, shuffle=True)
+    first = list(sampler)
+    assert list(sampler) == first
+    sampler.set_epoch(1)
+    assert list(sampler) != first
+    assert next(iter(RowBatchSampler(KNOWN, 5))) == [0, 1, 2, 3, 4]
