@@ -132,7 +132,7 @@ class ViSTaDataModule(L.LightningDataModule):
         """The videos of `test_dataloader`; the scorer's `predict_step` sees no targets."""
         return self.test_dataloader()
 
-    def _stream(self, stream: type[SampleStream], split: str, **kwargs: Any) -> SampleStream:  # noqa: ANN401
+    def _stream(self, stream: type[SampleStream], split: str, **kwargs: Any) -> SampleStream:
         return stream(
             self.storage(split),
             self.index(split),

@@ -70,7 +70,7 @@ class CraftEnv:
             if name in CREATURES:
                 self._world.add(self._creature(name, cell))
 
-    def _creature(self, name: str, cell: Cell) -> Any:  # noqa: ANN401 # Crafter has no types
+    def _creature(self, name: str, cell: Cell) -> Any:  # Crafter has no types
         """A creature that one blow defeats."""
         if name == "cow":
             creature = objects.Cow(self._world, cell)
@@ -128,7 +128,7 @@ class CraftEnv:
 
 
 @cache
-def _textures() -> Any:  # noqa: ANN401 # Crafter has no types
+def _textures() -> Any:  # Crafter has no types
     """Crafter's pictures, read once: that takes longer than a video."""
     return engine.Textures(constants.root / "assets")
 

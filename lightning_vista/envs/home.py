@@ -118,7 +118,7 @@ class HomeEnv(MiniGridEnv):
         self.carrying = self._objects[held] if held else None
         return observation, info
 
-    def step(self, action: Any) -> Result:  # noqa: ANN401 # as above
+    def step(self, action: Any) -> Result:  # as above
         """Do one action."""
         ahead: object = self.grid.get(*self.front_pos)
         if isinstance(ahead, HomeObject) and ahead.is_accessible():

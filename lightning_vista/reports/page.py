@@ -123,7 +123,7 @@ def content_policy(scripts: Iterable[str]) -> str:
     return "; ".join(f"{name} {value}" for name, value in rules.items())
 
 
-def _template() -> Any:  # noqa: ANN401  jinja2 is optional, so its types are unknown here
+def _template() -> Any:
     jinja2 = require("jinja2", "vista")
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),

@@ -81,7 +81,7 @@ def interval(row: Row, spec: str = ".3f") -> str:
         '0.250 to 0.500'
     """
     low, high = number(row["ci_low"]), number(row["ci_high"])
-    return "–" if low is None or high is None else f"{low:{spec}} to {high:{spec}}"  # noqa: RUF001  no value
+    return "–" if low is None or high is None else f"{low:{spec}} to {high:{spec}}"
 
 
 def error_bars(rows: Sequence[Row], colour: str, value: str = "mean_macro_f1") -> dict[str, Any]:
@@ -120,7 +120,7 @@ def rows_layout(title: str, reach: list[float]) -> dict[str, Any]:
     )
 
 
-def layout(**changes: Any) -> dict[str, Any]:  # noqa: ANN401  whatever plotly's layout holds
+def layout(**changes: Any) -> dict[str, Any]:
     """What all figures share: nothing moves under a thumb, F1 goes from 0 to 1, the legend is the page's own."""
     axis = {"gridcolor": "var(--grid)", "linecolor": "var(--rule)", "zerolinecolor": "var(--axis)", "automargin": True}
     shared: dict[str, Any] = {

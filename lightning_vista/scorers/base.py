@@ -135,7 +135,7 @@ class VLMScorer(L.LightningModule, ABC):
             self.metric.update(**metric_rows(self.metric, pairs))
 
     @property
-    def _datamodule(self) -> Any:  # noqa: ANN401 # the core does not know the datamodules
+    def _datamodule(self) -> Any:  # the core does not know the datamodules
         datamodule = getattr(self.trainer, "datamodule", None)
         if datamodule is None or not hasattr(datamodule, "leave_out"):
             raise ValueError(

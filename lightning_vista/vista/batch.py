@@ -88,7 +88,7 @@ class VideoBatch:
         """For each video, the candidates of each problem set that it is in."""
         return tuple(question.candidates for question in self.questions)
 
-    def to(self, *args: Any, **kwargs: Any) -> "VideoBatch":  # noqa: ANN401 # whatever Tensor.to takes
+    def to(self, *args: Any, **kwargs: Any) -> "VideoBatch":  # whatever Tensor.to takes
         """The batch with its frames moved, as `torch.Tensor.to`; Lightning calls this."""
         return replace(self, frames=self.frames.to(*args, **kwargs))
 

@@ -243,7 +243,7 @@ def _read_pair(root: Path, name: str, errors: list[str]) -> ProblemSet | None:
     return ProblemSet(id, descriptions, tuple(videos), header.get("prompt_gpt"), header.get("example_gpt"), extra)
 
 
-def _parse(path: Path, load: Any, error_type: type[Exception], faults: list[str]) -> Any:  # noqa: ANN401 # any document
+def _parse(path: Path, load: Any, error_type: type[Exception], faults: list[str]) -> Any:  # any document
     """The parsed file, or None with the fault recorded."""
     try:
         return load(path.read_text(encoding="utf-8-sig"))

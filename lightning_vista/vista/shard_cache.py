@@ -46,7 +46,7 @@ class ShardCache:
         self.max_bytes = max_bytes
         self._entries: dict[str, _Entry | None] = {}
 
-    def open(self, remote: Any, path: str) -> IO[bytes] | None:  # noqa: ANN401 # fsspec has no types
+    def open(self, remote: Any, path: str) -> IO[bytes] | None:  # fsspec has no types
         """Open a shard, fetching it first where needed.
 
         Args:
@@ -71,7 +71,7 @@ class ShardCache:
             file = None if entry is None else self._fetch(remote, path, entry)
         return file
 
-    def _entry(self, remote: Any, path: str) -> _Entry | None:  # noqa: ANN401
+    def _entry(self, remote: Any, path: str) -> _Entry | None:
         """The entry of a shard's present version."""
         remote.invalidate_cache(path)  # a listing that the file system remembers may be old
         info = remote.info(path)
@@ -82,7 +82,7 @@ class ShardCache:
         identity = f"{self.url}\n{path}\n{info['size']}\n{version}"
         return _Entry(self.folder / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.tar", info["size"])
 
-    def _fetch(self, remote: Any, path: str, entry: _Entry) -> IO[bytes]:  # noqa: ANN401
+    def _fetch(self, remote: Any, path: str, entry: _Entry) -> IO[bytes]:
         """Fetch a shard, unless another process did so while this one waited for its turn."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with self._lock(entry.path):

@@ -66,7 +66,7 @@ class Storage:
         return None if self._cache is None else self._cache.open(self._files, f"{self._root}/{name}")
 
     @property
-    def _files(self) -> Any:  # noqa: ANN401 # fsspec has no types
+    def _files(self) -> Any:  # fsspec has no types
         """The file system; remote ones hold connections and threads that do not survive a fork."""
         if self._process != os.getpid():
             self._connection, _ = self._connect()

@@ -105,7 +105,7 @@ class TrainingStream(SampleStream):
         **kwargs: See `SampleStream`.
     """
 
-    def __init__(self, *args: Any, num_workers: int, shuffle_buffer: int = 1000, **kwargs: Any) -> None:  # noqa: ANN401
+    def __init__(self, *args: Any, num_workers: int, shuffle_buffer: int = 1000, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.num_workers = max(num_workers, 1)
         self.shuffle_buffer = shuffle_buffer

@@ -24,7 +24,7 @@ SETS = {
 }
 
 
-def table(model: str, skill: float, sets: dict[str, int] = SETS, **metadata: Any) -> ScoreTable:  # noqa: ANN401 # fields
+def table(model: str, skill: float, sets: dict[str, int] = SETS, **metadata: Any) -> ScoreTable:  # fields
     """A judge whose scores are noise plus its skill on the true label; the same model gives the same scores."""
     noise = random.Random(model)
     rows = [
@@ -41,7 +41,7 @@ def changed(original: ScoreTable, change: Callable[[pl.DataFrame], pl.DataFrame]
     return ScoreTable(change(original.rows), original.config_hash, original.kinds)
 
 
-def row_of(rows: list[dict[str, Any]], *cell: str | int, **where: Any) -> dict[str, Any]:  # noqa: ANN401 # fields
+def row_of(rows: list[dict[str, Any]], *cell: str | int, **where: Any) -> dict[str, Any]:  # fields
     wanted = dict(zip(("environment", "level", "kind"), cell, strict=False)) | where
     (found,) = [row for row in rows if wanted.items() <= row.items()]
     return found
@@ -62,7 +62,7 @@ def test_models_in_order_then_the_baselines(results: dict[str, dict[str, Any]]) 
 
 
 @pytest.mark.parametrize("rescaling", ["none", "video", "label", "both"])
-def test_each_problem_set_is_scored_as_by_itself(rescaling: Any) -> None:  # noqa: ANN401 # a literal
+def test_each_problem_set_is_scored_as_by_itself(rescaling: Any) -> None:  # a literal
     judge = table("good", 0.4)
     found = build_results([table("other", 0.1), judge], rescaling, strict=False)["good"]
     for id, videos in SETS.items():

@@ -21,7 +21,7 @@ def loader(
     folder: Path,
     num_workers: int = 0,
     spec: FrameSpec = SPEC,
-    **settings: Any,  # noqa: ANN401 # of the stream
+    **settings: Any,  # of the stream
 ) -> DataLoader[VideoBatch]:
     storage = Storage(folder)
     if stream is TrainingStream:
