@@ -61,7 +61,7 @@ class ProblemSetScores(Metric):
         problem_sets: Sequence[ProblemSet],
         rescaling: Rescaling = "both",
         strict: bool = True,
-        **kwargs: Any,  # noqa: ANN401 # whatever torchmetrics takes
+        **kwargs: Any,  # whatever torchmetrics takes
     ) -> None:
         super().__init__(**kwargs)
         if rescaling not in RESCALINGS:

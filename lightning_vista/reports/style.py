@@ -81,7 +81,7 @@ def interval(row: Row, spec: str = ".3f") -> str:
         '0.250 to 0.500'
     """
     low, high = number(row["ci_low"]), number(row["ci_high"])
-    return "–" if low is None or high is None else f"{low:{spec}} to {high:{spec}}"
+    return "–" if low is None or high is None else f"{low:{spec}} to {high:{spec}}"  # noqa: RUF001  no value
 
 
 def error_bars(rows: Sequence[Row], colour: str, value: str = "mean_macro_f1") -> dict[str, Any]:

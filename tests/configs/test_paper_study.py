@@ -32,7 +32,7 @@ def test_the_line_up(
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     shared = {"data.init_args.shards": str(shards), "trainer.accelerator": "cpu"}
-    clip = {"model": save_open_clip(tmp_path / "tiny-clip"), "pretrained": None}
+    clip: dict[str, Any] = {"model": save_open_clip(tmp_path / "tiny-clip"), "pretrained": None}
     judges = {"CLIP": clip, "ViCLIP": {"weights": save_viclip(tmp_path)}}
     study = with_stand_ins(read_study(STUDY), judges, shared)
     run_study(study, tmp_path / "study", run_lightning, smoke=True, allow_missing=True)

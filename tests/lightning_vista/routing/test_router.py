@@ -155,15 +155,15 @@ def test_inputs_by_keyword() -> None:
 
         def forward(self, x: Tensor) -> Tensor:
             hidden = self.first(x)
-            return self.second(hidden=hidden) + hidden.sum(-1, keepdim=True)
+            read: Tensor = self.second(hidden=hidden)
+            return read + hidden.sum(-1, keepdim=True)
 
     class Reader(nn.Linear):
         def __init__(self) -> None:
             super().__init__(6, 1)
 
         def forward(self, hidden: Tensor) -> Tensor:
-            result: Tensor = super().forward(hidden)
-            return result
+            return super().forward(hidden)
 
     caller = Caller()
     nothing = {"low": torch.ones(4), "high": torch.zeros(4)}

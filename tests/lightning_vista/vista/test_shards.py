@@ -198,7 +198,7 @@ def test_verify_names_what_has_changed(shards: Path, tmp_path: Path) -> None:
         (lambda text: text.replace('"offset"', '"offsets"'), "is damaged"),
     ],
 )
-def test_a_damaged_index_says_so(shards: Path, tmp_path: Path, change, message: str) -> None:  # type: ignore[no-untyped-def]
+def test_a_damaged_index_says_so(shards: Path, tmp_path: Path, change, message: str) -> None:  # type: ignore[no-untyped-def] # noqa: ANN001
     (tmp_path / "index.json").write_text(change((shards / "index.json").read_text()))
     with pytest.raises(ShardError, match=message):
         ShardIndex.read(Storage(tmp_path))
