@@ -155,8 +155,8 @@ def test_inputs_by_keyword() -> None:
 
         def forward(self, x: Tensor) -> Tensor:
             hidden = self.first(x)
-            read: Tensor = self.second(hidden=hidden)
-            return read + hidden.sum(-1, keepdim=True)
+            total: Tensor = self.second(hidden=hidden) + hidden.sum(-1, keepdim=True)
+            return total
 
     class Reader(nn.Linear):
         def __init__(self) -> None:

@@ -183,7 +183,7 @@ def test_without_a_key_only_other_endpoints_are_asked(
     monkeypatch.delenv("TEST_KEY")
     assert ask(server, [text_request("a")], tmp_path) == [Reply("reply to a")]
     cache = ReplyCache(tmp_path / "replies.sqlite")
-    with pytest.raises(ValueError, match="set the environment variable TEST_KEY"):
+    with pytest.raises(PermissionError, match="set the environment variable TEST_KEY"):
         Endpoint(ChatModel("m"), "TEST_KEY", Limits(), cache, 100)
     cache.close()
 
