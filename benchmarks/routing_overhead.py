@@ -274,7 +274,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=parts, default=parts)
     parser.add_argument("--json", type=Path, help="where to write everything that was measured")
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--batch", type=int, default=4, help="sequences in a step")
+    parser.add_argument("--batch", type=int, default=8, help="sequences in a step")
     parser.add_argument("--tokens", type=int, default=128, help="tokens of a sequence")
     parser.add_argument("--width", type=int, default=400, help="the model's width")
     parser.add_argument("--vocabulary", type=int, default=50_257)

@@ -82,16 +82,17 @@ def scale_regions(x: Tensor, weights: Tensor, layout: Layout) -> Tensor:
     Returns:
         A tensor like `x`.
     """
-    scaled = x.clone()
+    scaled = torch.empty_like(x)
+    in_one_pass = not torch.is_grad_enabled() and not torch.compiler.is_compiling()  # `out` has no derivative
     before = (slice(None),) * (layout.dim % x.dim())
     for entries, weight in zip(
         layout.entries, align(weights, x.dim(), layout.batch_dim).to(x.dtype).unbind(-1), strict=True
     ):
         index = (*before, entries)
-        if isinstance(entries, slice):
-            scaled[index].mul_(weight)
+        if in_one_pass and isinstance(entries, slice):
+            torch.mul(x[index], weight, out=scaled[index])
         else:
-            scaled[index] = scaled[index] * weight
+            scaled[index] = x[index] * weight
     return scaled
 
 
