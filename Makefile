@@ -35,11 +35,13 @@ format: setup ## let ruff put the code in order
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# Another SEED trains other weights from the same data.
+weights: SEED ?= 0
 weights: setup ## train the shipped judges anew, see docs/model_card.md
-	$(BIN)/lightning-vista fit --config configs/vista/frames.yaml
+	$(BIN)/lightning-vista fit --config configs/vista/frames.yaml --seed_everything $(SEED)
 	cp runs/frames/encoder.safetensors lightning_vista/scorers/weights/frames.safetensors
 	for head in mean temporal slot; do \
-		$(BIN)/lightning-vista fit --config configs/vista/dual_encoder.yaml --model.head $$head \
-			--model.out lightning_vista/scorers/weights/$$head.safetensors || exit 1; \
+		$(BIN)/lightning-vista fit --config configs/vista/dual_encoder.yaml --seed_everything $(SEED) \
+			--model.head $$head --model.out lightning_vista/scorers/weights/$$head.safetensors || exit 1; \
 	done
 	$(BIN)/python tests/lightning_vista/scorers/test_shipped.py

@@ -14,7 +14,7 @@ from lightning_vista.metrics import Rescaling, macro_f1
 from lightning_vista.scorers.dual.batch import PairBatch
 from lightning_vista.scorers.dual.frames import SMALL_CNN, FrameEncoder
 from lightning_vista.scorers.dual.heads import HEADS, MAX_CLAUSES, Head, SlotHead
-from lightning_vista.scorers.dual.losses import across_sets, frames_to_clauses, within_sets
+from lightning_vista.scorers.dual.losses import across_sets, frames_to_clauses, slots_to_clauses, within_sets
 from lightning_vista.scorers.dual.pretraining import one_cycle
 from lightning_vista.scorers.dual.texts import ClauseEncoder, split_clauses
 from lightning_vista.scorers.dual.weights import SHIPPED, load_weights, save_weights
@@ -170,11 +170,17 @@ class DualEncoderScorer(EmbeddingScorer):
         """
         videos = self.head.embed_videos(self._features(batch.frames))
         texts = self.head.embed_texts(batch.texts)
-        logits = self.log_scale.exp().clamp(max=100) * videos.whole @ texts.whole.T
-        within, across = within_sets(logits, batch), across_sets(logits, batch)
-        steps = frames_to_clauses(videos.parts, texts.parts, batch)
-        self.log_dict({"train/within": within, "train/across": across, "train/steps": steps}, prog_bar=True)
-        return within + 0.5 * across + steps
+        scale = self.log_scale.exp().clamp(max=100)
+        logits = scale * videos.whole @ texts.whole.T
+        losses = {
+            "within": within_sets(logits, batch),
+            "across": 0.5 * across_sets(logits, batch),
+            "frames": frames_to_clauses(videos.parts, texts.parts, batch),
+        }
+        if videos.slots is not None and texts.slots is not None:
+            losses["slots"] = slots_to_clauses(videos.slots, texts.slots, scale, batch)
+        self.log_dict({f"train/{name}": loss for name, loss in losses.items()}, prog_bar=True)
+        return torch.stack(list(losses.values())).sum()
 
     def validation_step(self, batch: PairBatch, batch_idx: int) -> None:
         """Log the macro F1 of problem sets, by level and over all.
@@ -192,7 +198,7 @@ class DualEncoderScorer(EmbeddingScorer):
             level = int(batch.levels[texts[0]])
             self.log_dict({"val/macro_f1": f1, f"val/macro_f1/level_{level}": f1}, on_epoch=True, batch_size=1)
 
-    def configure_optimizers(self) -> Any:  # noqa: ANN401 # one of Lightning's many forms
+    def configure_optimizers(self) -> Any:  # one of Lightning's many forms
         """AdamW with one cycle of the learning rate."""
         return one_cycle(self, self.learning_rate)
 

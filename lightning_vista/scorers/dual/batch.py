@@ -28,7 +28,7 @@ class PairBatch:
     text_groups: Tensor
     levels: Tensor
 
-    def to(self, *args: Any, **kwargs: Any) -> "PairBatch":  # noqa: ANN401 # whatever Tensor.to takes
+    def to(self, *args: Any, **kwargs: Any) -> "PairBatch":  # whatever Tensor.to takes
         """The batch with its tensors moved, as `torch.Tensor.to`; Lightning calls this."""
         values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
         moved: dict[str, Any] = {

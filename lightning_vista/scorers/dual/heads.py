@@ -5,13 +5,13 @@ from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import normalize
+from torch.nn.functional import normalize, pad
 
 from lightning_vista.scorers.dual.texts import ClauseEncoder, SequenceEncoder
 
 Head = Literal["mean", "temporal", "slot"]
 MAX_CLAUSES = 8
-_WIDTH, _DIM, _SLOT_DIM, _HIDDEN = 128, 256, 64, 256
+_WIDTH, _DIM, _HIDDEN = 128, 256, 256
 
 
 class Embedded(NamedTuple):
@@ -20,10 +20,12 @@ class Embedded(NamedTuple):
     Attributes:
         whole: What the dot product compares `(items, dim)`.
         parts: Frames of videos `(items, frames, width)`, or clauses of texts `(items, clauses, width)`.
+        slots: Where there are any, one unit vector for each step `(items, 8, width)`.
     """
 
     whole: Tensor
     parts: Tensor
+    slots: Tensor | None = None
 
 
 class MeanHead(nn.Module):
@@ -63,11 +65,30 @@ class _Timeline(nn.Module):
         self.transformer = nn.TransformerEncoder(layer, 3, nn.LayerNorm(_WIDTH), enable_nested_tensor=False)
 
     def forward(self, features: Tensor) -> Tensor:
-        before = features - torch.cat([features[:, :1], features[:, :-1]], dim=1)
-        after = torch.cat([features[:, 1:], features[:, -1:]], dim=1) - features
-        joined = self.project(torch.cat([features, before, after], dim=2))
-        result: Tensor = self.transformer(joined + self.positions)
+        result: Tensor = self.transformer(self.project(_with_changes(features)) + self.positions)
         return result
+
+
+class _Recurrence(nn.Module):
+    """A recurrent network over frames, each with its differences to its neighbours: it learns to count steps soon."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.project = nn.Sequential(nn.Linear(3 * features, _WIDTH), nn.GELU(), nn.LayerNorm(_WIDTH))
+        self.network = nn.GRU(_WIDTH, _WIDTH, num_layers=2, batch_first=True)
+        self.norm = nn.LayerNorm(_WIDTH)
+
+    def forward(self, features: Tensor) -> Tensor:
+        frames = self.project(_with_changes(features))
+        result: Tensor = self.norm(frames + self.network(frames)[0])
+        return result
+
+
+def _with_changes(features: Tensor) -> Tensor:
+    """Features of frames with their differences to the frames before and after `(videos, frames, 3 * features)`."""
+    before = features - torch.cat([features[:, :1], features[:, :-1]], dim=1)
+    after = torch.cat([features[:, 1:], features[:, -1:]], dim=1) - features
+    return torch.cat([features, before, after], dim=2)
 
 
 class TemporalHead(nn.Module):
@@ -103,32 +124,34 @@ class SlotHead(nn.Module):
     Args:
         features: The number of features of a frame.
         vocabulary: The words.
-        num_frames: The number of frames.
+        num_frames: Not used: any number will do.
     """
 
     def __init__(self, features: int, vocabulary: Sequence[str], num_frames: int) -> None:
         super().__init__()
-        self.timeline = _Timeline(features, num_frames)
+        self.recurrence = _Recurrence(features)
         self.queries = nn.Parameter(0.5 * torch.randn(MAX_CLAUSES, _WIDTH))
         layer = nn.TransformerDecoderLayer(_WIDTH, 4, 2 * _WIDTH, dropout=0.0, batch_first=True, norm_first=True)
         self.decoder = nn.TransformerDecoder(layer, 2, nn.LayerNorm(_WIDTH))
-        self.slots = nn.Linear(_WIDTH, _SLOT_DIM)
+        self.slots = nn.Linear(_WIDTH, _WIDTH)
         self.parts = nn.Linear(_WIDTH, _WIDTH)
         self.clauses = ClauseEncoder(vocabulary, _WIDTH)
-        self.steps = nn.Sequential(nn.Linear(_WIDTH, _WIDTH), nn.GELU(), nn.Linear(_WIDTH, _SLOT_DIM))
+        self.steps = nn.Sequential(nn.Linear(_WIDTH, _WIDTH), nn.GELU(), nn.Linear(_WIDTH, _WIDTH))
 
     def embed_videos(self, features: Tensor) -> Embedded:
         """Embed features `(videos, frames, features)`: all slots, one after the other."""
-        frames = self.timeline(features)
-        slots = self.slots(self.decoder(self.queries.expand(len(frames), -1, -1), frames))
-        return Embedded(normalize(slots, dim=-1).flatten(1), self.parts(frames))
+        frames = self.recurrence(features)
+        asked = self.decoder(self.queries.expand(len(frames), -1, -1), frames)
+        slots = normalize(self.slots(asked), dim=-1)
+        return Embedded(slots.flatten(1), self.parts(frames), slots)
 
     def embed_texts(self, texts: Sequence[str]) -> Embedded:
         """Embed descriptions: clause by clause, so that the dot product is the mean of the clauses' cosines."""
         clauses, is_there = self.clauses(texts)
-        steps = normalize(self.steps(clauses), dim=-1) * (is_there / is_there.sum(1, keepdim=True))[..., None]
-        padded = torch.nn.functional.pad(steps, (0, 0, 0, MAX_CLAUSES - steps.shape[1]))
-        return Embedded(padded.flatten(1), clauses)
+        steps = normalize(self.steps(clauses), dim=-1)
+        shares = steps * (is_there / is_there.sum(1, keepdim=True))[..., None]
+        steps, shares = (pad(each, (0, 0, 0, MAX_CLAUSES - each.shape[1])) for each in (steps, shares))
+        return Embedded(shares.flatten(1), clauses, steps)
 
 
 AnyHead = MeanHead | TemporalHead | SlotHead

@@ -51,10 +51,32 @@ def frames_to_clauses(frames: Tensor, clauses: Tensor, batch: PairBatch) -> Tens
     Returns:
         The mean over frames that show a step, a scalar; 0 if there are none.
     """
-    own = clauses[batch.answers]
-    logits: Tensor = torch.einsum("vfw,vcw->vfc", frames, own) / frames.shape[2] ** 0.5
-    absent = torch.arange(own.shape[1], device=own.device) >= batch.levels[batch.answers][:, None]
-    shown = (batch.steps >= 0) & (batch.levels[batch.answers] > 1)[:, None]
+    logits = frames @ clauses[batch.answers].transpose(1, 2) / frames.shape[2] ** 0.5
+    return _parts_to_clauses(logits, batch.steps, batch)
+
+
+def slots_to_clauses(slots: Tensor, clauses: Tensor, scale: Tensor, batch: PairBatch) -> Tensor:
+    """Cross-entropy of the n-th clause for the n-th slot, among those of the video's description.
+
+    Args:
+        slots: Unit vectors `(videos, slots, width)`.
+        clauses: Unit vectors of each description `(texts, slots, width)`.
+        scale: Multiplies cosines.
+        batch: Says which is which.
+
+    Returns:
+        The mean over slots that have a clause, a scalar; 0 if there are none.
+    """
+    logits = scale * slots @ clauses[batch.answers].transpose(1, 2)
+    numbers = torch.arange(slots.shape[1], device=slots.device)
+    return _parts_to_clauses(logits, numbers.where(numbers < batch.levels[batch.answers][:, None], -1), batch)
+
+
+def _parts_to_clauses(logits: Tensor, clauses: Tensor, batch: PairBatch) -> Tensor:
+    """Cross-entropy of `(videos, parts, clauses)` where parts show a clause, not -1; videos of one step stay out."""
+    levels = batch.levels[batch.answers][:, None]
+    shown = (clauses >= 0) & (levels > 1)
     if not shown.any():
-        return frames.sum() * 0
-    return cross_entropy(logits.masked_fill(absent[:, None], -1e4)[shown], batch.steps[shown].long())
+        return logits.sum() * 0
+    absent = torch.arange(logits.shape[2], device=logits.device) >= levels
+    return cross_entropy(logits.masked_fill(absent[:, None], -1e4)[shown], clauses[shown].long())

@@ -76,7 +76,7 @@ class FramePretraining(L.LightningModule):
         self.log("val/loss", self._loss(logits, facts), prog_bar=True)
         self.log("val/macro_f1", macro_f1(logits > self.positive_weight.log(), facts).float(), prog_bar=True)
 
-    def configure_optimizers(self) -> Any:  # noqa: ANN401 # one of Lightning's many forms
+    def configure_optimizers(self) -> Any:  # one of Lightning's many forms
         """AdamW with one cycle of the learning rate."""
         return one_cycle(self, self.learning_rate)
 
@@ -90,7 +90,7 @@ class FramePretraining(L.LightningModule):
         return binary_cross_entropy_with_logits(logits.float(), facts.float(), weight)
 
 
-def one_cycle(module: L.LightningModule, learning_rate: float) -> Any:  # noqa: ANN401 # one of Lightning's many forms
+def one_cycle(module: L.LightningModule, learning_rate: float) -> Any:  # one of Lightning's many forms
     """AdamW whose learning rate rises for a tenth of all steps and then falls as a cosine."""
     optimizer = torch.optim.AdamW([p for p in module.parameters() if p.requires_grad], learning_rate, weight_decay=0.01)
     steps = max(int(module.trainer.estimated_stepping_batches), 2)

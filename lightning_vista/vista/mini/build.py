@@ -18,7 +18,7 @@ from lightning_vista.vista.mini.slots import SPLITS, Slot, sample_draft, slots
 from lightning_vista.vista.problem_sets import ProblemSet
 
 #: Changes whenever equal settings give other bytes.
-VERSION = 2
+VERSION = 3
 STATE_FILE = "mini.json"
 
 

@@ -1,9 +1,9 @@
 """Plays steps in the home world, and tells from the scenes alone which steps were played."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from itertools import pairwise
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from itertools import chain, pairwise
 
 import numpy as np
 from minigrid.core.actions import Actions
@@ -34,6 +34,8 @@ from lightning_vista.vista.mini.steps import Step
 IDLE: int = Actions.done
 #: Moves on the way to a step; tasks with longer ways are not played, to keep videos short.
 _LONGEST_WALK = 12
+#: Frames that the robot waits at random before or after a video's only act.
+_SPARE = 8
 
 
 @dataclass(frozen=True)
@@ -104,13 +106,16 @@ class HomeEpisode:
 def act_out(start: Scene, steps: Sequence[Step]) -> list[list[int]] | None:
     """Plan the actions of steps, by the shortest ways that do not face what another step goes to.
 
+    The robot stands as long before it acts on a thing as after that, so that how long it faces the thing in which
+    state does not tell one act from its opposite.
+
     Args:
         start: The first scene.
         steps: What to do, one after the other.
 
     Returns:
-        The actions of each step, each list ending in a pause; None if some step is too far away, cannot be
-        reached at all, or is true before it starts.
+        The actions, in parts that each end in a pause, which may be made longer; None if some step is too far away,
+        cannot be reached at all, or starts where the robot stands already.
     """
     scene = start
     parts: list[list[int]] = []
@@ -118,17 +123,41 @@ def act_out(start: Scene, steps: Sequence[Step]) -> list[list[int]] | None:
     for step in steps:
         shunned = {scene.cell_of(thing) for thing in destinations - {target_of(step)}}
         goals = _stations(scene, step)
-        walk = shortest_path(scene.robot, goals.__contains__, lambda pose: _moves(scene, pose, shunned))  # noqa: B023
-        is_there = not walk and step.verb in (GO_TO, LOOK_AT)
-        if walk is None or is_there or len(walk) > _LONGEST_WALK:
+        walk = shortest_path(scene.robot, goals.__contains__, partial(_moves, scene, shunned))
+        if not walk or len(walk) > _LONGEST_WALK:
             return None
-        part: list[int] = [*walk, *_manipulation(step), *[IDLE] * PAUSE]
-        scene = replay(scene, part)[-1]
-        parts.append(part)
+        if step.verb in (GO_TO, LOOK_AT):
+            played = [[*walk, *[IDLE] * PAUSE]]
+        else:
+            played = [[*walk, IDLE], [_manipulation(step), IDLE]]
+        scene = replay(scene, list(chain.from_iterable(played)))[-1]
+        parts += played
     return parts
 
 
-def _moves(scene: Scene, pose: Pose, shunned: set[Cell | None]) -> list[tuple[int, Pose]]:
+def surround(start: Scene, parts: Sequence[Sequence[int]], rng: np.random.Generator) -> list[list[int]] | None:
+    """Put a video's only act into the middle of it, so that its thing is seen about as long in either state.
+
+    The robot waits at random before it sets out, turns away once it is done, and waits for what remains.
+
+    Args:
+        start: The first scene.
+        parts: A walk and an act, as `act_out` plans them.
+        rng: Chooses how long the robot waits at first.
+
+    Returns:
+        These parts with one before and one behind them; None if there is no way to look away.
+    """
+    walk, act = parts
+    scene = replay(start, [*walk, *act])[-1]
+    away = shortest_path(scene.robot, partial(_sees_nothing, scene), partial(_moves, scene, set()))
+    if away is None:
+        return None
+    first = int(rng.integers(_SPARE + 1))
+    return [[IDLE] * first, [*walk], [*act], [*away, *[IDLE] * (len(walk) - len(away) + _SPARE - first)]]
+
+
+def _moves(scene: Scene, shunned: set[Cell | None], pose: Pose) -> list[tuple[int, Pose]]:
     """The moves that are possible in a pose and do not end facing a shunned cell."""
     x, y, direction = pose
     turns = [(Actions.left, Pose(x, y, (direction - 1) % 4)), (Actions.right, Pose(x, y, (direction + 1) % 4))]
@@ -153,19 +182,23 @@ def _stations(scene: Scene, step: Step) -> set[Pose]:
     return poses
 
 
+def _sees_nothing(scene: Scene, pose: Pose) -> bool:
+    """Whether there is nothing but wall to be seen ahead from a pose."""
+    *_, end = replace(scene, robot=pose).gaze()
+    return end not in scene.at
+
+
 def _free_behind(scene: Scene, cell: Cell, direction: int) -> Iterator[Cell]:
     """The cells from which one could look at a cell in a direction, the nearest first, up to the first obstacle."""
     while scene.is_free(cell := Pose(*cell, (direction + 2) % 4).ahead):
         yield cell
 
 
-def _manipulation(step: Step) -> list[int]:
+def _manipulation(step: Step) -> int:
     """What the hand does at the end of a walk."""
-    if step.verb in (GO_TO, LOOK_AT):
-        return []
     if step.verb == PICK_UP:
-        return [Actions.pickup]
-    return [Actions.drop if step.place else Actions.toggle]
+        return Actions.pickup
+    return Actions.drop if step.place else Actions.toggle
 
 
 def _change(before: Scene, after: Scene) -> Step:

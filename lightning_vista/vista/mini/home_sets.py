@@ -25,7 +25,7 @@ from lightning_vista.envs.home_scene import (
     kind_of,
 )
 from lightning_vista.envs.pose import Pose
-from lightning_vista.vista.mini.home_episode import HomeEpisode, act_out
+from lightning_vista.vista.mini.home_episode import HomeEpisode, act_out, surround
 from lightning_vista.vista.mini.home_steps import (
     ACTIONS,
     GO_TO,
@@ -137,16 +137,22 @@ def _stage(options: Sequence[Option], rng: Rng) -> list[Take[int]]:
         seed = int(rng.integers(2**32))
         starts = (arrange(option.house, np.random.default_rng(seed)) for option in options)
         takes = all_apart(
-            _take(start, option.steps, option.script) for start, option in zip(starts, options, strict=True)
+            _take(start, option.steps, _plan(start, option, rng)) for start, option in zip(starts, options, strict=True)
         )
         if takes:
             return takes
     return []
 
 
-def _take(start: Scene, steps: tuple[Step, ...], script: tuple[Step, ...] = ()) -> Take[int] | None:
-    """The video of some steps, or of a script that shows them; None if it cannot be played."""
-    parts = act_out(start, script or steps)
+def _plan(start: Scene, option: Option, rng: Rng) -> list[list[int]] | None:
+    """The actions of an option, in parts; None if it cannot be played."""
+    parts = act_out(start, option.script or option.steps)
+    is_one_act = len(option.steps) == 1 and not option.script
+    return surround(start, parts, rng) if parts and is_one_act else parts
+
+
+def _take(start: Scene, steps: tuple[Step, ...], parts: list[list[int]] | None) -> Take[int] | None:
+    """The video of some steps; None if it cannot be played."""
     return None if parts is None else Take((steps,), partial(HomeEpisode, start), parts)
 
 
@@ -155,7 +161,7 @@ def _remix(pool: Sequence[str], level: int, rng: Rng) -> list[Take[int]]:
     house = in_random_states(two_of_each(pool, rng), rng)
     start = arrange(house, rng)
     tasks = (sample_steps(house, level, ACTIONS, rng) for _ in range(20 * _REMIX_LABELS))
-    return first_apart((_take(start, steps) for steps in tasks if steps), _REMIX_LABELS)
+    return first_apart((_take(start, steps, act_out(start, steps)) for steps in tasks if steps), _REMIX_LABELS)
 
 
 def _permutations(pool: Sequence[str], level: int, verbs: Sequence[str], rng: Rng) -> list[list[Option]]:

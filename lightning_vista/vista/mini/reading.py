@@ -35,16 +35,18 @@ def events(scenes: Sequence[object], changes: Mapping[int, Step], stops: Mapping
         The steps, in order.
     """
     found: list[Step] = []
-    walked = False
+    walked = stands = False
     for frame, (before, after) in enumerate(pairwise(scenes), start=1):
         if frame in changes:
+            if stands:  # waiting in front of what one then changes is no stop
+                found.pop()
             found.append(changes[frame])
-            walked = False
+            walked = stands = False
         elif after != before:
-            walked = True
+            walked, stands = True, False
         elif walked and frame in stops:
             found.append(stops[frame])
-            walked = False
+            walked, stands = False, True
     return tuple(found)
 
 

@@ -21,7 +21,7 @@ class Take(Generic[Action]):
     Attributes:
         says: The steps of each description that is true of it.
         play: Makes an episode of actions.
-        parts: The actions of each step.
+        parts: The actions, in parts after which one may wait longer.
     """
 
     says: tuple[tuple[Step, ...], ...]

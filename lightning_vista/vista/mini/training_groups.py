@@ -35,7 +35,7 @@ CHUNK = 64
 _AROUND = 2
 #: The first problem set beyond the dataset itself.
 _FIRST = 1_000_000
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,7 @@ def test_scores_are_cosines_of_videos_and_descriptions(head: Head) -> None:
         videos = model.embed_videos(batch().frames)
     assert scores.reason is None
     assert scores.values.abs().max() <= 1 + 1e-6
-    width = 512 if head == "slot" else 256
+    width = 1024 if head == "slot" else 256
     assert videos.shape == (2, width)
 
 

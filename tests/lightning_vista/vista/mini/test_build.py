@@ -60,7 +60,7 @@ def test_a_killed_build_started_again_gives_the_same_bytes(
 ) -> None:
     calls = 0
 
-    def encode_and_die(frames: NDArray[np.uint8], **options: Any) -> bytes:  # noqa: ANN401 # passed on
+    def encode_and_die(frames: NDArray[np.uint8], **options: Any) -> bytes:  # passed on
         nonlocal calls
         calls += 1
         if calls == 20:

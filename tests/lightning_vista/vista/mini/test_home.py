@@ -50,6 +50,21 @@ def test_every_first_frame_of_an_action_fits_two_labels(type: str, seed: int) ->
     assert {len(labels) for labels in labels_of.values()} == {2}
 
 
+@pytest.mark.parametrize("type", ["toggle", "opening_v_closing", "pick_v_put"])
+def test_how_long_a_state_is_seen_does_not_tell_what_was_done(type: str) -> None:
+    more_before, standing = [], []
+    for seed in range(12):
+        for _, episode in episodes(sample(type, 1, seed=seed)):
+            (act,) = episode.changes
+            faced = episode.scenes[act].robot.ahead
+            stands = [frame for frame, scene in enumerate(episode.scenes) if scene.robot.ahead == faced]
+            standing.append(sum(1 if frame < act else -1 for frame in stands))
+            more_before.append(act - len(episode.scenes) / 2)
+    assert len(more_before) == 96
+    assert abs(np.mean(np.sign(more_before))) < 0.3
+    assert abs(np.mean(np.sign(standing))) < 0.3
+
+
 @pytest.mark.parametrize(("type", "level"), PERMUTATIONS)
 def test_orders_differ_by_adjacent_swaps_of_the_same_steps(type: str, level: int) -> None:
     for seed in range(3):

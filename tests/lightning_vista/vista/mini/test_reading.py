@@ -15,6 +15,13 @@ def test_a_change_ends_a_walk_and_a_stop_counts_once() -> None:
     assert events(scenes, {6: TAKE}, stops) == (A, TAKE)
 
 
+def test_waiting_in_front_of_what_one_then_changes_is_no_stop() -> None:
+    scenes = [0, 1, 1, 1, 2, 2, 2, 3, 3, 3]  # a walk, a wait, a change, a rest, a walk, a stop
+    stops = dict.fromkeys(pauses(scenes), A)
+    assert events(scenes, {4: TAKE}, stops) == (TAKE, A)
+    assert events(scenes, {5: TAKE}, stops) == (A, TAKE, A)  # after a move it is another matter
+
+
 @pytest.mark.parametrize(("steps", "found"), [([A, B], True), ([B, A], False), ([A, A, B], True), ([TAKE], False)])
 def test_steps_are_found_in_their_order(steps: list[Step], found: bool) -> None:
     assert in_order(steps, 6, lambda step, frame: frame == {A: 2, B: 5}.get(step)) == found

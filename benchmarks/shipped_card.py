@@ -1,11 +1,10 @@
 """The tables of the model card, from the run folders of judges on the embedded dataset's test split.
 
-Run as `python -m lightning_vista.scorers.dual.model_card RUN...`; several runs of one name, such as other seeds,
-are averaged.
+Run as `python benchmarks/shipped_card.py RUN...`; several runs of one name, such as other seeds, are averaged.
 """
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import mean, stdev
 
@@ -144,8 +143,8 @@ def _mean(runs: Sequence[Sequence[Figure]], what: str = "macro_f1") -> str:
 
 
 def _markdown(rows: Sequence[Sequence[str]]) -> str:
-    line: Callable[[Sequence[str]], str] = lambda cells: f"| {' | '.join(cells)} |"  # noqa: E731
-    return "\n".join([line(rows[0]), line(["---"] * len(rows[0])), *map(line, rows[1:])])
+    lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 if __name__ == "__main__":
