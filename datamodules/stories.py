@@ -123,7 +123,7 @@ class StoriesDataModule(L.LightningDataModule):
             rank_zero_info(self._summary())
         if stage == "fit" and self.trainer is not None:
             folder = Path(self.trainer.log_dir or self.trainer.default_root_dir)  # asked of every process
-            if self.trainer.is_global_zero and not self.trainer.fast_dev_run:  # type: ignore[attr-defined]
+            if self.trainer.is_global_zero and not self.trainer.fast_dev_run:  # type: ignore[attr-defined] # set by connectors
                 self.tokenizer.save_pretrained(folder / "tokenizer")
 
     def train_dataloader(self) -> DataLoader[Batch]:
@@ -141,7 +141,12 @@ class StoriesDataModule(L.LightningDataModule):
                 **self._process(),
             )
             return DataLoader(stream, batch_size=None, num_workers=self.num_workers)
-        order = {"shuffle": True, "homogeneous": self.homogeneous, "labelled_first": self.labelled_first, "seed": seed}
+        order: dict[str, Any] = {
+            "shuffle": True,
+            "homogeneous": self.homogeneous,
+            "labelled_first": self.labelled_first,
+            "seed": seed,
+        }
         return self._loader(list(self._label(self._rows["train"])), **order)
 
     def val_dataloader(self) -> DataLoader[Batch]:
@@ -221,7 +226,7 @@ class StoriesDataModule(L.LightningDataModule):
         dataset = RowDataset(rows, self.tokenizer.pad_token_id)
         return DataLoader(dataset, batch_size=None, sampler=sampler, num_workers=self.num_workers)
 
-    def _process(self) -> dict[str, int]:
+    def _process(self) -> dict[str, Any]:
         if self.trainer is None:
             return {"rank": 0, "world_size": 1}
         return {"rank": self.trainer.global_rank, "world_size": self.trainer.world_size}

@@ -78,7 +78,7 @@ class LanguageModelModule(L.LightningModule):
             raise ValueError(f"Expected a model_type or a checkpoint, got {model_type!r} and {checkpoint!r}.")
         if activation_l1 and not activation_modules:
             raise ValueError("activation_l1 needs activation_modules, such as 'model.transformer.h.*.mlp.act'.")
-        self.model = build_model(model_type, sizes or {}) if model_type else load_model(checkpoint or "")
+        self.model: Any = build_model(model_type, sizes or {}) if model_type else load_model(checkpoint or "")
         self.learning_rate, self.warmup_steps = learning_rate, warmup_steps
         self.weight_decay, self.betas = weight_decay, betas
         self.activation_l1, self.activation_modules = activation_l1, list(activation_modules)
@@ -229,7 +229,7 @@ def _retain_rows(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor]:
     return batch["input_ids"][retained].to(device), batch["attention_mask"][retained].to(device).bool()
 
 
-def build_model(model_type: str, sizes: Mapping[str, Any]) -> nn.Module:
+def build_model(model_type: str, sizes: Mapping[str, Any]) -> Any:
     """A causal language model of transformers with random weights.
 
     Args:
@@ -240,13 +240,11 @@ def build_model(model_type: str, sizes: Mapping[str, Any]) -> nn.Module:
         The model.
     """
     transformers = require("transformers", extra="text")
-    model: nn.Module = transformers.AutoModelForCausalLM.from_config(
-        transformers.AutoConfig.for_model(model_type, **sizes)
-    )
-    return model
+    config = transformers.AutoConfig.for_model(model_type, **sizes)
+    return transformers.AutoModelForCausalLM.from_config(config)
 
 
-def load_model(checkpoint: str) -> nn.Module:
+def load_model(checkpoint: str) -> Any:
     """A causal language model of transformers as it was saved, in single precision, ready to train.
 
     Args:
@@ -256,5 +254,4 @@ def load_model(checkpoint: str) -> nn.Module:
         The model.
     """
     loading = require("transformers", extra="text").AutoModelForCausalLM
-    model: nn.Module = loading.from_pretrained(checkpoint, dtype=torch.float32)
-    return model.train()
+    return loading.from_pretrained(checkpoint, dtype=torch.float32).train()

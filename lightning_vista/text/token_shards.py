@@ -124,10 +124,9 @@ class TokenStream(IterableDataset[Batch]):
         for epoch in count():
             rng = random.Random(f"{self.seed} {epoch}")
             shards = rng.sample(self.shards, len(self.shards))
+            rows = read_token_shards(shards[mine::consumers])
             if len(shards) < consumers:
-                rows = islice(read_token_shards(shards), mine, None, consumers)
-            else:
-                rows = read_token_shards(shards[mine::consumers])
+                rows = iter(islice(read_token_shards(shards), mine, None, consumers))
             yield from shuffle(self.shuffle_buffer, initial=self.shuffle_buffer, rng=rng)(self.label(rows))
 
 

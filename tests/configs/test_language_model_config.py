@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -32,7 +33,8 @@ def test_own_data_and_an_own_model_by_yaml(tmp_path: Path, capsys: pytest.Captur
     tokenizer.save_pretrained(tmp_path / "my_model")
     sizes = {"hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
     config = AutoConfig.for_model("llama", vocab_size=len(tokenizer), num_key_value_heads=1, **sizes)
-    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "my_model")
+    model: Any = AutoModelForCausalLM
+    model.from_config(config).save_pretrained(tmp_path / "my_model")
     own = {
         "model": {
             "class_path": "lightning_vista.models.LanguageModelModule",

@@ -56,7 +56,7 @@ def loss_without_trainer(module: LanguageModelModule, batch: dict[str, Tensor]) 
 
 
 def trainer(folder: Path, **options: Any) -> L.Trainer:
-    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    quiet: dict[str, Any] = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
     return L.Trainer(accelerator="cpu", default_root_dir=folder, enable_checkpointing=False, **quiet, **options)
 
 
@@ -91,7 +91,7 @@ def test_l1_is_the_sum_over_units_and_layers(tmp_path: Path) -> None:
     (batch, *_) = Texts().batches()
     seen: list[Tensor] = []
     for block in plain.model.transformer.h:
-        block.mlp.act.register_forward_hook(lambda _module, _inputs, output: seen.append(output))
+        block.mlp.act.register_forward_hook(lambda _module, _inputs, output: seen.append(output.detach()))
     expected = loss_without_trainer(plain, batch).detach()
     tokens = [(layer, row, place) for layer in (0, 1) for row, place in batch["attention_mask"].nonzero().tolist()]
     penalty = sum(float(seen[layer][row, place].abs().sum()) for layer, row, place in tokens)

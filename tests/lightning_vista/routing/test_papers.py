@@ -35,7 +35,8 @@ def language_model(layers: int = 2) -> nn.Module:
         max_position_embeddings=8, tie_word_embeddings=False, attention_dropout=0.0, embed_dropout=0.0,
         resid_dropout=0.0,
     )  # fmt: skip
-    return GPTNeoForCausalLM(config).train()
+    model: nn.Module = GPTNeoForCausalLM(config)
+    return model.train()
 
 
 def routed(model: nn.Module, router: Router, batch: Mapping[str, Any], loss: Any) -> dict[str, Tensor]:

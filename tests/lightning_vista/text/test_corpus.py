@@ -1,3 +1,4 @@
+import importlib
 import importlib.util
 import json
 from pathlib import Path
@@ -6,7 +7,7 @@ import polars
 import pytest
 
 from lightning_vista.text import by_field, by_words, read_corpus
-from lightning_vista.text.corpus import complete_splits
+from lightning_vista.text.corpus import Splits, complete_splits
 
 RECORDS = [{"text": f"text {number}", "topic": number % 3} for number in range(200)]
 
@@ -38,8 +39,7 @@ def test_a_folder_with_splits(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(importlib.util.find_spec("datasets") is None, reason="needs the package datasets")
 def test_a_saved_dataset(tmp_path: Path) -> None:
-    import datasets
-
+    datasets = importlib.import_module("datasets")
     datasets.DatasetDict({"test": datasets.Dataset.from_list(RECORDS)}).save_to_disk(tmp_path)
     assert list(read_corpus(tmp_path)["test"]) == RECORDS
 
@@ -49,7 +49,7 @@ def test_missing_splits_are_taken_from_the_training_texts() -> None:
     assert sorted(str(record) for part in splits.values() for record in part) == sorted(map(str, RECORDS))
     assert 20 < len(splits["validation"]) < 60
     assert 40 < len(splits["test"]) < 80
-    own = {"train": RECORDS, "validation": RECORDS[:1], "test": RECORDS[1:2]}
+    own: Splits = {"train": RECORDS, "validation": RECORDS[:1], "test": RECORDS[1:2]}
     assert complete_splits(own, 0.2, 0.3, seed=0) == own
 
 

@@ -47,7 +47,7 @@ def test_labelling_keeps_its_shares_and_grows() -> None:
 def test_what_is_left_out() -> None:
     rows = rows_of(400)
     labelling = Labelling(forget=0.5)
-    pure, filtered = (list(label_rows(rows, labelling, exclude)) for exclude in ("forget", "labelled_forget"))  # type: ignore[arg-type]
+    pure, filtered = (list(label_rows(rows, labelling, exclude)) for exclude in ("forget", "labelled_forget"))
     assert len(pure) == 300
     assert 330 < len(filtered) < 370
     assert all(row.known == -1 for row in filtered if row.is_forget)
