@@ -97,12 +97,13 @@ def tied_leaks(taps: Iterable[Tap], model: nn.Module) -> list[str]:
     ]
 
 
-def check_memberships(members: Tensor, groups: Sequence[str]) -> None:
+def check_memberships(members: Tensor, groups: Sequence[str], values: bool = True) -> None:
     """Refuse memberships that are none.
 
     Args:
         members: What a rule gave.
         groups: The rule's groups.
+        values: Whether to look at the values too, for which an accelerator has to be waited for.
 
     Raises:
         ValueError: If the shape is not `(batch[, tokens], groups)`, or a row is negative or above 1 in sum.
@@ -112,8 +113,10 @@ def check_memberships(members: Tensor, groups: Sequence[str]) -> None:
             f"Expected memberships of shape (batch, {len(groups)}) or (batch, tokens, {len(groups)}) for the groups "
             f"{list(groups)}, got {tuple(members.shape)}."
         )
+    if not values or not members.numel():
+        return
     total = members.sum(-1)
-    if members.numel() and not (members.min() >= 0 and total.max() <= 1 + _TOLERANCE):
+    if not (members.min() >= 0 and total.max() <= 1 + _TOLERANCE):
         raise ValueError(
             f"Expected memberships from 0 to 1 that add up to at most 1 over the groups {list(groups)}, got values "
             f"from {members.min():g} to {members.max():g} and sums up to {total.max():g}: normalise them, or combine "

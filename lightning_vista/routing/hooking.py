@@ -58,6 +58,7 @@ def change_first(value: Any, change: Callable[[Tensor], Tensor], name: str) -> A
         ValueError: If there is no such tensor.
 
     Example:
+        >>> import torch
         >>> change_first((None, torch.ones(1), torch.ones(1)), lambda x: 2 * x, "encoder")
         (None, tensor([2.]), tensor([1.]))
     """

@@ -63,6 +63,7 @@ class Router:
         self.taps: list[Tap] = []
         self._handles: list[RemovableHandle] = []
         self._model: nn.Module | None = None
+        self._is_checked = False
 
     def attach(self, model: nn.Module) -> None:
         """Hook onto the routed modules; before the model is first called where it is compiled.
@@ -79,6 +80,7 @@ class Router:
         self.taps = find_taps(self.routes, model, needs_units=self.strategy == "parameter")
         self._handles = [tap.attach() for tap in self.taps]
         self._model = model
+        self._is_checked = False
 
     def detach(self) -> None:
         """Remove the router's own hooks, and nothing else."""
@@ -95,7 +97,8 @@ class Router:
             batch: What the dataloader gave.
 
         Raises:
-            ValueError: If memberships are negative, above 1 in sum, or of a wrong shape.
+            ValueError: If memberships are negative, above 1 in sum, or of a wrong shape. On an accelerator, values are
+                looked at in the first batch only, since that makes it wait.
         """
         by_rule = {id(route.rule): route.rule for route in self.routes}
         members = {key: rule.memberships(batch) for key, rule in by_rule.items()}
@@ -168,8 +171,9 @@ class Router:
         like = next((p for p in self._attached().parameters() if p.is_floating_point()), torch.zeros(()))
         ready = {}
         for key, (groups, tensor) in members.items():
-            check_memberships(tensor, groups)
+            check_memberships(tensor, groups, values=tensor.device.type == "cpu" or not self._is_checked)
             ready[key] = tensor.to(like.device, torch.promote_types(torch.float32, like.dtype))
+        self._is_checked = True
         for tap in self.taps:
             self._weigh(tap, ready[id(tap.route.rule)])
 

@@ -51,7 +51,7 @@ def tell_stories(count: int, seed: int = 0) -> Iterator[dict[str, str]]:
     Example:
         >>> story, = tell_stories(1)
         >>> story["world"], story["text"][:16]
-        ('sea', 'Long ago there w')
+        ('snow', 'This is the stor')
     """
     rng = random.Random(seed)
     worlds, shares = list(WORLDS.values()), [world.share for world in WORLDS.values()]

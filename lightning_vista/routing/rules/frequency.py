@@ -112,7 +112,7 @@ def retain_weights(
 
     Example:
         >>> retain_weights(torch.tensor([9.0, 9.0]), torch.tensor([0.0, 9.0]), 1.0, -4.0, (1.0, 1.0)).round(decimals=2)
-        tensor([0.0000, 0.9800])
+        tensor([0.2100, 0.9900])
     """
     forget, retain = forget_counts + smoothing[0], retain_counts + smoothing[1]
     ratio = (forget / forget.sum()) / (retain / retain.sum())

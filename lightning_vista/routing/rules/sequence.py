@@ -16,6 +16,7 @@ class SequenceRule(Rule):
         otherwise: A further group for sequences in which nothing occurs, such as "retain".
 
     Example:
+        >>> import torch
         >>> from lightning_vista.routing import TokenRule
         >>> rule = SequenceRule(TokenRule({"forget": [7]}), otherwise="retain")
         >>> rule.memberships({"input_ids": torch.tensor([[5, 7], [5, 5]])})
