@@ -1,6 +1,6 @@
 """CLIP, SigLIP and SigLIP 2 as judges (ViSTa, section 4)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -16,6 +16,7 @@ from lightning_vista.scorers.preprocessing import (
     authors_preprocessing,
     processor_preprocessing,
 )
+from lightning_vista.scorers.pretrained import load_frozen_model, load_pretrained
 from lightning_vista.video import FrameSpec
 from lightning_vista.video.sampling import Sampling
 
@@ -81,11 +82,11 @@ class CLIPScorer(FrameEmbeddingScorer):
         if preprocessing == "authors":
             self.preprocessing = authors_preprocessing(frames, image_size, *STATISTICS[config.model_type])
         else:
-            processor = _load(transformers.AutoImageProcessor.from_pretrained, model)
+            processor = load_pretrained(transformers.AutoImageProcessor.from_pretrained, model, _EXPECTED)
             self.preprocessing = processor_preprocessing(frames, processor, image_size)
         self.frame_spec = self.preprocessing.frame_spec
-        self.tokenizer = _load(transformers.AutoTokenizer.from_pretrained, model)
-        self.model = _load_model(transformers, model, dtype)
+        self.tokenizer = load_pretrained(transformers.AutoTokenizer.from_pretrained, model, _EXPECTED)
+        self.model = load_frozen_model(transformers.AutoModel.from_pretrained, model, _EXPECTED, dtype)
 
     def embed_frames(self, pixels: Tensor) -> Tensor:
         """Embed normalised frames `(frames, dim)`."""
@@ -120,7 +121,7 @@ class CLIPScorer(FrameEmbeddingScorer):
 
 def _load_config(transformers: Any, model: str) -> Any:  # a lazily imported module, a config of it
     """The configuration of a fixed-resolution CLIP or SigLIP."""
-    settings, _ = _load(transformers.PreTrainedConfig.get_config_dict, model)
+    settings, _ = load_pretrained(transformers.PreTrainedConfig.get_config_dict, model, _EXPECTED)
     if not settings:
         raise FileNotFoundError(f"{model!r} has no config.json. {_EXPECTED}")
     model_type = settings.get("model_type")
@@ -134,19 +135,4 @@ def _load_config(transformers: Any, model: str) -> Any:  # a lazily imported mod
             f"{model!r} has model_type {model_type!r}, expected 'clip' (CLIP) or 'siglip' (SigLIP, and SigLIP 2 of a "
             "fixed resolution), with both the vision and the text tower."
         )
-    return _load(transformers.AutoConfig.from_pretrained, model)
-
-
-def _load_model(transformers: Any, model: str, dtype: str) -> Any:  # a lazily imported module, its model
-    """The model, frozen and in evaluation mode."""
-    loaded, report = _load(transformers.AutoModel.from_pretrained, model, dtype=dtype, output_loading_info=True)
-    if report["missing_keys"]:
-        raise ValueError(f"{model!r} lacks the weights {sorted(report['missing_keys'])}, which would be random.")
-    return loaded.eval().requires_grad_(False)
-
-
-def _load(loader: Callable[..., Any], model: str, **options: Any) -> Any:  # whatever transformers loads
-    try:
-        return loader(model, **options)
-    except OSError as error:
-        raise FileNotFoundError(f"Cannot load {model!r}: {error}\n{_EXPECTED}") from error
+    return load_pretrained(transformers.AutoConfig.from_pretrained, model, _EXPECTED)

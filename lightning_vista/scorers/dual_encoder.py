@@ -1,6 +1,5 @@
 """The judges that ship with the package: small dual encoders with three ways to treat time."""
 
-import hashlib
 import math
 import warnings
 from collections.abc import Sequence
@@ -112,14 +111,6 @@ class DualEncoderScorer(EmbeddingScorer):
     def vocabulary(self) -> tuple[str, ...]:
         """The words that it knows."""
         return tuple(self.settings["vocabulary"])
-
-    def fingerprint(self) -> str:
-        """The hash of the weights: a file may have been trained anew at the same path."""
-        digest = hashlib.sha256()
-        for name, value in self.state_dict().items():
-            digest.update(name.encode())
-            digest.update(value.cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()
 
     def setup(self, stage: str) -> None:
         """Count the unknown words of this run only."""

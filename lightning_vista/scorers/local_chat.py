@@ -2,7 +2,7 @@
 
 import hashlib
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,10 +14,16 @@ from lightning_vista.optional import require
 from lightning_vista.scorers.chat.conversation import Conversation, Mode, Verdict, in_rounds
 from lightning_vista.scorers.chat.messages import Message, Reply, Request
 from lightning_vista.scorers.chat.scorer import ConversationScorer
+from lightning_vista.scorers.pretrained import load_frozen_model, load_pretrained
 from lightning_vista.video import FrameSpec
 from lightning_vista.video.sampling import Sampling
 
 DType = Literal["float32", "bfloat16", "float16", "auto"]
+
+_EXPECTED = (
+    "Expected the id of a checkpoint on the Hugging Face hub, where that can be reached, or a local folder with an "
+    "image-text model and its processor in transformers' format."
+)
 
 
 class LocalChatScorer(ConversationScorer):
@@ -85,11 +91,13 @@ class LocalChatScorer(ConversationScorer):
         self.max_tokens = max_tokens
         self.request_batch_size = 1 if temperature else request_batch_size
         transformers = require("transformers", extra="vlm")
-        self.processor = _load(transformers.AutoProcessor.from_pretrained, model)
+        self.processor = load_pretrained(transformers.AutoProcessor.from_pretrained, model, _EXPECTED)
         self.processor.tokenizer.padding_side = "left"  # replies begin where requests end
         if self.processor.tokenizer.pad_token is None:
             self.processor.tokenizer.pad_token = self.processor.tokenizer.eos_token
-        self.model = _load_model(transformers, model, dtype)
+        self.model = load_frozen_model(
+            transformers.AutoModelForImageTextToText.from_pretrained, model, _EXPECTED, dtype
+        )
 
     def hold(self, conversations: Sequence[Conversation]) -> list[Verdict]:
         """Hold the conversations side by side, question by question."""
@@ -127,25 +135,6 @@ class LocalChatScorer(ConversationScorer):
         ended = any(token in (ends if isinstance(ends, list) else [ends]) for token in tokens)
         text = self.processor.tokenizer.decode(tokens, skip_special_tokens=True)
         return Reply(text, "stop" if ended else "length")
-
-
-def _load_model(transformers: Any, model: str, dtype: str) -> Any:  # a lazily imported module, its model
-    """The model, frozen and in evaluation mode."""
-    loader = transformers.AutoModelForImageTextToText.from_pretrained
-    loaded, report = _load(loader, model, dtype=dtype, output_loading_info=True)
-    if report["missing_keys"]:
-        raise ValueError(f"{model!r} lacks the weights {sorted(report['missing_keys'])}, which would be random.")
-    return loaded.eval().requires_grad_(False)
-
-
-def _load(loader: Callable[..., Any], model: str, **options: Any) -> Any:  # whatever transformers loads
-    try:
-        return loader(model, **options)
-    except OSError as error:
-        raise FileNotFoundError(
-            f"Cannot load {model!r}: {error}\nExpected the id of a checkpoint on the Hugging Face hub, where that can "
-            "be reached, or a local folder with an image-text model and its processor in transformers' format."
-        ) from error
 
 
 def _content(message: Message) -> dict[str, Any]:

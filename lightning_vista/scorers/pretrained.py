@@ -1,0 +1,47 @@
+"""Loads checkpoints in transformers' format, with errors that say what was expected."""
+
+from collections.abc import Callable
+from typing import Any
+
+
+def load_pretrained(loader: Callable[..., Any], model: str, expected: str, **options: Any) -> Any:
+    """Load a configuration, processor or model.
+
+    Args:
+        loader: A `from_pretrained` of transformers.
+        model: A hub id or a local folder.
+        expected: What `model` should be, for the error.
+        options: Given to the loader.
+
+    Returns:
+        What the loader returns.
+
+    Raises:
+        FileNotFoundError: If it cannot be found or read.
+    """
+    try:
+        return loader(model, **options)
+    except OSError as error:
+        raise FileNotFoundError(f"Cannot load {model!r}: {error}\n{expected}") from error
+
+
+def load_frozen_model(loader: Callable[..., Any], model: str, expected: str, dtype: str) -> Any:
+    """Load a model, frozen and in evaluation mode.
+
+    Args:
+        loader: The `from_pretrained` of a model class of transformers.
+        model: A hub id or a local folder.
+        expected: What `model` should be, for the error.
+        dtype: The type of its weights.
+
+    Returns:
+        The model.
+
+    Raises:
+        FileNotFoundError: If it cannot be found or read.
+        ValueError: If it lacks weights, which transformers would draw at random.
+    """
+    loaded, report = load_pretrained(loader, model, expected, dtype=dtype, output_loading_info=True)
+    if report["missing_keys"]:
+        raise ValueError(f"{model!r} lacks the weights {sorted(report['missing_keys'])}, which would be random.")
+    return loaded.eval().requires_grad_(False)
