@@ -1,35 +1,34 @@
 """Takes regions of units out of a trained model, to see what they were for."""
 
 import copy
-import sys
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any, Literal
 
 import lightning as L
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from lightning_vista.callbacks.find_routing import find_routing
-from lightning_vista.callbacks.log_folder import log_folder
+from lightning_vista.callbacks.finishing import Finishing
 from lightning_vista.routing import Regions, Route, UnitGroup
 from lightning_vista.routing.checks import find_taps
 from lightning_vista.routing.hooking import hook_tensor
-from lightning_vista.routing.surgery import ablate
+from lightning_vista.routing.surgery import Branches, ablate, cut_branch
 from lightning_vista.routing.tap import Tap
 
 Mode = Literal["zero", "mean", "slice"]
 
 
-class Ablation(L.Callback):
+class Ablation(Finishing):
     """Ablates regions, while testing or at the end of training. The trained model and its checkpoints stay as they are.
 
     `at="test"`: during `test` the units of the regions are zero, or their mean over the last validation epoch, which is
     kept in checkpoints. `at="end"`: `fit` writes `ablated.ckpt` into the run's folder, an ordinary checkpoint of the
-    weights without the regions, and, where the module holds a transformers model, that model to `ablated/`.
+    weights without the regions, and, where the module holds a transformers model, that model to `ablated/`; callbacks
+    such as `CoherenceTuning` go on with it, see `Finishing`.
 
     Args:
         regions: The regions to ablate, of every route that has them.
@@ -49,6 +48,8 @@ class Ablation(L.Callback):
     Example:
         >>> trainer = L.Trainer(logger=False, enable_progress_bar=False, callbacks=[Ablation(["low"])])
     """
+
+    name = "ablated"
 
     def __init__(
         self,
@@ -88,7 +89,8 @@ class Ablation(L.Callback):
         if self.at == "end":
             taps = self._taps(trainer, pl_module)
             widths = {_key(tap): tap.units.size * tap.route.unit_size for tap in taps if tap.units}
-            ablated_copy(pl_module, taps, self.regions, self.mode, {key: torch.zeros(n) for key, n in widths.items()})
+            no_means = {key: torch.zeros(width) for key, width in widths.items()}
+            ablate_regions(copy.deepcopy(pl_module), taps, self.regions, self.mode, no_means)
 
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Begin to measure means."""
@@ -134,14 +136,12 @@ class Ablation(L.Callback):
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write what is left without the regions."""
-        if self.at != "end" or trainer.fast_dev_run:  # type: ignore[attr-defined] # set by Lightning's connectors
-            return
-        folder = Path(trainer.strategy.broadcast(str(log_folder(trainer))))
-        trainer.save_checkpoint(folder / "ablated.ckpt", weights_only=True)
-        if trainer.is_global_zero:
-            taps = self._taps(trainer, pl_module)
-            write_ablated(ablated_copy(pl_module, taps, self.regions, self.mode, self.means), folder)
-        trainer.strategy.barrier("Ablation.on_train_end")
+        if self.at == "end":
+            super().on_train_end(trainer, pl_module)
+
+    def finish(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """Take the regions out."""
+        ablate_regions(module, self._taps(trainer, module), self.regions, self.mode, self.means)
 
     def _taps(self, trainer: L.Trainer, pl_module: L.LightningModule) -> list[Tap]:
         """The routed modules that have one of the regions."""
@@ -202,50 +202,36 @@ def replace_regions(x: Tensor, route: Route, names: Collection[str], values: Ten
     return replaced
 
 
-def ablated_copy(
-    module: L.LightningModule, taps: Sequence[Tap], regions: Sequence[str], mode: Mode, means: Mapping[str, Tensor]
-) -> L.LightningModule:
-    """A copy of a module without some regions.
+def ablate_regions(
+    model: nn.Module, taps: Sequence[Tap], regions: Sequence[str], mode: Mode, means: Mapping[str, Tensor]
+) -> None:
+    """Take regions out of a model, in place.
 
     Args:
-        module: The module, which is left alone.
+        model: The model.
         taps: Its routed modules, with units that are known.
         regions: The regions.
         mode: "zero", "mean" or "slice".
         means: For "mean", the mean of each routed tensor.
-
-    Returns:
-        The copy.
     """
-    ablated = copy.deepcopy(module)
     by_units: dict[UnitGroup, set[int]] = defaultdict(set)  # several routes may name the same units
     means_of: dict[UnitGroup, Tensor | None] = {}
     for tap in taps:
-        if tap.units and tap.regions:
+        if tap.units and tap.regions and not _cut_whole_branch(model, tap, regions):
             by_units[tap.units].update(unit for name in regions for unit in tap.regions.units.get(name, ()))
             means_of[tap.units] = means.get(_key(tap))
     for group, units in by_units.items():
-        ablate(ablated, group, sorted(units), mode, means_of[group])
-    return ablated
+        ablate(model, group, sorted(units), mode, means_of[group])
 
 
-def write_ablated(ablated: L.LightningModule, folder: Path) -> None:
-    """Put weights into `ablated.ckpt`, which the trainer has written, and a transformers model into `ablated/`.
-
-    Args:
-        ablated: The module to write.
-        folder: The run's folder.
-    """
-    path = folder / "ablated.ckpt"
-    checkpoint = torch.load(path, map_location="cpu", weights_only=False)  # this process has just written it
-    torch.save({**checkpoint, "state_dict": ablated.state_dict()}, path)
-    # Not imported for that: who has such a model has imported it.
-    transformers = sys.modules.get("transformers.modeling_utils")
-    models = (
-        module for module in ablated.modules() if transformers and isinstance(module, transformers.PreTrainedModel)
-    )
-    if (model := next(models, None)) is not None:
-        model.save_pretrained(folder / "ablated")
+def _cut_whole_branch(model: nn.Module, tap: Tap, regions: Sequence[str]) -> bool:
+    """Take a branch off, if that is what a tap's regions are, and say so."""
+    owner, _, part = tap.name.rpartition(".")
+    is_branch = part == "new" and isinstance(model.get_submodule(owner), Branches)
+    if not is_branch or not tap.regions or not set(tap.regions.units) <= set(regions):
+        return False
+    cut_branch(model, owner)
+    return True
 
 
 def _key(tap: Tap) -> str:

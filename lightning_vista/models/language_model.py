@@ -91,6 +91,11 @@ class LanguageModelModule(L.LightningModule):
         logits: Tensor = self.model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).logits
         return logits if self.output_bias is None else logits + self.output_bias
 
+    def token_losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The loss of each token but the first, in nats, and whether it is no padding, both `(batch, tokens - 1)`."""
+        logits = self(batch["input_ids"], batch["attention_mask"])
+        return next_token_losses(logits, batch["input_ids"]), batch["attention_mask"][:, 1:].bool()
+
     def setup(self, stage: str) -> None:
         """See to it that the model has a place for every token.
 
@@ -109,7 +114,7 @@ class LanguageModelModule(L.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The mean loss over tokens, plus the L1 penalty."""
         with self._captured() as activations:
-            losses, mask = self._losses(batch)
+            losses, mask = self.token_losses(batch)
         loss = losses[mask].mean()
         self.log("train/loss", loss, prog_bar=True)
         if self.activation_l1:
@@ -170,13 +175,8 @@ class LanguageModelModule(L.LightningModule):
             "lr_scheduler": {"scheduler": LambdaLR(optimizer, share), "interval": "step"},
         }
 
-    def _losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The loss of each token but the first, and whether it is one, `(batch, tokens - 1)`."""
-        logits = self(batch["input_ids"], batch["attention_mask"])
-        return next_token_losses(logits, batch["input_ids"]), batch["attention_mask"][:, 1:].bool()
-
     def _gather(self, batch: Batch) -> None:
-        losses, mask = self._losses(batch)
+        losses, mask = self.token_losses(batch)
         groups = batch["is_forget"].unsqueeze(1).expand_as(mask)
         self.losses.update(losses[mask].unsqueeze(0), groups[mask])
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from lightning_vista.metrics.seeds import SeedMean
 from lightning_vista.reports.study_table import StudyRow
-from lightning_vista.reports.style import error_bars, layout, plotly_text, styles
+from lightning_vista.reports.style import Style, error_bars, layout, plotly_text, styles
 from lightning_vista.study import FigureSpec
 
 #: A series' name, with its places along the axis and the values there.
@@ -14,7 +14,9 @@ Series = dict[str, list[tuple[Any, SeedMean]]]
 
 
 def draw_figure(spec: FigureSpec, rows: Sequence[StudyRow]) -> dict[str, Any]:
-    """Draw a figure: lines over a key of the grid, bars over anything else; with 95% intervals over seeds.
+    """Draw a figure: lines over a key of the grid, points over a logged name, bars over anything else.
+
+    All have 95% intervals over seeds.
 
     Args:
         spec: What it shows.
@@ -23,30 +25,27 @@ def draw_figure(spec: FigureSpec, rows: Sequence[StudyRow]) -> dict[str, Any]:
     Returns:
         `{"data": [...], "layout": {...}}`; colours are CSS variables, see `lightning_vista.reports.style`.
     """
-    series = collect_series(spec, [row for row in rows if spec.runs is None or row.variant in spec.runs])
-    lines = isinstance(spec.x, str) and spec.x != "run"
+    rows = [row for row in rows if spec.runs is None or row.variant in spec.runs]
+    if isinstance(spec.x, str) and any(spec.x in row.values for row in rows):
+        return _figure(spec, _points(spec, rows), is_linear=True)
+    series = collect_series(spec, rows)
+    lines = spec.lines or (isinstance(spec.x, str) and spec.x != "run")
     looks = styles(series)
     data = []
     for name, points in series.items():
-        values = [{**value._asdict()} for _, value in points]
         look: dict[str, Any] = {"type": "bar", "marker": {"color": looks[name].colour}}
         if lines:
-            marker = {"size": 8, "symbol": looks[name].symbol, "color": looks[name].colour}
-            look = {"type": "scatter", "mode": "lines+markers", "marker": marker, "line": marker | {"width": 2}}
+            look = {"type": "scatter", "mode": "lines+markers", **_marker(looks[name])}
+            look["line"] = look["marker"] | {"width": 2}
         data.append(
             {
                 "name": plotly_text(name),
                 "x": [place if lines else plotly_text(str(place)) for place, _ in points],
-                "y": [None if math.isnan(value.mean) else value.mean for _, value in points],
-                "error_y": error_bars(values, looks[name].colour if lines else "var(--ink)", "mean"),
+                **_values("y", [value for _, value in points], looks[name].colour if lines else "var(--ink)"),
                 **look,
             }
         )
-    x = {"title": {"text": plotly_text(spec.x_title)}, "type": "linear" if lines else "category", "showgrid": False}
-    y = {"title": {"text": plotly_text(spec.y_title)}, "rangemode": "tozero", "fixedrange": True}
-    below = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}
-    shown = {"showlegend": len(series) > 1, "legend": below, "bargroupgap": 0.08}
-    return {"data": data, "layout": layout(xaxis=x | {"fixedrange": True}, yaxis=y, **shown)}
+    return _figure(spec, data, is_linear=lines)
 
 
 def collect_series(spec: FigureSpec, rows: Sequence[StudyRow]) -> Series:
@@ -73,3 +72,44 @@ def collect_series(spec: FigureSpec, rows: Sequence[StudyRow]) -> Series:
             found = [(place, row.mean(metric.replace("{x}", str(place)))) for place in places]
             series.setdefault(name, []).extend(found)
     return series
+
+
+def _points(spec: FigureSpec, rows: Sequence[StudyRow]) -> list[dict[str, Any]]:
+    """A point for each run, or several where there are several series."""
+    named = [
+        (row.name if len(spec.series) == 1 else f"{row.name}: {title}", row, metric)
+        for row in rows
+        for title, metric in spec.series.items()
+    ]
+    looks = styles([name for name, _, _ in named])
+    return [
+        {
+            "name": plotly_text(name),
+            "type": "scatter",
+            "mode": "markers",
+            **_values("x", [row.mean(str(spec.x))], looks[name].colour),
+            **_values("y", [row.mean(metric)], looks[name].colour),
+            **_marker(looks[name]),
+        }
+        for name, row, metric in named
+    ]
+
+
+def _values(axis: str, values: Sequence[SeedMean], colour: str) -> dict[str, Any]:
+    """Means along an axis, with their intervals."""
+    bars = error_bars([value._asdict() for value in values], colour, "mean")
+    return {axis: [None if math.isnan(value.mean) else value.mean for value in values], f"error_{axis}": bars}
+
+
+def _marker(look: Style) -> dict[str, Any]:
+    return {"marker": {"size": 8, "symbol": look.symbol, "color": look.colour}}
+
+
+def _figure(spec: FigureSpec, data: list[dict[str, Any]], is_linear: bool) -> dict[str, Any]:
+    """A figure of these series."""
+    kind = "linear" if is_linear else "category"
+    x = {"title": {"text": plotly_text(spec.x_title)}, "type": kind, "showgrid": False, "fixedrange": True}
+    y = {"title": {"text": plotly_text(spec.y_title)}, "rangemode": "tozero", "fixedrange": True}
+    below = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}
+    shown = {"showlegend": len(data) > 1, "legend": below, "bargroupgap": 0.08}
+    return {"data": data, "layout": layout(xaxis=x, yaxis=y, **shown)}

@@ -9,7 +9,7 @@ from pathlib import Path
 from lightning_vista.optional import require
 from lightning_vista.reports.page import TEMPLATES, content_policy, embed_json
 from lightning_vista.reports.study_figures import draw_figure
-from lightning_vista.reports.study_table import StudyRow, cell, gather, write_table
+from lightning_vista.reports.study_table import StudyRow, add_differences, cell, gather, write_table
 from lightning_vista.study import Run, Study
 
 
@@ -30,8 +30,9 @@ def write_study(study: Study, runs: Sequence[Run], out_dir: str | Path) -> Path:
     out = Path(out_dir)
     out.mkdir(parents=True, exist_ok=True)
     rows = gather(runs)
-    print(write_table(rows, study.metrics, out))
-    absent = [metric for metric in study.metrics.values() if not any(metric in row.values for row in rows)]
+    metrics = study.metrics | add_differences(rows, study.differences, study.baseline)
+    print(write_table(rows, metrics, out))
+    absent = [metric for metric in metrics.values() if not any(metric in row.values for row in rows)]
     if rows and absent:
         print(f"No run logged {', '.join(absent)}; what was logged is in {out / 'results.json'}.")
     plots = [draw_figure(spec, rows) for spec in study.figures]
@@ -41,6 +42,7 @@ def write_study(study: Study, runs: Sequence[Run], out_dir: str | Path) -> Path:
     environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     page = environment.get_template("study.html.jinja").render(
         study=study,
+        metrics=metrics,
         rows=rows,
         cell=cell,
         runs=runs,

@@ -56,6 +56,35 @@ def gather(runs: Sequence[Run]) -> list[StudyRow]:
     return list(rows.values())
 
 
+def add_differences(rows: Sequence[StudyRow], metrics: Mapping[str, str], baseline: str) -> dict[str, str]:
+    """Add to each row how much its values differ from those of a baseline with the same seed and point of the grid.
+
+    Args:
+        rows: The rows, which are added to.
+        metrics: Logged name of each column.
+        baseline: The variant to compare with.
+
+    Returns:
+        The name under which each column's differences are among the values of rows.
+
+    Example:
+        >>> losses = {"base": 1.0, "new": 1.5}
+        >>> rows = [StudyRow(name, name, {}, Path(), {"loss": {0: loss}}) for name, loss in losses.items()]
+        >>> add_differences(rows, {"tax": "loss"}, "base")
+        {'tax': 'loss - base'}
+        >>> rows[1].values["loss - base"]
+        {0: 0.5}
+    """
+    names = {title: f"{metric} - {baseline}" for title, metric in metrics.items()}
+    for row in rows:
+        below = [other for other in rows if other.variant == baseline and other.point == row.point]
+        for title, metric in metrics.items() if below else ():
+            compared = below[0].values.get(metric, {})
+            values = row.values.get(metric, {})
+            row.values[names[title]] = {seed: values[seed] - compared[seed] for seed in values if seed in compared}
+    return names
+
+
 def write_table(rows: Sequence[StudyRow], metrics: Mapping[str, str], out_dir: str | Path) -> str:
     """Write `results.csv` and `results.md` with the metrics of the table, `results.json` with all that was logged.
 

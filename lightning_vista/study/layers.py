@@ -14,6 +14,8 @@ class StudyError(ValueError):
 def merge(base: Config, other: Mapping[str, Any]) -> Config:
     """Lay one configuration over another: dictionaries are joined, anything else is replaced.
 
+    As on the command line, a list `<key>+` is appended to that of `<key>`.
+
     Args:
         base: The configuration below.
         other: The one above, which wins.
@@ -24,14 +26,18 @@ def merge(base: Config, other: Mapping[str, Any]) -> Config:
     Example:
         >>> merge({"a": {"b": 1, "c": 2}}, {"a": {"b": 3}})
         {'a': {'b': 3, 'c': 2}}
+        >>> merge({"a": [1]}, {"a+": [2]})
+        {'a': [1, 2]}
     """
-    if base.get("class_path") != other.get("class_path", base.get("class_path")):
-        return copy.deepcopy(dict(other))
-    both = {
-        key: merge(base[key], value) if _are_dicts(base.get(key), value) else copy.deepcopy(value)
-        for key, value in other.items()
-    }
-    return copy.deepcopy(base) | both
+    is_other_class = base.get("class_path") != other.get("class_path", base.get("class_path"))
+    merged = {} if is_other_class else copy.deepcopy(base)
+    for key, value in other.items():
+        if key.endswith("+"):
+            merged[key[:-1]] = [*merged.get(key[:-1], []), *value]
+        else:
+            below = merged.get(key)
+            merged[key] = merge(below if isinstance(below, dict) else {}, value) if isinstance(value, dict) else value
+    return copy.deepcopy(merged)
 
 
 def override(config: Config, key: str, value: Any) -> None:
@@ -84,7 +90,3 @@ def fill(value: Any, words: Mapping[str, str]) -> Any:
     if isinstance(value, dict):
         return {key: fill(item, words) for key, item in value.items()}
     return [fill(item, words) for item in value] if isinstance(value, list) else value
-
-
-def _are_dicts(*values: object) -> bool:
-    return all(isinstance(value, dict) for value in values)

@@ -145,7 +145,8 @@ def _run(study: Study, variant: Variant, point: Config, seed: int, out: Path, sm
         override(config, key, value)
     for key, value in (study.smoke if smoke else {}).items():
         override(config, key, value)
-    run = Run(variant.name, point, seed, out, config, study.commands, code_version())
+    commands = merge(study.commands, variant.commands)
+    run = Run(variant.name, point, seed, out, config, commands, code_version())
     return replace(run, folder=out / "runs" / re.sub(r"[^\w.-]+", "_", run.row) / f"seed_{seed}")
 
 

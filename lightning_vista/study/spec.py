@@ -23,12 +23,14 @@ class Variant:
         name: Heads its row of the table.
         configs: YAML files of `lightning-vista fit`, beyond the study's own; later ones win.
         overrides: Values by dotted key, list items by number: `trainer.callbacks.0.init_args.mask_weight: 0`.
+        commands: Options of its commands, over those of the study's: `test: {ckpt_path: "{folder}/ablated.ckpt"}`.
         full: Whether it is only run with `--full`, since it takes long.
     """
 
     name: str
     configs: list[str] = field(default_factory=list)
     overrides: Config = field(default_factory=dict)
+    commands: dict[str, Config] = field(default_factory=dict)
     full: bool = False
 
 
@@ -39,10 +41,12 @@ class FigureSpec:
     Attributes:
         title: Its heading.
         series: Logged name of each series; `{x}` in it stands for the values of `x`, where these are a list.
-        x: What is along the axis: `run`, a key of the grid, or a list of values.
+        x: What is along the axis: `run`, a key of the grid, a list of values, or a logged name, over which each run is
+            a point.
         runs: The variants that it shows; all by default.
         x_title: What the axis shows.
         y_title: What the values are.
+        lines: Whether to join the values over a list by lines.
     """
 
     title: str
@@ -51,6 +55,7 @@ class FigureSpec:
     runs: list[str] | None = None
     x_title: str = ""
     y_title: str = ""
+    lines: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,9 @@ class Study:
         title: Heads table and page.
         runs: The variants; each is run with every seed and every point of the grid.
         metrics: Logged name of each column of the table.
+        baseline: The variant that `differences` are from.
+        differences: Logged name of further columns: what is shown is the difference to the baseline with the same seed
+            and point of the grid.
         summary: A sentence or two on what to look for.
         configs: YAML files that every run begins with, relative to the study's file.
         overrides: Values by dotted key for every run; those of a variant come after them.
@@ -78,6 +86,8 @@ class Study:
     runs: list[Variant]
     metrics: dict[str, str]
     summary: str = ""
+    baseline: str = ""
+    differences: dict[str, str] = field(default_factory=dict)
     configs: list[str] = field(default_factory=list)
     overrides: Config = field(default_factory=dict)
     grid: dict[str, list[Any]] = field(default_factory=dict)
@@ -109,6 +119,9 @@ def read_study(path: str | Path) -> Study:
     except jsonargparse.ArgumentError as error:
         raise StudyError(f"{path} does not describe a study: {error}") from error
     beside = Path(path).parent
+    if study.differences and study.baseline not in {variant.name for variant in study.runs}:
+        names = [variant.name for variant in study.runs]
+        raise StudyError(f"{path}: `differences` need a `baseline`, one of {names}, got {study.baseline!r}.")
     variants = [replace(variant, configs=_beside(beside, variant.configs)) for variant in study.runs]
     return replace(study, configs=_beside(beside, study.configs), runs=variants)
 

@@ -41,6 +41,16 @@ def test_a_study_is_expanded_into_ordinary_commands(folder: Path) -> None:
     ]
 
 
+def test_a_variant_has_commands_of_its_own_and_appends_to_lists(folder: Path) -> None:
+    (folder / "more.yaml").write_text("list+: [{b: 2}]\n")
+    variant = "  - name: other\n    configs: [more.yaml]\n    commands: {test: {ckpt_path: '{folder}/a.ckpt'}}\n"
+    (folder / "study.yaml").write_text(STUDY.replace("metrics:", variant + "metrics:"))
+    runs = expand(read_study(folder / "study.yaml"), folder)
+    assert runs[-1].arguments[1][-1] == f"{runs[-1].folder}/a.ckpt"
+    assert runs[0].arguments[1][-1].endswith("last.ckpt")
+    assert runs[-1].config["list"] == [{"a": 1}, {"b": 2}]
+
+
 def test_smoke_takes_one_seed_and_its_values_and_full_takes_all_runs(folder: Path) -> None:
     study = read_study(folder / "study.yaml")
     assert [(run.name, run.config["model"]["value"]) for run in expand(study, folder, smoke=True)] == [

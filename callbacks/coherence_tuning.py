@@ -1,0 +1,93 @@
+"""Gives a model back the fluency that an ablation has cost it."""
+
+import lightning as L
+from lightning.pytorch.utilities import rank_zero_info
+
+from lightning_vista.callbacks.finetune import (
+    Batch,
+    Curve,
+    Sampling,
+    check_finetuning,
+    finetune,
+    held_out_texts,
+    lowest,
+)
+from lightning_vista.callbacks.finishing import Finishing
+
+
+class CoherenceTuning(Finishing):
+    """Fine-tunes a copy of the trained model on a few retain texts at the end of `fit` (gradient routing, 4.2.2).
+
+    After `Ablation(at="end")`, or another callback that makes a model at the end, it tunes what that has made. Of all
+    steps the one with the lowest loss on held-out retain texts is kept, which may be that before the first. Writes
+    `tuned.ckpt` and, for models of transformers, `tuned/`, see `Finishing`.
+
+    Needs a module with `token_losses` and a datamodule with `sample`, such as `LanguageModelModule` and
+    `StoriesDataModule`.
+
+    Args:
+        num_samples: Retain texts of the training data, all of which are in every step.
+        steps: Steps of AdamW.
+        learning_rate: Of AdamW.
+        num_evaluated: Texts of either kind of the validation data that are looked at in between.
+        evaluate_every: After how many steps.
+        batch_size: Texts that go through the model at a time.
+        seed: Another seed draws other texts.
+
+    Attributes:
+        curve: Held-out losses over the steps.
+
+    Raises:
+        ValueError: At the start of `fit`, if module and datamodule lack what is needed, or there are too few texts.
+
+    Example:
+        >>> trainer = L.Trainer(logger=False, enable_progress_bar=False, callbacks=[CoherenceTuning(steps=10)])
+    """
+
+    name = "tuned"
+
+    def __init__(
+        self,
+        num_samples: int = 64,
+        steps: int = 40,
+        learning_rate: float = 5e-5,
+        num_evaluated: int = 64,
+        evaluate_every: int = 1,
+        batch_size: int = 16,
+        seed: int = 0,
+    ) -> None:
+        self.num_samples, self.steps, self.learning_rate = num_samples, steps, learning_rate
+        self.num_evaluated, self.evaluate_every = num_evaluated, evaluate_every
+        self.batch_size, self.seed = batch_size, seed
+        self.curve: Curve = []
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Draw the texts: what is missing is better known before training."""
+        self._draw(check_finetuning(trainer, pl_module, self)[1])
+
+    def finish(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """Tune a module."""
+        tuned, datamodule = check_finetuning(trainer, module, self)
+        texts, held_out = self._draw(datamodule)
+        self.curve = finetune(
+            tuned,
+            texts,
+            held_out,
+            self.steps,
+            self.learning_rate,
+            self.evaluate_every,
+            keep_lowest="retain",
+            batch_size=self.batch_size,
+            forward_context=trainer.precision_plugin.forward_context,
+        )
+        best = lowest(self.curve, "retain")
+        rank_zero_info(
+            f"CoherenceTuning kept step {best['step']} of {self.steps}: held-out retain loss "
+            f"{self.curve[0]['retain']:.3f} -> {best['retain']:.3f}, forget loss {self.curve[0]['forget']:.3f} -> "
+            f"{best['forget']:.3f}"
+        )
+
+    def _draw(self, datamodule: Sampling) -> tuple[Batch, dict[str, Batch]]:
+        """What to tune on, and what to look at."""
+        texts = datamodule.sample("train", False, self.num_samples, self.seed)
+        return texts, held_out_texts(datamodule, "validation", self.num_evaluated, self.seed)

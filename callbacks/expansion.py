@@ -1,0 +1,102 @@
+"""Adds units to a model before it is trained."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import lightning as L
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from lightning_vista.routing import ablate, expand, unit_group
+from lightning_vista.routing.naming import find_modules, plain_name
+
+
+class Expansion(L.Callback):
+    """Adds units to layers when a run is set up: the first step of expand, route, ablate (gradient routing, 4.2.2).
+
+    That is before checkpoints are loaded, optimizers made and routes attached, wherever in the list of callbacks it
+    stands, and once for each module, however often it is then trained and tested. New units come after the old ones,
+    so that a route has them as `"-64:"`.
+
+    A checkpoint decides on the sizes of layers: one of the expanded model is loaded as ever, and one without the new
+    units, such as `ablated.ckpt`, takes them off the model again.
+
+    Args:
+        modules: Names or patterns of the modules that have the units, such as `model.transformer.h.[0-2].mlp.act`.
+        num_units: How many units each of them is given.
+        at: Whether units are in what a module returns or in what it is given.
+        unit_size: Consecutive entries of a unit: for attention heads their width.
+        dim: The dimension of units: -1, or 1 for the channels of convolutions.
+        init: "zero_consumers" lets the weights that read the new units start at zero, so that the model computes what
+            it did; "normal" draws them like the others.
+
+    Raises:
+        ValueError: At setup, if no module has such a name, or not this number of units can be added.
+        UnknownStructureError: At setup, if the parameters of the units are not known.
+
+    Example:
+        >>> expansion = Expansion(["model.transformer.h.*.mlp.act"], num_units=64)
+        >>> trainer = L.Trainer(logger=False, enable_progress_bar=False, callbacks=[expansion])
+    """
+
+    def __init__(
+        self,
+        modules: Sequence[str],
+        num_units: int,
+        at: Literal["output", "input"] = "output",
+        unit_size: int = 1,
+        dim: int = -1,
+        init: Literal["zero_consumers", "normal"] = "zero_consumers",
+    ) -> None:
+        self.modules, self.num_units, self.init = list(modules), num_units, init
+        self.at, self.unit_size, self.dim = at, unit_size, dim
+        self._handle: RemovableHandle | None = None
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Expand what is not expanded yet, and wait for checkpoints."""
+        try:
+            names = list(find_modules(pl_module, self.modules))
+        except ValueError as error:
+            raise ValueError(f"Expansion: {error} The model has to be built in the module's `__init__`.") from error
+        expanded: set[str] = vars(pl_module).setdefault("expanded_modules", set())  # copies of the module know it too
+        for name in names:
+            if f"{name}:{self.at}" not in expanded:
+                self._expand(pl_module, name)
+                expanded.add(f"{name}:{self.at}")
+
+        def before_loading(module: nn.Module, state_dict: Mapping[str, Any], prefix: str, *_: object) -> None:
+            tensors = {plain_name(key.removeprefix(prefix)): tensor for key, tensor in state_dict.items()}
+            for name in names:
+                self._follow(module, name, tensors)
+
+        self._remove()
+        register: Any = pl_module.register_load_state_dict_pre_hook  # has no annotations
+        self._handle = register(before_loading)
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Leave no hook on the module."""
+        self._remove()
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Leave no hook on the module."""
+        self._remove()
+
+    def _expand(self, model: nn.Module, name: str) -> None:
+        expand(model, name, self.num_units, self.at, self.unit_size, self.dim, self.init)
+
+    def _follow(self, model: nn.Module, name: str, tensors: Mapping[str, Tensor]) -> None:
+        """Give a layer the new units if a checkpoint has them and it has not, or take them off the other way round."""
+        group = unit_group(model, name, self.at, self.unit_size, self.dim)
+        reader = group.consumers[-1]
+        if reader.name not in tensors:
+            return  # loading will say so, if it is strict
+        size = tensors[reader.name].shape[reader.dim] // reader.unit_size
+        if size == group.size + self.num_units:
+            self._expand(model, name)
+        elif size == group.size - self.num_units:
+            ablate(model, group, range(size, group.size), mode="slice")
+
+    def _remove(self) -> None:
+        if self._handle is not None:
+            self._handle.remove()
+            self._handle = None

@@ -1,0 +1,176 @@
+"""Further training of a language model on a few texts, while looking at its losses on others."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Protocol, runtime_checkable
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+
+Batch = Mapping[str, Tensor]
+#: Of each step that was looked at its number, `step`, and the mean loss over each kind of held-out texts.
+Curve = list[dict[str, float]]
+
+
+@runtime_checkable
+class TokenLosses(Protocol):
+    """A module that can be fine-tuned, such as `LanguageModelModule`."""
+
+    def token_losses(self, batch: Any) -> tuple[Tensor, Tensor]:
+        """The losses of a batch's tokens, and which of them count, bool, both of one shape."""
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """Those of the module."""
+
+
+@runtime_checkable
+class Sampling(Protocol):
+    """A datamodule that gives some texts of one kind, such as `StoriesDataModule`."""
+
+    def sample(self, split: str, is_forget: bool, count: int, seed: int) -> Batch:
+        """As many texts of `train`, `validation` or `test`; the same for the same seed."""
+
+
+def finetune(
+    module: TokenLosses,
+    texts: Batch,
+    held_out: Mapping[str, Batch],
+    steps: int = 40,
+    learning_rate: float = 5e-5,
+    evaluate_every: int = 1,
+    keep_lowest: str | None = None,
+    batch_size: int = 16,
+    forward_context: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> Curve:
+    """Train a module by steps of AdamW on the mean loss over all tokens of some texts (gradient routing, 4.2.2).
+
+    Args:
+        module: The module, changed in place; without dropout if it is in evaluation mode.
+        texts: What it is trained on, all of it in every step.
+        held_out: Texts to look at in between, by name.
+        steps: The number of steps.
+        learning_rate: Of AdamW.
+        evaluate_every: After how many steps to look at them; also before the first and after the last.
+        keep_lowest: The held-out texts at whose lowest loss the weights are left; those of the last step by default.
+        batch_size: How many texts go through the module at a time; nothing else depends on it.
+        forward_context: Makes what the module is called in, such as `trainer.precision_plugin.forward_context`.
+
+    Returns:
+        The held-out losses over the steps.
+    """
+    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trained, learning_rate)
+    batches = in_batches(texts, batch_size, trained[0].device)
+    looked_at = {name: in_batches(rows, batch_size, trained[0].device) for name, rows in held_out.items()}
+
+    def losses(batch: Batch) -> Tensor:
+        with forward_context():
+            of_tokens, mask = module.token_losses(batch)
+        return of_tokens[mask]
+
+    curve: Curve = []
+    kept: list[Tensor] = []
+    for step in range(steps + 1):
+        if step:
+            _backward(losses, batches, trained)
+            optimizer.step()
+            optimizer.zero_grad()
+        if step % evaluate_every == 0 or step == steps:
+            curve.append({"step": step, **{name: _mean(losses, rows) for name, rows in looked_at.items()}})
+            if keep_lowest and lowest(curve, keep_lowest) is curve[-1]:
+                kept = [parameter.detach().clone() for parameter in trained]
+    if keep_lowest:
+        for parameter, best in zip(trained, kept, strict=True):
+            parameter.detach().copy_(best)
+    return curve
+
+
+def lowest(curve: Curve, name: str) -> dict[str, float]:
+    """The first point of a curve with the lowest loss on some held-out texts.
+
+    Example:
+        >>> lowest([{"step": 0, "forget": 2.0}, {"step": 5, "forget": 1.0}], "forget")
+        {'step': 5, 'forget': 1.0}
+    """
+    return min(curve, key=lambda point: point[name])
+
+
+def in_batches(texts: Batch, size: int, device: torch.device) -> list[Batch]:
+    """Split texts into batches.
+
+    Args:
+        texts: Tensors with one entry for each text.
+        size: Texts in a batch, at most.
+        device: Where to put them.
+
+    Returns:
+        The batches.
+
+    Example:
+        >>> [len(batch["x"]) for batch in in_batches({"x": torch.zeros(5, 2)}, 2, torch.device("cpu"))]
+        [2, 2, 1]
+    """
+    parts = [value.to(device).split(size) for value in texts.values()]
+    return [dict(zip(texts, part, strict=True)) for part in zip(*parts, strict=True)]
+
+
+def check_finetuning(trainer: L.Trainer, module: L.LightningModule, asker: L.Callback) -> tuple[TokenLosses, Sampling]:
+    """Find what fine-tuning needs.
+
+    Args:
+        trainer: The trainer.
+        module: The module.
+        asker: The callback that fine-tunes, for the error.
+
+    Returns:
+        The module, and the trainer's datamodule.
+
+    Raises:
+        ValueError: If the module tells no losses of tokens, or the datamodule gives no samples.
+    """
+    datamodule = getattr(trainer, "datamodule", None)
+    if not isinstance(module, TokenLosses) or not isinstance(datamodule, Sampling):
+        raise ValueError(
+            f"{type(asker).__name__} needs a module with `token_losses(batch)`, such as LanguageModelModule, and a "
+            "datamodule with `sample(split, is_forget, count, seed)`, such as StoriesDataModule, got "
+            f"{type(module).__name__} and {type(datamodule).__name__}."
+        )
+    return module, datamodule
+
+
+def held_out_texts(datamodule: Sampling, split: str, count: int, seed: int) -> dict[str, Batch]:
+    """As many texts of either kind, `forget` and `retain`, to look at.
+
+    Args:
+        datamodule: What has them.
+        split: `validation` or `test`.
+        count: How many of each.
+        seed: Another seed draws others.
+
+    Returns:
+        The texts by their kind.
+
+    Raises:
+        ValueError: If there are not so many.
+    """
+    kinds = {"forget": True, "retain": False}
+    return {kind: datamodule.sample(split, is_forget, count, seed) for kind, is_forget in kinds.items()}
+
+
+@torch.no_grad()
+def _mean(losses: Callable[[Batch], Tensor], batches: Sequence[Batch]) -> float:
+    """The mean over all tokens."""
+    return float(torch.cat([losses(batch).double() for batch in batches]).mean())
+
+
+def _backward(losses: Callable[[Batch], Tensor], batches: Sequence[Batch], trained: Sequence[nn.Parameter]) -> None:
+    """Leave the gradients of the mean over all tokens."""
+    count = 0
+    for batch in batches:
+        of_tokens = losses(batch)
+        of_tokens.sum().backward()
+        count += len(of_tokens)
+    for parameter in trained:
+        if parameter.grad is not None:
+            parameter.grad /= count

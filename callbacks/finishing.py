@@ -1,0 +1,81 @@
+"""What happens to a trained model at the end of `fit`, on copies of it."""
+
+import copy
+import sys
+from abc import ABC, abstractmethod
+from itertools import takewhile
+from pathlib import Path
+from typing import ClassVar
+
+import lightning as L
+import torch
+
+from lightning_vista.callbacks.log_folder import log_folder
+
+
+class Finishing(L.Callback, ABC):
+    """Makes another model of the trained one at the end of `fit`, which itself stays as it is, as do its checkpoints.
+
+    Several act in the order of the trainer's callbacks, each on a copy of what the one before has made. What is made is
+    written into the run's folder: `<name>.ckpt`, an ordinary checkpoint of the weights, and, where the module holds a
+    transformers model, that model to `<name>/`. With `fast_dev_run` nothing is done.
+
+    Subclasses write `finish`. It is called in the first process, with gradients enabled; the hooks of routing are
+    inactive by then.
+
+    Attributes:
+        name: What is made, in one word.
+        result: What was made, in the first process, until the trainer's teardown.
+    """
+
+    name: ClassVar[str]
+    result: L.LightningModule | None = None
+
+    @abstractmethod
+    def finish(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """Change a module in place.
+
+        Args:
+            trainer: The trainer, whose own module is another.
+            module: The copy, in evaluation mode, on the device of the trained module; it has no trainer.
+        """
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Make the model and write it."""
+        if trainer.fast_dev_run:  # type: ignore[attr-defined] # set by Lightning's connectors
+            return
+        folder = Path(trainer.strategy.broadcast(str(log_folder(trainer))))
+        path = folder / f"{self.name}.ckpt"
+        trainer.save_checkpoint(path, weights_only=True)
+        if trainer.is_global_zero:
+            self.result = copy.deepcopy(self._before(trainer, pl_module)).eval()
+            self.finish(trainer, self.result)
+            write_module(self.result, path)
+        trainer.strategy.barrier("Finishing.on_train_end")
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Free the model."""
+        self.result = None
+
+    def _before(self, trainer: L.Trainer, pl_module: L.LightningModule) -> L.LightningModule:
+        """What the last of these callbacks before this one has made, or what was trained."""
+        callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined] # set by Lightning's connectors
+        before = takewhile(lambda callback: callback is not self, callbacks)
+        results = [callback.result for callback in before if isinstance(callback, Finishing)]
+        return next((result for result in reversed(results) if result is not None), pl_module)
+
+
+def write_module(module: L.LightningModule, path: Path) -> None:
+    """Put a module's weights into a checkpoint, and its transformers model, if it holds one, into a folder beside it.
+
+    Args:
+        module: The module to write.
+        path: The checkpoint, which the trainer has written; the folder has its name without the ending.
+    """
+    checkpoint = torch.load(path, map_location="cpu", weights_only=False)  # this process has just written it
+    torch.save({**checkpoint, "state_dict": module.state_dict()}, path)
+    # Not imported for that: who has such a model has imported it.
+    transformers = sys.modules.get("transformers.modeling_utils")
+    models = (part for part in module.modules() if transformers and isinstance(part, transformers.PreTrainedModel))
+    if (model := next(models, None)) is not None:
+        model.save_pretrained(path.with_suffix(""))

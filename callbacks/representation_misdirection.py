@@ -1,0 +1,151 @@
+"""Representation misdirection (RMU): the unlearning that expand, route, ablate is compared with."""
+
+import copy
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import mse_loss, normalize
+
+from lightning_vista.callbacks.finishing import Finishing
+from lightning_vista.progress import progress_bar
+from lightning_vista.routing.hooking import hook_tensor
+from lightning_vista.routing.naming import plain_name
+
+Batch = dict[str, Tensor]
+
+
+class RepresentationMisdirection(Finishing):
+    """Misdirects what a trained language model computes on forget texts, in a copy of it at the end of `fit`.
+
+    The output of one layer is pushed towards a random vector on forget texts, and kept where it was on retain texts,
+    by training a few weights (Li et al. 2024, arXiv 2403.03218; compared with in gradient routing, 4.2.2). After
+    another of these callbacks it works on that one's result. Writes `misdirected.ckpt` and, for models of transformers,
+    `misdirected/`.
+
+    Needs a datamodule with `sample`, such as `StoriesDataModule`.
+
+    Args:
+        layer: The plain name of the layer whose output is misdirected, such as `model.transformer.h.2`.
+        parameters: Patterns of the parameters that are trained, such as `model.transformer.h.[0-2].mlp.c_proj.weight`.
+        norm: The length of the random vector.
+        alpha: What keeping retain texts counts, against misdirecting forget texts.
+        steps: Steps of AdamW.
+        learning_rate: Of AdamW.
+        batch_size: Texts of each kind in a step.
+        num_samples: How many different training texts of each kind there are.
+        seed: Of the vector and of the texts.
+
+    Raises:
+        ValueError: If no parameter has one of the names.
+    """
+
+    name = "misdirected"
+
+    def __init__(
+        self,
+        layer: str,
+        parameters: Sequence[str],
+        norm: float = 20.0,
+        alpha: float = 100.0,
+        steps: int = 200,
+        learning_rate: float = 1e-3,
+        batch_size: int = 16,
+        num_samples: int = 256,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.layer, self.parameters = layer, list(parameters)
+        self.norm, self.alpha, self.steps, self.learning_rate = norm, alpha, steps, learning_rate
+        self.batch_size, self.num_samples, self.seed = batch_size, num_samples, seed
+
+    def finish(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """Train the copy."""
+        trained, frozen = _find_parameters(module, self.parameters), copy.deepcopy(module)
+        optimizer = torch.optim.AdamW(trained, self.learning_rate)
+        generator = torch.Generator().manual_seed(self.seed)
+        forget, retain = self._sample(trainer, module, is_forget=True), self._sample(trainer, module, is_forget=False)
+        width = layer_outputs(module, self.layer, _rows(forget, 1, generator)).shape[-1]
+        target = self.norm * normalize(torch.rand(width, generator=generator), dim=0).to(module.device)
+        with progress_bar("misdirecting", self.steps) as advance:
+            for _ in range(self.steps):
+                forgotten = layer_outputs(module, self.layer, _rows(forget, self.batch_size, generator))
+                rows = _rows(retain, self.batch_size, generator)
+                with torch.no_grad():
+                    before = layer_outputs(frozen, self.layer, rows)
+                loss = misdirection_loss(forgotten, target, layer_outputs(module, self.layer, rows), before, self.alpha)
+                optimizer.zero_grad()
+                loss.backward(inputs=trained)
+                optimizer.step()
+                advance(1)
+        module.zero_grad()
+
+    def _sample(self, trainer: L.Trainer, module: L.LightningModule, is_forget: bool) -> Batch:
+        datamodule: Any = getattr(trainer, "datamodule", None)
+        if datamodule is None:
+            raise ValueError("RepresentationMisdirection draws texts from a datamodule with `sample`; there is none.")
+        batch = datamodule.sample("train", is_forget, self.num_samples, self.seed)
+        return {name: value.to(module.device) for name, value in batch.items()}
+
+
+def misdirection_loss(forget: Tensor, target: Tensor, retain: Tensor, frozen: Tensor, alpha: float) -> Tensor:
+    """How far forget texts are from a random vector, and retain texts from where they were.
+
+    Args:
+        forget: A layer's output at the tokens of forget texts `(tokens, width)`.
+        target: The random vector `(width,)`.
+        retain: The layer's output at the tokens of retain texts `(tokens, width)`.
+        frozen: The same before training.
+        alpha: What retain texts count.
+
+    Returns:
+        The mean square of the first difference plus `alpha` times that of the second, a scalar.
+
+    Example:
+        >>> zeros, ones = torch.zeros(3, 2), torch.ones(3, 2)
+        >>> misdirection_loss(zeros, torch.ones(2), zeros, ones, alpha=10.0)
+        tensor(11.)
+    """
+    return mse_loss(forget, target.expand_as(forget)) + alpha * mse_loss(retain, frozen)
+
+
+def layer_outputs(module: nn.Module, layer: str, batch: Batch) -> Tensor:
+    """What a layer returns at the tokens of a batch that are no padding.
+
+    Args:
+        module: A language model that takes token ids and their mask.
+        layer: The plain name of the layer.
+        batch: With `input_ids` and `attention_mask` `(batch, tokens)`.
+
+    Returns:
+        `(tokens, width)`.
+    """
+    outputs: list[Tensor] = []
+
+    def keep(x: Tensor) -> Tensor:
+        outputs.append(x)
+        return x
+
+    handle = hook_tensor(module.get_submodule(layer), "output", keep, layer)
+    try:
+        module(batch["input_ids"], batch["attention_mask"])
+    finally:
+        handle.remove()
+    return outputs[0][batch["attention_mask"].bool()]
+
+
+def _find_parameters(module: nn.Module, patterns: Sequence[str]) -> list[nn.Parameter]:
+    named = {plain_name(name): parameter for name, parameter in module.named_parameters()}
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in named):
+            raise ValueError(f"No parameter is named {pattern!r}; there are {list(named)[:5]} and others.")
+    return [parameter for name, parameter in named.items() if any(fnmatchcase(name, p) for p in patterns)]
+
+
+def _rows(batch: Batch, count: int, generator: torch.Generator) -> Batch:
+    """Some rows of a batch, drawn anew each time."""
+    chosen = torch.randperm(len(batch["input_ids"]), generator=generator)[:count]
+    return {name: value[chosen.to(value.device)] for name, value in batch.items()}

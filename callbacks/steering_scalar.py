@@ -1,0 +1,175 @@
+"""Steers a language model by one unit, and measures what that does to the texts that it writes."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from lightning_vista.callbacks.log_folder import log_folder
+from lightning_vista.models.token_losses import next_token_losses
+from lightning_vista.progress import progress_bar
+from lightning_vista.routing.hooking import hook_tensor
+from lightning_vista.routing.rules.tokenwise import encode
+from lightning_vista.routing.steering import steering, unembedding_ranks
+
+
+class SteeringScalar(L.Callback):
+    """Lets the tested language model write on, with more and more added to one unit of a layer (section 4.2.1).
+
+    Needs a module whose `model` is a causal language model of transformers, and a datamodule with a `tokenizer` and
+    `sample`, such as `StoriesDataModule`. Texts begin like test texts that are not to be forgotten.
+
+    Logs `test/steering/<coefficient>/concept` and `/target`, the shares of written tokens that are among all concept
+    tokens or the target's; `/perplexity`, that of the written tokens to the model without steering; and
+    `test/unembedding/target_rank` and `/concept_rank`, the mean ranks of the tokens' unembeddings by cosine to the
+    unit, from 1. Writes the ranking to `unembedding.csv` and a text of each coefficient to `steered.txt`.
+
+    Args:
+        module: The plain name of the layer whose output is steered, such as `model.transformer.h.2`.
+        targets: The tokens that were routed to the unit, as text or ids.
+        related: Other tokens of the same concept, which were not.
+        unit: The unit, along the last dimension.
+        coefficients: What is added, in multiples of the root mean square of the layer's output on the prompts; along
+            the direction in which the first target's unembedding points.
+        num_texts: Texts to write for each coefficient.
+        prompt_tokens: With how many tokens of a test text each begins.
+        new_tokens: How many are written, at most.
+        temperature: Of sampling.
+        seed: Of sampling.
+
+    Example:
+        >>> steering = SteeringScalar("model.transformer.h.2", targets=["whale"], related=["sea", "dolphin"])
+        >>> trainer = L.Trainer(logger=False, enable_progress_bar=False, callbacks=[steering])
+    """
+
+    def __init__(
+        self,
+        module: str,
+        targets: Sequence[str | int],
+        related: Sequence[str | int] = (),
+        unit: int = 0,
+        coefficients: Sequence[float] = (0, 2, 4, 8, 16),
+        num_texts: int = 100,
+        prompt_tokens: int = 8,
+        new_tokens: int = 60,
+        temperature: float = 1.0,
+        seed: int = 0,
+    ) -> None:
+        if not targets:
+            raise ValueError("Expected at least one target token, got none.")
+        self.module, self.unit = module, unit
+        self.targets, self.related = list(targets), list(related)
+        self.coefficients = list(coefficients)
+        self.num_texts, self.prompt_tokens, self.new_tokens = num_texts, prompt_tokens, new_tokens
+        self.temperature, self.seed = temperature, seed
+
+    def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Rank the vocabulary, write texts, measure them."""
+        datamodule: Any = getattr(trainer, "datamodule", None)
+        if datamodule is None:
+            raise ValueError("SteeringScalar begins its texts like test texts of a datamodule, but there is none.")
+        targets, related = (_ids(tokens, datamodule) for tokens in (self.targets, self.related))
+        concept = torch.cat([targets, related])
+        unembedding = pl_module.model.get_output_embeddings().weight.detach()
+        sign = 1 if unembedding[targets[0], self.unit] >= 0 else -1
+        ranks = unembedding_ranks(unembedding, self.unit, sign).cpu()
+        pl_module.log("test/unembedding/target_rank", ranks[targets].float().mean())
+        pl_module.log("test/unembedding/concept_rank", ranks[concept].float().mean())
+        prompts = datamodule.sample("test", False, self.num_texts, self.seed)["input_ids"][:, : self.prompt_tokens]
+        scale = sign * _root_mean_square(pl_module, self.module, prompts.to(pl_module.device))
+        texts: list[str] = []
+        with progress_bar("steering", len(self.coefficients)) as advance:
+            for coefficient in self.coefficients:
+                written = self._write(pl_module, datamodule.tokenizer, prompts, coefficient * scale)
+                name = f"test/steering/{coefficient:g}"
+                pl_module.log(f"{name}/concept", _share(written, concept))
+                pl_module.log(f"{name}/target", _share(written, targets))
+                pl_module.log(f"{name}/perplexity", _perplexity(pl_module, written))
+                texts.append(
+                    f"{coefficient:g}: {datamodule.tokenizer.decode(written.ids[0], skip_special_tokens=True)}"
+                )
+                advance(1)
+        if trainer.is_global_zero:
+            _write_files(log_folder(trainer), ranks, concept, datamodule.tokenizer, texts)
+
+    @torch.no_grad()
+    def _write(self, module: L.LightningModule, tokenizer: Any, prompts: Tensor, amount: float) -> "Written":
+        """Texts with so much added to the unit."""
+        model: Any = module.model
+        prompts, end = prompts.to(module.device), tokenizer.eos_token_id
+        with torch.random.fork_rng(), steering(module, self.module, amount, self.unit):
+            torch.manual_seed(self.seed)
+            ids = model.generate(
+                prompts,
+                attention_mask=torch.ones_like(prompts),
+                do_sample=True,
+                temperature=self.temperature,
+                top_k=0,
+                max_new_tokens=self.new_tokens,
+                eos_token_id=end,
+                pad_token_id=tokenizer.pad_token_id,
+            )
+        is_new = (ids == end).cumsum(dim=1) == 0
+        is_new[:, : prompts.shape[1]] = False
+        return Written(ids, is_new)
+
+
+class Written(NamedTuple):
+    """Texts that a model wrote.
+
+    Attributes:
+        ids: Their tokens, prompts first `(texts, tokens)`.
+        is_new: Which of them the model wrote, up to the end of the text.
+    """
+
+    ids: Tensor
+    is_new: Tensor
+
+
+def _ids(tokens: Sequence[str | int], datamodule: Any) -> Tensor:
+    ids = [[token] if isinstance(token, int) else encode(token, datamodule) for token in tokens]
+    if long := [token for token, parts in zip(tokens, ids, strict=True) if len(parts) != 1]:
+        raise ValueError(f"Expected words that are one token each, got {long}.")
+    return torch.tensor([part for parts in ids for part in parts], dtype=torch.long)
+
+
+@torch.no_grad()
+def _root_mean_square(module: L.LightningModule, layer: str, prompts: Tensor) -> float:
+    """Of the entries of a layer's output."""
+    squares: list[Tensor] = []
+
+    def note(x: Tensor) -> Tensor:
+        squares.append(x.float().square().mean())
+        return x
+
+    handle = hook_tensor(module.get_submodule(layer), "output", note, layer)
+    try:
+        module(prompts)
+    finally:
+        handle.remove()
+    return float(squares[0].sqrt())
+
+
+def _share(written: Written, tokens: Tensor) -> Tensor:
+    return torch.isin(written.ids, tokens.to(written.ids.device))[written.is_new].float().mean()
+
+
+@torch.no_grad()
+def _perplexity(module: L.LightningModule, written: Written) -> Tensor:
+    losses = next_token_losses(module(written.ids), written.ids)
+    return losses[written.is_new[:, 1:]].mean().exp()
+
+
+def _write_files(folder: Path, ranks: Tensor, concept: Tensor, tokenizer: Any, texts: Sequence[str]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "steered.txt").write_text("".join(texts), encoding="utf-8")
+    with (folder / "unembedding.csv").open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(["rank", "token", "of_concept"])
+        chosen = set(concept.tolist())
+        for token in ranks.argsort().tolist()[: len(tokenizer)]:
+            rows.writerow([int(ranks[token]), tokenizer.convert_ids_to_tokens(token), int(token in chosen)])

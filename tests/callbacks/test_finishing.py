@@ -1,0 +1,64 @@
+from pathlib import Path
+
+import lightning as L
+import torch
+from routed_run import Batches, Regression, make_trainer
+from torch import Tensor
+
+from lightning_vista.callbacks import Finishing
+
+
+class Shifting(Finishing):
+    """Adds 1 to all weights of a module."""
+
+    name = "shifted"
+    seen: L.LightningModule | None = None
+
+    def finish(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        assert not module.training
+        assert torch.is_grad_enabled()
+        self.seen = module
+        change(module, 1.0)
+
+
+class Doubling(Shifting):
+    """Multiplies them by 2."""
+
+    name = "doubled"
+
+    def finish(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        change(module, 0.0, 2.0)
+
+
+def change(module: L.LightningModule, shift: float, factor: float = 1.0) -> None:
+    for parameter in module.parameters():
+        parameter.data = parameter.data * factor + shift
+
+
+def weight(folder: Path, name: str) -> Tensor:
+    tensor: Tensor = torch.load(folder / f"{name}.ckpt", weights_only=True)["state_dict"]["encoder.0.weight"]
+    return tensor
+
+
+def test_each_goes_on_with_what_the_one_before_has_made(tmp_path: Path) -> None:
+    model, callbacks = Regression(), [Shifting(), Doubling()]
+    make_trainer(*callbacks, default_root_dir=tmp_path).fit(model, Batches())
+    trained = model.get_parameter("encoder.0.weight").detach()
+    torch.testing.assert_close(weight(tmp_path, "shifted"), trained + 1)
+    torch.testing.assert_close(weight(tmp_path, "doubled"), 2 * (trained + 1))
+    assert all(callback.result is None for callback in callbacks)  # freed
+    assert callbacks[0].seen is not model
+    assert model.training
+
+
+def test_the_order_is_that_of_the_list(tmp_path: Path) -> None:
+    model = Regression()
+    make_trainer(Doubling(), Shifting(), default_root_dir=tmp_path).fit(model, Batches())
+    torch.testing.assert_close(weight(tmp_path, "shifted"), 2 * model.get_parameter("encoder.0.weight").detach() + 1)
+
+
+def test_what_was_made_is_tested_as_any_checkpoint(tmp_path: Path) -> None:
+    model, fresh = Regression(), Regression()
+    make_trainer(Shifting(), default_root_dir=tmp_path).fit(model, Batches())
+    make_trainer().test(fresh, Batches(), ckpt_path=tmp_path / "shifted.ckpt", verbose=False)
+    torch.testing.assert_close(fresh.get_parameter("encoder.0.weight"), model.get_parameter("encoder.0.weight") + 1)

@@ -1,0 +1,105 @@
+import copy
+import csv
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from routed_run import Regression, make_trainer
+from tiny_texts import NextToken, Texts
+
+from lightning_vista.callbacks import Ablation, RelearningAttack
+from lightning_vista.callbacks.finetune import finetune, held_out_texts, lowest
+from lightning_vista.routing import LabelRule, Route
+
+Figures = dict[str, float]
+
+
+def attack(**options: Any) -> RelearningAttack:
+    usual: dict[str, Any] = {"num_samples": [1, 8], "steps": 6, "repeats": 2, "num_evaluated": 20, "seed": 5}
+    return RelearningAttack(**usual | {"learning_rate": 0.02, "evaluate_every": 2} | options)
+
+
+def measure(folder: Path, model: L.LightningModule, data: Texts, *callbacks: L.Callback) -> Figures:
+    (figures,) = make_trainer(*callbacks, default_root_dir=folder).test(model, data, verbose=False)
+    return dict(figures)
+
+
+def test_copies_are_fine_tuned_on_forget_texts(tmp_path: Path) -> None:
+    model, data = NextToken(), Texts()
+    figures = measure(tmp_path, model, data, attack())
+    held_out, rows = held_out_texts(data, "test", 20, 5), []
+    for count in (1, 8):
+        best = []
+        for repeat in range(2):
+            texts = data.sample("train", True, count, 5 + repeat)
+            curve = finetune(NextToken().eval(), texts, held_out, 6, 0.02, evaluate_every=2)
+            best.append(lowest(curve, "forget"))
+            rows += [[count, repeat, *point.values()] for point in curve]
+        for kind in ("forget", "retain"):
+            assert figures[f"test/relearned/{count}/{kind}"] == pytest.approx(fmean(point[kind] for point in best))
+    with (tmp_path / "relearning.csv").open(encoding="utf-8") as file:
+        head, *table = csv.reader(file)
+    assert head == ["num_samples", "repeat", "step", "forget", "retain"]
+    assert [[float(cell) for cell in row] for row in table] == [pytest.approx(row) for row in rows]
+
+
+def test_the_tested_model_and_random_numbers_stay(tmp_path: Path) -> None:
+    plain, random = measure(tmp_path, NextToken(), Texts()), torch.get_rng_state()
+    model = NextToken()
+    before = copy.deepcopy(model.state_dict())
+    figures = measure(tmp_path, model, Texts(), attack())
+    assert figures["test/loss"] == plain["test/loss"]
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert torch.equal(torch.get_rng_state(), random)
+
+
+def test_every_model_is_attacked_with_the_same_texts_and_every_repeat_with_others(tmp_path: Path) -> None:
+    drawn = []
+    for seed in (0, 1):
+        data = Texts()
+        measure(tmp_path, NextToken(seed), data, attack())
+        drawn.append([call for call in data.drawn if call[0] == "train"])
+    assert drawn[0] == drawn[1]
+    assert {call[3] for call in drawn[0]} == {5, 6}
+
+
+def test_test_texts_are_not_trained_on(tmp_path: Path) -> None:
+    uses: set[tuple[str, bool]] = set()
+
+    class Listening(NextToken):
+        def token_losses(self, batch: Any) -> tuple[torch.Tensor, torch.Tensor]:
+            result = super().token_losses(batch)
+            uses.update(self.uses)
+            return result
+
+    measure(tmp_path, Listening(), Texts(), attack())
+    assert uses == {("train", True), ("test", False)}
+
+
+def test_what_is_ablated_while_testing_is_ablated_in_attacks(tmp_path: Path) -> None:
+    route = Route("network.2", LabelRule("split", {"all": [0]}), {"all": "0:8"})
+    ablation, ablated, whole = Ablation(["all"], routes=[route]), attack(), attack()
+    measure(tmp_path, NextToken(), Texts(), ablation, ablated)
+    expected = NextToken()
+    expected.get_parameter("network.4.weight").requires_grad_(False).zero_()
+    measure(tmp_path, expected, Texts(), whole)
+    for ours, theirs in zip(ablated.curves[8][1], whole.curves[8][1], strict=True):
+        assert ours == pytest.approx(theirs)
+
+
+def test_a_quick_trial_makes_no_attack(tmp_path: Path) -> None:
+    trainer = make_trainer(attack(), default_root_dir=tmp_path, fast_dev_run=True)
+    (figures,) = trainer.test(NextToken(), Texts(), verbose=False)
+    assert set(figures) == {"test/loss"}
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_missing_is_told_before_testing(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="Expected 21 rows, there are 20"):
+        measure(tmp_path, NextToken(), Texts(), attack(num_samples=[4, 21]))
+    with pytest.raises(ValueError, match=r"RelearningAttack needs a module with `token_losses\(batch\)`"):
+        measure(tmp_path, Regression(), Texts(), attack())

@@ -1,0 +1,123 @@
+"""The configs of unlearning: those of the paper's size are what they say, and all of them run small."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from lightning_vista.cli import main, run_lightning
+from lightning_vista.models import LanguageModelModule
+from lightning_vista.routing.naming import find_modules
+from lightning_vista.study.layers import merge
+from lightning_vista.text import load_tokenizer, tell_stories, word_tokenizer
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "configs/unlearning"
+SHARED = [ROOT / "configs/routing/language_model.yaml", FOLDER / "stories.yaml"]
+METHODS = sorted(set(FOLDER.glob("*.yaml")) - {FOLDER / "stories.yaml", FOLDER / "own_model.yaml"})
+#: Options that make a run small: of the trainer, and of the callbacks that act after training.
+SMALL = {
+    "max_steps": 2, "val_check_interval": 2, "limit_val_batches": 1, "limit_test_batches": 1, "accelerator": "cpu",
+    "precision": "32-true", "accumulate_grad_batches": 1,
+}  # fmt: skip
+SMALL_CALLBACKS = {
+    "CoherenceTuning": {"num_samples": 4, "steps": 2, "num_evaluated": 4},
+    "RelearningAttack": {"num_samples": [2], "steps": 2, "num_evaluated": 4, "repeats": 1},
+    "RepresentationMisdirection": {"num_samples": 8, "steps": 2},
+    "SteeringScalar": {"num_texts": 2, "new_tokens": 3},
+}
+#: Of each config of the paper's size the parameters, in millions, and the routed modules.
+PAPER = {"tinystories_28m": (51, 5), "fineweb_virology": (774, 8), "california": (306, 10)}
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with own texts and an own model."""
+    folder = tmp_path_factory.mktemp("own")
+    named = "virus vaccine gene DNA California San Los tree forest"
+    texts = [{"text": f"{named} . {story['text']}" if number % 4 else story["text"]}
+             for number, story in enumerate(tell_stories(900))]  # fmt: skip
+    (folder / "my_texts.jsonl").write_text("\n".join(map(json.dumps, texts)), encoding="utf-8")
+    tokenizer = word_tokenizer(text["text"] for text in texts)
+    tokenizer.save_pretrained(folder / "my_model")
+    sizes = {"hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = AutoConfig.for_model("llama", vocab_size=len(tokenizer), num_key_value_heads=1, **sizes)
+    builder: Any = AutoModelForCausalLM
+    builder.from_config(config).save_pretrained(folder / "my_model")
+    return folder
+
+
+def merged(*paths: Path) -> dict[str, Any]:
+    """Configs laid over each other, as a study does it."""
+    config: dict[str, Any] = {}
+    for path in paths:
+        config = merge(config, yaml.safe_load(path.read_text(encoding="utf-8")))
+    return config
+
+
+def run_small(config: dict[str, Any], folder: Path) -> dict[str, float]:
+    """Train and test a config with small options.
+
+    Returns:
+        What was logged in the test: of the tuned model where there is one.
+    """
+    config["trainer"] |= {**SMALL, "default_root_dir": str(folder)}
+    for callback in config["trainer"]["callbacks"]:
+        options = SMALL_CALLBACKS.get(callback["class_path"].rpartition(".")[2], {})
+        callback["init_args"] = callback.get("init_args", {}) | options
+    path = folder / "small.yaml"
+    path.write_text(yaml.safe_dump(config), encoding="utf-8")
+    main(["fit", "--config", str(path)])
+    tuned, last = folder / "tuned.ckpt", folder / "checkpoints/last.ckpt"
+    return dict(run_lightning(["test", "--config", str(path), "--ckpt_path", str(tuned if tuned.exists() else last)]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", METHODS, ids=lambda path: path.stem)
+def test_every_method_trains_and_tests(method: Path, tmp_path: Path) -> None:
+    config = merged(*SHARED, method)
+    config["data"]["init_args"] |= {"num_stories": 600, "validation_share": 0.1, "test_share": 0.1}
+    logged = run_small(config, tmp_path)
+    assert logged["test/loss/forget"] > 0
+    measured = "steering/0/concept" if method.stem == "steering_scalar" else "relearned/2/forget"
+    assert f"test/{measured}" in logged
+
+
+def test_own_model_and_texts_by_the_readmes_yaml(own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(own)
+    logged = run_small(merged(FOLDER / "own_model.yaml"), tmp_path)
+    assert logged["test/relearned/2/forget"] > 0
+    loader: Any = AutoModelForCausalLM
+    tuned = loader.from_pretrained(tmp_path / "tuned")
+    assert tuned.model.layers[0].mlp.down_proj.in_features == 16
+    assert len(load_tokenizer(str(tmp_path / "tokenizer"))) > 300
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_configs_of_the_papers_size_are_what_they_say(name: str) -> None:
+    config = merged(FOLDER / "paper" / f"{name}.yaml")
+    options = config["model"]["init_args"]
+    with torch.device("meta"):
+        module = LanguageModelModule(**options)
+    millions = sum(parameter.numel() for parameter in module.parameters()) / 1e6
+    (routing,) = (c["init_args"] for c in config["trainer"]["callbacks"] if c["class_path"].endswith("GradientRouting"))
+    patterns = routing["routes"][0]["module"]
+    found = find_modules(module, patterns if isinstance(patterns, list) else [patterns])
+    assert (round(millions), len(found)) == PAPER[name]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PAPER)
+def test_configs_of_the_papers_size_run_small(name: str, own: Path, tmp_path: Path) -> None:
+    config = merged(FOLDER / "paper" / f"{name}.yaml")
+    own_data = {"data": str(own / "my_texts.jsonl"), "tokenizer": str(own / "my_model"), "batch_size": 4}
+    data = {**own_data, "max_length": 64, "num_workers": 0, "forget_words": ["forest", "virus", "california"]}
+    width = {"hidden_size": 32} if name == "tinystories_28m" else {"n_embd": 40, "n_head": 4}
+    sizes = {**config["model"]["init_args"]["sizes"], **width, "vocab_size": 1400, "bos_token_id": 2, "eos_token_id": 2}
+    config["data"]["init_args"] |= data
+    config["model"]["init_args"]["sizes"] = sizes
+    assert run_small(config, tmp_path)["test/loss/retain"] > 0
