@@ -36,6 +36,11 @@ def test_the_routed_model_of_the_readme_trains(tmp_path: Path) -> None:
     assert shares["encoder", "low", "high"] == shares["encoder", "high", "low"] == 0
 
 
+def test_the_yaml_of_the_readme_is_the_one_that_is_tested() -> None:
+    (shown,) = re.findall(r"```yaml\n(# Expand, route, ablate.*?)```", README, flags=re.DOTALL)
+    assert shown == (ROOT / "configs/unlearning/own_model.yaml").read_text(encoding="utf-8")
+
+
 def test_every_path_the_readme_names_exists() -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", README):
         if "://" not in target:
