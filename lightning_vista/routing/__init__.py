@@ -17,7 +17,7 @@ from lightning_vista.routing.rules import (
     TokenRule,
     TokenwiseRule,
 )
-from lightning_vista.routing.surgery import ablate, expand
+from lightning_vista.routing.surgery import ablate, add_branch, cut_branch, expand
 from lightning_vista.routing.units import ParameterSlice, UnitGroup, UnknownStructureError, unit_group
 
 __all__ = [
@@ -39,6 +39,8 @@ __all__ = [
     "block_gradients",
     "expand",
     "ablate",
+    "add_branch",
+    "cut_branch",
     "ParameterSlice",
     "UnitGroup",
     "UnknownStructureError",

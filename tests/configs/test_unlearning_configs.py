@@ -12,6 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from lightning_vista.cli import main, run_lightning
 from lightning_vista.models import LanguageModelModule
 from lightning_vista.routing.naming import find_modules
+from lightning_vista.study import expand, read_study
 from lightning_vista.study.layers import merge
 from lightning_vista.text import load_tokenizer, tell_stories, word_tokenizer
 
@@ -121,3 +122,27 @@ def test_configs_of_the_papers_size_run_small(name: str, own: Path, tmp_path: Pa
     config["data"]["init_args"] |= data
     config["model"]["init_args"]["sizes"] = sizes
     assert run_small(config, tmp_path)["test/loss/retain"] > 0
+
+
+@pytest.mark.parametrize(
+    "name", ["unlearning_tuning", "unlearning_stories", "unlearning_partial_labels", "steering_scalar"]
+)
+def test_studies_fit_their_configs(name: str, tmp_path: Path) -> None:
+    study = read_study(ROOT / f"configs/studies/{name}.yaml")
+    for smoke in (False, True):
+        for run in expand(study, tmp_path, smoke=smoke, full=True):
+            listed = [callback["class_path"].rpartition(".")[2] for callback in run.config["trainer"]["callbacks"]]
+            if name == "steering_scalar":
+                assert listed == ["ModelCheckpoint", "GradientRouting", "SteeringScalar"]
+            else:
+                assert listed[1] == "RelearningAttack"
+                assert listed[-1] == "CoherenceTuning"  # the places that overrides name by number
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "rows"), [("unlearning_stories", 6), ("steering_scalar", 2)])
+def test_studies_run_small(name: str, rows: int, tmp_path: Path) -> None:
+    study = ROOT / f"configs/studies/{name}.yaml"
+    main(["study", str(study), "--smoke", "--jobs", "2", "--out", str(tmp_path)])
+    assert len((tmp_path / "results.md").read_text(encoding="utf-8").splitlines()) == rows + 2
+    assert (tmp_path / "study.html").exists()

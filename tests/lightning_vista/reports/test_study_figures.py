@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from lightning_vista.reports.study_figures import collect_series, draw_figure
-from lightning_vista.reports.study_table import StudyRow
+from lightning_vista.reports.study_table import StudyRow, add_differences
 from lightning_vista.study import FigureSpec
 
 
@@ -39,3 +39,30 @@ def test_the_axis_is_part_of_the_metric() -> None:
     drawn = draw_figure(spec, ROWS[:1])["data"]
     assert [trace["name"] for trace in drawn] == ["a, size 8: value", "a, size 8: twice"]
     assert drawn[0]["y"] == [1.0, 2.0, None]
+
+
+def test_lines_over_a_list_keep_its_numbers() -> None:
+    spec = FigureSpec("t", {"value": "test/{x}"}, x=[0, 1], lines=True)
+    drawn = draw_figure(spec, ROWS[:1])
+    assert drawn["data"][0]["x"] == [0, 1]
+    assert drawn["data"][0]["mode"] == "lines+markers"
+    assert drawn["layout"]["xaxis"]["type"] == "linear"
+
+
+def test_the_axis_is_what_was_logged() -> None:
+    spec = FigureSpec("t", {"value": "test/1"}, x="test/0")
+    drawn = draw_figure(spec, ROWS)["data"]
+    assert [(trace["name"], trace["x"], trace["y"]) for trace in drawn[:2]] == [
+        ("a, size 8", [1.0], [2.0]),
+        ("a, size 16", [2.0], [3.0]),
+    ]
+    assert drawn[0]["error_x"]["array"] == drawn[0]["error_y"]["array"] == [0.0]
+
+
+def test_differences_are_those_to_the_baseline_at_the_same_point_and_seed() -> None:
+    names = add_differences(ROWS, {"more": "test/0"}, "a")
+    assert names == {"more": "test/0 - a"}
+    assert [row.values["test/0 - a"] for row in ROWS] == [{0: 0.0, 1: 0.0}] * 2 + [{0: 4.0, 1: 4.0}] * 2
+    lonely = StudyRow("c", "c", {"model.size": 32}, Path(), {"test/0": {0: 1.0}})
+    add_differences([*ROWS, lonely], {"more": "test/0"}, "a")
+    assert "test/0 - a" not in lonely.values

@@ -105,3 +105,9 @@ def test_another_class_drops_the_options_of_the_first(folder: Path) -> None:
     (run,) = expand(read_study(folder / "study.yaml"), folder)
     assert run.config["model"] == {"class_path": "C", "init_args": {"c": 1}}
     assert run.config["data"] == {"class_path": "B", "init_args": {"b": 1, "d": 1}}
+
+
+def test_differences_need_a_baseline_among_the_runs(folder: Path) -> None:
+    (folder / "study.yaml").write_text(STUDY + "differences: {more: test/value}\nbaseline: nobody\n")
+    with pytest.raises(StudyError, match=r"one of \['plain', 'changed', 'long'\], got 'nobody'"):
+        read_study(folder / "study.yaml")
