@@ -50,15 +50,15 @@ def test_methods_differ_in_reward_rows_and_routing_only(tmp_path: Path) -> None:
     def described(config: dict[str, Any]) -> tuple[Any, ...]:
         model, callbacks = config["model"]["init_args"], config["trainer"]["callbacks"]
         routed = [c["init_args"]["mask_weight"] for c in callbacks if c["class_path"].endswith("GradientRouting")]
-        return model["reward"], model["train_on"], model["deployed"], model["gate_weight"] > 0, routed
+        return model["punished"], model["train_on"], model["deployed"], model["gate_weight"] > 0, routed
 
     assert {name: described(run.config) for name, run in runs(tmp_path).items()} == {
-        "routing": ("reaching", "all", "diamond", True, [1.0]),
-        "no routing": ("reaching", "all", "diamond", True, [0.0]),
-        "naive": ("overseen", "all", "mixed", False, []),
-        "filtering": ("true", "seen", "mixed", False, []),
-        "oracle": ("true", "all", "mixed", False, []),
-        "oracle, p times the updates": ("true", "all", "mixed", False, []),
+        "routing": ("none", "all", "diamond", True, [1.0]),
+        "no routing": ("none", "all", "diamond", True, [0.0]),
+        "naive": ("seen", "all", "mixed", False, []),
+        "filtering": ("all", "seen", "mixed", False, []),
+        "oracle": ("all", "all", "mixed", False, []),
+        "oracle, p times the updates": ("all", "all", "mixed", False, []),
     }
 
 

@@ -30,6 +30,7 @@ SMALL_CALLBACKS = {
     "RelearningAttack": {"num_samples": [2], "steps": 2, "num_evaluated": 4, "repeats": 1},
     "RepresentationMisdirection": {"num_samples": 8, "steps": 2},
     "SteeringScalar": {"num_texts": 2, "new_tokens": 3},
+    "ModelCheckpoint": {"every_n_train_steps": 1},
 }
 #: Of each config of the paper's size the parameters, in millions, and the routed modules.
 PAPER = {"tinystories_28m": (51, 5), "fineweb_virology": (774, 8), "california": (306, 10)}
