@@ -74,27 +74,31 @@ class SteeringScalar(L.Callback):
             raise ValueError("SteeringScalar begins its texts like test texts of a datamodule, but there is none.")
         targets, related = (_ids(tokens, datamodule) for tokens in (self.targets, self.related))
         concept = torch.cat([targets, related])
-        unembedding = pl_module.model.get_output_embeddings().weight.detach()
+        unembedding = pl_module.model.get_output_embeddings().weight.detach()  # type: ignore[union-attr,operator]
         sign = 1 if unembedding[targets[0], self.unit] >= 0 else -1
         ranks = unembedding_ranks(unembedding, self.unit, sign).cpu()
         pl_module.log("test/unembedding/target_rank", ranks[targets].float().mean())
         pl_module.log("test/unembedding/concept_rank", ranks[concept].float().mean())
-        prompts = datamodule.sample("test", False, self.num_texts, self.seed)["input_ids"][:, : self.prompt_tokens]
-        scale = sign * _root_mean_square(pl_module, self.module, prompts.to(pl_module.device))
-        texts: list[str] = []
-        with progress_bar("steering", len(self.coefficients)) as advance:
-            for coefficient in self.coefficients:
-                written = self._write(pl_module, datamodule.tokenizer, prompts, coefficient * scale)
-                name = f"test/steering/{coefficient:g}"
-                pl_module.log(f"{name}/concept", _share(written, concept))
-                pl_module.log(f"{name}/target", _share(written, targets))
-                pl_module.log(f"{name}/perplexity", _perplexity(pl_module, written))
-                texts.append(
-                    f"{coefficient:g}: {datamodule.tokenizer.decode(written.ids[0], skip_special_tokens=True)}"
-                )
-                advance(1)
+        texts = self._steer(pl_module, datamodule, sign, {"concept": concept, "target": targets})
         if trainer.is_global_zero:
             _write_files(log_folder(trainer), ranks, concept, datamodule.tokenizer, texts)
+
+    def _steer(
+        self, module: L.LightningModule, datamodule: Any, sign: int, counted: dict[str, Tensor]
+    ) -> dict[float, str]:
+        """Log the shares of counted tokens at each coefficient; returns a text of each."""
+        prompts = datamodule.sample("test", False, self.num_texts, self.seed)["input_ids"][:, : self.prompt_tokens]
+        scale = sign * _root_mean_square(module, self.module, prompts.to(module.device))
+        texts = {}
+        with progress_bar("steering", len(self.coefficients)) as advance:
+            for coefficient in self.coefficients:
+                written = self._write(module, datamodule.tokenizer, prompts, coefficient * scale)
+                for name, tokens in counted.items():
+                    module.log(f"test/steering/{coefficient:g}/{name}", _share(written, tokens))
+                module.log(f"test/steering/{coefficient:g}/perplexity", _perplexity(module, written))
+                texts[coefficient] = datamodule.tokenizer.decode(written.ids[0], skip_special_tokens=True)
+                advance(1)
+        return texts
 
     @torch.no_grad()
     def _write(self, module: L.LightningModule, tokenizer: Any, prompts: Tensor, amount: float) -> "Written":
@@ -164,9 +168,10 @@ def _perplexity(module: L.LightningModule, written: Written) -> Tensor:
     return losses[written.is_new[:, 1:]].mean().exp()
 
 
-def _write_files(folder: Path, ranks: Tensor, concept: Tensor, tokenizer: Any, texts: Sequence[str]) -> None:
+def _write_files(folder: Path, ranks: Tensor, concept: Tensor, tokenizer: Any, texts: dict[float, str]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "steered.txt").write_text("".join(texts), encoding="utf-8")
+    lines = "".join(f"{coefficient:g}: {text}\n" for coefficient, text in texts.items())
+    (folder / "steered.txt").write_text(lines, encoding="utf-8")
     with (folder / "unembedding.csv").open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(["rank", "token", "of_concept"])
