@@ -14,6 +14,7 @@ from lightning_vista.reports import figures
 from lightning_vista.reports.examples import read_showcase
 from lightning_vista.reports.headline import headline
 from lightning_vista.reports.page_data import page_data
+from lightning_vista.reports.reward_figures import reward_figures
 from lightning_vista.reports.style import interval, styles
 from lightning_vista.reports.view import View, views
 from lightning_vista.vista.tables import ScoreTable
@@ -154,6 +155,7 @@ def _panels(shown: Sequence[View]) -> Iterator[Panel]:
     for environment in chosen.environments:
         leaks = [figures.order_leak(chosen, environment, split) for split in figures.SPLIT_TITLES]
         yield Panel("order", environment, "any", [figure for figure in leaks if figure.rows])
+        yield Panel("reward", environment, "any", reward_figures(chosen, environment))
         differences = figures.paired_differences(chosen, environment)
         yield Panel("differences", environment, "any", [differences] if differences.rows else [])
         raw = [figures.raw_beside_rescaled(chosen, view, environment) for view in shown[1:]]

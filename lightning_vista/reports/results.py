@@ -22,6 +22,7 @@ from lightning_vista.metrics import (
 from lightning_vista.parallel import one_thread
 from lightning_vista.reports.comparisons import cells, finite, order_leak_cells, paired_differences, tabulate
 from lightning_vista.reports.joining import JoinedProblemSet, join_tables
+from lightning_vista.reports.reward_rows import reward_rows
 from lightning_vista.vista.tables import ScoreTable
 
 _CELL_COLUMNS = ("environment", "level", "kind")
@@ -55,6 +56,8 @@ def build_results(
           problem_sets}], this model minus the other, over the problem sets of both;
         - `order_leak`: [{environment, level, split, mean_macro_f1, standard_error, ci_low, ci_high, problem_sets}]
           of the permutation sets, split into `go_only` and `mixed`; empty where none are the former;
+        - `reward_quality`: [{figure, environment, level, kind, mean, standard_error, ci_low, ci_high, problem_sets}],
+          the figures of `RewardQuality` from the scores as they came; empty for baselines;
         - `unscored`: {videos, reasons: {reason: videos}} and `ties`, totals over the problem sets;
         - `missing`: ids of the problem sets that another table has and this one lacks.
 
@@ -92,6 +95,7 @@ def build_results(
             "raw": {"rescaling": "none", "problem_sets": _figures(raw[model]), "aggregates": compared[model]["raw"]},
             "differences": compared[model]["differences"],
             "order_leak": compared[model]["order_leak"],
+            "reward_quality": compared[model]["reward_quality"],
             "unscored": {
                 "videos": sum(result.unscored for result in own.values()),
                 "reasons": joined.unscored.get(model, {}),
@@ -142,7 +146,7 @@ def _baselines(problem_sets: Sequence[JoinedProblemSet]) -> _Results:
 
 
 def _compare(problem_sets: Sequence[JoinedProblemSet], results: _Results, raw: _Results) -> dict[str, dict[str, _Rows]]:
-    """Model -> its rows of `aggregates` (rescaled and `raw`), `differences` and `order_leak`."""
+    """Model -> its rows of `aggregates` (rescaled and `raw`), `differences`, `order_leak` and `reward_quality`."""
     outlines = [item.outline for item in problem_sets]
     videos = [{(item.outline.environment, video) for video in item.videos} for item in problem_sets]
     by_cell = cells(outlines)
@@ -150,12 +154,14 @@ def _compare(problem_sets: Sequence[JoinedProblemSet], results: _Results, raw: _
     aggregates = tabulate(f1, videos, by_cell)
     raw_aggregates = tabulate(_macro_f1(raw, problem_sets), videos, by_cell)
     order_leak = tabulate(f1, videos, order_leak_cells(outlines), group="split")
+    rewards = reward_rows(problem_sets, by_cell)
     differences = tabulate(paired_differences(f1), videos, by_cell, mean="mean_difference")
     return {
         model: {
             "aggregates": aggregates[number],
             "raw": raw_aggregates[number],
             "order_leak": order_leak[number],
+            "reward_quality": rewards.get(model, []),
             "differences": [
                 {"other": other, **row}
                 for place, other in enumerate(results)

@@ -57,7 +57,7 @@ def test_what_a_unit_means_is_seen_in_ranks_and_texts(tmp_path: Path) -> None:
     assert logged["test/steering/100/perplexity"] > logged["test/steering/0/perplexity"]
     assert all(torch.equal(value, state[name]) for name, value in module.state_dict().items())
     with (tmp_path / "unembedding.csv").open(encoding="utf-8") as file:
-        assert list(csv.DictReader(file))[0] == {"rank": "1", "token": "whale", "of_concept": "1"}
+        assert next(iter(csv.DictReader(file))) == {"rank": "1", "token": "whale", "of_concept": "1"}
     assert "whale whale whale" in (tmp_path / "steered.txt").read_text(encoding="utf-8")
 
 

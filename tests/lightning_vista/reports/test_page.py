@@ -101,7 +101,7 @@ def test_same_input_same_bytes(tmp_path: Path) -> None:
 
 def test_every_section_and_its_tables(full: Page) -> None:
     sections = [attributes["id"] for tag, attributes in full.elements if tag == "section"]
-    figures = ["overview", "levels", "kinds", "order", "differences", "raw", "hardest", "problem-sets"]
+    figures = ["overview", "levels", "kinds", "order", "reward", "differences", "raw", "hardest", "problem-sets"]
     assert sections == [*figures, "examples", "transcripts", "definitions"]
     plots = [attributes["data-plot"] for _, attributes in full.elements if "data-plot" in attributes]
     assert sorted(map(str, plots)) == sorted(full.data["plots"])
@@ -119,7 +119,7 @@ def test_minimal_results(tmp_path: Path) -> None:
     results, judged = minimal()
     page = Page(write_page(results, judged, tmp_path / "deep" / "report.html"))
     sections = {attributes["id"] for tag, attributes in page.elements if tag == "section"}
-    assert not sections & {"order", "differences", "raw", "transcripts"}
+    assert not sections & {"order", "reward", "differences", "raw", "transcripts"}
     assert "bare score tables" in page.text
     assert page.data["rescalings"] == ["both"]
 

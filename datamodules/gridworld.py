@@ -1,0 +1,157 @@
+"""Roll-outs in the grid of scalable oversight, made by the policy in training itself."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import lightning as L
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from lightning_vista.envs.oversight_gridworld import OversightGridworld
+from lightning_vista.envs.oversight_rollout import Batch, roll_out
+
+#: Added to `evaluation_seed` for validation, so that tests have episodes of their own.
+_VALIDATION = 1
+
+
+class GridworldDataModule(L.LightningDataModule):
+    """Batches of finished roll-outs, see `roll_out`, by the module that the trainer trains.
+
+    That module has `act(observation, generator, actor)` and names its actors in `actors`, the first of which acts in
+    training. Environments go on from roll-out to roll-out, and through checkpoints: a resumed run sees what it would
+    have seen. Roll-outs are made when they are asked for, after the last update, in the process of the trainer.
+
+    To evaluate, every actor plays the same fresh episodes, one in each environment. Such a batch also has `actor`.
+
+    Args:
+        oversight_probability: How often the diamond's cell, and independently the ghost's, is under oversight.
+        num_envs: Environments, the rows of a batch.
+        num_steps: Steps of a roll-out.
+        rollouts_per_epoch: Roll-outs, each for one update, that count as an epoch.
+        share_rollouts: Whether to make only the share `oversight_probability` of them, rounded, at least 1: as much as
+            could be had if oversight were not spread over episodes but spent on whole updates.
+        size: Rows and columns of the grid.
+        horizon: Steps after which an episode ends.
+        spurious_oversight_probability: How often cells with neither diamond nor ghost are under oversight.
+        stale_observation: See `OversightGridworld`.
+        validation_episodes: Episodes of each actor in a validation.
+        test_episodes: Episodes of each actor in a test.
+        evaluation_seed: Of these episodes, whatever the seed of the run.
+
+    Raises:
+        ValueError: If a number is not positive, or the module cannot act.
+    """
+
+    def __init__(
+        self,
+        oversight_probability: float = 0.03,
+        num_envs: int = 128,
+        num_steps: int = 32,
+        rollouts_per_epoch: int = 100,
+        share_rollouts: bool = False,
+        size: int = 5,
+        horizon: int = 32,
+        spurious_oversight_probability: float = 0.0,
+        stale_observation: bool = False,
+        validation_episodes: int = 500,
+        test_episodes: int = 4000,
+        evaluation_seed: int = 1_000_000,
+    ) -> None:
+        super().__init__()
+        counts = (num_steps, rollouts_per_epoch, validation_episodes, test_episodes)
+        if min(counts) < 1:
+            raise ValueError(f"Expected steps, roll-outs and episodes of at least 1, got {counts}.")
+        share = oversight_probability if share_rollouts else 1
+        self.rollouts_per_epoch = max(round(share * rollouts_per_epoch), 1)
+        self.num_envs, self.num_steps, self.horizon = num_envs, num_steps, horizon
+        self.validation_episodes, self.test_episodes = validation_episodes, test_episodes
+        self.evaluation_seed = evaluation_seed
+        self._make_env = partial(
+            OversightGridworld,
+            size=size,
+            horizon=horizon,
+            oversight_probability=oversight_probability,
+            spurious_oversight_probability=spurious_oversight_probability,
+            stale_observation=stale_observation,
+        )
+        self.env: OversightGridworld | None = None
+
+    def setup(self, stage: str) -> None:
+        """Make the environments to train in, with the seed of the run."""
+        trainer = _attached(self.trainer)
+        if stage == "fit":
+            seed = torch.initial_seed() + trainer.global_rank
+            self.env = self._make_env(self.num_envs, seed=seed, device=trainer.strategy.root_device)
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Roll-outs by the policy as it is when each is asked for."""
+        return _loader(_Made([self._train] * self.rollouts_per_epoch))
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """The episodes of each actor, one batch each."""
+        return self._evaluations(self.validation_episodes, self.evaluation_seed + _VALIDATION)
+
+    def test_dataloader(self) -> DataLoader[Batch]:
+        """The episodes of each actor, one batch each."""
+        return self._evaluations(self.test_episodes, self.evaluation_seed)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The environments with their generator."""
+        return {} if self.env is None else {"env": self.env.state_dict()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on where the checkpoint was; evaluations do not depend on it."""
+        if self.env is not None:
+            self.env.load_state_dict(state_dict["env"])
+
+    def _train(self) -> Batch:
+        policy, env = self._policy(), self.env
+        if env is None:
+            raise ValueError("There are no environments to train in yet: call `setup('fit')`, or train with a trainer.")
+        return roll_out(env, partial(policy.act, generator=env.generator), self.num_steps)
+
+    def _evaluate(self, actor: str, episodes: int, seed: int) -> dict[str, Any]:
+        policy = self._policy()
+        env = self._make_env(episodes, seed=seed, device=policy.device)
+        return {
+            **roll_out(env, partial(policy.act, generator=env.generator, actor=actor), self.horizon),
+            "actor": actor,
+        }
+
+    def _evaluations(self, episodes: int, seed: int) -> DataLoader[dict[str, Any]]:
+        return _loader(_Made([partial(self._evaluate, actor, episodes, seed) for actor in self._policy().actors]))
+
+    def _policy(self) -> Any:
+        """The module in training, which acts."""
+        module = _attached(self.trainer).lightning_module
+        if not hasattr(module, "act") or not hasattr(module, "actors"):
+            raise ValueError(
+                "Expected a module that chooses actions, with `act(observation, generator, actor)` and `actors`, such "
+                f"as OversightPolicy, got {type(module).__name__}."
+            )
+        return module
+
+
+class _Made(Dataset[Any]):
+    """Items that are made when they are asked for."""
+
+    def __init__(self, makers: Sequence[Callable[[], Any]]) -> None:
+        self._makers = makers
+
+    def __len__(self) -> int:
+        return len(self._makers)
+
+    def __getitem__(self, index: int) -> Any:
+        return self._makers[index]()
+
+
+def _loader(items: Dataset[Any]) -> DataLoader[Any]:
+    """One item after the other, in this process: a worker would act with an older copy of the policy."""
+    return DataLoader(items, batch_size=None, num_workers=0)
+
+
+def _attached(trainer: L.Trainer | None) -> L.Trainer:
+    if trainer is None:
+        raise ValueError("GridworldDataModule needs a trainer, whose module acts: give it to `Trainer.fit` or `test`.")
+    return trainer

@@ -1,0 +1,13 @@
+"""Judges as rewards: wrappers that give any Gymnasium environment with rendered frames the reward of a judge."""
+
+# ruff: noqa: E402  # the check comes first, because its error names the extra to install
+
+from lightning_vista.optional import require
+
+require("gymnasium", extra="rl")
+
+from lightning_vista.rewards.judge_reward import JudgeReward
+from lightning_vista.rewards.vector_judge_reward import FrameInInfo, VectorJudgeReward
+from lightning_vista.rewards.video_judge import VideoJudge
+
+__all__ = ["FrameInInfo", "JudgeReward", "VectorJudgeReward", "VideoJudge"]

@@ -1,0 +1,114 @@
+"""The reward of a judge for many environments at once: one call for all that are to be judged at a step."""
+
+from typing import Any, SupportsFloat, TypeVar
+
+import gymnasium
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
+from numpy.typing import NDArray
+
+from lightning_vista.rewards.film import Film, Schedule
+from lightning_vista.rewards.judge_reward import check_render_mode
+from lightning_vista.rewards.video_judge import VideoJudge
+
+Observation = TypeVar("Observation")
+Action = TypeVar("Action")
+Array = NDArray[Any]
+_FRAME = "frame"
+
+
+class VectorJudgeReward(VectorWrapper[Observation, Action, Observation, Action, Array]):
+    """`JudgeReward` for a vector environment, with any of Gymnasium's ways to reset what has ended.
+
+    An episode's last frame belongs to its film, the next reset's to the next one. With `AutoresetMode.SAME_STEP` the
+    environment has been reset before it can render its last frame: wrap its sub-environments in `FrameInInfo`.
+
+    Args:
+        env: Any vector environment that renders RGB images.
+        judge: What is asked, about all environments in one call.
+        every: See `JudgeReward`.
+        window: See `JudgeReward`.
+
+    Raises:
+        ValueError: If the environment renders no images or does not say how it resets, or a number is below 1.
+    """
+
+    def __init__(
+        self,
+        env: VectorEnv[Observation, Action, Array],
+        judge: VideoJudge,
+        every: int | None = None,
+        window: int | None = None,
+    ) -> None:
+        super().__init__(env)
+        check_render_mode(env.render_mode)
+        if not isinstance(env.metadata.get("autoreset_mode"), AutoresetMode):
+            raise ValueError(f"{env} has no AutoresetMode in metadata['autoreset_mode']: set the one that it follows.")
+        self.judge = judge
+        self.mode = env.metadata["autoreset_mode"]
+        self._films = [Film(Schedule(every, window)) for _ in range(env.num_envs)]
+        self._ended = np.zeros(env.num_envs, bool)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Begin episodes: all, or those of `options["reset_mask"]`."""
+        begun = (options or {}).get("reset_mask", np.ones(self.num_envs, bool))
+        observations, infos = self.env.reset(seed=seed, options=options)
+        self._begin(begun)
+        return observations, infos
+
+    def step(self, actions: Action) -> tuple[Observation, Array, Array, Array, dict[str, Any]]:
+        """Do an action in each environment; the rewards are the judge's."""
+        observations, env_rewards, terminated, truncated, infos = self.env.step(actions)
+        begun = self._ended if self.mode is AutoresetMode.NEXT_STEP else np.zeros(self.num_envs, bool)
+        self._ended = terminated | truncated
+        frames = self._last_frames(infos)
+        due = [i for i in np.flatnonzero(~begun) if self._films[i].add(frames[i], self._ended[i])]
+        rewards = np.zeros(self.num_envs)
+        if due:
+            rewards[due] = self.judge.rewards([self._films[i].frames for i in due])
+        self._begin(self._ended if self.mode is AutoresetMode.SAME_STEP else begun)
+        every_one = np.ones(self.num_envs, bool)
+        return (
+            observations,
+            rewards,
+            terminated,
+            truncated,
+            {**infos, "env_reward": env_rewards, "_env_reward": every_one},
+        )
+
+    def _begin(self, begun: NDArray[np.bool_]) -> None:
+        """Begin the films of environments that have been reset."""
+        if begun.any():
+            frames = self._render()
+            for i in np.flatnonzero(begun):
+                self._films[i].begin(frames[i])
+
+    def _last_frames(self, infos: dict[str, Any]) -> Any:
+        """What each environment showed after its step, before it was reset."""
+        if self.mode is not AutoresetMode.SAME_STEP or not self._ended.any():
+            return self._render()
+        if _FRAME not in infos.get("final_info", {}):
+            raise ValueError(
+                "With AutoresetMode.SAME_STEP an episode's last frame cannot be rendered any more: wrap the "
+                "sub-environments in FrameInInfo, or use another mode."
+            )
+        last, now = infos["final_info"][_FRAME], self._render()
+        return [last[i] if self._ended[i] else now[i] for i in range(self.num_envs)]
+
+    def _render(self) -> Any:  # Gymnasium leaves open what is rendered; `rgb_array` is checked
+        return self.env.render()
+
+
+class FrameInInfo(gymnasium.Wrapper[Observation, Action, Observation, Action]):
+    """Puts the rendered frame into `info["frame"]`, for `VectorJudgeReward` with `AutoresetMode.SAME_STEP`.
+
+    Args:
+        env: Any environment that renders RGB images.
+    """
+
+    def step(self, action: Action) -> tuple[Observation, SupportsFloat, bool, bool, dict[str, Any]]:
+        """Do an action."""
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        return observation, reward, terminated, truncated, {**info, _FRAME: self.env.render()}
