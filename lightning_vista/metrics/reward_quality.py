@@ -43,8 +43,9 @@ def reward_quality(scores: Tensor, targets: Tensor) -> RewardQuality:
 
     Example:
         >>> scores = torch.tensor([[0.9, 0.4], [0.1, 0.4]])
-        >>> reward_quality(scores, torch.eye(2, dtype=torch.bool))._asdict()
-        {'auc': 0.75, 'rank_accuracy': 0.5, 'margin': 0.70..., 'exploitable': 1.0}
+        >>> quality = reward_quality(scores, torch.eye(2, dtype=torch.bool))
+        >>> quality.auc, quality.rank_accuracy, quality.exploitable
+        (0.75, 0.5, 1.0)
     """
     if scores.shape != targets.shape:
         raise ValueError(f"scores {tuple(scores.shape)} and targets {tuple(targets.shape)}: expected the same shape")

@@ -28,9 +28,13 @@ class JudgeReward(gymnasium.Wrapper[Observation, Action, Observation, Action], R
         ValueError: If the environment renders no images, or a number is below 1.
 
     Example:
+        >>> import minigrid
         >>> from lightning_vista.scorers import RandomScorer
-        >>> env = gymnasium.make("MiniGrid-Empty-5x5-v0", render_mode="rgb_array", max_steps=3)  # doctest: +SKIP
-        >>> env = JudgeReward(env, VideoJudge(RandomScorer(), "We go to the green square"))  # doctest: +SKIP
+        >>> env = gymnasium.make("MiniGrid-Empty-5x5-v0", render_mode="rgb_array", max_steps=2)
+        >>> env = JudgeReward(env, VideoJudge(RandomScorer(), "We go to the green square"))
+        >>> _ = env.reset(seed=0)
+        >>> [env.step(0)[1] > 0 for _ in range(2)]
+        [False, True]
     """
 
     def __init__(

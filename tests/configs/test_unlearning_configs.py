@@ -33,7 +33,7 @@ SMALL_CALLBACKS = {
     "ModelCheckpoint": {"every_n_train_steps": 1},
 }
 #: Of each config of the paper's size the parameters, in millions, and the routed modules.
-PAPER = {"tinystories_28m": (51, 5), "fineweb_virology": (774, 8), "california": (306, 10)}
+PAPER = {"tinystories_28m": (52, 5), "fineweb_virology": (774, 8), "california": (306, 10)}
 
 
 @pytest.fixture(scope="module")

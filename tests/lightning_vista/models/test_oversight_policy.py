@@ -133,7 +133,7 @@ def test_a_test_tells_how_the_episodes_of_each_actor_ended(tmp_path: Path) -> No
 
 
 def learn(seed: int, mask_weight: float, folder: Path) -> dict[str, float]:
-    """What the actors reach after 300 updates on a grid of 3x3, a tenth of which is under oversight."""
+    """What the actors reach after 300 updates on a grid of 3x3, with a tenth of what they reach under oversight."""
     L.seed_everything(seed, verbose=False)
     rule = FieldRule("memberships", ["diamond", "ghost"])
     routes = [Route(f"experts.{name}", rule, {name: "rest"}) for name in rule.groups]
@@ -147,12 +147,12 @@ def learn(seed: int, mask_weight: float, folder: Path) -> dict[str, float]:
 
 
 def test_routing_makes_experts_of_experts(tmp_path: Path) -> None:
-    """Return of the diamond's expert, of the ghost's, and gate in episodes seen to reach the one and the other.
+    """Thresholds that three other seeds met with a margin.
 
-    Seeds 10, 11, 12: ?
+    Seeds 10, 11, 12: diamond's expert .71, .78, .74 (without routing .01, .10, .09); ghost's -.65, -.72, -.69 (-.05,
+    -.07, -.04); gate in episodes seen to reach diamonds .66, .63, .68, ghosts .37, .32, .41.
     """
     found = learn(0, 1.0, tmp_path)
-    assert found["test/diamond/return"] > 0.5
-    assert found["test/ghost/return"] < -0.5
-    assert abs(found["test/mixed/return"]) < 0.35
-    assert found["test/gate/seen_diamond"] > found["test/gate/seen_ghost"] + 0.1
+    assert found["test/return"] == found["test/diamond/return"] > 0.5
+    assert found["test/ghost/return"] < -0.45
+    assert found["test/gate/seen_diamond"] > found["test/gate/seen_ghost"] + 0.15
