@@ -30,4 +30,4 @@ def test_the_study_runs(tmp_path: Path) -> None:
     assert len(rows) == 8
     empty = [row.count("–") for row in rows]  # noqa: RUF001  of the true reward, five columns of scripts
     assert empty == [5, 5, 0, 0, 0, 0, 0, 0]
-    assert "behaviour" in (tmp_path / "study.html").read_text()
+    assert "eight episodes after training" in (tmp_path / "study.html").read_text()
