@@ -15,7 +15,7 @@ def scripted(head: str, contrast: bool = False) -> dict[str, float]:
 
 
 def test_judges_that_see_time_tell_the_orders_apart_and_the_mean_of_frames_does_not() -> None:
-    # Seeds 0 to 3: ...
+    # Right order less wrong order, seeds 0 to 3: mean within .011, temporal .61 to .91, slot .44 to .77.
     blind, temporal, slot = (scripted(head) for head in ("mean", "temporal", "slot"))
     assert abs(blind["right_order"] - blind["wrong_order"]) < 0.1
     assert temporal["right_order"] > temporal["wrong_order"] + 0.2
