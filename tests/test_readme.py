@@ -36,6 +36,15 @@ def test_the_routed_model_of_the_readme_trains(tmp_path: Path) -> None:
     assert shares["encoder", "low", "high"] == shares["encoder", "high", "low"] == 0
 
 
+def test_the_rewarded_agent_of_the_readme_trains(tmp_path: Path) -> None:
+    (code,) = re.findall(r"```python\n(# judge_reward\.py\n.*?)```", README, flags=re.DOTALL)
+    (tmp_path / "judge_reward.py").write_text(code, encoding="utf-8")
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    command = [sys.executable, "judge_reward.py"]
+    result = subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True, text=True)
+    assert "16 videos judged for: First, we go to the" in result.stdout
+
+
 def test_the_yaml_of_the_readme_is_the_one_that_is_tested() -> None:
     (shown,) = re.findall(r"```yaml\n(# Expand, route, ablate.*?)```", README, flags=re.DOTALL)
     assert shown == (ROOT / "configs/unlearning/own_model.yaml").read_text(encoding="utf-8")

@@ -34,8 +34,8 @@ def train(run: L.Trainer, checkpoint: Path | None = None, **settings: Any) -> PP
 def test_it_learns_the_order_from_the_true_reward(tmp_path: Path) -> None:
     run = trainer(tmp_path, epochs=8)
     (figures,) = run.test(train(run), HomeTaskDataModule(seed=5), verbose=False)
-    # Seeds 1 to 3 ended at a success of .69, 1.00 and .52, at rewards of .70, 1.00 and .75, and did the wrong order in
-    # .004 of the episodes at most; an agent that has not learned has a success below .01.
+    # 80 updates are few: of the seeds 0 to 8 one, 3, learned nothing (success 0), the others ended at .52 to
+    # 1.00; an agent that has not learned is below .01. This seed is one of the good ones.
     assert figures["test/success"] > 0.3
     assert figures["test/wrong_order"] < 0.1
     assert figures["test/reward"] > 0.4
