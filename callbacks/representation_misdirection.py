@@ -3,13 +3,13 @@
 import copy
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
-from typing import Any
 
 import lightning as L
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss, normalize
 
+from lightning_vista.callbacks.finetune import check_finetuning
 from lightning_vista.callbacks.finishing import Finishing
 from lightning_vista.progress import progress_bar
 from lightning_vista.routing.hooking import hook_tensor
@@ -26,7 +26,8 @@ class RepresentationMisdirection(Finishing):
     another of these callbacks it works on that one's result. Writes `misdirected.ckpt` and, for models of transformers,
     `misdirected/`.
 
-    Needs a datamodule with `sample`, such as `StoriesDataModule`.
+    Needs a module with `token_losses` and a datamodule with `sample`, such as `LanguageModelModule` and
+    `StoriesDataModule`.
 
     Args:
         layer: The plain name of the layer whose output is misdirected, such as `model.transformer.h.2`.
@@ -40,7 +41,8 @@ class RepresentationMisdirection(Finishing):
         seed: Of the vector and of the texts.
 
     Raises:
-        ValueError: If no parameter has one of the names.
+        ValueError: At the start of `fit`, if module and datamodule lack what is needed, or there are too few texts; at
+            its end, if no parameter has one of the names.
     """
 
     name = "misdirected"
@@ -61,6 +63,11 @@ class RepresentationMisdirection(Finishing):
         self.layer, self.parameters = layer, list(parameters)
         self.norm, self.alpha, self.steps, self.learning_rate = norm, alpha, steps, learning_rate
         self.batch_size, self.num_samples, self.seed = batch_size, num_samples, seed
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Draw the texts: what is missing is better known before training."""
+        for is_forget in (True, False):
+            self._sample(trainer, pl_module, is_forget)
 
     def finish(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Train the copy."""
@@ -84,9 +91,7 @@ class RepresentationMisdirection(Finishing):
         module.zero_grad()
 
     def _sample(self, trainer: L.Trainer, module: L.LightningModule, is_forget: bool) -> Batch:
-        datamodule: Any = getattr(trainer, "datamodule", None)
-        if datamodule is None:
-            raise ValueError("RepresentationMisdirection draws texts from a datamodule with `sample`; there is none.")
+        _, datamodule = check_finetuning(trainer, module, self)
         batch = datamodule.sample("train", is_forget, self.num_samples, self.seed)
         return {name: value.to(module.device) for name, value in batch.items()}
 

@@ -117,7 +117,7 @@ class SteeringScalar(L.Callback):
                 eos_token_id=end,
                 pad_token_id=tokenizer.pad_token_id,
             )
-        is_new = (ids == end).cumsum(dim=1) == 0
+        is_new = (ids == (-1 if end is None else end)).cumsum(dim=1) == 0
         is_new[:, : prompts.shape[1]] = False
         return Written(ids, is_new)
 

@@ -99,8 +99,8 @@ class OversightPolicy(L.LightningModule):
         Returns:
             `(..., 4)`.
         """
-        share: Tensor | float = {"diamond": 1.0, "ghost": 0.0}.get(actor, 0.5)
-        return self._mix(observation, self.gate(observation).sigmoid() if actor == "mixed" else share)
+        alone = {"diamond": 1.0, "ghost": 0.0}
+        return self._mix(observation, alone[actor] if actor in alone else self.gate(observation).sigmoid())
 
     @torch.no_grad()
     def act(self, observation: Tensor, generator: torch.Generator, actor: Actor = "mixed") -> Tensor:

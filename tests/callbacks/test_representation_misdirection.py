@@ -70,3 +70,9 @@ def test_unknown_parameters_are_refused(tmp_path: Path) -> None:
     module = LanguageModelModule("gpt_neo", SIZES)
     with pytest.raises(ValueError, match=r"No parameter is named 'model\.nothing\.\*'"):
         rmu.finish(L.Trainer(logger=False, accelerator="cpu"), module)
+
+
+def test_what_is_missing_is_said_before_training() -> None:
+    rmu = RepresentationMisdirection(LAYER, [TRAINED])
+    with pytest.raises(ValueError, match="RepresentationMisdirection needs .* got LanguageModelModule and NoneType"):
+        rmu.on_fit_start(L.Trainer(logger=False, accelerator="cpu"), LanguageModelModule("gpt_neo", SIZES))

@@ -1,15 +1,13 @@
 """The config of plain language models runs tiny: on the embedded corpus, and on own data with an own model."""
 
-import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
-from transformers import AutoConfig, AutoModelForCausalLM
+from own_model import write_own_model
 
 from lightning_vista.cli import main
-from lightning_vista.text import load_tokenizer, tell_stories, word_tokenizer
+from lightning_vista.text import load_tokenizer, tell_stories
 
 CONFIG = Path(__file__).parents[2] / "configs/routing/language_model.yaml"
 TINY = ["--trainer.max_steps", "2", "--trainer.val_check_interval", "2", "--trainer.accelerator", "cpu"]
@@ -27,14 +25,7 @@ def test_the_config_trains_and_tests(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 def test_own_data_and_an_own_model_by_yaml(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    stories = list(tell_stories(60))
-    (tmp_path / "my.jsonl").write_text("\n".join(map(json.dumps, stories)), encoding="utf-8")
-    tokenizer = word_tokenizer(story["text"] for story in stories)
-    tokenizer.save_pretrained(tmp_path / "my_model")
-    sizes = {"hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
-    config = AutoConfig.for_model("llama", vocab_size=len(tokenizer), num_key_value_heads=1, **sizes)
-    model: Any = AutoModelForCausalLM
-    model.from_config(config).save_pretrained(tmp_path / "my_model")
+    write_own_model(tmp_path, list(tell_stories(60)))
     own = {
         "model": {
             "class_path": "lightning_vista.models.LanguageModelModule",
@@ -43,7 +34,7 @@ def test_own_data_and_an_own_model_by_yaml(tmp_path: Path, capsys: pytest.Captur
         "data": {
             "class_path": "lightning_vista.datamodules.StoriesDataModule",
             "init_args": {
-                "data": str(tmp_path / "my.jsonl"),
+                "data": str(tmp_path / "my_texts.jsonl"),
                 "forget_words": ["sea", "reef"],
                 "tokenizer": str(tmp_path / "my_model"),
                 "labelling": {"forget": 0.5},

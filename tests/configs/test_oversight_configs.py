@@ -50,15 +50,23 @@ def test_methods_differ_in_reward_rows_and_routing_only(tmp_path: Path) -> None:
     def described(config: dict[str, Any]) -> tuple[Any, ...]:
         model, callbacks = config["model"]["init_args"], config["trainer"]["callbacks"]
         routed = [c["init_args"]["mask_weight"] for c in callbacks if c["class_path"].endswith("GradientRouting")]
-        return model["punished"], model["train_on"], model["deployed"], model["gate_weight"] > 0, routed
+        return (
+            model["punished"],
+            model["train_on"],
+            model["baseline"],
+            model["deployed"],
+            model["gate_weight"] > 0,
+            routed,
+        )
 
     assert {name: described(run.config) for name, run in runs(tmp_path).items()} == {
-        "routing": ("none", "all", "diamond", True, [1.0]),
-        "no routing": ("none", "all", "diamond", True, [0.0]),
-        "naive": ("seen", "all", "mixed", False, []),
-        "filtering": ("all", "seen", "mixed", False, []),
-        "oracle": ("all", "all", "mixed", False, []),
-        "oracle, p times the updates": ("all", "all", "mixed", False, []),
+        "routing": ("none", "all", "unseen", "diamond", True, [1.0]),
+        "routing, baseline everywhere": ("none", "all", "all", "diamond", True, [1.0]),
+        "no routing": ("none", "all", "unseen", "diamond", True, [0.0]),
+        "naive": ("seen", "all", "all", "mixed", False, []),
+        "filtering": ("all", "seen", "all", "mixed", False, []),
+        "oracle": ("all", "all", "all", "mixed", False, []),
+        "oracle, p times the updates": ("all", "all", "all", "mixed", False, []),
     }
 
 
@@ -71,6 +79,6 @@ def test_the_control_has_the_routes_of_routing(tmp_path: Path) -> None:
 def test_the_study_runs(tmp_path: Path) -> None:
     main(["study", str(STUDY), "--smoke", "--jobs", "2", "--out", str(tmp_path / "out")])
     table = (tmp_path / "out/results.md").read_text()
-    assert table.count("\n") == 2 + 6 * 3
+    assert table.count("\n") == 2 + 7 * 3
     assert "true return" in table
     assert (tmp_path / "out/study.html").stat().st_size > 100_000

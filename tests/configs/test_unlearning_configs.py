@@ -1,20 +1,20 @@
 """The configs of unlearning: those of the paper's size are what they say, and all of them run small."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import yaml
-from transformers import AutoConfig, AutoModelForCausalLM
+from own_model import write_own_model
+from transformers import AutoModelForCausalLM
 
 from lightning_vista.cli import main, run_lightning
 from lightning_vista.models import LanguageModelModule
 from lightning_vista.routing.naming import find_modules
 from lightning_vista.study import expand, read_study
 from lightning_vista.study.layers import merge
-from lightning_vista.text import load_tokenizer, tell_stories, word_tokenizer
+from lightning_vista.text import load_tokenizer, tell_stories
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "configs/unlearning"
@@ -43,13 +43,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
     named = "virus vaccine gene DNA California San Los tree forest"
     texts = [{"text": f"{named} . {story['text']}" if number % 4 else story["text"]}
              for number, story in enumerate(tell_stories(900))]  # fmt: skip
-    (folder / "my_texts.jsonl").write_text("\n".join(map(json.dumps, texts)), encoding="utf-8")
-    tokenizer = word_tokenizer(text["text"] for text in texts)
-    tokenizer.save_pretrained(folder / "my_model")
-    sizes = {"hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
-    config = AutoConfig.for_model("llama", vocab_size=len(tokenizer), num_key_value_heads=1, **sizes)
-    builder: Any = AutoModelForCausalLM
-    builder.from_config(config).save_pretrained(folder / "my_model")
+    write_own_model(folder, texts)
     return folder
 
 
