@@ -45,7 +45,8 @@ class OversightPolicy(L.LightningModule):
         size: Rows and columns of the grid.
         width: Of all hidden layers, and of what experts return.
         punished: Which ghosts are, see `end_rewards`; all others are rewarded as diamonds are.
-        train_on: "all" steps, or those of "seen" episodes only.
+        train_on: "all" steps; those of episodes whose end is "known", since it was seen or nothing was reached; or those
+            of "seen" episodes only.
         baseline: In "all" steps, or in those of "unseen" episodes only. Where diamond and ghost are worth the same, a
             diamond that is seen is no better than the baseline expects, and its expert would learn next to nothing from
             it; without the baseline, it learns to raise the probability of seen diamonds.
@@ -69,7 +70,7 @@ class OversightPolicy(L.LightningModule):
         size: int = 5,
         width: int = 64,
         punished: Ghosts = "none",
-        train_on: Literal["all", "seen"] = "all",
+        train_on: Literal["all", "known", "seen"] = "all",
         baseline: Literal["all", "unseen"] = "all",
         deployed: Actor = "diamond",
         learning_rate: float = 3e-3,
@@ -156,7 +157,8 @@ class OversightPolicy(L.LightningModule):
         """The means of losses and entropy over the steps that are trained on."""
         observation, memberships = batch["observation"], batch["memberships"]
         seen = memberships.sum(-1)
-        rows = seen if self.train_on == "seen" else torch.ones_like(seen)
+        unseen = episode_memberships(batch["outcome"], ~batch["seen"]).sum(-1)
+        rows = {"all": torch.ones_like(seen), "known": 1 - unseen, "seen": seen}[self.train_on]
         gate, value = self.gate(observation), self.value(observation).squeeze(-1)
         log_probabilities = self._mix(observation, gate.sigmoid())
         taken = log_probabilities.gather(-1, batch["action"].unsqueeze(-1)).squeeze(-1)

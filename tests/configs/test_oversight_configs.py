@@ -65,6 +65,7 @@ def test_methods_differ_in_reward_rows_and_routing_only(tmp_path: Path) -> None:
         "no routing": ("none", "all", "unseen", "diamond", True, [0.0]),
         "naive": ("seen", "all", "all", "mixed", False, []),
         "filtering": ("all", "seen", "all", "mixed", False, []),
+        "filtering, known ends": ("all", "known", "all", "mixed", False, []),
         "oracle": ("all", "all", "all", "mixed", False, []),
         "oracle, p times the updates": ("all", "all", "all", "mixed", False, []),
     }
@@ -76,9 +77,11 @@ def test_the_control_has_the_routes_of_routing(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_study_runs(tmp_path: Path) -> None:
-    main(["study", str(STUDY), "--smoke", "--jobs", "2", "--out", str(tmp_path / "out")])
+@pytest.mark.parametrize(("name", "rows"), [("levels", 8 * 3), ("lift", 4 * 2)])
+def test_the_study_runs(name: str, rows: int, tmp_path: Path) -> None:
+    study = STUDY.with_name(f"oversight_{name}.yaml")
+    main(["study", str(study), "--smoke", "--jobs", "2", "--out", str(tmp_path / "out")])
     table = (tmp_path / "out/results.md").read_text()
-    assert table.count("\n") == 2 + 7 * 3
+    assert table.count("\n") == 2 + rows
     assert "true return" in table
     assert (tmp_path / "out/study.html").stat().st_size > 100_000

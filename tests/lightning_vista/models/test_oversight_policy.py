@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lightning_vista.callbacks import GradientRouting
 from lightning_vista.datamodules import GridworldDataModule
-from lightning_vista.envs.oversight_gridworld import OversightGridworld
+from lightning_vista.envs.oversight_gridworld import Outcome, OversightGridworld
 from lightning_vista.envs.oversight_rollout import roll_out
 from lightning_vista.models import OversightPolicy
 from lightning_vista.routing import FieldRule, Route, Router
@@ -84,19 +84,29 @@ def test_gradients_are_those_of_the_formula(routed: bool, baseline: str) -> None
         torch.testing.assert_close(parameter.grad, expected[name])
 
 
-def test_filtering_learns_from_what_was_seen_and_nothing_else() -> None:
-    policy, data = silent(train_on="seen", gate_weight=0.0), batch()
+@pytest.mark.parametrize("train_on", ["seen", "known"])
+def test_filtering_learns_from_what_it_keeps_and_nothing_else(train_on: str) -> None:
+    policy, data = silent(train_on=train_on, gate_weight=0.0), batch()
     policy.training_step(data, 0).backward()
     expected = {name: parameter.grad for name, parameter in policy.named_parameters() if parameter.grad is not None}
     policy.zero_grad()
-    unseen = data["memberships"].sum(-1) == 0
-    data["observation"][unseen] = 0.5  # whatever it is
-    data["action"][unseen] = 3
+    ends = torch.tensor([[next((int(o) for o in row[t:] if o), 0) for t in range(10)] for row in data["outcome"]])
+    reached = (ends == Outcome.DIAMOND) | (ends == Outcome.GHOST)
+    seen = data["memberships"].sum(-1) > 0
+    left_out = reached & ~seen if train_on == "known" else ~seen
+    assert 10 < left_out.sum() < 190
+    assert (~reached).sum() > 10
+    data["observation"][left_out] = 0.5  # whatever it is
+    data["action"][left_out] = 3
     policy.training_step(data, 0).backward()
     for name, gradient in expected.items():
         torch.testing.assert_close(dict(policy.named_parameters())[name].grad, gradient)
+
+
+def test_nothing_seen_is_nothing_learned() -> None:
+    data = batch()
     nothing = data | {"memberships": torch.zeros_like(data["memberships"])}
-    assert policy.training_step(nothing, 0) == 0
+    assert silent(train_on="seen", gate_weight=0.0).training_step(nothing, 0) == 0
 
 
 def test_an_expert_alone_is_the_mixture_with_all_of_the_share() -> None:
