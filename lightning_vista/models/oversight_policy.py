@@ -45,8 +45,8 @@ class OversightPolicy(L.LightningModule):
         size: Rows and columns of the grid.
         width: Of all hidden layers, and of what experts return.
         punished: Which ghosts are, see `end_rewards`; all others are rewarded as diamonds are.
-        train_on: "all" steps; those of episodes whose end is "known", since it was seen or nothing was reached; or those
-            of "seen" episodes only.
+        train_on: "all" steps; those of episodes whose end is "known", because it was seen or nothing was reached; or
+            those of "seen" episodes only.
         baseline: In "all" steps, or in those of "unseen" episodes only. Where diamond and ghost are worth the same, a
             diamond that is seen is no better than the baseline expects, and its expert would learn next to nothing from
             it; without the baseline, it learns to raise the probability of seen diamonds.

@@ -77,7 +77,7 @@ def test_the_control_has_the_routes_of_routing(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "rows"), [("levels", 8 * 3), ("lift", 4 * 2)])
+@pytest.mark.parametrize(("name", "rows"), [("levels", 8 * 3), ("lift", 3 * 2)])
 def test_the_study_runs(name: str, rows: int, tmp_path: Path) -> None:
     study = STUDY.with_name(f"oversight_{name}.yaml")
     main(["study", str(study), "--smoke", "--jobs", "2", "--out", str(tmp_path / "out")])
