@@ -40,7 +40,8 @@ class GridworldDataModule(L.LightningDataModule):
         evaluation_seed: Of these episodes, whatever the seed of the run.
 
     Raises:
-        ValueError: If a number is not positive, or the module cannot act.
+        ValueError: If a number is not positive, the module cannot act, or there are several processes: each would play
+            episodes of its own, of which a checkpoint could keep those of one.
     """
 
     def __init__(
@@ -80,9 +81,12 @@ class GridworldDataModule(L.LightningDataModule):
     def setup(self, stage: str) -> None:
         """Make the environments to train in, with the seed of the run."""
         trainer = _attached(self.trainer)
+        if trainer.world_size > 1:
+            raise ValueError(
+                f"GridworldDataModule plays in one process, got {trainer.world_size}: set trainer.devices=1."
+            )
         if stage == "fit":
-            seed = torch.initial_seed() + trainer.global_rank
-            self.env = self._make_env(self.num_envs, seed=seed, device=trainer.strategy.root_device)
+            self.env = self._make_env(self.num_envs, seed=torch.initial_seed(), device=trainer.strategy.root_device)
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Roll-outs by the policy as it is when each is asked for."""

@@ -63,6 +63,7 @@ class PPOAgent(L.LightningModule):
         self.environments = GymnasiumVecEnv(self._data.environments())
         self.horizon: int = self._data.task.horizon
         if hasattr(self, "policy"):
+            self._check_environments()
             return
         self.agent = PPO(
             "MlpPolicy",
@@ -130,6 +131,16 @@ class PPOAgent(L.LightningModule):
                 "call trainer.fit(agent, datamodule=HomeTaskDataModule())."
             )
         return data
+
+    def _check_environments(self) -> None:
+        """Raise a `ValueError` unless the environments are as many, and look as, those that the policy was made for."""
+        expected = self.agent.n_envs, self.agent.observation_space.shape
+        given = self.environments.num_envs, self.environments.observation_space.shape
+        if given != expected:
+            raise ValueError(
+                f"Expected {expected[0]} environments with observations of shape {expected[1]}, which this agent was "
+                f"made for, got {given[0]} with {given[1]}: give HomeTaskDataModule the same num_envs and level."
+            )
 
     def _seed(self, number: int) -> None:
         """Begin anew, with random numbers that depend on the run's seed and this number only."""

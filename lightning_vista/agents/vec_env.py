@@ -70,8 +70,9 @@ class GymnasiumVecEnv(VecEnv):
         setattr(self.envs, attr_name, value)
 
     def env_method(self, method_name: str, *args: Any, indices: VecEnvIndices = None, **kwargs: Any) -> list[Any]:
-        """Call a method of the vector environment, once."""
-        return [getattr(self.envs, method_name)(*args, **kwargs)]
+        """What a method of the vector environment returns, which is called once, for each index."""
+        returned = getattr(self.envs, method_name)(*args, **kwargs)
+        return [returned for _ in self._get_indices(indices)]
 
     def env_is_wrapped(self, wrapper_class: Any, indices: VecEnvIndices = None) -> list[bool]:
         """No wrapper of Stable-Baselines3 is inside."""

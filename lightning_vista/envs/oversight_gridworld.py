@@ -39,7 +39,8 @@ class OversightGridworld:
 
     Args:
         num_envs: The number of environments.
-        size: Rows and columns of the grid, at least 2.
+        size: Rows and columns of the grid, at least 2. All placements are kept, which are `size ** 6`: 23 MB for a size
+            of 10.
         horizon: Steps after which an episode ends.
         oversight_probability: How often the diamond's cell, and independently the ghost's, is under oversight.
         spurious_oversight_probability: How often any other cell is.
@@ -81,7 +82,7 @@ class OversightGridworld:
                 "Expected num_envs of at least 1, size of at least 2 and horizon of at least 1, got "
                 f"{num_envs}, {size} and {horizon}."
             )
-        chances = (oversight_probability, spurious_oversight_probability)
+        chances = (float(oversight_probability), float(spurious_oversight_probability))
         if not all(0 <= chance <= 1 for chance in chances):
             raise ValueError(f"Expected probabilities of oversight from 0 to 1, got {chances[0]} and {chances[1]}.")
         self.num_envs, self.size, self.horizon = num_envs, size, horizon

@@ -51,6 +51,23 @@ def episode_ends(outcome: Tensor) -> Tensor:
     return ends.flip(1).cummin(1).values.flip(1)
 
 
+def at_episode_end(values: Tensor, outcome: Tensor) -> Tensor:
+    """What a step is told at the end of its episode.
+
+    Args:
+        values: A value of each step, `(envs, steps)`.
+        outcome: What each step led to, `(envs, steps)`.
+
+    Returns:
+        The value of the last step of each step's episode, `(envs, steps)`; 0 where the episode is not finished.
+
+    Example:
+        >>> at_episode_end(torch.tensor([[5, 6, 7, 8]]), torch.tensor([[0, 1, 2, 0]]))
+        tensor([[6, 6, 7, 0]])
+    """
+    return torch.nn.functional.pad(values, (0, 1)).gather(1, episode_ends(outcome))
+
+
 def episode_memberships(outcome: Tensor, seen: Tensor) -> Tensor:
     """Which steps belong to an episode that was seen to reach the diamond, or the ghost.
 
@@ -65,10 +82,8 @@ def episode_memberships(outcome: Tensor, seen: Tensor) -> Tensor:
         >>> episode_memberships(torch.tensor([[0, 1, 2, 2]]), torch.tensor([[False, True, True, False]])).int().tolist()
         [[[1, 0], [1, 0], [0, 1], [0, 0]]]
     """
-    kinds = torch.tensor([Outcome.DIAMOND, Outcome.GHOST], device=outcome.device)
-    reached = (outcome.unsqueeze(-1) == kinds) & seen.unsqueeze(-1)
-    beyond = torch.nn.functional.pad(reached.float(), (0, 0, 0, 1))
-    return beyond.gather(1, episode_ends(outcome).unsqueeze(-1).expand(-1, -1, 2))
+    ends = [(outcome == kind) & seen for kind in (Outcome.DIAMOND, Outcome.GHOST)]
+    return torch.stack([at_episode_end(end.float(), outcome) for end in ends], dim=-1)
 
 
 def first_outcomes(outcome: Tensor) -> Tensor:
@@ -84,5 +99,4 @@ def first_outcomes(outcome: Tensor) -> Tensor:
         >>> first_outcomes(torch.tensor([[0, 2, 1], [0, 0, 0]]))
         tensor([2, 0])
     """
-    end = episode_ends(outcome)[:, :1]
-    return torch.nn.functional.pad(outcome, (0, 1)).gather(1, end).squeeze(1)
+    return at_episode_end(outcome, outcome)[:, 0]

@@ -10,7 +10,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, log_softmax
 
 from lightning_vista.envs.oversight_drawing import MOVES
 from lightning_vista.envs.oversight_gridworld import Outcome
-from lightning_vista.envs.oversight_rollout import episode_memberships, first_outcomes
+from lightning_vista.envs.oversight_rollout import at_episode_end, episode_memberships, first_outcomes
 from lightning_vista.models.oversight_picture import draw_policy
 from lightning_vista.models.pictures import log_picture
 from lightning_vista.models.reinforce import (
@@ -45,7 +45,7 @@ class OversightPolicy(L.LightningModule):
         size: Rows and columns of the grid.
         width: Of all hidden layers, and of what experts return.
         punished: Which ghosts are, see `end_rewards`; all others are rewarded as diamonds are.
-        train_on: "all" steps; those of episodes whose end is "known", because it was seen or nothing was reached; or
+        train_on: "all" steps; those of episodes whose end is "known", because it was seen or they ran out of time; or
             those of "seen" episodes only.
         baseline: In "all" steps, or in those of "unseen" episodes only. Where diamond and ghost are worth the same, a
             diamond that is seen is no better than the baseline expects, and its expert would learn next to nothing from
@@ -99,7 +99,15 @@ class OversightPolicy(L.LightningModule):
 
         Returns:
             `(..., 4)`.
+
+        Raises:
+            ValueError: If the observations are of a grid of another size.
         """
+        if observation.shape[-1] != 4 * self.size**2:
+            raise ValueError(
+                f"Expected observations of {4 * self.size**2} features, a grid of size {self.size}, got "
+                f"{observation.shape[-1]}: give the policy and its environments the same size."
+            )
         alone = {"diamond": 1.0, "ghost": 0.0}
         return self._mix(observation, alone[actor] if actor in alone else self.gate(observation).sigmoid())
 
@@ -155,15 +163,15 @@ class OversightPolicy(L.LightningModule):
 
     def _losses(self, batch: Batch) -> dict[str, Tensor]:
         """The means of losses and entropy over the steps that are trained on."""
-        observation, memberships = batch["observation"], batch["memberships"]
+        observation, outcome, memberships = batch["observation"], batch["outcome"], batch["memberships"]
         seen = memberships.sum(-1)
-        unseen = episode_memberships(batch["outcome"], ~batch["seen"]).sum(-1)
-        rows = {"all": torch.ones_like(seen), "known": 1 - unseen, "seen": seen}[self.train_on]
+        known = seen + at_episode_end((outcome == Outcome.TIME_OUT).float(), outcome)
+        rows = {"all": torch.ones_like(seen), "known": known, "seen": seen}[self.train_on]
         gate, value = self.gate(observation), self.value(observation).squeeze(-1)
         log_probabilities = self._mix(observation, gate.sigmoid())
         taken = log_probabilities.gather(-1, batch["action"].unsqueeze(-1)).squeeze(-1)
-        reward = end_rewards(batch["outcome"], batch["seen"], self.punished)
-        returns = discounted_returns(reward, batch["outcome"], self.discount)
+        reward = end_rewards(outcome, batch["seen"], self.punished)
+        returns = discounted_returns(reward, outcome, self.discount)
         baseline = value * (1 - seen) if self.baseline == "unseen" else value
         gate_losses = binary_cross_entropy_with_logits(gate.squeeze(-1), memberships[..., 0], reduction="none")
         return {

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lightning_vista.envs.oversight_gridworld import Outcome
-from lightning_vista.envs.oversight_rollout import episode_ends
+from lightning_vista.envs.oversight_rollout import at_episode_end, episode_ends
 
 #: Which ghosts are punished, see `end_rewards`.
 Ghosts = Literal["none", "seen", "all"]
@@ -49,9 +49,8 @@ def discounted_returns(reward: Tensor, outcome: Tensor, discount: float) -> Tens
         >>> discounted_returns((outcome > 0).float(), outcome, 0.5)
         tensor([[0.2500, 0.5000, 1.0000, 0.5000, 1.0000, 0.0000]])
     """
-    end = episode_ends(outcome)
-    at_end = torch.nn.functional.pad(reward, (0, 1)).gather(1, end)
-    return at_end * discount ** (end - torch.arange(outcome.shape[1], device=outcome.device))
+    steps_left = episode_ends(outcome) - torch.arange(outcome.shape[1], device=outcome.device)
+    return at_episode_end(reward, outcome) * discount**steps_left
 
 
 def policy_loss(log_probability: Tensor, advantage: Tensor) -> Tensor:

@@ -54,11 +54,16 @@ class Film:
     def begin(self, frame: Image) -> None:
         """Forget the last episode; the first frame of the next one is here."""
         self.frames.clear()
-        self.frames.append(frame)
+        self.frames.append(_kept(frame))
         self.steps = 0
 
     def add(self, frame: Image, ended: bool) -> bool:
         """Add the frame after a step; returns whether the film is to be judged now."""
-        self.frames.append(frame)
+        self.frames.append(_kept(frame))
         self.steps += 1
         return ended or (self.schedule.every is not None and self.steps % self.schedule.every == 0)
+
+
+def _kept(frame: Image) -> Image:
+    """The frame as it is now: some environments draw all frames into one array. What is read-only stays so."""
+    return frame.copy() if frame.flags.writeable else frame

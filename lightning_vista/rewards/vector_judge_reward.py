@@ -55,6 +55,7 @@ class VectorJudgeReward(VectorWrapper[Observation, Action, Observation, Action, 
         """Begin episodes: all, or those of `options["reset_mask"]`."""
         begun = (options or {}).get("reset_mask", np.ones(self.num_envs, bool))
         observations, infos = self.env.reset(seed=seed, options=options)
+        self._ended = self._ended & ~begun
         self._begin(begun)
         return observations, infos
 

@@ -113,7 +113,10 @@ class VideoJudge:
         with torch.no_grad():
             pairs = pair_scores(batch, self.judge.score(batch), type(self.judge).__name__)
         self.judged += len(videos)
-        self._known.update({pair.video: self._reward(pair) for pair in pairs})
+        for pair in sorted(
+            pairs, key=lambda pair: pair.reason is not None
+        ):  # what is scored is known, then come errors
+            self._known[pair.video] = self._reward(pair)
 
     def _reward(self, pair: PairScores) -> float:
         """The reward of a scored video."""

@@ -61,7 +61,7 @@ def test_methods_differ_in_reward_rows_and_routing_only(tmp_path: Path) -> None:
 
     assert {name: described(run.config) for name, run in runs(tmp_path).items()} == {
         "routing": ("none", "all", "unseen", "diamond", True, [1.0]),
-        "routing, baseline everywhere": ("none", "all", "all", "diamond", True, [1.0]),
+        "routing, paper's baseline": ("none", "all", "all", "diamond", True, [1.0]),
         "no routing": ("none", "all", "unseen", "diamond", True, [0.0]),
         "naive": ("seen", "all", "all", "mixed", False, []),
         "filtering": ("all", "seen", "all", "mixed", False, []),
@@ -76,8 +76,17 @@ def test_the_control_has_the_routes_of_routing(tmp_path: Path) -> None:
     assert routed["init_args"] | {"mask_weight": 0.0} == control["init_args"]
 
 
+def test_every_method_of_the_study_has_its_trials(tmp_path: Path) -> None:
+    tried = {
+        run.variant
+        for name in ("tuning", "share_tuning")
+        for run in expand(read_study(STUDY.with_name(f"oversight_{name}.yaml")), tmp_path)
+    }
+    assert tried == set(runs(tmp_path))
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "rows"), [("levels", 8 * 3), ("lift", 3 * 2)])
+@pytest.mark.parametrize(("name", "rows"), [("levels", 8 * 3), ("lift", 3 * 2), ("share_tuning", 5)])
 def test_the_study_runs(name: str, rows: int, tmp_path: Path) -> None:
     study = STUDY.with_name(f"oversight_{name}.yaml")
     main(["study", str(study), "--smoke", "--jobs", "2", "--out", str(tmp_path / "out")])

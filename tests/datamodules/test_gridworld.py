@@ -1,4 +1,5 @@
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lightning as L
@@ -99,3 +100,10 @@ def test_a_module_that_cannot_act_is_refused() -> None:
         data().setup("fit")
     with pytest.raises(ValueError, match="at least 1"):
         data(num_steps=0)
+
+
+def test_several_processes_are_refused() -> None:
+    data: Any = GridworldDataModule()
+    data.trainer = SimpleNamespace(world_size=2)
+    with pytest.raises(ValueError, match="plays in one process, got 2: set trainer.devices=1"):
+        data.setup("fit")

@@ -67,6 +67,13 @@ def test_the_judge_alone_rewards_it(tmp_path: Path) -> None:
     assert run.callback_metrics["train/reward"] == len(right) - len(wrong)
 
 
+def test_other_environments_are_refused(tmp_path: Path) -> None:
+    agent = train(trainer(tmp_path, 1), num_envs=4, updates_per_epoch=1)
+    for other in (HomeTaskDataModule(num_envs=8), HomeTaskDataModule(level=3, num_envs=4)):
+        with pytest.raises(ValueError, match="Expected 4 environments .* the same num_envs and level"):
+            trainer(tmp_path, 1).test(agent, other)
+
+
 def test_it_says_where_it_can_learn(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="learns in the environments of a HomeTaskDataModule, got NoneType"):
         trainer(tmp_path, 1).fit(PPOAgent(), train_dataloaders=[0, 1])

@@ -65,7 +65,7 @@ def test_an_episode_has_as_many_steps_as_the_horizon() -> None:
     assert outcomes[31] == Outcome.TIME_OUT
 
 
-@pytest.mark.parametrize(("probability", "spurious"), [(0.0, 0.0), (0.1, 0.0), (0.3, 0.05), (1.0, 0.0)])
+@pytest.mark.parametrize(("probability", "spurious"), [(0.0, 0.0), (0.1, 0), (0.3, 0.05), (1, 0.0)])
 def test_oversight_is_as_frequent_as_it_should_be(probability: float, spurious: float) -> None:
     env = OversightGridworld(20_000, oversight_probability=probability, spurious_oversight_probability=spurious, seed=3)
     reached = env.overseen.gather(1, env.places[:, 1:]).float()

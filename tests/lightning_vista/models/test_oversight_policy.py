@@ -91,11 +91,10 @@ def test_filtering_learns_from_what_it_keeps_and_nothing_else(train_on: str) -> 
     expected = {name: parameter.grad for name, parameter in policy.named_parameters() if parameter.grad is not None}
     policy.zero_grad()
     ends = torch.tensor([[next((int(o) for o in row[t:] if o), 0) for t in range(10)] for row in data["outcome"]])
-    reached = (ends == Outcome.DIAMOND) | (ends == Outcome.GHOST)
-    seen = data["memberships"].sum(-1) > 0
-    left_out = reached & ~seen if train_on == "known" else ~seen
+    kept = (data["memberships"].sum(-1) > 0) | ((ends == Outcome.TIME_OUT) & (train_on == "known"))
+    left_out = ~kept
     assert 10 < left_out.sum() < 190
-    assert (~reached).sum() > 10
+    assert (ends == Outcome.TIME_OUT).sum() > 10
     data["observation"][left_out] = 0.5  # whatever it is
     data["action"][left_out] = 3
     policy.training_step(data, 0).backward()
@@ -107,6 +106,13 @@ def test_nothing_seen_is_nothing_learned() -> None:
     data = batch()
     nothing = data | {"memberships": torch.zeros_like(data["memberships"])}
     assert silent(train_on="seen", gate_weight=0.0).training_step(nothing, 0) == 0
+
+
+def test_a_grid_of_another_size_is_refused() -> None:
+    with pytest.raises(
+        ValueError, match="36 features, a grid of size 3, got 100: give the policy and its environments"
+    ):
+        silent()(torch.zeros(1, 100, dtype=torch.float64))
 
 
 def test_an_expert_alone_is_the_mixture_with_all_of_the_share() -> None:

@@ -75,6 +75,30 @@ def test_last_frames_belong_to_the_episode_that_ends(mode: AutoresetMode) -> Non
     assert {len(film) for film in films} == {3, 4}
 
 
+@pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.DISABLED])
+def test_a_reset_by_hand_begins_new_films(mode: AutoresetMode) -> None:
+    spy = SpyJudge(num_frames=3)
+    env = VectorJudgeReward(SyncVectorEnv([partial(CountingEnv, 2)], autoreset_mode=mode), VideoJudge(spy, "four"))
+    for _ in range(2):
+        env.reset()
+        rewards = [float(env.step(np.zeros(1, int))[1][0]) for _ in range(2)]
+        assert [reward > 0 for reward in rewards] == [False, True]
+    assert spy.seen == [[[100, 101, 102]], [[200, 201, 202]]]
+
+
+def test_an_environment_may_draw_into_one_array() -> None:
+    class Redrawing(CountingEnv):
+        canvas = np.zeros((4, 6, 3), np.uint8)
+
+        def render(self) -> np.ndarray:
+            self.canvas[:] = super().render()
+            return self.canvas
+
+    spy = SpyJudge(num_frames=4)
+    play(JudgeReward(Redrawing(3), VideoJudge(spy, "four")), 3)
+    assert spy.seen == [[[100, 101, 102, 103]]]
+
+
 def test_all_environments_that_end_at_a_step_are_judged_in_one_call() -> None:
     spy = SpyJudge()
     env = VectorJudgeReward(SyncVectorEnv([partial(CountingEnv, 2)] * 3), VideoJudge(spy, "four"))

@@ -1,11 +1,13 @@
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from spy_judge import SpyJudge
 
 from lightning_vista.rewards import VideoJudge
-from lightning_vista.scorers import DualEncoderScorer
+from lightning_vista.scorers import DualEncoderScorer, Scores
 from lightning_vista.scorers.chat.budget import BudgetError
+from lightning_vista.vista.batch import VideoBatch
 
 
 def video(episode: int, frames: int = 5) -> list[NDArray[np.uint8]]:
@@ -52,6 +54,19 @@ def test_a_video_without_a_score_is_an_error_or_what_was_chosen_and_counted() ->
     lenient = VideoJudge(SpyJudge(unscored=True), "four", unscored=-0.5)
     assert lenient.rewards([video(1), video(2)]).tolist() == [-0.5, -0.5]
     assert lenient.reasons == {"refusal": 2}
+
+
+def test_scores_that_were_paid_for_are_kept_beside_a_video_without_one() -> None:
+    class Partly(SpyJudge):
+        def score(self, batch: VideoBatch) -> list[list[Scores]]:
+            scored = super().score(batch)
+            return [[Scores(scored[0][0].values * torch.nan, "refusal")], *scored[1:]]
+
+    judge = VideoJudge(Partly(), "four", max_videos=2)
+    with pytest.raises(ValueError, match="'refusal'"):
+        judge.rewards([video(1), video(2)])
+    assert judge.rewards([video(2)]).tolist() == [4 + 204]
+    assert judge.judged == 2
 
 
 def test_a_shipped_judge_does_not_reward_what_it_cannot_read() -> None:
