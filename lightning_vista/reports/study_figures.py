@@ -107,7 +107,7 @@ def _marker(look: Style) -> dict[str, Any]:
 
 def _figure(spec: FigureSpec, data: list[dict[str, Any]], is_linear: bool) -> dict[str, Any]:
     """A figure of these series."""
-    kind = "linear" if is_linear else "category"
+    kind = ("log" if spec.log_x else "linear") if is_linear else "category"
     x = {"title": {"text": plotly_text(spec.x_title)}, "type": kind, "showgrid": False, "fixedrange": True}
     y = {"title": {"text": plotly_text(spec.y_title)}, "rangemode": "tozero", "fixedrange": True}
     below = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}

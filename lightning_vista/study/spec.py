@@ -47,6 +47,7 @@ class FigureSpec:
         x_title: What the axis shows.
         y_title: What the values are.
         lines: Whether to join the values over a list by lines.
+        log_x: Whether the axis is logarithmic, where there are numbers along it.
     """
 
     title: str
@@ -56,6 +57,7 @@ class FigureSpec:
     x_title: str = ""
     y_title: str = ""
     lines: bool = False
+    log_x: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 from lightning_vista.reports.study_figures import collect_series, draw_figure
@@ -21,6 +22,7 @@ def test_the_axis_is_a_key_of_the_grid() -> None:
     spec = FigureSpec("t", {"value": "test/0"}, x="model.size")
     assert means(spec, ROWS) == {"a": [(8, 1.0), (16, 2.0)], "b": [(8, 5.0), (16, 6.0)]}
     assert [trace["type"] for trace in draw_figure(spec, ROWS)["data"]] == ["scatter", "scatter"]
+    assert draw_figure(replace(spec, log_x=True), ROWS)["layout"]["xaxis"]["type"] == "log"
 
 
 def test_the_axis_is_the_run() -> None:
