@@ -39,8 +39,8 @@ class OversightGridworld:
 
     Args:
         num_envs: The number of environments.
-        size: Rows and columns of the grid, at least 2. All placements are kept, which are `size ** 6`: 23 MB for a size
-            of 10.
+        size: Rows and columns of the grid, at least 2. All placements are kept, nearly `size ** 6`: 23 MB for a size of
+            10.
         horizon: Steps after which an episode ends.
         oversight_probability: How often the diamond's cell, and independently the ghost's, is under oversight.
         spurious_oversight_probability: How often any other cell is.

@@ -113,9 +113,8 @@ class VideoJudge:
         with torch.no_grad():
             pairs = pair_scores(batch, self.judge.score(batch), type(self.judge).__name__)
         self.judged += len(videos)
-        for pair in sorted(
-            pairs, key=lambda pair: pair.reason is not None
-        ):  # what is scored is known, then come errors
+        # Those with a score come first: they are remembered before another one may raise.
+        for pair in sorted(pairs, key=lambda pair: pair.reason is not None):
             self._known[pair.video] = self._reward(pair)
 
     def _reward(self, pair: PairScores) -> float:
