@@ -79,12 +79,12 @@ def test_the_share_of_the_roll_outs() -> None:
     assert lengths == {0.001: 1, 0.03: 3, 0.1: 10, 1.0: 100}
 
 
-def test_evaluations_are_the_same_episodes_for_every_actor_and_run() -> None:
+def test_evaluations_are_the_same_episodes_for_every_actor_and_run(tmp_path: Path) -> None:
     starts = []
     for seed in (1, 2):
         L.seed_everything(seed, verbose=False)
         module = data(test_episodes=16)
-        make_trainer().test(Recorded(), module, verbose=False)
+        make_trainer(default_root_dir=tmp_path).test(Recorded(), module, verbose=False)
         starts += [batch["observation"][:, 0] for batch in module.test_dataloader()]
         starts += [batch["observation"][:, 0] for batch in module.val_dataloader()]
     tests, validations = starts[0:3] + starts[6:9], starts[3:6] + starts[9:12]
