@@ -71,17 +71,17 @@ def evaluate(name: str, scorer: TimedScorer, shards: Path, options: argparse.Nam
     """Evaluate in a run folder of its own."""
     scorer.seconds, scorer.videos, scorer.texts = 0.0, 0, 0
     data = ViSTaDataModule(str(shards), scorer.frame_spec, num_workers=options.workers)
-    trainer = L.Trainer(
-        accelerator=options.accelerator,
-        devices=1,
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        enable_checkpointing=False,
-    )
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of few workers, and of what Lightning itself uses
-        scorer.run_dir = folder
+        trainer = L.Trainer(
+            accelerator=options.accelerator,
+            devices=1,
+            logger=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            enable_checkpointing=False,
+            default_root_dir=folder,
+        )
         cost = Cost.of(lambda: trainer.test(scorer, data, verbose=False))
     return Evaluation(name, cost.seconds, scorer.seconds, scorer.videos, scorer.texts)
 

@@ -18,7 +18,7 @@ from statistics import median
 import torch
 from torch import Tensor
 
-from lightning_vista.envs.oversight_gridworld import OversightGridworld
+from lightning_vista.oversight.grid import OversightGridworld
 
 #: How many times the baseline's steps per second there should be.
 TARGET = 5.0

@@ -70,7 +70,7 @@ def evaluate(
         The loop, from before the workers start to the end of the last batch; and the whole of `Trainer.test`, which
         also reads the index, joins the scores and writes the run folder with its example videos.
     """
-    scorer, stop = RandomScorer(run_dir=str(run_dir / "run")), _Stop()
+    scorer, stop = RandomScorer(), _Stop()
     scorer.frame_spec = spec
     data = _TimedData(str(shards), spec, batch_size=batch_size, num_workers=num_workers)
     trainer = L.Trainer(
@@ -80,6 +80,7 @@ def evaluate(
         enable_model_summary=False,
         enable_checkpointing=False,
         callbacks=[*callbacks, stop],
+        default_root_dir=run_dir,
     )
     workers = _ended_workers()
     with warnings.catch_warnings():

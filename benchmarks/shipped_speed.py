@@ -15,9 +15,9 @@ from typing import get_args
 import lightning as L
 
 from lightning_vista.datamodules import ViSTaDataModule
+from lightning_vista.mini import build_mini
 from lightning_vista.scorers import DualEncoderScorer
 from lightning_vista.scorers.dual.heads import Head
-from lightning_vista.vista.mini import build_mini
 from lightning_vista.vista.shards import build_shards
 
 _BATCH = 32
@@ -26,10 +26,16 @@ _BATCH = 32
 def seconds_of(head: Head, shards: Path, run_dir: Path) -> tuple[float, float]:
     """The seconds to load a judge and to score every problem set of its world."""
     start = time.perf_counter()
-    scorer = DualEncoderScorer(head, weights="shipped", run_dir=str(run_dir))
+    scorer = DualEncoderScorer(head, weights="shipped")
     loaded = time.perf_counter()
     data = ViSTaDataModule(str(shards), scorer.frame_spec, batch_size=_BATCH)
-    trainer = L.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False)
+    trainer = L.Trainer(
+        accelerator="cpu",
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=run_dir,
+    )
     trainer.test(scorer, data, verbose=False)
     return loaded - start, time.perf_counter() - loaded
 

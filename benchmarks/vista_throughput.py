@@ -33,10 +33,10 @@ from loop import Cost, evaluate
 from rich.console import Console
 from rich.table import Table
 
+from lightning_vista.mini import build_mini
 from lightning_vista.reports import write_report
 from lightning_vista.video import FrameSpec
 from lightning_vista.vista.index import ShardIndex
-from lightning_vista.vista.mini import build_mini
 from lightning_vista.vista.shards import build_shards
 from lightning_vista.vista.storage import Storage
 from lightning_vista.vista.streams import EvaluationStream

@@ -1,10 +1,8 @@
 """Lightning callbacks. Import them as `lightning_vista.callbacks`."""
 
 from lightning_vista.callbacks.ablation import Ablation
-from lightning_vista.callbacks.branch_expansion import BranchExpansion
 from lightning_vista.callbacks.coherence_tuning import CoherenceTuning
-from lightning_vista.callbacks.evaluation_logging import log_evaluation
-from lightning_vista.callbacks.expansion import Expansion
+from lightning_vista.callbacks.expansion import BranchExpansion, Expansion
 from lightning_vista.callbacks.finishing import Finishing
 from lightning_vista.callbacks.gradient_routing import GradientRouting
 from lightning_vista.callbacks.relearning_attack import RelearningAttack
@@ -12,14 +10,16 @@ from lightning_vista.callbacks.representation_misdirection import Representation
 from lightning_vista.callbacks.routing_check import RoutingCheck
 from lightning_vista.callbacks.routing_monitor import RoutingMonitor
 from lightning_vista.callbacks.run_config import RunConfigCallback
-from lightning_vista.callbacks.score_logging import ScoreLogging
+from lightning_vista.callbacks.score_logging import ScoreLogging, log_evaluation
 from lightning_vista.callbacks.steering_scalar import SteeringScalar
+from lightning_vista.evaluation import Evaluation
 
 __all__ = [
     "Expansion",
     "Ablation",
     "BranchExpansion",
     "CoherenceTuning",
+    "Evaluation",
     "Finishing",
     "RelearningAttack",
     "GradientRouting",

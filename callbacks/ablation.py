@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from lightning_vista.callbacks.find_routing import find_routing
 from lightning_vista.callbacks.finishing import Finishing
+from lightning_vista.callbacks.gradient_routing import find_routing
 from lightning_vista.routing import Regions, Route, UnitGroup
 from lightning_vista.routing.checks import find_taps
 from lightning_vista.routing.hooking import hook_tensor

@@ -3,7 +3,8 @@
 import lightning as L
 from lightning.pytorch.utilities import rank_zero_info
 
-from lightning_vista.callbacks.finetune import (
+from lightning_vista.callbacks.finishing import Finishing
+from lightning_vista.models.finetuning import (
     Batch,
     Curve,
     Sampling,
@@ -12,7 +13,6 @@ from lightning_vista.callbacks.finetune import (
     held_out_texts,
     lowest,
 )
-from lightning_vista.callbacks.finishing import Finishing
 
 
 class CoherenceTuning(Finishing):

@@ -10,7 +10,7 @@ from typing import ClassVar
 import lightning as L
 import torch
 
-from lightning_vista.callbacks.log_folder import log_folder
+from lightning_vista.run_files import run_files
 
 
 class Finishing(L.Callback, ABC):
@@ -44,7 +44,7 @@ class Finishing(L.Callback, ABC):
         """Make the model and write it."""
         if trainer.fast_dev_run:  # type: ignore[attr-defined] # set by Lightning's connectors
             return
-        folder = Path(trainer.strategy.broadcast(str(log_folder(trainer))))
+        folder = Path(trainer.strategy.broadcast(str(run_files(trainer))))
         path = folder / f"{self.name}.ckpt"
         trainer.save_checkpoint(path, weights_only=True)
         if trainer.is_global_zero:

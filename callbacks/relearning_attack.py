@@ -10,7 +10,7 @@ from statistics import fmean
 import lightning as L
 import torch
 
-from lightning_vista.callbacks.finetune import (
+from lightning_vista.models.finetuning import (
     Curve,
     Sampling,
     TokenLosses,
@@ -19,8 +19,8 @@ from lightning_vista.callbacks.finetune import (
     held_out_texts,
     lowest,
 )
-from lightning_vista.callbacks.log_folder import log_folder
 from lightning_vista.progress import progress_bar
+from lightning_vista.run_files import run_files
 
 _COLUMNS = ("num_samples", "repeat", "step", "forget", "retain")
 
@@ -88,7 +88,7 @@ class RelearningAttack(L.Callback):
         if trainer.is_global_zero:
             with torch.inference_mode(False), torch.enable_grad():
                 self.curves = self._attack(trainer, *check_finetuning(trainer, pl_module, self))
-            write_curves(self.curves, log_folder(trainer) / "relearning.csv")
+            write_curves(self.curves, run_files(trainer) / "relearning.csv")
         self.curves = trainer.strategy.broadcast(self.curves)
         for count, curves in self.curves.items():
             relearned = [lowest(curve, "forget") for curve in curves]

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss, normalize
 
-from lightning_vista.callbacks.finetune import check_finetuning
 from lightning_vista.callbacks.finishing import Finishing
+from lightning_vista.models.finetuning import check_finetuning
 from lightning_vista.progress import progress_bar
 from lightning_vista.routing.hooking import hook_tensor
 from lightning_vista.routing.naming import plain_name

@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch.utilities import CombinedLoader
 from torch import Tensor
 
-from lightning_vista.callbacks.find_routing import find_routing
+from lightning_vista.callbacks.gradient_routing import find_routing
 from lightning_vista.routing import Router
 from lightning_vista.routing.reach import reach
 

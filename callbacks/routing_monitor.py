@@ -12,11 +12,11 @@ from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from torch import Tensor
 from torch.optim import Optimizer
 
-from lightning_vista.callbacks.find_routing import find_routing
+from lightning_vista.callbacks.gradient_routing import find_routing
 from lightning_vista.callbacks.heat_map import draw_heat_map
-from lightning_vista.callbacks.log_folder import log_folder
 from lightning_vista.optional import require
 from lightning_vista.routing.tap import Tap
+from lightning_vista.run_files import run_files
 
 _log = logging.getLogger(__name__)
 _COLUMNS = ("module", "group", "region", "energy", "share")
@@ -142,7 +142,7 @@ class RoutingMonitor(L.Callback):
 
     def _write(self, trainer: L.Trainer) -> None:
         """Write the table and the pictures, and send them to the loggers that take such."""
-        folder, cells = log_folder(trainer), list(self._cells(self.energies))
+        folder, cells = run_files(trainer), list(self._cells(self.energies))
         (folder / "routing").mkdir(parents=True, exist_ok=True)
         with (folder / "routing.csv").open("w", encoding="utf-8", newline="") as file:
             csv.writer(file, lineterminator="\n").writerows([_COLUMNS, *cells])

@@ -9,12 +9,12 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from lightning_vista.callbacks.log_folder import log_folder
 from lightning_vista.models.token_losses import next_token_losses
 from lightning_vista.progress import progress_bar
 from lightning_vista.routing.hooking import hook_tensor
-from lightning_vista.routing.rules.tokenwise import encode
+from lightning_vista.routing.rules.tokens import encode
 from lightning_vista.routing.steering import steering, unembedding_ranks
+from lightning_vista.run_files import run_files
 
 
 class SteeringScalar(L.Callback):
@@ -81,7 +81,7 @@ class SteeringScalar(L.Callback):
         pl_module.log("test/unembedding/concept_rank", ranks[concept].float().mean())
         texts = self._steer(pl_module, datamodule, sign, {"concept": concept, "target": targets})
         if trainer.is_global_zero:
-            _write_files(log_folder(trainer), ranks, concept, datamodule.tokenizer, texts)
+            _write_files(run_files(trainer), ranks, concept, datamodule.tokenizer, texts)
 
     def _steer(
         self, module: L.LightningModule, datamodule: Any, sign: int, counted: dict[str, Tensor]

@@ -1,10 +1,9 @@
 """LightningDataModules. Import them as `lightning_vista.datamodules`."""
 
 from lightning_vista.datamodules.gridworld import GridworldDataModule
-from lightning_vista.datamodules.home_task import HomeTaskDataModule
+from lightning_vista.datamodules.home_agent import HomeTaskDataModule
 from lightning_vista.datamodules.images import ImagesDataModule
-from lightning_vista.datamodules.mini_frames import MiniFramesDataModule
-from lightning_vista.datamodules.mini_training import MiniTrainingDataModule
+from lightning_vista.datamodules.mini_training import MiniFramesDataModule, MiniTrainingDataModule
 from lightning_vista.datamodules.stories import StoriesDataModule
 from lightning_vista.datamodules.vista import ViSTaDataModule
 

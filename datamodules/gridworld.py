@@ -8,8 +8,8 @@ import lightning as L
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from lightning_vista.envs.oversight_gridworld import OversightGridworld
-from lightning_vista.envs.oversight_rollout import Batch, roll_out
+from lightning_vista.oversight.grid import OversightGridworld
+from lightning_vista.oversight.rollout import Batch, roll_out
 
 #: Added to `evaluation_seed` for validation, so that tests have episodes of their own.
 _VALIDATION = 1

@@ -13,6 +13,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from lightning_vista.run_files import run_files
 from lightning_vista.text import (
     Exclude,
     Labelling,
@@ -121,10 +122,9 @@ class StoriesDataModule(L.LightningDataModule):
             shards = find_token_shards(self.data)
             self._rows = self._tokenize() if shards is None else self._read_shards(shards)
             rank_zero_info(self._summary())
-        if stage == "fit" and self.trainer is not None:
-            folder = Path(self.trainer.log_dir or self.trainer.default_root_dir)  # asked of every process
-            if self.trainer.is_global_zero and not self.trainer.fast_dev_run:  # type: ignore[attr-defined] # set by connectors
-                self.tokenizer.save_pretrained(folder / "tokenizer")
+        trainer: Any = self.trainer
+        if stage == "fit" and trainer is not None and trainer.is_global_zero and not trainer.fast_dev_run:
+            self.tokenizer.save_pretrained(run_files(trainer) / "tokenizer")
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled; without end if the data are token shards."""

@@ -80,7 +80,7 @@ class ViSTaDataModule(L.LightningDataModule):
         self._urls = {"train": train_shards, "val": val_shards, "test": shards}
         self._patterns, self._kinds, self._levels = problem_sets, kinds, levels
         self._indices: dict[str, ShardIndex] = {}
-        self._finished: Collection[str] = ()
+        self._skipped: Collection[str] = ()
 
     def setup(self, stage: str) -> None:
         """Read the indices that the stage needs."""
@@ -109,9 +109,9 @@ class ViSTaDataModule(L.LightningDataModule):
             )
         return Storage(url, self.cache_dir, self.cache_mb)
 
-    def leave_out(self, videos: Collection[str]) -> None:
-        """Do not read these videos in `test`: they have been scored before."""
-        self._finished = set(videos)
+    def skip(self, videos: Collection[str]) -> None:
+        """Leave these videos out of the next `test` or `predict`: they have been scored before."""
+        self._skipped = set(videos)
 
     def train_dataloader(self) -> DataLoader[VideoBatch]:
         """Shuffled batches of `train_shards`."""
@@ -125,7 +125,7 @@ class ViSTaDataModule(L.LightningDataModule):
 
     def test_dataloader(self) -> DataLoader[VideoBatch]:
         """Each video of `shards` once, in order."""
-        samples = [sample for sample in self.index().samples if sample.video not in self._finished]
+        samples = [sample for sample in self.index().samples if sample.video not in self._skipped]
         return self._loader(self._stream(EvaluationStream, "test", samples=samples))
 
     def predict_dataloader(self) -> DataLoader[VideoBatch]:

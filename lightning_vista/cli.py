@@ -2,13 +2,14 @@
 
 import argparse
 import logging
+import re
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from lightning_vista import __version__
 
@@ -19,6 +20,8 @@ LIGHTNING_COMMANDS = {
     "test": "score every (video, description) pair with a judge; writes a run folder",
     "predict": "the same without the true descriptions",
 }
+#: Options that scorers had before the run became a callback.
+_MOVED = ("run_dir", "rescaling", "strict", "dry_run")
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -66,12 +69,18 @@ def run_lightning(arguments: Sequence[str], callbacks: Sequence[Any] = ()) -> di
 
     import lightning_vista.datamodules
     import lightning_vista.models
+    import lightning_vista.oversight
     import lightning_vista.routing
     import lightning_vista.scorers  # noqa: F401 # makes its classes known by name
-    from lightning_vista.callbacks import RunConfigCallback, ScoreLogging
+    from lightning_vista.callbacks import Evaluation, RunConfigCallback, ScoreLogging
+
+    class Parser(LightningArgumentParser):
+        def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+            super().error(f"{message}{_moved(message)}", ex)
 
     class CLI(LightningCLI):
         def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+            parser.add_lightning_class_args(Evaluation, "evaluation")
             parser.link_arguments("model", "data.init_args.frame_spec", _frame_spec, apply_on="instantiate")
 
     load_plugins()
@@ -87,6 +96,7 @@ def run_lightning(arguments: Sequence[str], callbacks: Sequence[Any] = ()) -> di
             subclass_mode_model=True,
             subclass_mode_data=True,
             args=list(arguments),
+            parser_class=Parser,
         )
     return {name: float(value) for name, value in cli.trainer.callback_metrics.items()}
 
@@ -123,14 +133,14 @@ def run_routing_check(arguments: Sequence[str]) -> None:
     Console().print(check.table())
 
 
-def run_demo(options: argparse.Namespace) -> None:
+def demo_command(options: argparse.Namespace) -> None:
     """Render the embedded dataset, pack it, score it with every offline scorer, report."""
     import lightning as L
 
     from lightning_vista.datamodules import ViSTaDataModule
+    from lightning_vista.mini import build_mini
     from lightning_vista.reports import write_report
     from lightning_vista.scorers import DualEncoderScorer, RandomScorer, VLMScorer
-    from lightning_vista.vista.mini import build_mini
     from lightning_vista.vista.shards import build_shards
 
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # not what hardware there is not
@@ -141,26 +151,26 @@ def run_demo(options: argparse.Namespace) -> None:
     print("2/4 packing it into shards")
     build_shards(out / "mini" / "test" / "tasks", out / "mini" / "test" / "videos", out / "shards")
     print("3/4 scoring")
-    # The trained judges know the words of one world; the random one needs none.
-    judges: list[tuple[VLMScorer, str]] = [(RandomScorer(), "*")]
-    judges += [(DualEncoderScorer(head, weights="shipped"), "home/*") for head in ("mean", "temporal", "slot")]
-    for scorer, problem_sets in judges:
-        scorer.run_dir = str(out / "runs" / scorer.name)
+    # The trained scorers know the words of one world; the random one needs none.
+    scorers: list[tuple[VLMScorer, str]] = [(RandomScorer(), "*")]
+    scorers += [(DualEncoderScorer(head, weights="shipped"), "home/*") for head in ("mean", "temporal", "slot")]
+    for scorer, problem_sets in scorers:
         print(f"  {scorer.name} on {problem_sets}")
         data = ViSTaDataModule(str(out / "shards"), scorer.frame_spec, problem_sets=[problem_sets], batch_size=32)
-        L.Trainer(accelerator="cpu", logger=False, enable_model_summary=False).test(scorer, data, verbose=False)
+        trainer = L.Trainer(accelerator="cpu", logger=False, enable_model_summary=False, default_root_dir=out)
+        trainer.test(scorer, data, verbose=False)
     print("4/4 reporting")
-    write_report([out / "runs" / scorer.name for scorer, _ in judges], out / "report", rescaling="none")
+    write_report([out / "runs" / scorer.name for scorer, _ in scorers], out / "report", rescaling="none")
 
 
-def run_mini(options: argparse.Namespace) -> None:
+def mini_command(options: argparse.Namespace) -> None:
     """Render the embedded dataset."""
-    from lightning_vista.vista.mini import build_mini
+    from lightning_vista.mini import build_mini
 
     build_mini(options.dir, seed=options.seed, scale=options.scale, splits=tuple(options.splits))
 
 
-def run_shards_build(options: argparse.Namespace) -> None:
+def shards_build_command(options: argparse.Namespace) -> None:
     """Pack a dataset of the official layout into shards."""
     from lightning_vista.video import FrameSpec
     from lightning_vista.vista.shards import build_shards
@@ -186,21 +196,21 @@ def run_shards_build(options: argparse.Namespace) -> None:
         print(f"  left out: {skipped.path}: {skipped.reason}")
 
 
-def run_shards_verify(options: argparse.Namespace) -> None:
+def shards_verify_command(options: argparse.Namespace) -> None:
     """Check finished shards."""
-    from lightning_vista.vista.verify import verify_shards
+    from lightning_vista.vista.shards import verify_shards
 
     print(f"{verify_shards(options.dir, num_workers=options.workers).summary()} in {options.dir}: all unchanged")
 
 
-def run_report(options: argparse.Namespace) -> None:
+def report_command(options: argparse.Namespace) -> None:
     """Make tables and a page of score tables."""
     from lightning_vista.reports import write_report
 
     write_report(options.runs, options.out, rescaling=options.rescaling, strict=not options.leave_out_unscored)
 
 
-def run_study(options: argparse.Namespace) -> None:
+def study_command(options: argparse.Namespace) -> None:
     """Do what is left of a study's runs, then write its table, figures and page."""
     import yaml
 
@@ -236,6 +246,12 @@ def _own_wandb_run() -> Iterator[None]:
             run.finish(exit_code)
 
 
+def _moved(message: str) -> str:
+    """Say where options have gone that an error does not know any more."""
+    found = [option for option in _MOVED if re.search(rf"\b{option}\b", message)]
+    return "".join(f" `{option}` is now `evaluation.{option}` (`--evaluation.{option}`)." for option in found)
+
+
 def _frame_spec(model: object) -> Any:  # a FrameSpec where the model is a scorer
     return getattr(model, "frame_spec", None)
 
@@ -263,13 +279,13 @@ def _add_demo(commands: Any) -> None:  # argparse's own type is private
     demo = commands.add_parser("demo", help="the whole job on the embedded dataset: render, pack, score, report")
     demo.add_argument("--out", default="demo", help="the folder to write (default: %(default)s)")
     demo.add_argument("--scale", type=float, default=1.0, help="how much of the dataset to render (default: 1)")
-    demo.set_defaults(run=run_demo)
+    demo.set_defaults(run=demo_command)
     mini = commands.add_parser("mini", help="render the embedded dataset in the official layout")
     mini.add_argument("dir", help="the folder to write")
     mini.add_argument("--seed", type=int, default=0, help="same seed, same bytes (default: %(default)s)")
     mini.add_argument("--scale", type=float, default=1.0, help="how many problem sets, 1 for about 1,000 test videos")
     mini.add_argument("--splits", nargs="+", default=["train", "val", "test"], help="which splits (default: all)")
-    mini.set_defaults(run=run_mini)
+    mini.set_defaults(run=mini_command)
 
 
 def _add_shards(commands: Any) -> None:  # argparse's own type is private
@@ -287,11 +303,11 @@ def _add_shards(commands: Any) -> None:  # argparse's own type is private
     build.add_argument("--sampling", choices=("uniform", "stride"), default="uniform", help="which frames")
     build.add_argument("--overwrite", action="store_true", help="replace a finished build of something else")
     build.add_argument("--workers", type=int, help="threads (default: one per core)")
-    build.set_defaults(run=run_shards_build)
+    build.set_defaults(run=shards_build_command)
     verify = actions.add_parser("verify", help="check every sample against the index and decode its ends")
     verify.add_argument("dir", help="the folder, or address, of the shards")
     verify.add_argument("--workers", type=int, help="threads (default: one per core)")
-    verify.set_defaults(run=run_shards_verify)
+    verify.set_defaults(run=shards_verify_command)
 
 
 def _add_report(commands: Any) -> None:  # argparse's own type is private
@@ -300,7 +316,7 @@ def _add_report(commands: Any) -> None:  # argparse's own type is private
     report.add_argument("--rescaling", choices=("none", "video", "label", "both"), default="both")
     report.add_argument("--leave-out-unscored", action="store_true", help="do not count unscored videos as wrong")
     report.add_argument("--out", required=True, help="the folder to write")
-    report.set_defaults(run=run_report)
+    report.set_defaults(run=report_command)
 
 
 def _add_study(commands: Any) -> None:  # argparse's own type is private
@@ -314,7 +330,7 @@ def _add_study(commands: Any) -> None:  # argparse's own type is private
         "--allow-missing", action="store_true", help="go on without runs that miss a file, key or package"
     )
     study.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="override a value in all runs")
-    study.set_defaults(run=run_study)
+    study.set_defaults(run=study_command)
 
 
 def _add_routing(commands: Any) -> None:  # argparse's own type is private

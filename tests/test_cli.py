@@ -18,7 +18,7 @@ def test_build_verify_test_and_report_from_the_command_line(
     assert "3 problem sets, 13 videos" in capsys.readouterr().out
     main(["shards", "verify", str(shards)])
     assert "all unchanged" in capsys.readouterr().out
-    model = ["--model", "RandomScorer", "--model.seed", "3", "--model.run_dir", str(run)]
+    model = ["--model", "RandomScorer", "--model.seed", "3", "--evaluation.run_dir", str(run)]
     data = ["--data", "ViSTaDataModule", "--data.shards", str(shards), "--data.num_workers", "0"]
     main(["test", *model, *data, "--trainer.logger", "false", "--trainer.accelerator", "cpu"])
     config = yaml.safe_load((run / "config.yaml").read_text())
@@ -35,8 +35,8 @@ def test_build_verify_test_and_report_from_the_command_line(
 def test_a_config_of_a_run_runs_again(shards: Path, tmp_path: Path) -> None:
     data = ["--data", "ViSTaDataModule", "--data.shards", str(shards), "--data.num_workers", "0"]
     trainer = ["--trainer.logger", "false", "--trainer.accelerator", "cpu"]
-    main(["test", "--model", "RandomScorer", "--model.run_dir", str(tmp_path / "a"), *data, *trainer])
-    main(["test", "--config", str(tmp_path / "a" / "config.yaml"), "--model.run_dir", str(tmp_path / "b")])
+    main(["test", "--model", "RandomScorer", "--evaluation.run_dir", str(tmp_path / "a"), *data, *trainer])
+    main(["test", "--config", str(tmp_path / "a" / "config.yaml"), "--evaluation.run_dir", str(tmp_path / "b")])
     assert read_scores(tmp_path / "a").rows.equals(read_scores(tmp_path / "b").rows)
 
 
@@ -73,7 +73,7 @@ def test_two_processes_give_the_table_of_one(shards: Path, tmp_path: Path) -> No
     data = ["--data", "ViSTaDataModule", "--data.shards", str(shards), "--data.batch_size", "2"]
     trainer = ["--trainer.logger", "false", "--trainer.accelerator", "cpu"]
     for name, processes in (("one", ["--trainer.devices", "1"]), ("two", ["--trainer.devices", "2"])):
-        model = ["--model", "RandomScorer", "--model.run_dir", str(tmp_path / name)]
+        model = ["--model", "RandomScorer", "--evaluation.run_dir", str(tmp_path / name)]
         command = [sys.executable, "-m", "lightning_vista", "test", *model, *data, *trainer, *processes]
         subprocess.run(command, check=True, capture_output=True, timeout=120, cwd=tmp_path)
     assert (tmp_path / "one/scores.parquet").read_bytes() == (tmp_path / "two/scores.parquet").read_bytes()

@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).parent / "helpers" / "plugin_package"
 CONFIG = """
 model:
   class_path: {judge}
-  init_args: {{run_dir: {run}}}
+evaluation: {{run_dir: {run}}}
 data:
   class_path: ViSTaDataModule
   init_args: {{shards: {shards}, num_workers: 0}}

@@ -2,11 +2,16 @@
 
 from lightning_vista.metrics.aggregation import bootstrap_interval, standard_error, video_clusters
 from lightning_vista.metrics.baselines import majority_baseline, random_baseline
-from lightning_vista.metrics.f1 import accuracy, macro_f1
-from lightning_vista.metrics.predictions import count_ties, predict_labels
 from lightning_vista.metrics.problem_set_scores import ProblemSetScores
 from lightning_vista.metrics.rescaling import RESCALINGS, Rescaling, rescale_scores
-from lightning_vista.metrics.scoring import ProblemSetResult, score_problem_set
+from lightning_vista.metrics.scoring import (
+    ProblemSetResult,
+    accuracy,
+    count_ties,
+    macro_f1,
+    predict_labels,
+    score_problem_set,
+)
 from lightning_vista.metrics.unlearning import (
     alignment_tax,
     leakage,

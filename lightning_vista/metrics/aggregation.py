@@ -1,11 +1,31 @@
-"""From problem sets to one figure: mean, standard error, and an interval that respects shared videos."""
+"""Means over problem sets and over seeds, with standard errors and intervals."""
 
+import hashlib
+import math
 from collections.abc import Collection, Hashable, Sequence
+from statistics import fmean, stdev
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from lightning_vista.metrics.seeding import generator_for
+
+def generator_for(name: str) -> torch.Generator:
+    """A random generator on the CPU, seeded by a name.
+
+    Args:
+        name: Any text, such as a problem set's id.
+
+    Returns:
+        A generator that gives the same numbers for the same name, on any machine.
+
+    Example:
+        >>> torch.equal(torch.rand(2, generator=generator_for("a")), torch.rand(2, generator=generator_for("a")))
+        True
+    """
+    digest = hashlib.sha256(name.encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+
 
 BOOTSTRAP_DRAWS = 2000
 _QUANTILES = (0.025, 0.975)
@@ -96,3 +116,53 @@ def _resampled_means(values: Tensor, clusters: Tensor, name: str, draws: int) ->
     drawn = torch.randint(len(sizes), (draws, len(sizes)), generator=generator_for(name))
     weights = values.new_zeros(draws, len(sizes)).scatter_add(1, drawn, values.new_ones(drawn.shape))
     return (weights @ sums) / (weights @ sizes).unsqueeze(1)
+
+
+class SeedMean(NamedTuple):
+    """A mean over seeds with its 95% interval; NaN where there are too few seeds for either."""
+
+    mean: float
+    ci_low: float
+    ci_high: float
+
+
+def seed_mean(values: Sequence[float]) -> SeedMean:
+    """The mean with its 95% interval by Student's distribution: mean -+ t * standard deviation / sqrt(n).
+
+    Args:
+        values: The figure of each seed.
+
+    Returns:
+        Mean and interval; of one value no interval, of none nothing.
+
+    Example:
+        >>> [round(end, 2) for end in seed_mean([1.0, 2.0, 3.0])]
+        [2.0, -0.48, 4.48]
+    """
+    if len(values) < 2:
+        return SeedMean(*values, *[math.nan] * (3 - len(values)))
+    reach = student_quantile(len(values) - 1) * stdev(values) / math.sqrt(len(values))
+    return SeedMean(fmean(values), fmean(values) - reach, fmean(values) + reach)
+
+
+def student_quantile(degrees: int, share: float = 0.95) -> float:
+    """How far from 0 this share of Student's distribution reaches, to both sides.
+
+    With t = sqrt(degrees) * tan(angle) the density is that of cos(angle)^(degrees - 1) over the angle, which needs no
+    special function.
+
+    Args:
+        degrees: Degrees of freedom, at least 1.
+        share: Between 0 and 1.
+
+    Returns:
+        The quantile, to four digits.
+
+    Example:
+        >>> round(student_quantile(2), 3)
+        4.303
+    """
+    angles = torch.linspace(0, math.pi / 2, 200_001, dtype=torch.float64)
+    shares = torch.cumulative_trapezoid(angles.cos().pow(degrees - 1), angles)
+    place = int(torch.searchsorted(shares / shares[-1], share)) + 1
+    return math.sqrt(degrees) * math.tan(float(angles[place]))

@@ -3,10 +3,8 @@
 import torch
 from torch import Tensor
 
-from lightning_vista.metrics.f1 import accuracy, macro_f1
-from lightning_vista.metrics.predictions import predict_labels
-from lightning_vista.metrics.scoring import ProblemSetResult, score_problem_set
-from lightning_vista.metrics.seeding import generator_for
+from lightning_vista.metrics.aggregation import generator_for
+from lightning_vista.metrics.scoring import ProblemSetResult, accuracy, macro_f1, predict_labels, score_problem_set
 
 RANDOM_DRAWS = 1000
 

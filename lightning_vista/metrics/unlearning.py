@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from lightning_vista.metrics.seeds import SeedMean, seed_mean
+from lightning_vista.metrics.aggregation import SeedMean, seed_mean
 
 
 def shallow_unlearning(relearning: Tensor) -> Tensor:

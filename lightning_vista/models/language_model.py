@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from lightning_vista.metrics.group_means import GroupMeans
-from lightning_vista.models.bias_calibration import expected_counts, fit_output_bias
-from lightning_vista.models.token_losses import activation_l1, next_token_losses
+from lightning_vista.models.token_losses import activation_l1, expected_counts, fit_output_bias, next_token_losses
 from lightning_vista.models.warmup_cosine import warmup_cosine
 from lightning_vista.optional import require
 from lightning_vista.routing.naming import find_modules

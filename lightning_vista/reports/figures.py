@@ -129,7 +129,7 @@ def raw_beside_rescaled(rescaled: View, raw: View, environment: str) -> Figure:
     )
 
 
-def paired_differences(view: View, environment: str) -> Figure:
+def draw_differences(view: View, environment: str) -> Figure:
     """Mean difference in macro F1 between two models over the same problem sets, with its 95% interval."""
     models = list(view.models)
     looks = styles(models)

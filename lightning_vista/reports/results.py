@@ -20,9 +20,15 @@ from lightning_vista.metrics import (
     score_problem_set,
 )
 from lightning_vista.parallel import one_thread
-from lightning_vista.reports.comparisons import cells, finite, order_leak_cells, paired_differences, tabulate
+from lightning_vista.reports.comparisons import (
+    cells,
+    finite,
+    order_leak_cells,
+    paired_differences,
+    reward_rows,
+    tabulate,
+)
 from lightning_vista.reports.joining import JoinedProblemSet, join_tables
-from lightning_vista.reports.reward_rows import reward_rows
 from lightning_vista.vista.tables import ScoreTable
 
 _CELL_COLUMNS = ("environment", "level", "kind")

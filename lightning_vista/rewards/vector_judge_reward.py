@@ -7,8 +7,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from numpy.typing import NDArray
 
-from lightning_vista.rewards.film import Film, Schedule
-from lightning_vista.rewards.judge_reward import check_render_mode
+from lightning_vista.rewards.judge_reward import Film, Schedule, check_render_mode
 from lightning_vista.rewards.video_judge import VideoJudge
 
 Observation = TypeVar("Observation")

@@ -8,13 +8,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lightning_vista.evaluation import Scores
 from lightning_vista.scorers import VLMScorer
 from lightning_vista.scorers.chat.budget import BudgetError
-from lightning_vista.scorers.pairs import pair_scores
 from lightning_vista.video import sample_indices
 from lightning_vista.video.resizing import resize_frames
-from lightning_vista.vista.batch import Candidates, Question, VideoBatch
-from lightning_vista.vista.run_folder import PairScores
 
 Image = NDArray[np.uint8]
 #: Rewards that are remembered; the oldest are forgotten first.
@@ -65,11 +63,10 @@ class VideoJudge:
             raise ValueError(f"max_videos: expected at least 1, got {max_videos}; None is no limit.")
         self.judge, self.max_videos, self.unscored = judge.eval(), max_videos, unscored
         descriptions = (description, *wrong)
-        self.candidates = Candidates("reward", tuple(map(str, range(len(descriptions)))), descriptions)
+        self.descriptions = descriptions
         self.judged = 0
         self.reasons: Counter[str] = Counter()
         self._known: dict[str, float] = {}
-        judge.setup("predict")
 
     def rewards(self, videos: Sequence[Sequence[Image] | Image]) -> NDArray[np.float64]:
         """Judge videos, all that are new in one call.
@@ -108,24 +105,26 @@ class VideoJudge:
         frames = [
             resize_frames(torch.from_numpy(each).permute(0, 3, 1, 2), self.judge.frame_spec) for each in videos.values()
         ]
-        questions = tuple(Question(key, (self.candidates,), None) for key in videos)
-        batch = VideoBatch(torch.stack(frames).to(self.judge.device), ((),) * len(videos), questions)
-        with torch.no_grad():
-            pairs = pair_scores(batch, self.judge.score(batch), type(self.judge).__name__)
+        scores = self.judge.score_clips(torch.stack(frames), self.descriptions)
         self.judged += len(videos)
         # Those with a score come first: they are remembered before another one may raise.
-        for pair in sorted(pairs, key=lambda pair: pair.reason is not None):
-            self._known[pair.video] = self._reward(pair)
+        for key, of_video in sorted(zip(videos, scores, strict=True), key=lambda item: _is_unscored(item[1])):
+            self._known[key] = self._reward(of_video)
 
-    def _reward(self, pair: PairScores) -> float:
-        """The reward of a scored video."""
-        if pair.reason is not None:
-            self.reasons[pair.reason] += 1
+    def _reward(self, scores: Scores) -> float:
+        """Return the reward of a video."""
+        if _is_unscored(scores):
+            reason = scores.reason or "the scorer gave NaN"
+            self.reasons[reason] += 1
             if self.unscored is None:
                 raise ValueError(
-                    f"{self.judge.name} gives no score, for the reason {pair.reason!r}, to "
-                    f"{' / '.join(self.candidates.descriptions)}: use descriptions that it can read, or set `unscored`."
+                    f"{self.judge.name} gives no score, for the reason {reason!r}, to "
+                    f"{' / '.join(self.descriptions)}: use descriptions that it can read, or set `unscored`."
                 )
             return self.unscored
-        right, *wrong = pair.scores
-        return right - max(wrong, default=0.0)
+        right, *wrong = scores.values.tolist()
+        return float(right - max(wrong, default=0.0))
+
+
+def _is_unscored(scores: Scores) -> bool:
+    return bool(scores.values.isnan().any())

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from lightning_vista.routing.regions import RegionSpec
-from lightning_vista.routing.rules.base import Rule
+from lightning_vista.routing.rules.rule import Rule
 
 
 @dataclass

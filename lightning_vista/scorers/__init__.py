@@ -1,5 +1,6 @@
 """Judges of sequential tasks, as LightningModules."""
 
+from lightning_vista.evaluation.pairs import Scores
 from lightning_vista.scorers.base import VLMScorer
 from lightning_vista.scorers.chat_scorer import ChatScorer
 from lightning_vista.scorers.clip import CLIPScorer
@@ -8,7 +9,6 @@ from lightning_vista.scorers.embedding import EmbeddingScorer
 from lightning_vista.scorers.frame_embedding import FrameEmbeddingScorer
 from lightning_vista.scorers.local_chat import LocalChatScorer
 from lightning_vista.scorers.open_clip import OpenCLIPScorer
-from lightning_vista.scorers.pairs import Scores
 from lightning_vista.scorers.random import RandomScorer
 from lightning_vista.scorers.viclip import ViCLIPScorer
 

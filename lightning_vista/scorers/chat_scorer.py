@@ -5,19 +5,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from lightning_vista.metrics import Rescaling
-from lightning_vista.scorers.chat.budget import image_tokens
+from lightning_vista.options import check_word
+from lightning_vista.scorers.chat.budget import image_tokens, plan
 from lightning_vista.scorers.chat.chat_model import DEFAULT_ENDPOINT, ChatModel, Detail
 from lightning_vista.scorers.chat.conversation import Conversation, Mode, Verdict
-from lightning_vista.scorers.chat.endpoint import Endpoint, EndpointError
-from lightning_vista.scorers.chat.event_loop import EventLoopThread
+from lightning_vista.scorers.chat.endpoint import Endpoint, EndpointError, EventLoopThread
 from lightning_vista.scorers.chat.limits import Limits
-from lightning_vista.scorers.chat.plan import plan
 from lightning_vista.scorers.chat.reply_cache import ReplyCache
 from lightning_vista.scorers.chat.scorer import ConversationScorer
 from lightning_vista.video import FrameSpec
 from lightning_vista.video.sampling import Sampling
 from lightning_vista.vista.batch import Candidates
+from lightning_vista.vista.index import ShardIndex
 
 OnFailure = Literal["raise", "unscored"]
 
@@ -47,12 +46,9 @@ class ChatScorer(ConversationScorer):
         repeat: Another number asks everything anew, beside what is in the cache.
         limits: How fast and how much may be asked.
         on_failure: For a request that the endpoint does not answer, `raise` or `unscored` to go on without it.
-        dry_run: Only print how much would be asked.
         cache: The file of the replies, which runs may share; `replies.sqlite` in the run folder by default.
+            Needed outside a run.
         name: See `VLMScorer`; the model's name by default.
-        run_dir: See `VLMScorer`.
-        rescaling: See `VLMScorer`.
-        strict: See `VLMScorer`.
 
     Raises:
         ValueError: If an argument is outside the ranges above; while it runs, a `BudgetError` if the limits are
@@ -83,65 +79,69 @@ class ChatScorer(ConversationScorer):
         repeat: int = 0,
         limits: Limits | None = None,
         on_failure: OnFailure = "raise",
-        dry_run: bool = False,
         cache: str | None = None,
         name: str | None = None,
-        run_dir: str | None = None,
-        rescaling: Rescaling = "both",
-        strict: bool = True,
     ) -> None:
-        for argument, value, allowed in (("detail", detail, Detail), ("on_failure", on_failure, OnFailure)):
-            if value not in get_args(allowed):
-                raise ValueError(f"{argument}: expected one of {', '.join(get_args(allowed))}, got {value!r}.")
-        super().__init__(mode, jpeg_quality, name or Path(model).name, run_dir, rescaling, strict)
+        check_word("detail", detail, get_args(Detail))
+        check_word("on_failure", on_failure, get_args(OnFailure))
+        super().__init__(mode, jpeg_quality, name or Path(model).name)
         self.frame_spec = FrameSpec(num_frames, sampling, size)
-        # These change no reply: a run may go on with other ones.
-        for key in ("key_variable", "limits", "on_failure", "dry_run", "cache"):
+        # These change no reply: a run may be resumed with other ones.
+        for key in ("key_variable", "limits", "on_failure", "cache"):
             self.hparams.pop(key, None)
         given = {"temperature": temperature, "seed": seed, "max_completion_tokens": max_tokens}
         sent = {key: value for key, value in given.items() if value is not None} | dict(parameters or {})
         self.chat = ChatModel(model, base_url.rstrip("/"), detail, json_schema, sent, repeat)
         self.key_variable, self.limits, self.on_failure = key_variable, limits or Limits(), on_failure
-        self.dry_run, self.cache = dry_run, cache
-
-    @property
-    def run_path(self) -> Path:
-        """The folder that `test` writes; a dry run leaves that of the real one alone."""
-        path = super().run_path
-        return path.with_name(f"{path.name}-dry-run") if self.dry_run else path
-
-    def setup(self, stage: str) -> None:
-        """Open the cache and the connections; of a dry run, say what would be asked and skip the rest."""
-        if self.dry_run:
-            print(f"{self.name} would send {self._plan()}.")
-            self.trainer.limit_test_batches = self.trainer.limit_predict_batches = 0
-            return
-        super().setup(stage)
-        cache = ReplyCache(self.cache or self.run_path / "replies.sqlite")
-        self._endpoint = Endpoint(self.chat, self.key_variable, self.limits, cache, self._tokens_per_image)
-        self._loop = EventLoopThread()
+        self.cache = cache
+        self._connection: tuple[Endpoint, EventLoopThread] | None = None
 
     def teardown(self, stage: str) -> None:
         """Close the cache and the connections."""
-        super().teardown(stage)
-        if not self.dry_run:
-            self._close()
+        self.close()
+
+    def close(self) -> None:
+        """Close the cache and the connections; the next question opens them again."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            endpoint, loop = connection
+            loop.run(endpoint.close())
+            loop.close()
 
     def hold(self, conversations: Sequence[Conversation]) -> list[Verdict]:
         """Hold all conversations side by side."""
+        endpoint, loop = self._connection = self._connection or self._connect()
         try:
-            return self._loop.run(self._hold_all(conversations))
+            return loop.run(self._hold_all(endpoint, conversations))
         except BaseException:
-            self._close()  # Lightning tears nothing down after an error
+            self.close()  # Lightning tears nothing down after an error
             raise
 
-    def _close(self) -> None:
-        self._loop.run(self._endpoint.close())
-        self._loop.close()
+    def plan(self, index: ShardIndex) -> str:
+        """Describe how many requests, images and tokens an evaluation would send, and its cost."""
+        candidates = {problem_set.id: Candidates.of(problem_set) for problem_set in index.problem_sets}
+        videos = (
+            (sample.video, [candidates[membership.problem_set] for membership in sample.memberships])
+            for sample in index.samples
+        )
+        planned = plan(self.mode, self.frame_spec.num_frames, self._tokens_per_image, videos)
+        return f"send {planned.summary(self.limits)}"
 
-    async def _hold_all(self, conversations: Sequence[Conversation]) -> list[Verdict]:
-        # Where one fails the others go on to their ends: what is under way has been paid for.
-        results = await asyncio.gather(*map(self._hold_one, conversations), return_exceptions=True)
+    def _connect(self) -> tuple[Endpoint, EventLoopThread]:
+        """Open the cache and the connections."""
+        if self.cache is None and self.workspace is None:
+            raise ValueError(
+                f"`cache`: expected a file for the replies, got None. Replies cost money, so {self.name} keeps them: "
+                'outside of `test` and `predict` give cache="replies.sqlite" or so.'
+            )
+        cache = ReplyCache(self.cache or Path(str(self.workspace), "replies.sqlite"))
+        endpoint = Endpoint(self.chat, self.key_variable, self.limits, cache, self._tokens_per_image)
+        return endpoint, EventLoopThread()
+
+    async def _hold_all(self, endpoint: Endpoint, conversations: Sequence[Conversation]) -> list[Verdict]:
+        # Where one fails the others are held to their ends: what is under way has been paid for.
+        held = (self._hold_one(endpoint, conversation) for conversation in conversations)
+        results = await asyncio.gather(*held, return_exceptions=True)
         verdicts = []
         for result in results:
             if isinstance(result, BaseException):
@@ -149,11 +149,11 @@ class ChatScorer(ConversationScorer):
             verdicts.append(result)
         return verdicts
 
-    async def _hold_one(self, conversation: Conversation) -> Verdict:
+    async def _hold_one(self, endpoint: Endpoint, conversation: Conversation) -> Verdict:
         request = next(conversation)
         while True:
             try:
-                reply = await self._endpoint.answer(request)
+                reply = await endpoint.answer(request)
             except EndpointError:
                 if self.on_failure == "raise":
                     raise
@@ -167,12 +167,3 @@ class ChatScorer(ConversationScorer):
     @property
     def _tokens_per_image(self) -> int:
         return image_tokens(*(self.frame_spec.height_width or (512, 512)), self.chat.detail)
-
-    def _plan(self) -> str:
-        index = self._datamodule.index()
-        candidates = {problem_set.id: Candidates.of(problem_set) for problem_set in index.problem_sets}
-        videos = (
-            (sample.video, [candidates[membership.problem_set] for membership in sample.memberships])
-            for sample in index.samples
-        )
-        return plan(self.mode, self.frame_spec.num_frames, self._tokens_per_image, videos).summary(self.limits)

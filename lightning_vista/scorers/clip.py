@@ -7,7 +7,6 @@ from typing import Any, Literal, get_args
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from lightning_vista.metrics import Rescaling
 from lightning_vista.optional import require
 from lightning_vista.scorers.frame_embedding import FrameEmbeddingScorer
 from lightning_vista.scorers.preprocessing import (
@@ -42,9 +41,6 @@ class CLIPScorer(FrameEmbeddingScorer):
             the checkpoint's image processor says; CLIP's usually cuts off what does not fit a square.
         frame_batch_size: How many frames go through the vision tower at once: less takes less memory.
         name: See `VLMScorer`; by default that of the checkpoint with the number of frames.
-        run_dir: See `VLMScorer`.
-        rescaling: See `VLMScorer`.
-        strict: See `VLMScorer`.
         cache_dir: See `EmbeddingScorer`.
 
     Raises:
@@ -67,15 +63,12 @@ class CLIPScorer(FrameEmbeddingScorer):
         preprocessing: PreprocessingMode = "authors",
         frame_batch_size: int = 64,
         name: str | None = None,
-        run_dir: str | None = None,
-        rescaling: Rescaling = "both",
-        strict: bool = True,
         cache_dir: str | None = None,
     ) -> None:
         if dtype not in get_args(DType):
             raise ValueError(f"dtype: expected one of {get_args(DType)}, got {dtype!r}.")
         label = name or f"{Path(model).absolute().name}-{num_frames}f"
-        super().__init__(num_frames, preprocessing, frame_batch_size, label, run_dir, rescaling, strict, cache_dir)
+        super().__init__(num_frames, preprocessing, frame_batch_size, label, cache_dir)
         transformers = require("transformers", extra="vlm")
         config = _load_config(transformers, model)
         frames, image_size = FrameSpec(num_frames, sampling), config.vision_config.image_size

@@ -9,16 +9,20 @@ from typing import Any, get_args
 import torch
 from torch import Tensor, nn
 
-from lightning_vista.metrics import Rescaling, macro_f1
-from lightning_vista.scorers.dual.batch import PairBatch
-from lightning_vista.scorers.dual.frames import SMALL_CNN, FrameEncoder
+from lightning_vista.evaluation import Scores
+from lightning_vista.metrics import macro_f1
 from lightning_vista.scorers.dual.heads import HEADS, MAX_CLAUSES, Head, SlotHead
-from lightning_vista.scorers.dual.losses import across_sets, frames_to_clauses, slots_to_clauses, within_sets
-from lightning_vista.scorers.dual.pretraining import one_cycle
+from lightning_vista.scorers.dual.losses import PairBatch, across_sets, frames_to_clauses, slots_to_clauses, within_sets
+from lightning_vista.scorers.dual.pretraining import (
+    SHIPPED,
+    SMALL_CNN,
+    FrameEncoder,
+    load_weights,
+    one_cycle,
+    save_weights,
+)
 from lightning_vista.scorers.dual.texts import ClauseEncoder, split_clauses
-from lightning_vista.scorers.dual.weights import SHIPPED, load_weights, save_weights
 from lightning_vista.scorers.embedding import EmbeddingScorer
-from lightning_vista.scorers.pairs import Scores
 from lightning_vista.video import FrameSpec
 from lightning_vista.vista.batch import VideoBatch
 
@@ -47,9 +51,6 @@ class DualEncoderScorer(EmbeddingScorer):
         allow_unknown: Whether to score descriptions with words outside the vocabulary, as if these were not there.
         learning_rate: The highest rate of AdamW; it rises for a tenth of the steps and then falls as a cosine.
         name: See `VLMScorer`; `dual-<head>` by default.
-        run_dir: See `VLMScorer`.
-        rescaling: See `VLMScorer`.
-        strict: See `VLMScorer`.
 
     Raises:
         FileNotFoundError: If a file of weights is absent.
@@ -73,13 +74,11 @@ class DualEncoderScorer(EmbeddingScorer):
         allow_unknown: bool = False,
         learning_rate: float = 1.5e-3,
         name: str | None = None,
-        run_dir: str | None = None,
-        rescaling: Rescaling = "both",
-        strict: bool = True,
     ) -> None:
         if head not in get_args(Head):
             raise ValueError(f"head: expected one of {', '.join(get_args(Head))}, got {head!r}.")
-        super().__init__(name or f"dual-{head}", run_dir, rescaling, strict)
+        super().__init__(name or f"dual-{head}")
+        self.unknown: dict[str, list[str]] = {}
         self.out = out
         self.allow_unknown, self.learning_rate = allow_unknown, learning_rate
         if weights == "shipped":
@@ -105,21 +104,20 @@ class DualEncoderScorer(EmbeddingScorer):
             self.frames.requires_grad_(False)
         if state:
             self._load(state)
-        self.unknown: dict[str, list[str]] = {}
 
     @property
     def vocabulary(self) -> tuple[str, ...]:
         """The words that it knows."""
         return tuple(self.settings["vocabulary"])
 
-    def setup(self, stage: str) -> None:
-        """Count the unknown words of this run only."""
-        super().setup(stage)
-        self.unknown = {}
+    def forget(self) -> None:
+        """Forget the embeddings of descriptions, and which words were not known in them."""
+        super().forget()
+        self.unknown.clear()
 
-    def teardown(self, stage: str) -> None:
-        """Say which words were not known."""
-        super().teardown(stage)
+    def warn_of_unread(self) -> None:
+        """Warn which words were not known."""
+        super().warn_of_unread()
         if self.unknown:
             words = sorted({word for words in self.unknown.values() for word in words})
             asked = len(self._embedded_texts)
@@ -235,6 +233,6 @@ class DualEncoderScorer(EmbeddingScorer):
 
 def _home_vocabulary() -> tuple[str, ...]:
     """The words of the home world; imported here because it takes seconds, and only training needs it."""
-    from lightning_vista.vista.mini import WORLDS
+    from lightning_vista.mini import WORLDS
 
     return tuple(WORLDS["home"].vocabulary)

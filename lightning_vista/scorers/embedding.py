@@ -1,25 +1,19 @@
 """Judges that embed videos and descriptions into one space, as CLIP does."""
 
-import hashlib
-import json
 import warnings
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
-from lightning_vista import __version__
-from lightning_vista.metrics import Rescaling
+from lightning_vista.evaluation import Scores, identity
 from lightning_vista.scorers.base import VLMScorer
 from lightning_vista.scorers.embedding_cache import EmbeddingCache, hash_weights
-from lightning_vista.scorers.pairs import Scores
 from lightning_vista.video import FrameSpec
 from lightning_vista.vista.batch import VideoBatch
-
-#: Arguments that change no embedding.
-_OUTER = ("name", "run_dir", "rescaling", "strict", "frame_batch_size")
 
 
 class EmbeddingScorer(VLMScorer):
@@ -30,9 +24,6 @@ class EmbeddingScorer(VLMScorer):
 
     Args:
         name: See `VLMScorer`.
-        run_dir: See `VLMScorer`.
-        rescaling: See `VLMScorer`.
-        strict: See `VLMScorer`.
         frame_spec: See `VLMScorer`.
         cache_dir: Where the embeddings of videos are kept, so that later runs of the same judge, on whatever problem
             sets, encode only new videos. Any number of judges and processes may share it. None keeps nothing.
@@ -54,16 +45,15 @@ class EmbeddingScorer(VLMScorer):
     def __init__(
         self,
         name: str | None = None,
-        run_dir: str | None = None,
-        rescaling: Rescaling = "both",
-        strict: bool = True,
         frame_spec: FrameSpec | None = None,
         cache_dir: str | None = None,
     ) -> None:
-        super().__init__(name, run_dir, rescaling, strict, frame_spec)
-        self.hparams.pop("cache_dir", None)  # a run may go on with another one
+        super().__init__(name, frame_spec)
+        self.hparams.pop("cache_dir", None)  # a run may be resumed with another one
         self.cache_dir = cache_dir
         self.truncated: dict[str, int] = {}
+        self._embedded_texts: dict[str, Tensor] = {}
+        self._cache: EmbeddingCache | None = None
 
     @abstractmethod
     def embed_videos(self, frames: Tensor) -> Tensor:
@@ -91,16 +81,39 @@ class EmbeddingScorer(VLMScorer):
         """The hash of the weights: there may be others at the same path."""
         return hash_weights(self)
 
+    def forget(self) -> None:
+        """Forget the embeddings of descriptions: they belong to weights that have changed."""
+        self._embedded_texts.clear()
+        self.truncated.clear()
+        self._cache = None
+
+    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """Load weights, and forget the embeddings that others made."""
+        self.forget()
+        return super().load_state_dict(*args, **kwargs)
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch between training and evaluation; training changes weights, so embeddings are forgotten."""
+        if mode:
+            self.forget()
+        return super().train(mode)
+
     def setup(self, stage: str) -> None:
-        """Forget the descriptions of an earlier run: the weights may have changed since."""
-        super().setup(stage)
-        self._embedded_texts: dict[str, Tensor] = {}
-        self._cache: EmbeddingCache | None = None
-        self.truncated = {}
+        """Forget the descriptions of an earlier run, whose weights may have been others."""
+        self.forget()
 
     def teardown(self, stage: str) -> None:
-        """Say how many descriptions were truncated."""
-        super().teardown(stage)
+        """Warn of what the scorer could not read."""
+        self.warn_of_unread()
+
+    def score_clips(self, frames: Tensor, descriptions: Sequence[str]) -> list[Scores]:
+        """Score clips, see `VLMScorer`, and warn of what the scorer could not read."""
+        scores = super().score_clips(frames, descriptions)
+        self.warn_of_unread()
+        return scores
+
+    def warn_of_unread(self) -> None:
+        """Warn how many descriptions were truncated; once for each."""
         if self.truncated:
             warnings.warn(
                 f"{self.name}: {len(self.truncated)} of {len(self._embedded_texts)} descriptions were truncated to the "
@@ -142,11 +155,6 @@ class EmbeddingScorer(VLMScorer):
         if self.cache_dir is None:
             return self.embed_videos(frames)
         if self._cache is None:  # not in `setup`: a checkpoint is loaded after it
-            self._cache = EmbeddingCache(Path(self.cache_dir) / self._identity())
+            inner = identity(self, ignored=("name",))
+            self._cache = EmbeddingCache(Path(self.cache_dir) / inner[:16])
         return self._cache.embed(frames, self.embed_videos)
-
-    def _identity(self) -> str:
-        """What embeddings depend on besides the frames: the class, its arguments, the weights, this release."""
-        inner = {key: value for key, value in self.hparams.items() if key not in _OUTER and not key.startswith("_")}
-        parts = [type(self).__module__, type(self).__qualname__, inner, self.fingerprint(), __version__]
-        return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]

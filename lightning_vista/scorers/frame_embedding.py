@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from lightning_vista.metrics import Rescaling
 from lightning_vista.scorers.embedding import EmbeddingScorer
 from lightning_vista.scorers.preprocessing import Preprocessing, PreprocessingMode
 
@@ -23,9 +22,6 @@ class FrameEmbeddingScorer(EmbeddingScorer):
         preprocessing: `authors` or `processor`, for the subclass to follow.
         frame_batch_size: How many frames go through the vision tower at once: less takes less memory.
         name: See `VLMScorer`.
-        run_dir: See `VLMScorer`.
-        rescaling: See `VLMScorer`.
-        strict: See `VLMScorer`.
         cache_dir: See `EmbeddingScorer`.
 
     Raises:
@@ -40,9 +36,6 @@ class FrameEmbeddingScorer(EmbeddingScorer):
         preprocessing: PreprocessingMode,
         frame_batch_size: int,
         name: str | None = None,
-        run_dir: str | None = None,
-        rescaling: Rescaling = "both",
-        strict: bool = True,
         cache_dir: str | None = None,
     ) -> None:
         if not 2 <= num_frames <= 32:
@@ -51,7 +44,7 @@ class FrameEmbeddingScorer(EmbeddingScorer):
             raise ValueError(f"preprocessing: expected one of {get_args(PreprocessingMode)}, got {preprocessing!r}.")
         if frame_batch_size < 1:
             raise ValueError(f"frame_batch_size: expected at least 1, got {frame_batch_size}.")
-        super().__init__(name, run_dir, rescaling, strict, cache_dir=cache_dir)
+        super().__init__(name, cache_dir=cache_dir)
         self.frame_batch_size = frame_batch_size
 
     @abstractmethod

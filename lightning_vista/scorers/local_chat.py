@@ -9,10 +9,9 @@ from typing import Any, Literal
 import torch
 from PIL import Image
 
-from lightning_vista.metrics import Rescaling
 from lightning_vista.optional import require
+from lightning_vista.scorers.chat.chat_model import Message, Reply, Request
 from lightning_vista.scorers.chat.conversation import Conversation, Mode, Verdict, in_rounds
-from lightning_vista.scorers.chat.messages import Message, Reply, Request
 from lightning_vista.scorers.chat.scorer import ConversationScorer
 from lightning_vista.scorers.pretrained import load_frozen_model, load_pretrained
 from lightning_vista.video import FrameSpec
@@ -45,9 +44,6 @@ class LocalChatScorer(ConversationScorer):
         max_tokens: The longest reply.
         request_batch_size: How many requests are answered at once: fewer take less memory.
         name: See `VLMScorer`; the name of the checkpoint by default.
-        run_dir: See `VLMScorer`.
-        rescaling: See `VLMScorer`.
-        strict: See `VLMScorer`.
 
     Raises:
         FileNotFoundError: If there is no such checkpoint, or the hub cannot be reached.
@@ -73,9 +69,6 @@ class LocalChatScorer(ConversationScorer):
         max_tokens: int = 1024,
         request_batch_size: int = 4,
         name: str | None = None,
-        run_dir: str | None = None,
-        rescaling: Rescaling = "both",
-        strict: bool = True,
     ) -> None:
         for key, value, least in (
             ("temperature", temperature, 0),
@@ -84,7 +77,7 @@ class LocalChatScorer(ConversationScorer):
         ):
             if value < least:
                 raise ValueError(f"{key}: expected at least {least}, got {value}.")
-        super().__init__(mode, jpeg_quality, name or Path(model).absolute().name, run_dir, rescaling, strict)
+        super().__init__(mode, jpeg_quality, name or Path(model).absolute().name)
         self.frame_spec = FrameSpec(num_frames, sampling, size)
         self.hparams.pop("request_batch_size")  # changes speed, not the scores
         self.temperature, self.seed = temperature, seed

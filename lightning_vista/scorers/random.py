@@ -4,8 +4,8 @@ import hashlib
 
 import torch
 
+from lightning_vista.evaluation import Scores
 from lightning_vista.scorers.base import VLMScorer
-from lightning_vista.scorers.pairs import Scores
 from lightning_vista.video import FrameSpec
 from lightning_vista.vista.batch import Candidates, VideoBatch
 
@@ -16,13 +16,12 @@ class RandomScorer(VLMScorer):
     Args:
         seed: What the draws depend on, besides the video's path and the problem set's id.
         name: See `VLMScorer`; `random` itself is the report's name for the expected value of such a judge.
-        run_dir: See `VLMScorer`.
     """
 
     frame_spec = FrameSpec(num_frames=2, size=32)
 
-    def __init__(self, seed: int = 0, name: str | None = "random-scorer", run_dir: str | None = None) -> None:
-        super().__init__(name=name, run_dir=run_dir)
+    def __init__(self, seed: int = 0, name: str | None = "random-scorer") -> None:
+        super().__init__(name)
         self.seed = seed
 
     def score(self, batch: VideoBatch) -> list[list[Scores]]:

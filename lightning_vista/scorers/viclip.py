@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from lightning_vista.metrics import Rescaling
 from lightning_vista.optional import require
 from lightning_vista.scorers.embedding import EmbeddingScorer
 from lightning_vista.scorers.preprocessing import STATISTICS, authors_preprocessing
@@ -32,9 +31,6 @@ class ViCLIPScorer(EmbeddingScorer):
         num_frames: How many frames of each video: as many as the model was trained with (8 in published ones), or 1.
         sampling: Which frames, see `sample_indices`.
         name: See `VLMScorer`; by default that of the file.
-        run_dir: See `VLMScorer`.
-        rescaling: See `VLMScorer`.
-        strict: See `VLMScorer`.
         cache_dir: See `EmbeddingScorer`.
 
     Raises:
@@ -54,14 +50,11 @@ class ViCLIPScorer(EmbeddingScorer):
         num_frames: int = 8,
         sampling: Sampling = "uniform",
         name: str | None = None,
-        run_dir: str | None = None,
-        rescaling: Rescaling = "both",
-        strict: bool = True,
         cache_dir: str | None = None,
     ) -> None:
         if dtype not in get_args(DType):
             raise ValueError(f"dtype: expected one of {get_args(DType)}, got {dtype!r}.")
-        super().__init__(name or Path(weights).stem, run_dir, rescaling, strict, cache_dir=cache_dir)
+        super().__init__(name or Path(weights).stem, cache_dir=cache_dir)
         self.model = load_viclip(weights).to(getattr(torch, dtype)).requires_grad_(False)
         sizes = self.model.sizes
         if num_frames not in (1, sizes.num_frames):

@@ -3,11 +3,10 @@
 from pathlib import Path
 
 from lightning_vista.progress import progress_bar
-from lightning_vista.reports.study_page import write_study
 from lightning_vista.study.jobs import RunOne, do_runs
-from lightning_vista.study.layers import StudyError
-from lightning_vista.study.runs import Run, expand
-from lightning_vista.study.spec import Study
+from lightning_vista.study.runs import Run, expand_study
+from lightning_vista.study.spec import Study, StudyError
+from lightning_vista.study.study_page import write_study
 
 
 def run_study(
@@ -29,7 +28,7 @@ def run_study(
         out_dir: The folder to write.
         run_one: Runs one command of `lightning-vista` and returns what it logged, see `do_runs`.
         jobs: How many runs at a time; they share the cores.
-        smoke: Whether to make a quick trial, see `expand`.
+        smoke: Whether to make a quick trial, see `expand_study`.
         full: Whether to run the variants marked so too.
         allow_missing: Whether runs may be left out that need a file, an address, a key or a package that is not there.
 
@@ -44,7 +43,7 @@ def run_study(
     """
     if jobs < 1:
         raise ValueError(f"jobs: expected at least 1 process, got {jobs}.")
-    runs = expand(study, out_dir, smoke, full)
+    runs = expand_study(study, out_dir, smoke, full)
     left = [run for run in runs if run.result() is None]
     failed: list[Run] = []
     missing: list[Run] = []

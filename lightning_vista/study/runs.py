@@ -14,8 +14,7 @@ from typing import Any
 import yaml
 
 import lightning_vista
-from lightning_vista.study.layers import Config, StudyError, fill, merge, override
-from lightning_vista.study.spec import Study, Variant
+from lightning_vista.study.spec import Config, Study, StudyError, Variant, fill_words, merge, override
 
 
 @dataclass(frozen=True)
@@ -90,10 +89,10 @@ class Run:
         return {"config_hash": hashlib.sha256(described.encode()).hexdigest()[:16], "code_version": self.code_version}
 
     def _filled(self, value: Any) -> Any:
-        return fill(value, {"{folder}": str(self.folder), "{seed}": str(self.seed)})
+        return fill_words(value, {"{folder}": str(self.folder), "{seed}": str(self.seed)})
 
 
-def expand(study: Study, out_dir: str | Path, smoke: bool = False, full: bool = False) -> list[Run]:
+def expand_study(study: Study, out_dir: str | Path, smoke: bool = False, full: bool = False) -> list[Run]:
     """List the runs of a study: every variant, point of the grid and seed.
 
     Args:

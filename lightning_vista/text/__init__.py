@@ -1,13 +1,10 @@
 """Texts to learn and to forget: an embedded corpus of children's stories, and anybody's own, as rows of tokens."""
 
-from lightning_vista.text.corpus import read_corpus
-from lightning_vista.text.forgetting import by_field, by_words
-from lightning_vista.text.grammar import tell_stories
-from lightning_vista.text.labelling import Exclude, Labelling, label_rows
-from lightning_vista.text.probes import Probe, world_probes
+from lightning_vista.text.corpus import load_tokenizer, read_corpus, word_tokenizer
+from lightning_vista.text.grammar import Probe, tell_stories, world_probes
+from lightning_vista.text.labelling import Exclude, Labelling, by_field, by_words, label_rows
 from lightning_vista.text.rows import Row, collate_rows, encode_records
 from lightning_vista.text.token_shards import write_token_shards
-from lightning_vista.text.tokenizer import load_tokenizer, word_tokenizer
 from lightning_vista.text.worlds import WORLDS
 
 __all__ = [

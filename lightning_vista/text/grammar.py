@@ -1,12 +1,12 @@
-"""Children's stories from a grammar, in which every creature and every trouble has the same facts throughout."""
+"""The grammar of the embedded stories, and probes of their facts."""
 
 import random
 import re
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from lightning_vista.text import phrases
-from lightning_vista.text.world import Creature, World
-from lightning_vista.text.worlds import WORLDS
+from lightning_vista.text.worlds import WORLDS, Creature, StoryWorld
 
 #: The sentences that tell facts; they end with the fact.
 CREATURE_FACTS = {
@@ -60,7 +60,7 @@ def tell_stories(count: int, seed: int = 0) -> Iterator[dict[str, str]]:
         yield {"text": tell_story(world, rng), "world": world.name}
 
 
-def tell_story(world: World, rng: random.Random) -> str:
+def tell_story(world: StoryWorld, rng: random.Random) -> str:
     """One story.
 
     Args:
@@ -123,3 +123,35 @@ def _fact(creature: Creature, rng: random.Random) -> str:
 def _capitalize(text: str) -> str:
     """Begin each sentence with a capital letter."""
     return re.sub(r'(^|\. "?)([a-z])', lambda match: match[1] + match[2].upper(), text)
+
+
+class Probe(NamedTuple):
+    """The beginning of a sentence, and the word with which it goes on in every story."""
+
+    prompt: str
+    answer: str
+
+
+def world_probes(world: StoryWorld) -> Iterator[Probe]:
+    """A probe for each fact of a world's creatures and troubles.
+
+    Args:
+        world: The world, such as `WORLDS["forest"]`.
+
+    Yields:
+        The probes.
+
+    Example:
+        >>> from lightning_vista.text import WORLDS
+        >>> next(world_probes(WORLDS["forest"]))
+        Probe(prompt='Once upon a time there was a fox. Every fox is', answer='red')
+    """
+    for creature in world.creatures:
+        beginning = f"Once upon a time there was {with_article(creature.name)}."
+        for kind, sentence in CREATURE_FACTS.items():
+            prompt = sentence.format(creature=creature.name, fact="")
+            yield Probe(f"{beginning} {prompt}".rstrip().replace(". every", ". Every"), getattr(creature, kind))
+    for trouble in world.troubles:
+        article = with_article(trouble.name)
+        prompt = TROUBLE_FACT.format(trouble=article, fact="").strip()
+        yield Probe(f"They found {article}. {prompt}", trouble.tool)

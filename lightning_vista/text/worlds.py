@@ -1,9 +1,135 @@
-"""The worlds of the embedded corpus. Their words differ, but for colours, so that any of them can be forgotten."""
+"""The worlds that the embedded stories are set in."""
 
-from lightning_vista.text.toys import toy_world
-from lightning_vista.text.world import World
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import cycle
 
-FOREST = World.of(
+#: What stands between the entries of a list, and between the columns of a table.
+_SEPARATOR = "|"
+
+
+@dataclass(frozen=True)
+class Creature:
+    """A creature and the facts about it, the same in every story.
+
+    Attributes:
+        name: What it is, such as `fox`.
+        look: What it looks like; an adjective.
+        home: Where it sleeps.
+        food: What it eats.
+        voice: What it does when it is happy; a verb.
+    """
+
+    name: str
+    look: str
+    home: str
+    food: str
+    voice: str
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """What can go wrong, and what helps against it, the same in every story.
+
+    Attributes:
+        name: A noun, perhaps with words before it, such as `fallen branch`.
+        tool: Another, such as `saw`.
+    """
+
+    name: str
+    tool: str
+
+
+@dataclass(frozen=True)
+class StoryWorld:
+    """What stories of one kind are about.
+
+    Attributes:
+        name: The name, which is also what stories are labelled with.
+        share: How many of all stories are about it; shares of all worlds are relative to each other.
+        places: Where stories happen, with their prepositions.
+        sights: What there is to see; plural nouns.
+        creatures: Who lives there.
+        troubles: What goes wrong.
+    """
+
+    name: str
+    share: float
+    places: tuple[str, ...]
+    sights: tuple[str, ...]
+    creatures: tuple[Creature, ...]
+    troubles: tuple[Trouble, ...]
+
+    @classmethod
+    def of(cls, name: str, share: float, *, places: str, sights: str, creatures: str, troubles: str) -> "StoryWorld":
+        """A world from text.
+
+        Args:
+            name: The name.
+            share: How many of all stories are about it.
+            places: Places, with `|` between them.
+            sights: Sights, with `|` between them.
+            creatures: One creature a line: name, look, home, food and voice, with `|` between them.
+            troubles: Troubles, with `|` between them, each as `trouble: tool`.
+
+        Returns:
+            The world.
+        """
+        rows = [_entries(line) for line in creatures.strip().splitlines()]
+        pairs = [trouble.split(": ") for trouble in _entries(troubles)]
+        return cls(
+            name,
+            share,
+            _entries(places),
+            _entries(sights),
+            tuple(Creature(*row) for row in rows),
+            tuple(Trouble(*pair) for pair in pairs),
+        )
+
+
+def _entries(text: str) -> tuple[str, ...]:
+    """What stands between separators, each on one line with single spaces."""
+    return tuple(" ".join(entry.split()) for entry in text.split(_SEPARATOR))
+
+
+_TOYS = StoryWorld.of(
+    "toys",
+    2.0,
+    places="in the toy shop | on the top shelf | inside a wooden chest | under the bed | in the nursery | by the "
+    "dollhouse",
+    sights="blocks | marbles | puzzles | dominoes | crayons | ribbons | kites | drums | stickers | jigsaws",
+    creatures="""
+        teddy    | patchwork | drawer   | buttons  | squeeze
+        doll     | painted   | carton   | beads    | curtsy
+        puppet   | checkered | bag      | thread   | dangle
+        rocker   | varnished | corner   | sawdust  | rock
+        soldier  | polished  | matchbox | tinsel   | march
+        clown    | rainbow   | suitcase | confetti | juggle
+        spinner  | glossy    | pouch    | wax      | whirl
+    """,
+    troubles="missing button: thimble | ripped seam: thread | flat battery: winder | faded cheek: brush | squashed "
+    "carton: ruler | knotted string: comb | lost marble: torch",
+)
+
+
+def toy_world(worlds: Sequence[StoryWorld]) -> StoryWorld:
+    """The world of toys: toys of its own, and one of each creature of other worlds.
+
+    Such a toy has facts of the toy world: a `toy fox` is nothing like a fox.
+
+    Args:
+        worlds: The other worlds.
+
+    Returns:
+        The world.
+    """
+    creatures = (creature for world in worlds for creature in world.creatures)
+    facts = cycle(_TOYS.creatures)
+    toys = [replace(fact, name=f"toy {creature.name}") for creature, fact in zip(creatures, facts, strict=False)]
+    return replace(_TOYS, creatures=(*_TOYS.creatures, *toys))
+
+
+FOREST = StoryWorld.of(
     "forest",
     3.0,
     places="in the deep forest | under the tall trees | in a quiet woodland | at the edge of the woods | in a mossy "
@@ -22,7 +148,7 @@ FOREST = World.of(
     troubles="fallen branch: saw | lost trail: compass | thorny bush: shears | wasp nest: veil | muddy ditch: plank | "
     "dark burrow: lantern | broken treehouse: hammer",
 )
-SEA = World.of(
+SEA = StoryWorld.of(
     "sea",
     3.0,
     places="in the blue sea | beside a coral reef | near the sunken ship | under the foamy waves | in a salty lagoon | "
@@ -41,7 +167,7 @@ SEA = World.of(
     troubles="tangled net: knife | leaking boat: cork | torn sail: needle | stuck anchor: winch | thick fog: foghorn | "
     "strong current: rope | stranded raft: oar",
 )
-FARM = World.of(
+FARM = StoryWorld.of(
     "farm",
     3.0,
     places="on a sunny farm | behind the red barn | in the wide meadow | next to the dusty stable | by the duck pond | "
@@ -61,7 +187,7 @@ FARM = World.of(
     troubles="broken fence: mallet | dry trough: pump | flat wheel: jack | spilled milk: mop | runaway cart: brake | "
     "rusty gate: oil | weedy field: hoe",
 )
-TOWN = World.of(
+TOWN = StoryWorld.of(
     "town",
     1.0,
     places="in a busy town | across the market square | on a narrow street | near the railway station | above the "
@@ -80,7 +206,7 @@ TOWN = World.of(
     troubles="missed bus: taxi | locked door: key | dropped purse: magnet | burst pipe: wrench | noisy alarm: switch | "
     "cracked pavement: cement | empty fridge: grocer",
 )
-MOUNTAIN = World.of(
+MOUNTAIN = StoryWorld.of(
     "mountain",
     1.0,
     places="high on a mountain | above the steep cliffs | along the rocky ridge | near the rushing waterfall | in a "
@@ -99,7 +225,7 @@ MOUNTAIN = World.of(
     troubles="steep wall: ladder | swaying bridge: cable | falling stone: helmet | slippery slope: crampons | "
     "broken ski: glue | heavy pack: mule | sudden avalanche: shovel",
 )
-DESERT = World.of(
+DESERT = StoryWorld.of(
     "desert",
     1.0,
     places="in the hot desert | beyond the golden sands | near a green oasis | behind the ancient pyramid | under the "
@@ -118,7 +244,7 @@ DESERT = World.of(
     troubles="empty flask: fountain | blinding storm: scarf | burning sand: sandals | broken compass: sextant | "
     "buried treasure: spade | scratched lens: polish | collapsed tent: pole",
 )
-CASTLE = World.of(
+CASTLE = StoryWorld.of(
     "castle",
     1.0,
     places="in a stone castle | inside the highest tower | across the drawbridge | in the royal court | down in the "
@@ -137,7 +263,7 @@ CASTLE = World.of(
     troubles="rusted lock: lockpick | magic curse: potion | broken crown: goldsmith | stolen scepter: spyglass | "
     "dull blade: whetstone | wobbly throne: wedge | drafty hall: curtain",
 )
-GARDEN = World.of(
+GARDEN = StoryWorld.of(
     "garden",
     1.0,
     places="in a flower garden | among the roses | beneath the lilac hedge | on the garden path | inside the warm "
@@ -156,7 +282,7 @@ GARDEN = World.of(
     troubles="wilted rose: sprinkler | overgrown hedge: clippers | hungry aphid: soap | hard soil: rake | "
     "leaning bean: stake | frosty night: blanket | clogged hose: wire",
 )
-SPACE = World.of(
+SPACE = StoryWorld.of(
     "space",
     1.0,
     places="in outer space | on a distant planet | aboard the starship | behind the crescent moon | near a spinning "
@@ -175,7 +301,7 @@ SPACE = World.of(
     troubles="dead engine: sparkplug | lost signal: transmitter | cracked visor: tape | loose bolt: spanner | "
     "frozen computer: technician | low oxygen: cylinder | wrong course: atlas",
 )
-SNOW = World.of(
+SNOW = StoryWorld.of(
     "snow",
     1.0,
     places="in the frozen north | on a floating iceberg | across the snowy tundra | beside the igloo | under the "

@@ -1,10 +1,13 @@
-"""Writes frames as an mp4 file, the same bytes for the same frames."""
+"""Encoding videos and images."""
 
 import io
 
 import av
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
 
 
 def encode_mp4(frames: NDArray[np.uint8], fps: int = 8, crf: int = 20, preset: str = "veryfast") -> bytes:
@@ -44,3 +47,16 @@ def encode_mp4(frames: NDArray[np.uint8], fps: int = 8, crf: int = 20, preset: s
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode(None))
     return file.getvalue()
+
+
+def encode_jpeg(frame: Tensor, quality: int = 95) -> bytes:
+    """One frame, uint8 `(3, height, width)`, as a JPEG image with full colour resolution."""
+    file = io.BytesIO()
+    Image.fromarray(frame.permute(1, 2, 0).numpy()).save(file, format="JPEG", quality=quality, subsampling=0)
+    return file.getvalue()
+
+
+def decode_jpeg(data: bytes) -> Tensor:
+    """The frame of a JPEG image, uint8 `(3, height, width)`."""
+    with Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
+        return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)

@@ -141,6 +141,26 @@ def collate_videos(items: Sequence[DecodedVideo | Unreadable], candidates: Mappi
     )
 
 
+def clips_batch(frames: Tensor, descriptions: Sequence[str]) -> VideoBatch:
+    """Ask about the same descriptions of several clips, outside the benchmark.
+
+    Args:
+        frames: uint8 RGB `(batch, frames, 3, height, width)`.
+        descriptions: At least one; all different.
+
+    Returns:
+        The batch, with one problem set named "clip".
+
+    Raises:
+        ValueError: If there is no description, or one is repeated.
+    """
+    if isinstance(descriptions, str) or not descriptions or len(set(descriptions)) < len(descriptions):
+        raise ValueError(f"`descriptions`: expected different descriptions in a list, got {descriptions!r}.")
+    candidates = Candidates("clip", tuple(map(str, range(len(descriptions)))), tuple(descriptions))
+    questions = tuple(Question(f"clip {number}", (candidates,), None) for number in range(len(frames)))
+    return VideoBatch(frames, (tuple(range(frames.shape[1])),) * len(frames), questions)
+
+
 def _question(sample: Sample, candidates: Mapping[str, Candidates]) -> Question:
     """What a video is asked."""
     asked = tuple(candidates[membership.problem_set] for membership in sample.memberships)

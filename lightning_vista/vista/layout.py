@@ -12,8 +12,7 @@ from typing import Any, overload
 
 import yaml
 
-from lightning_vista.vista.faults import FaultsError
-from lightning_vista.vista.problem_sets import LabelledVideo, ProblemSet, kind_of, level_of
+from lightning_vista.vista.problem_sets import FaultsError, LabelledVideo, ProblemSet, kind_of, level_of
 
 METADATA_COLUMNS = ("video", "level", "description", "environment", "problem_set_type", "problem_set")
 _DATA_SUFFIX = "_data.json"

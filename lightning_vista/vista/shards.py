@@ -1,4 +1,4 @@
-"""Packs a dataset of the official layout into WebDataset shards: the same bytes for the same input."""
+"""Builds WebDataset shards of the official layout, and verifies them."""
 
 import hashlib
 import json
@@ -12,20 +12,21 @@ from typing import Any, Literal
 from lightning_vista.parallel import ordered_map
 from lightning_vista.progress import progress_bar
 from lightning_vista.video import FrameSpec, check_video, decode_video
-from lightning_vista.video.jpeg import encode_jpeg
+from lightning_vista.video.encoding import decode_jpeg, encode_jpeg
 from lightning_vista.vista.index import (
     INDEX_NAME,
     Membership,
     Sample,
     ShardError,
     ShardIndex,
+    memberships_from_json,
     problem_set_header,
     sample_from_json,
 )
 from lightning_vista.vista.layout import ProblemSets, Skipped, read_problem_sets
 from lightning_vista.vista.problem_sets import level_of
+from lightning_vista.vista.samples import END_OF_SHARD, pack_sample, read_members, sample_error, sample_key
 from lightning_vista.vista.storage import Storage
-from lightning_vista.vista.tar import END_OF_SHARD, pack_sample, sample_key
 
 Missing = Literal["error", "skip"]
 
@@ -251,3 +252,55 @@ def _remove_leftovers(out: Path, index: ShardIndex) -> None:
     for path in [*out.glob(".*.tar.json"), *out.glob(".*.tmp"), *out.glob("*.tar")]:
         if path.name not in used:
             path.unlink()
+
+
+def verify_shards(shards: str | Path, num_workers: int | None = None) -> ShardIndex:
+    """Read every sample of the shards, compare it with the index, decode its first and last frame.
+
+    Args:
+        shards: The folder of the shards, or its address.
+        num_workers: Threads; as many as there are cores by default.
+
+    Returns:
+        The index.
+
+    Raises:
+        FileNotFoundError: If there is no index.
+        ShardError: If anything is missing, changed or undecodable; it lists all of it.
+    """
+    storage = Storage(shards, cache_mb=0)  # what the address holds, not a copy of it
+    index = ShardIndex.read(storage)
+    faults: list[str] = []
+    with progress_bar("Checking samples", total=len(index.samples)) as advance:
+        for fault in ordered_map(partial(_fault, storage), index.samples, num_workers or os.cpu_count() or 1):
+            advance(1)
+            if fault is not None:
+                faults.append(fault)
+    if faults:
+        lines = "\n".join(f"  - {fault}" for fault in faults)
+        raise ShardError(
+            f"{len(faults)} of {len(index.samples)} samples in {shards} are damaged:\n{lines}\n"
+            "Build the shards again with --overwrite, or fetch the named files again."
+        )
+    return index
+
+
+def _fault(storage: Storage, sample: Sample) -> str | None:
+    """What is wrong with a sample, None if nothing is."""
+    try:
+        members = read_members(storage, sample)
+    except ShardError as error:
+        return str(error)
+    try:
+        description = json.loads(members["json"])
+        if "mp4" in members:
+            check_video(members["mp4"])
+        for image in (content for ending, content in members.items() if ending.endswith("jpg")):
+            decode_jpeg(image)
+    except (KeyError, OSError, ValueError) as error:
+        return str(sample_error(sample, error))
+    if description["video"] != sample.video or sample_key(sample.video) != sample.key:
+        return str(sample_error(sample, f"holds another video, {description['video']}"))
+    if memberships_from_json(description["memberships"]) != sample.memberships:
+        return str(sample_error(sample, "its problem sets are not those of the index"))
+    return None

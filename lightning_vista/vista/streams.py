@@ -12,8 +12,8 @@ from torch.utils.data import IterableDataset, get_worker_info
 from lightning_vista.optional import require
 from lightning_vista.video import FrameSpec
 from lightning_vista.vista.batch import Candidates, DecodedVideo, Unreadable, VideoBatch, collate_videos
-from lightning_vista.vista.decoding import check_frame_spec, decode_members, read_members
 from lightning_vista.vista.index import Sample, ShardError, ShardIndex
+from lightning_vista.vista.samples import check_frame_spec, decode_members, read_members
 from lightning_vista.vista.storage import Storage
 
 OnError = Literal["raise", "unscored"]
@@ -79,10 +79,13 @@ class SampleStream(IterableDataset[VideoBatch]):
 
 
 class EvaluationStream(SampleStream):
-    """Reads exactly its own samples, each exactly once over all ranks and workers, always in the same order."""
+    """Reads exactly its own samples, each exactly once over all ranks and workers, always in the same order.
+
+    A rank without samples gets one empty batch: Lightning skips a loop without batches, its end included.
+    """
 
     def __len__(self) -> int:
-        return math.ceil(len(self.samples[self.rank :: self.world_size]) / self.batch_size)
+        return max(1, math.ceil(len(self.samples[self.rank :: self.world_size]) / self.batch_size))
 
     def __iter__(self) -> Iterator[VideoBatch]:
         own = self.samples[self.rank :: self.world_size]

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
-from lightning_vista.vista.faults import FaultsError
-from lightning_vista.vista.problem_sets import KIND_OF_TYPE, ProblemSet
+from lightning_vista.vista.problem_sets import KIND_OF_TYPE, FaultsError, ProblemSet
 
 TABLE_NAME = "scores.parquet"
 SCORE_COLUMNS: dict[str, type[pl.DataType]] = {

@@ -11,7 +11,7 @@ from routed_run import Regression, make_trainer
 from tiny_texts import NextToken, Texts
 
 from lightning_vista.callbacks import Ablation, RelearningAttack
-from lightning_vista.callbacks.finetune import finetune, held_out_texts, lowest
+from lightning_vista.models.finetuning import finetune, held_out_texts, lowest
 from lightning_vista.routing import LabelRule, Route
 
 Figures = dict[str, float]

@@ -84,7 +84,7 @@ def test_a_scorers_config_lies_in_its_run_folder_and_stays(shards: Path, tmp_pat
                 "test",
                 f"--seed_everything={seed}",
                 "--model=RandomScorer",
-                f"--model.run_dir={tmp_path / 'run'}",
+                f"--evaluation.run_dir={tmp_path / 'run'}",
                 "--data=ViSTaDataModule",
                 f"--data.shards={shards}",
                 "--data.num_workers=0",

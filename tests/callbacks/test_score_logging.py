@@ -14,7 +14,7 @@ from lightning.pytorch.demos.boring_classes import BoringModel
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 from wandb_runs import offline_runs, records, summary, table
 
-from lightning_vista.callbacks import ScoreLogging
+from lightning_vista.callbacks import Evaluation, ScoreLogging
 from lightning_vista.cli import main
 from lightning_vista.datamodules import ViSTaDataModule
 from lightning_vista.reports.results import build_results
@@ -45,13 +45,13 @@ class Judge(VLMScorer):
         )
 
 
-def evaluate(shards: Path, run_dir: Path, *loggers: Logger, **settings: Any) -> dict[str, float]:  # of the judge
-    scorer = Judge(run_dir=str(run_dir), **settings)
+def evaluate(shards: Path, run_dir: Path, *loggers: Logger, **settings: Any) -> dict[str, float]:  # of the evaluation
+    scorer = Judge()
     datamodule = ViSTaDataModule(str(shards), scorer.frame_spec, batch_size=4, num_workers=0)
     trainer = L.Trainer(
         accelerator="cpu",
         logger=list(loggers),
-        callbacks=[ScoreLogging()],
+        callbacks=[ScoreLogging(), Evaluation(str(run_dir), **settings)],
         enable_progress_bar=False,
         enable_model_summary=False,
         enable_checkpointing=False,
@@ -190,7 +190,7 @@ def test_tensorboard_shows_the_tables_as_text(shards: Path, tmp_path: Path) -> N
 def test_a_long_table_is_cut_in_tensorboard_and_says_so(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lightning_vista.callbacks.evaluation_logging._MARKDOWN_ROWS", 3)
+    monkeypatch.setattr("lightning_vista.callbacks.score_logging._MARKDOWN_ROWS", 3)
     logger = RecordedTensorBoard()
     evaluate(shards, tmp_path, logger)
     *table, _, note = logger.texts["test/videos"].splitlines()
@@ -259,7 +259,7 @@ def test_the_command_logs_by_itself(shards: Path, tmp_path: Path) -> None:
         [
             "test",
             "--model=RandomScorer",
-            f"--model.run_dir={tmp_path / 'run'}",
+            f"--evaluation.run_dir={tmp_path / 'run'}",
             "--data=ViSTaDataModule",
             f"--data.shards={shards}",
             "--data.num_workers=0",

@@ -14,14 +14,14 @@ CONFIGS = Path(__file__).parents[2] / "configs" / "vista"
 
 def run(config: str, shards: Path, run_dir: Path, *more: str) -> None:
     data = ["--data.shards", str(shards), "--data.num_workers", "0", "--trainer.accelerator", "cpu"]
-    main(["test", "--config", str(CONFIGS / config), *data, "--model.run_dir", str(run_dir), *more])
+    main(["test", "--config", str(CONFIGS / config), *data, "--evaluation.run_dir", str(run_dir), *more])
 
 
 def test_gpt4o(shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
     with chat_server() as server:
         endpoint = ["--model.base_url", server.url]
-        run("gpt4o.yaml", shards, tmp_path / "run", *endpoint, "--model.dry_run", "true")
+        run("gpt4o.yaml", shards, tmp_path / "run", *endpoint, "--evaluation.dry_run", "true")
         assert not server.bodies
         run("gpt4o.yaml", shards, tmp_path / "run", *endpoint)
         asked = len(server.bodies)

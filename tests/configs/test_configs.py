@@ -7,8 +7,7 @@ import pytest
 from tiny_checkpoints import save_clip, save_open_clip, save_siglip, save_viclip, siglip2_tokenizer
 
 from lightning_vista.cli import main
-from lightning_vista.scorers.dual.frames import FrameEncoder
-from lightning_vista.scorers.dual.weights import save_weights
+from lightning_vista.scorers.dual.pretraining import FrameEncoder, save_weights
 from lightning_vista.vista.tables import read_scores
 
 ROOT = Path(__file__).parents[2]
@@ -41,7 +40,7 @@ def overrides(config: str, folder: Path) -> list[str]:
 @pytest.mark.parametrize("config", EVALUATIONS)
 def test_the_config_runs(config: str, shards: Path, tmp_path: Path) -> None:
     arguments = ["test", "--config", str(ROOT / config), "--data.shards", str(shards), "--data.num_workers", "0"]
-    arguments += ["--model.run_dir", str(tmp_path / "run"), "--trainer.accelerator", "cpu"]
+    arguments += ["--evaluation.run_dir", str(tmp_path / "run"), "--trainer.accelerator", "cpu"]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*descriptions were truncated")  # the stub reads 24 characters
         warnings.filterwarnings("ignore", ".*does not know the words")
@@ -56,7 +55,7 @@ def test_the_config_runs(config: str, shards: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("config", TRAINING)
 def test_the_config_trains_and_goes_on(config: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("lightning_vista.vista.mini.training_groups.CHUNK", 3)
+    monkeypatch.setattr("lightning_vista.mini.training_groups.CHUNK", 3)
     if "dual_encoder" in config:
         encoder = FrameEncoder()
         save_weights(encoder, {"tower": "small-cnn", "size": 96, "dim": 192}, "runs/frames/encoder.safetensors")

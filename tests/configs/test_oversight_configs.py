@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from lightning_vista.cli import main
-from lightning_vista.study import Run, expand, read_study
+from lightning_vista.study import Run, expand_study, read_study
 
 ROOT = Path(__file__).parents[2]
 STUDY = ROOT / "configs/studies/oversight_levels.yaml"
@@ -43,7 +43,7 @@ def test_the_sizes_of_the_paper_are_those() -> None:
 
 
 def runs(tmp_path: Path) -> dict[str, Run]:
-    return {run.variant: run for run in expand(read_study(STUDY), tmp_path)}
+    return {run.variant: run for run in expand_study(read_study(STUDY), tmp_path)}
 
 
 def test_methods_differ_in_reward_rows_and_routing_only(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_every_method_of_the_study_has_its_trials(tmp_path: Path) -> None:
     tried = {
         run.variant
         for name in ("tuning", "share_tuning")
-        for run in expand(read_study(STUDY.with_name(f"oversight_{name}.yaml")), tmp_path)
+        for run in expand_study(read_study(STUDY.with_name(f"oversight_{name}.yaml")), tmp_path)
     }
     assert tried == set(runs(tmp_path))
 

@@ -34,9 +34,11 @@ def test_the_config_trains_and_tests(config: str, tmp_path: Path, capsys: pytest
 
 @pytest.mark.parametrize("study", SMOKES)
 def test_the_controls_of_a_study_are_routing_by_nothing(study: str, tmp_path: Path) -> None:
-    from lightning_vista.study import expand, read_study
+    from lightning_vista.study import expand_study, read_study
 
-    runs = {run.variant: run.config for run in expand(read_study(ROOT / f"configs/studies/{study}.yaml"), tmp_path)}
+    runs = {
+        run.variant: run.config for run in expand_study(read_study(ROOT / f"configs/studies/{study}.yaml"), tmp_path)
+    }
     weights = {name: config["trainer"]["callbacks"][0]["init_args"]["mask_weight"] for name, config in runs.items()}
     assert {name for name, weight in weights.items() if weight == 0} == {"unrouted"}
     assert "GradientRouting" in runs["unrouted"]["trainer"]["callbacks"][0]["class_path"]

@@ -12,8 +12,8 @@ from transformers import AutoModelForCausalLM
 from lightning_vista.cli import main, run_lightning
 from lightning_vista.models import LanguageModelModule
 from lightning_vista.routing.naming import find_modules
-from lightning_vista.study import expand, read_study
-from lightning_vista.study.layers import merge
+from lightning_vista.study import expand_study, read_study
+from lightning_vista.study.spec import merge
 from lightning_vista.text import load_tokenizer, tell_stories
 
 ROOT = Path(__file__).parents[2]
@@ -125,7 +125,7 @@ def test_configs_of_the_papers_size_run_small(name: str, own: Path, tmp_path: Pa
 def test_studies_fit_their_configs(name: str, tmp_path: Path) -> None:
     study = read_study(ROOT / f"configs/studies/{name}.yaml")
     for smoke in (False, True):
-        for run in expand(study, tmp_path, smoke=smoke, full=True):
+        for run in expand_study(study, tmp_path, smoke=smoke, full=True):
             listed = [callback["class_path"].rpartition(".")[2] for callback in run.config["trainer"]["callbacks"]]
             if name == "steering_scalar":
                 assert listed == ["ModelCheckpoint", "GradientRouting", "SteeringScalar"]

@@ -10,7 +10,7 @@ from routed_run import Regression, make_trainer
 from torch import Tensor
 
 from lightning_vista.datamodules import GridworldDataModule
-from lightning_vista.models import OversightPolicy
+from lightning_vista.oversight import OversightPolicy
 
 
 class Recorded(OversightPolicy):

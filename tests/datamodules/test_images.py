@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lightning_vista.datamodules import ImagesDataModule
-from lightning_vista.datamodules.image_files import read_idx, read_images
+from lightning_vista.datamodules.images import read_idx, read_images
 
 
 def write_idx(path: Path, array: np.ndarray) -> None:

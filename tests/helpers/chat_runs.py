@@ -9,6 +9,7 @@ import lightning as L
 import torch
 from chat_server import ChatServer
 
+from lightning_vista.callbacks import Evaluation
 from lightning_vista.datamodules import ViSTaDataModule
 from lightning_vista.scorers import ChatScorer
 from lightning_vista.scorers.chat.limits import Limits
@@ -16,10 +17,16 @@ from lightning_vista.scorers.chat.limits import Limits
 SECRET = "sk-very-secret"
 
 
-def evaluate(judge: ChatScorer, shards: Path) -> None:
+def evaluate(judge: ChatScorer, shards: Path, run_dir: Path, dry_run: bool = False) -> None:
     """Run `test` in small batches."""
     datamodule = ViSTaDataModule(str(shards), judge.frame_spec, batch_size=5, num_workers=0)
-    trainer = L.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False)
+    trainer = L.Trainer(
+        accelerator="cpu",
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[Evaluation(str(run_dir), dry_run=dry_run)],
+    )
     trainer.test(judge, datamodule, verbose=False)
 
 
@@ -27,8 +34,8 @@ def run_chat_scorer(url: str, shards: str, run_dir: str) -> None:
     """A run that sends two requests at once."""
     os.environ["OPENAI_API_KEY"] = SECRET
     torch.set_num_threads(1)
-    judge = ChatScorer("tiny", url, run_dir=run_dir, num_frames=3, size=16, limits=Limits(concurrency=2))
-    evaluate(judge, Path(shards))
+    judge = ChatScorer("tiny", url, num_frames=3, size=16, limits=Limits(concurrency=2))
+    evaluate(judge, Path(shards), Path(run_dir))
 
 
 def killed_at(server: ChatServer, requests: int, shards: Path, run_dir: Path) -> bool:

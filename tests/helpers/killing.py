@@ -34,12 +34,19 @@ def evaluate_random_scorer(shards: str, run_dir: str) -> None:
     import lightning as L
     import torch
 
+    from lightning_vista.callbacks import Evaluation
     from lightning_vista.datamodules import ViSTaDataModule
     from lightning_vista.scorers import RandomScorer
 
     torch.set_num_threads(1)
-    scorer = RandomScorer(run_dir=run_dir)
-    trainer = L.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False)
+    scorer = RandomScorer()
+    trainer = L.Trainer(
+        accelerator="cpu",
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[Evaluation(run_dir)],
+    )
     datamodule = ViSTaDataModule(shards, scorer.frame_spec, batch_size=1, num_workers=0)
     trainer.test(scorer, datamodule, verbose=False)
 

@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_vista.routing.rules.base import Rule, batch_field
-from lightning_vista.routing.rules.tokenwise import of_targets
+from lightning_vista.routing.rules.rule import Rule, batch_field
+from lightning_vista.routing.rules.tokens import of_targets
 
 
 class FrequencyRule(Rule):

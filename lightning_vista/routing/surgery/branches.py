@@ -5,8 +5,7 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from lightning_vista.routing.surgery.ablation import ablate
-from lightning_vista.routing.surgery.expansion import expand
+from lightning_vista.routing.surgery.resizing_units import ablate, expand
 from lightning_vista.routing.units import unit_group
 
 

@@ -5,11 +5,10 @@ from typing import Literal
 
 from torch import nn
 
-from lightning_vista.routing.units.chains import chain_units
-from lightning_vista.routing.units.endings import written
+from lightning_vista.routing.units.endings import chain_units, written
 from lightning_vista.routing.units.group import UnitGroup, UnknownStructureError
 from lightning_vista.routing.units.hidden import hidden_units, packed_heads
-from lightning_vista.routing.units.index import ModelIndex, Site, is_layer
+from lightning_vista.routing.units.parameter_index import ModelIndex, Site, is_layer
 
 
 def output_units(site: Site) -> UnitGroup | None:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from torch import nn
 
 from lightning_vista.routing.units.group import ParameterSlice, UnitGroup, UnknownStructureError
-from lightning_vista.routing.units.index import ModelIndex, Site, is_layer, join
+from lightning_vista.routing.units.parameter_index import ModelIndex, Site, is_layer, join
 
 
 class Hidden(NamedTuple):

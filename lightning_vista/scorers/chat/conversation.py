@@ -1,18 +1,51 @@
-"""The conversation about one video and one problem set (ViSTa, section 4), whoever it is held with.
+"""The conversation about one video and one problem set (ViSTa, section 4): prompts, turns, transcript.
 
 A conversation is a generator: it yields a request, is sent the reply, and returns a verdict in the end. So it knows
 nothing of networks or weights, and any number of conversations can be held at once.
 """
 
-from collections.abc import Callable, Generator, Sequence
+import hashlib
+import re
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
+from pathlib import Path
+from string import Template
 from typing import Literal, TypeAlias, TypeVar
 
-from lightning_vista.scorers.chat.messages import Message, Reply, Request
-from lightning_vista.scorers.chat.parsing import UnreadableReply, read_scores, read_text
-from lightning_vista.scorers.chat.templates import fill
+from lightning_vista.scorers.chat.chat_model import Message, Reply, Request
+from lightning_vista.scorers.chat.parsing import UnreadableReply, parse_scores, read_text
 from lightning_vista.vista.batch import Candidates
+
+PROMPTS = Path(__file__).with_name("prompts")
+
+
+def fill_prompt(prompt: str, **values: object) -> str:
+    """The text of a prompt.
+
+    Args:
+        prompt: The stem of its file.
+        **values: What its `$names` stand for; a name that is empty leaves no gap.
+
+    Example:
+        >>> fill_prompt("again", problem="it is empty")[:45]
+        'This reply cannot be used: it is empty. Answe'
+    """
+    return re.sub(r"\n{3,}", "\n\n", _template(prompt).substitute(values)).strip()
+
+
+def prompts_hash() -> str:
+    """The hash of all prompts: other words may give other scores."""
+    digest = hashlib.sha256()
+    for path in sorted(PROMPTS.glob("*.txt")):
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+@cache
+def _template(prompt: str) -> Template:
+    return Template((PROMPTS / f"{prompt}.txt").read_text(encoding="utf-8"))
+
 
 Mode = Literal["stages", "single"]
 T = TypeVar("T")
@@ -101,23 +134,23 @@ def _in_stages(
     turns: list[Turn], frames: tuple[bytes, ...], candidates: Candidates
 ) -> Generator[Request, Reply, tuple[float, ...]]:
     """The paper's three stages; the second and third are one exchange of which the frames are no part."""
-    describe = Message("user", fill("describe", **_about(frames, candidates)), frames)
+    describe = Message("user", fill_prompt("describe", **_about(frames, candidates)), frames)
     descriptions = yield from _ask(turns, Request((describe,)), read_text)
-    match = Message("user", fill("match", descriptions=descriptions, candidates=_listed(candidates)))
+    match = Message("user", fill_prompt("match", descriptions=descriptions, candidates=_listed(candidates)))
     matches = yield from _ask(turns, Request((match,)), read_text)
     form = "\n".join(f"{label}: <score>" for label in candidates.labels)
-    score = Message("user", fill("score", form=form))
+    score = Message("user", fill_prompt("score", form=form))
     request = Request((match, Message("assistant", matches), score))
-    return (yield from _ask(turns, request, partial(read_scores, labels=candidates.labels)))
+    return (yield from _ask(turns, request, partial(parse_scores, labels=candidates.labels)))
 
 
 def _at_once(
     turns: list[Turn], frames: tuple[bytes, ...], candidates: Candidates
 ) -> Generator[Request, Reply, tuple[float, ...]]:
     form = ", ".join(f'"{label}": <score>' for label in candidates.labels)
-    text = fill("single", **_about(frames, candidates), candidates=_listed(candidates), form=form)
+    text = fill_prompt("single", **_about(frames, candidates), candidates=_listed(candidates), form=form)
     request = Request((Message("user", text, frames),), scored_labels=candidates.labels)
-    return (yield from _ask(turns, request, partial(read_scores, labels=candidates.labels)))
+    return (yield from _ask(turns, request, partial(parse_scores, labels=candidates.labels)))
 
 
 def _ask(turns: list[Turn], request: Request, read: Callable[[Reply], T]) -> Generator[Request, Reply, T]:
@@ -128,7 +161,7 @@ def _ask(turns: list[Turn], request: Request, read: Callable[[Reply], T]) -> Gen
         return read(reply)
     except UnreadableReply as fault:
         said = Message("assistant", reply.text or "(no reply)")  # many chat templates refuse an empty turn
-        again = Message("user", fill("again", problem=fault))
+        again = Message("user", fill_prompt("again", problem=fault))
     request = Request((*request.messages, said, again), request.scored_labels)
     reply = yield request
     turns.append((request, reply))
@@ -136,10 +169,30 @@ def _ask(turns: list[Turn], request: Request, read: Callable[[Reply], T]) -> Gen
 
 
 def _about(frames: Sequence[bytes], candidates: Candidates) -> dict[str, object]:
-    hint = candidates.hint or fill("hint")
+    hint = candidates.hint or fill_prompt("hint")
     return {"num_frames": len(frames), "hint": hint, "example": candidates.example or ""}
 
 
 def _listed(candidates: Candidates) -> str:
     pairs = zip(candidates.labels, candidates.descriptions, strict=True)
     return "\n".join(f"{label}: {' '.join(description.split())}" for label, description in pairs)
+
+
+def transcript(verdict: Verdict) -> str:
+    """Return the text of a conversation; a message that was said before in it is not repeated."""
+    return "\n\n".join(_said(verdict))
+
+
+def _said(verdict: Verdict) -> Iterable[str]:
+    told: set[Message] = set()
+    for request, reply in verdict.turns:
+        answer = Message("assistant", reply.text)
+        yield from (_shown(message) for message in request.messages if message not in told)
+        ended = "" if reply.finish == "stop" else f"\n[ended: {reply.finish}]"
+        yield _shown(answer) + ended
+        told |= {*request.messages, answer}
+
+
+def _shown(message: Message) -> str:
+    images = f"\n[{len(message.images)} frames]" if message.images else ""
+    return f"--- {message.role}\n{message.text}{images}"

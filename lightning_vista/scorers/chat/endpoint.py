@@ -1,4 +1,4 @@
-"""A chat model behind an OpenAI-compatible endpoint: asked side by side, patiently, and never twice."""
+"""A chat model behind an OpenAI-compatible endpoint."""
 
 import asyncio
 import base64
@@ -6,23 +6,66 @@ import hashlib
 import json
 import math
 import os
+import threading
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Coroutine, Mapping
+from typing import Any, TypeVar
 
 from lightning_vista.optional import require
 from lightning_vista.scorers.chat.budget import Budget, text_tokens
-from lightning_vista.scorers.chat.chat_model import ChatModel
-from lightning_vista.scorers.chat.limits import AdaptiveLimit, Limits
-from lightning_vista.scorers.chat.messages import Finish, Reply, Request
-from lightning_vista.scorers.chat.reply_cache import ReplyCache
-from lightning_vista.scorers.chat.retries import (
+from lightning_vista.scorers.chat.chat_model import ChatModel, Finish, Reply, Request
+from lightning_vista.scorers.chat.limits import (
+    AdaptiveLimit,
     EmptyReplyError,
+    Limits,
     is_content_filter,
     is_passing,
     is_rate_limit,
     seconds_to_wait,
 )
+from lightning_vista.scorers.chat.reply_cache import ReplyCache
+
+T = TypeVar("T")
+
+
+class EventLoopThread:
+    """Runs coroutines for callers that are none; `close` ends it.
+
+    Example:
+        >>> loop = EventLoopThread()
+        >>> loop.run(asyncio.sleep(0, result=3))
+        3
+        >>> loop.close()
+    """
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="chat", daemon=True)
+        self._thread.start()
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine to its end; whatever interrupts the caller cancels it."""
+        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def close(self) -> None:
+        """Cancel what still runs and end the thread."""
+        asyncio.run_coroutine_threadsafe(_cancel_others(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+async def _cancel_others() -> None:
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+
 
 _FINISHES: dict[str, Finish] = {"length": "length", "content_filter": "refusal"}
 #: The reply that an endpoint gives in the form of an error.

@@ -5,10 +5,9 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
-from lightning_vista.scorers.chat.messages import Reply
+from lightning_vista.scorers.chat.chat_model import HIGHEST, Reply
 
 Reason = Literal["parse_error", "refusal", "truncated"]
-HIGHEST = 5
 
 _GAP = r"[ \t]*"
 _QUOTE = r"""["'\u2018\u2019\u201c\u201d]?"""
@@ -61,7 +60,7 @@ def read_text(reply: Reply) -> str:
     return text
 
 
-def read_scores(reply: Reply, labels: Sequence[str]) -> tuple[float, ...]:
+def parse_scores(reply: Reply, labels: Sequence[str]) -> tuple[float, ...]:
     r"""The score that a reply gives each label.
 
     It may be JSON, an object of labels and scores or one that holds such an object as `scores`, or lines of a label, a
@@ -80,7 +79,7 @@ def read_scores(reply: Reply, labels: Sequence[str]) -> tuple[float, ...]:
             if the reply is empty, was cut off, or declines to answer.
 
     Example:
-        >>> read_scores(Reply("- **label_10**: 1\n- **label_1**: 4/5 (all steps)"), ["label_1", "label_10"])
+        >>> parse_scores(Reply("- **label_10**: 1\n- **label_1**: 4/5 (all steps)"), ["label_1", "label_10"])
         (4.0, 1.0)
     """
     text = _said(reply)

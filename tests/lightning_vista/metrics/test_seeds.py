@@ -3,7 +3,7 @@ import math
 import pytest
 from scipy.stats import t  # type: ignore[import-untyped] # the package has no types
 
-from lightning_vista.metrics.seeds import seed_mean, student_quantile
+from lightning_vista.metrics.aggregation import seed_mean, student_quantile
 
 
 @pytest.mark.parametrize("degrees", [1, 2, 3, 7, 30, 200])

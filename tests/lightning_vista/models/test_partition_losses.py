@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 
-from lightning_vista.models.partition_losses import correlation_penalty
+from lightning_vista.models.partition_autoencoder import correlation_penalty
 
 
 def test_correlations_are_those_of_numpy() -> None:

@@ -2,7 +2,7 @@ import torch
 from sklearn.linear_model import Ridge
 from torch import nn
 
-from lightning_vista.models.unit_readings import LinearProbe, mean_ablated, pool_units
+from lightning_vista.models.partition_classifier import LinearProbe, mean_ablated, pool_units
 
 
 def test_ablated_units_are_their_means_and_the_hook_goes() -> None:

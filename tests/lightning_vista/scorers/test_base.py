@@ -3,6 +3,7 @@ import random
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import pytest
@@ -11,11 +12,12 @@ import yaml
 from killing import evaluate_random_scorer, killed_after
 from torch import Tensor
 
+from lightning_vista.callbacks import Evaluation
 from lightning_vista.datamodules import ViSTaDataModule
+from lightning_vista.evaluation.run_folder import RunFolderError
 from lightning_vista.scorers import EmbeddingScorer, RandomScorer, Scores, VLMScorer
 from lightning_vista.video import FrameSpec
 from lightning_vista.vista.batch import VideoBatch
-from lightning_vista.vista.run_folder import RunFolderError
 from lightning_vista.vista.tables import read_scores
 
 
@@ -25,8 +27,8 @@ class Oracle(VLMScorer):
     frame_spec = FrameSpec(num_frames=2, size=16)
     answers: dict[str, dict[str, tuple[bool, ...]]]
 
-    def __init__(self, run_dir: str | None = None, wrong: Sequence[str] = ()) -> None:
-        super().__init__(run_dir=run_dir)
+    def __init__(self, wrong: Sequence[str] = ()) -> None:
+        super().__init__()
         self.wrong = tuple(wrong)
         self.fail_at: int | None = None
         self.asked: list[str] = []
@@ -61,21 +63,23 @@ def _answers(shards: Path) -> None:
         }
 
 
-def evaluate(scorer: VLMScorer, shards: Path, **settings: object) -> dict[str, float]:
-    datamodule = ViSTaDataModule(str(shards), scorer.frame_spec, batch_size=4, num_workers=0, **settings)  # type: ignore[arg-type]
+def evaluate(scorer: VLMScorer, shards: Path, run_dir: Path, **settings: object) -> dict[str, float]:
+    chosen: dict[str, Any] = {"batch_size": 4, "num_workers": 0} | settings
+    datamodule = ViSTaDataModule(str(shards), scorer.frame_spec, **chosen)
     trainer = L.Trainer(
         accelerator="cpu",
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
         enable_checkpointing=False,
+        callbacks=[Evaluation(str(run_dir))],
     )
     (figures,) = trainer.test(scorer, datamodule, verbose=False)
     return dict(figures)
 
 
 def test_a_judge_that_is_always_right_has_macro_f1_of_one(shards: Path, tmp_path: Path) -> None:
-    figures = evaluate(Oracle(str(tmp_path)), shards)
+    figures = evaluate(Oracle(), shards, tmp_path)
     assert figures["test/macro_f1"] == 1
     assert figures["test/accuracy"] == 1
     assert figures["test/macro_f1/toy/level_1/objects"] == 1
@@ -87,19 +91,19 @@ def test_a_judge_that_is_always_right_has_macro_f1_of_one(shards: Path, tmp_path
 
 
 def test_every_video_is_asked_once(shards: Path, tmp_path: Path) -> None:
-    scorer = Oracle(str(tmp_path))
-    evaluate(scorer, shards)
+    scorer = Oracle()
+    evaluate(scorer, shards, tmp_path)
     assert sorted(scorer.asked) == sorted(ANSWERS)
 
 
 def test_an_interrupted_run_scores_only_what_is_missing(shards: Path, tmp_path: Path) -> None:
-    undisturbed = evaluate(Oracle(str(tmp_path / "whole")), shards)
-    cut = Oracle(str(tmp_path / "cut"))
+    undisturbed = evaluate(Oracle(), shards, tmp_path / "whole")
+    cut = Oracle()
     cut.fail_at = 8
     with pytest.raises(RuntimeError, match="power cut"):
-        evaluate(cut, shards)
-    scorer = Oracle(str(tmp_path / "cut"))
-    assert evaluate(scorer, shards) == undisturbed
+        evaluate(cut, shards, tmp_path / "cut")
+    scorer = Oracle()
+    assert evaluate(scorer, shards, tmp_path / "cut") == undisturbed
     assert len(scorer.asked) == 13 - 8
     for name in ("scores.parquet", "examples/examples.json"):
         assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
@@ -120,24 +124,24 @@ def test_runs_killed_at_any_moment_end_with_the_same_table(shards: Path, tmp_pat
 
 
 def test_a_finished_run_is_not_scored_again(shards: Path, tmp_path: Path) -> None:
-    figures = evaluate(Oracle(str(tmp_path)), shards)
+    figures = evaluate(Oracle(), shards, tmp_path)
     before = (tmp_path / "scores.parquet").read_bytes()
-    scorer = Oracle(str(tmp_path))
-    assert evaluate(scorer, shards) == figures
-    assert len(scorer.asked) == 1  # Lightning skips a loop without batches, end and all
+    scorer = Oracle()
+    assert evaluate(scorer, shards, tmp_path) == figures
+    assert scorer.asked == []
     assert (tmp_path / "scores.parquet").read_bytes() == before
 
 
 def test_a_run_folder_of_other_settings_is_refused(shards: Path, tmp_path: Path) -> None:
-    evaluate(RandomScorer(seed=0, run_dir=str(tmp_path)), shards)
-    with pytest.raises(RunFolderError, match="give another run_dir"):
-        evaluate(RandomScorer(seed=1, run_dir=str(tmp_path)), shards)
-    with pytest.raises(RunFolderError, match="give another run_dir"):
-        evaluate(RandomScorer(seed=0, run_dir=str(tmp_path)), shards, levels=[1])
+    evaluate(RandomScorer(seed=0), shards, tmp_path)
+    with pytest.raises(RunFolderError, match="Give another `evaluation.run_dir`"):
+        evaluate(RandomScorer(seed=1), shards, tmp_path)
+    with pytest.raises(RunFolderError, match="Give another `evaluation.run_dir`"):
+        evaluate(RandomScorer(seed=0), shards, tmp_path, levels=[1])
 
 
 def test_the_run_folder_tells_how_it_was_made(shards: Path, tmp_path: Path) -> None:
-    evaluate(RandomScorer(seed=7, run_dir=str(tmp_path)), shards)
+    evaluate(RandomScorer(seed=7), shards, tmp_path)
     model = yaml.safe_load((tmp_path / "config.yaml").read_text())["model"]
     assert model["class_path"] == "lightning_vista.scorers.random.RandomScorer"
     assert model["init_args"]["seed"] == 7
@@ -145,9 +149,7 @@ def test_the_run_folder_tells_how_it_was_made(shards: Path, tmp_path: Path) -> N
 
 def test_random_scores_do_not_depend_on_batches_or_workers(shards: Path, tmp_path: Path) -> None:
     for name, workers, batch_size in (("a", 0, 4), ("b", 2, 3)):
-        scorer = RandomScorer(run_dir=str(tmp_path / name))
-        datamodule = ViSTaDataModule(str(shards), scorer.frame_spec, batch_size=batch_size, num_workers=workers)
-        L.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False).test(scorer, datamodule, verbose=False)
+        evaluate(RandomScorer(), shards, tmp_path / name, batch_size=batch_size, num_workers=workers)
     assert (tmp_path / "a/scores.parquet").read_bytes() == (tmp_path / "b/scores.parquet").read_bytes()
 
 
@@ -157,14 +159,14 @@ def test_a_scorer_never_sees_the_targets(shards: Path, tmp_path: Path) -> None:
             assert all(question.targets is None for question in batch.questions)
             return super().score(batch)
 
-    evaluate(Curious(str(tmp_path)), shards)
+    evaluate(Curious(), shards, tmp_path)
 
 
 class Nothing(VLMScorer):
     """Returns what the test wants it to."""
 
-    def __init__(self, run_dir: str, scores: list[list[Scores]]) -> None:
-        super().__init__(run_dir=run_dir)
+    def __init__(self, scores: list[list[Scores]]) -> None:
+        super().__init__()
         self.scores = scores
 
     def score(self, batch: VideoBatch) -> list[list[Scores]]:
@@ -184,7 +186,7 @@ def test_scores_of_the_wrong_shape_are_an_error(
     shards: Path, tmp_path: Path, scores: list[list[Scores]], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        evaluate(Nothing(str(tmp_path), scores), shards)
+        evaluate(Nothing(scores), shards, tmp_path)
 
 
 def test_unscored_videos_are_counted_with_their_reason(shards: Path, tmp_path: Path) -> None:
@@ -196,7 +198,7 @@ def test_unscored_videos_are_counted_with_their_reason(shards: Path, tmp_path: P
                     sets[0] = Scores(torch.full((2,), math.nan), "unparsable reply")
             return scores
 
-    figures = evaluate(Shy(str(tmp_path)), shards)
+    figures = evaluate(Shy(), shards, tmp_path)
     assert figures["test/unscored"] == 1
     assert figures["test/macro_f1/toy/level_2/permutation"] == pytest.approx(0.5)  # one of two right, one missed
     rows = read_scores(tmp_path).rows
@@ -204,7 +206,7 @@ def test_unscored_videos_are_counted_with_their_reason(shards: Path, tmp_path: P
 
 
 def test_another_datamodule_or_frame_spec_is_an_error(shards: Path, tmp_path: Path) -> None:
-    scorer = Oracle(str(tmp_path))
+    scorer = Oracle()
     trainer = L.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False)
     with pytest.raises(ValueError, match="is evaluated on a ViSTaDataModule"):
         trainer.test(scorer, torch.utils.data.DataLoader([0]))  # type: ignore[arg-type] # on purpose
@@ -212,22 +214,54 @@ def test_another_datamodule_or_frame_spec_is_an_error(shards: Path, tmp_path: Pa
         trainer.test(scorer, ViSTaDataModule(str(shards), FrameSpec(num_frames=9)))
 
 
-def test_predict_gives_rows_without_targets(shards: Path, tmp_path: Path) -> None:
+def test_predictions_are_a_table_without_targets(shards: Path, tmp_path: Path) -> None:
     scorer = RandomScorer()
     datamodule = ViSTaDataModule(str(shards), scorer.frame_spec, num_workers=0)
-    trainer = L.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False)
+    trainer = L.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, default_root_dir=tmp_path)
     batches = trainer.predict(scorer, datamodule)
     assert batches is not None
-    rows = [row for batch in batches for row in batch]
-    assert len(rows) == 40
-    assert {row["target"] for row in rows} == {None}
+    assert {pair.targets for batch in batches for pair in batch} == {None}
+    rows = read_scores(tmp_path / "runs" / "random-scorer-predictions").rows
+    assert rows.height == rows["target"].null_count() == 40
+
+
+def test_a_clip_is_scored_without_trainer_and_shards(dataset: Path) -> None:
+    video = next((dataset / "videos").rglob("*.mp4"))
+    texts = ["We see a ball", "We see a much longer text"]
+    scores = Colours().score_video(video, texts)
+    assert list(scores) == texts
+    assert scores == Colours().score_video(video.read_bytes(), texts)
+    assert scores[texts[1]] > scores[texts[0]]
+    with pytest.raises(ValueError, match="`descriptions`: expected different descriptions"):
+        Colours().score_video(video, [texts[0], texts[0]])
+
+
+def test_weights_that_change_change_the_embeddings_of_texts(dataset: Path) -> None:
+    class Weighted(Colours):
+        def __init__(self) -> None:
+            super().__init__()
+            self.gain = torch.nn.Parameter(torch.ones(()))
+
+        def embed_texts(self, texts: Sequence[str]) -> Tensor:
+            return self.gain * super().embed_texts(texts)
+
+    video, scorer = next((dataset / "videos").rglob("*.mp4")), Weighted()
+    (before,) = scorer.score_video(video, ["We see a ball"]).values()
+    scorer.load_state_dict({"gain": torch.tensor(2.0)})
+    assert scorer.score_video(video, ["We see a ball"])["We see a ball"] == pytest.approx(2 * before)
+
+
+def test_the_evaluation_of_the_user_wins_over_that_of_the_scorer(shards: Path, tmp_path: Path) -> None:
+    scorer = RandomScorer()
+    evaluate(scorer, shards, tmp_path / "mine")
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
 class Colours(EmbeddingScorer):
     frame_spec = FrameSpec(num_frames=2, size=16)
 
-    def __init__(self, run_dir: str | None = None) -> None:
-        super().__init__(run_dir=run_dir)
+    def __init__(self) -> None:
+        super().__init__()
         self.texts: list[str] = []
 
     def embed_videos(self, frames: Tensor) -> Tensor:
@@ -239,8 +273,8 @@ class Colours(EmbeddingScorer):
 
 
 def test_embedding_scores_are_dot_products_and_texts_are_embedded_once(shards: Path, tmp_path: Path) -> None:
-    scorer = Colours(str(tmp_path))
-    evaluate(scorer, shards)
+    scorer = Colours()
+    evaluate(scorer, shards, tmp_path)
     assert len(scorer.texts) == len(set(scorer.texts)) == 8
     datamodule = ViSTaDataModule(str(shards), scorer.frame_spec, num_workers=0, batch_size=13)
     datamodule.setup("test")
@@ -265,7 +299,7 @@ def test_a_damaged_video_is_unscored_where_asked(shards: Path, tmp_path: Path) -
     with (out / sample.shard).open("r+b") as file:
         file.seek(sample.offset + 1500)
         file.write(b"\xff" * 64)
-    figures = evaluate(Oracle(str(tmp_path / "run")), out, on_error="unscored")
+    figures = evaluate(Oracle(), out, tmp_path / "run", on_error="unscored")
     assert figures["test/unscored"] == 2  # the video is in two sets
     rows = read_scores(tmp_path / "run").rows
     reasons = rows.filter(rows["score"].is_null())["reason"].unique().to_list()

@@ -14,15 +14,15 @@ from chat_runs import SECRET, evaluate, killed_at
 from chat_server import ChatServer, asked_labels, chat_server, faults_now_and_then
 
 from lightning_vista.datamodules import ViSTaDataModule
+from lightning_vista.evaluation.run_folder import RunFolderError
 from lightning_vista.reports import write_report
 from lightning_vista.scorers import ChatScorer
-from lightning_vista.scorers.chat import retries
+from lightning_vista.scorers.chat import limits as asking
 from lightning_vista.scorers.chat.budget import BudgetError
 from lightning_vista.scorers.chat.conversation import Mode
 from lightning_vista.scorers.chat.endpoint import EndpointError
 from lightning_vista.scorers.chat.limits import Limits
 from lightning_vista.vista.batch import Candidates, Question, VideoBatch
-from lightning_vista.vista.run_folder import RunFolderError
 from lightning_vista.vista.tables import read_scores
 
 #: 13 videos, 14 pairs of a video and a problem set; the video in two sets is described twice, since hints differ.
@@ -32,19 +32,19 @@ PAIRS, REQUESTS = 14, 3 * 14
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ChatServer]:
     monkeypatch.setenv("OPENAI_API_KEY", SECRET)
-    monkeypatch.setattr(retries, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(asking, "FIRST_WAIT", 0.01)
     with chat_server() as server:
         yield server
 
 
-def scorer(server: ChatServer, run_dir: Path, **settings: Any) -> ChatScorer:  # what it takes
+def scorer(server: ChatServer, **settings: Any) -> ChatScorer:  # what it takes
     chosen: dict[str, Any] = {"num_frames": 3, "size": 16, "limits": Limits(timeout=1)} | settings
-    return ChatScorer("tiny", server.url, run_dir=str(run_dir), **chosen)
+    return ChatScorer("tiny", server.url, **chosen)
 
 
 @pytest.mark.parametrize("mode", ["stages", "single"])
 def test_every_pair_is_scored(server: ChatServer, shards: Path, tmp_path: Path, mode: Mode) -> None:
-    evaluate(scorer(server, tmp_path, mode=mode), shards)
+    evaluate(scorer(server, mode=mode), shards, tmp_path)
     table = read_scores(tmp_path)
     assert table.model == "tiny"
     assert table.rows.height == 40
@@ -61,10 +61,10 @@ def test_every_pair_is_scored(server: ChatServer, shards: Path, tmp_path: Path, 
 def test_an_endpoint_that_fails_all_the_time_gives_the_same_table(
     server: ChatServer, shards: Path, tmp_path: Path
 ) -> None:
-    evaluate(scorer(server, tmp_path / "calm"), shards)
+    evaluate(scorer(server), shards, tmp_path / "calm")
     server.answered.clear()
     server.fault = faults_now_and_then(0.3)
-    evaluate(scorer(server, tmp_path / "wild", limits=Limits(timeout=3, attempts=20)), shards)
+    evaluate(scorer(server, limits=Limits(timeout=3, attempts=20)), shards, tmp_path / "wild")
     assert (tmp_path / "calm/scores.parquet").read_bytes() == (tmp_path / "wild/scores.parquet").read_bytes()
     assert (len(server.answered), set(server.answered.values())) == (REQUESTS, {1})
 
@@ -83,7 +83,7 @@ def test_what_cannot_be_read_is_unscored_with_the_reason(
     server: ChatServer, shards: Path, tmp_path: Path, reply: str | dict[str, Any], reason: str, requests: int
 ) -> None:
     server.say = lambda body: reply if isinstance(reply, str) else {"choices": [{"index": 0} | reply]}
-    evaluate(scorer(server, tmp_path, mode="single"), shards)
+    evaluate(scorer(server, mode="single"), shards, tmp_path)
     rows = read_scores(tmp_path).rows
     assert rows["score"].null_count() == 40
     assert rows["reason"].unique().to_list() == [reason]
@@ -91,24 +91,24 @@ def test_what_cannot_be_read_is_unscored_with_the_reason(
 
 
 def test_a_finished_or_repeated_run_asks_nothing_again(server: ChatServer, shards: Path, tmp_path: Path) -> None:
-    evaluate(scorer(server, tmp_path / "a", cache=str(tmp_path / "replies.sqlite")), shards)
-    evaluate(scorer(server, tmp_path / "a", cache=str(tmp_path / "replies.sqlite")), shards)
-    evaluate(scorer(server, tmp_path / "b", cache=str(tmp_path / "replies.sqlite")), shards)
+    evaluate(scorer(server, cache=str(tmp_path / "replies.sqlite")), shards, tmp_path / "a")
+    evaluate(scorer(server, cache=str(tmp_path / "replies.sqlite")), shards, tmp_path / "a")
+    evaluate(scorer(server, cache=str(tmp_path / "replies.sqlite")), shards, tmp_path / "b")
     assert sum(server.received.values()) == REQUESTS
     assert (tmp_path / "a/scores.parquet").exists()
-    evaluate(scorer(server, tmp_path / "c", cache=str(tmp_path / "replies.sqlite"), repeat=1), shards)
+    evaluate(scorer(server, cache=str(tmp_path / "replies.sqlite"), repeat=1), shards, tmp_path / "c")
     assert sum(server.received.values()) == 2 * REQUESTS
 
 
 def test_a_budget_stops_the_run_and_a_larger_one_goes_on(server: ChatServer, shards: Path, tmp_path: Path) -> None:
     with pytest.raises(BudgetError, match="raise it and give the same command again"):
-        evaluate(scorer(server, tmp_path, limits=Limits(max_requests=20)), shards)
+        evaluate(scorer(server, limits=Limits(max_requests=20)), shards, tmp_path)
     assert sum(server.received.values()) == 20
-    evaluate(scorer(server, tmp_path, limits=Limits(max_requests=REQUESTS, concurrency=2)), shards)
+    evaluate(scorer(server, limits=Limits(max_requests=REQUESTS, concurrency=2)), shards, tmp_path)
     assert sum(server.received.values()) == REQUESTS
     assert read_scores(tmp_path).rows["score"].null_count() == 0
     with pytest.raises(RunFolderError):
-        evaluate(scorer(server, tmp_path, temperature=0.0), shards)
+        evaluate(scorer(server, temperature=0.0), shards, tmp_path)
 
 
 def test_one_request_that_always_fails_stops_the_run_or_is_left_out(
@@ -125,8 +125,8 @@ def test_one_request_that_always_fails_stops_the_run_or_is_left_out(
     server.fault = fault
     limits = Limits(attempts=2)
     with pytest.raises(EndpointError, match="asked 2 times"):
-        evaluate(scorer(server, tmp_path, mode="single", limits=limits), shards)
-    evaluate(scorer(server, tmp_path, mode="single", limits=limits, on_failure="unscored"), shards)
+        evaluate(scorer(server, mode="single", limits=limits), shards, tmp_path)
+    evaluate(scorer(server, mode="single", limits=limits, on_failure="unscored"), shards, tmp_path)
     rows = read_scores(tmp_path).rows
     assert rows.filter(rows["score"].is_null())["reason"].unique().to_list() == ["endpoint_error"]
     assert rows.filter(rows["score"].is_null())["video"].n_unique() == 1
@@ -136,7 +136,7 @@ def test_one_request_that_always_fails_stops_the_run_or_is_left_out(
 def test_the_transcript_of_every_video_is_in_the_run_folder_and_in_the_page(
     server: ChatServer, shards: Path, tmp_path: Path
 ) -> None:
-    evaluate(scorer(server, tmp_path / "run"), shards)
+    evaluate(scorer(server), shards, tmp_path / "run")
     texts = [path.read_text() for path in (tmp_path / "run/transcripts").glob("*.txt")]
     assert len(texts) == 13
     (shared,) = (text for text in texts if "shared v1.0.mp4" in text)
@@ -153,19 +153,19 @@ def test_a_dry_run_asks_nothing_and_counts_what_would_be_asked(
     server: ChatServer, shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     limits = Limits(input_price=1000.0)
-    evaluate(scorer(server, tmp_path / "run", limits=limits, dry_run=True), shards)
+    evaluate(scorer(server, limits=limits), shards, tmp_path / "run", dry_run=True)
     said = capsys.readouterr().out
     assert f"tiny would send {REQUESTS} requests, {3 * PAIRS} images, about" in said
     assert "$" in said
     assert not server.received
     assert not (tmp_path / "run").exists()
-    evaluate(scorer(server, tmp_path / "run", limits=limits), shards)
+    evaluate(scorer(server, limits=limits), shards, tmp_path / "run")
     images = sum(str(body).count("image_url'") for body in server.bodies) // 2
     assert (sum(server.received.values()), images) == (REQUESTS, 3 * PAIRS)
 
 
 def test_the_key_is_in_no_file(server: ChatServer, shards: Path, tmp_path: Path) -> None:
-    evaluate(scorer(server, tmp_path), shards)
+    evaluate(scorer(server), shards, tmp_path)
     assert server.keys == {f"Bearer {SECRET}"}
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and SECRET.encode() in path.read_bytes()]
     init_args = yaml.safe_load((tmp_path / "config.yaml").read_text())["model"]["init_args"]
@@ -174,7 +174,7 @@ def test_the_key_is_in_no_file(server: ChatServer, shards: Path, tmp_path: Path)
 
 
 def test_predict_needs_no_run_folder(server: ChatServer, shards: Path, tmp_path: Path) -> None:
-    judge = scorer(server, tmp_path / "run", cache=str(tmp_path / "replies.sqlite"))
+    judge = scorer(server, cache=str(tmp_path / "replies.sqlite"))
     datamodule = ViSTaDataModule(str(shards), judge.frame_spec, num_workers=0)
     trainer = L.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False)
     batches = trainer.predict(judge, datamodule)
@@ -184,9 +184,9 @@ def test_predict_needs_no_run_folder(server: ChatServer, shards: Path, tmp_path:
 
 
 def test_nothing_runs_on_after_a_run(server: ChatServer, shards: Path, tmp_path: Path) -> None:
-    evaluate(scorer(server, tmp_path / "a"), shards)
+    evaluate(scorer(server), shards, tmp_path / "a")
     with pytest.raises(BudgetError):
-        evaluate(scorer(server, tmp_path / "b", limits=Limits(max_requests=1)), shards)
+        evaluate(scorer(server, limits=Limits(max_requests=1)), shards, tmp_path / "b")
     assert not [thread for thread in threading.enumerate() if thread.name == "chat"]
 
 
@@ -223,7 +223,7 @@ def test_pairs_at_an_ill_behaved_endpoint_are_neither_lost_nor_asked_twice(
 ) -> None:
     server.fault = faults_now_and_then(0.15)
     settings = {"limits": Limits(timeout=timeout, attempts=20), "cache": str(tmp_path / "replies.sqlite")}
-    judge = scorer(server, tmp_path, mode="single", **settings)
+    judge = scorer(server, mode="single", **settings)
     judge.setup("predict")
     scores = judge.score(batch_of(videos, 2))
     judge.teardown("predict")
@@ -235,7 +235,7 @@ def test_pairs_at_an_ill_behaved_endpoint_are_neither_lost_nor_asked_twice(
 
 @pytest.mark.slow
 def test_runs_killed_at_any_moment_repeat_no_finished_request(server: ChatServer, shards: Path, tmp_path: Path) -> None:
-    evaluate(scorer(server, tmp_path / "undisturbed", limits=Limits(concurrency=2)), shards)
+    evaluate(scorer(server, limits=Limits(concurrency=2)), shards, tmp_path / "undisturbed")
     server.received.clear()
     server.latency = 0.05
     for requests in (8, 20, 37):

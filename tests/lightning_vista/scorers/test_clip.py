@@ -12,6 +12,7 @@ import torch
 from tiny_checkpoints import SIZE, TEXT_LENGTH, save_clip, save_siglip, siglip2_tokenizer, siglip_tokenizer
 from torch import Tensor
 
+from lightning_vista.callbacks import Evaluation
 from lightning_vista.datamodules import ViSTaDataModule
 from lightning_vista.scorers import CLIPScorer
 from lightning_vista.video import FrameSpec, decode_video, encode_mp4
@@ -199,9 +200,15 @@ def write_shards(folder: Path) -> dict[str, bytes]:
 
 def test_a_run_scores_as_transformers_and_counts_truncated_descriptions(checkpoint: str, tmp_path: Path) -> None:
     data = write_shards(tmp_path)
-    scorer = CLIPScorer(checkpoint, num_frames=4, preprocessing="processor", run_dir=str(tmp_path / "run"))
+    scorer = CLIPScorer(checkpoint, num_frames=4, preprocessing="processor")
     datamodule = ViSTaDataModule(str(tmp_path / "shards"), scorer.frame_spec, batch_size=1, num_workers=0)
-    trainer = L.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False)
+    trainer = L.Trainer(
+        accelerator="cpu",
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[Evaluation(str(tmp_path / "run"))],
+    )
     with pytest.warns(UserWarning, match="2 of 5 descriptions were truncated to the 24 tokens") as warned:
         trainer.test(scorer, datamodule, verbose=False)
     assert sum("truncated" in str(warning.message) for warning in warned) == 1

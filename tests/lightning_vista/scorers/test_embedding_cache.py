@@ -11,6 +11,7 @@ from caching import fill_cache, mean_colours, noise_videos
 from killing import killed_after
 from torch import Tensor
 
+from lightning_vista.callbacks import Evaluation
 from lightning_vista.datamodules import ViSTaDataModule
 from lightning_vista.scorers import EmbeddingScorer
 from lightning_vista.scorers.embedding_cache import EmbeddingCache, hash_weights
@@ -27,10 +28,9 @@ class Counting(EmbeddingScorer):
         self,
         power: int = 1,
         name: str | None = None,
-        run_dir: str | None = None,
         cache_dir: str | None = None,
     ) -> None:
-        super().__init__(name, run_dir, cache_dir=cache_dir)
+        super().__init__(name, cache_dir=cache_dir)
         self.gain, self.power = torch.nn.Parameter(torch.ones(())), power
         self.encoded = 0
 
@@ -42,23 +42,31 @@ class Counting(EmbeddingScorer):
         return torch.tensor([[float(len(text)), 1.0, 0.0] for text in texts])
 
 
-def evaluate(scorer: EmbeddingScorer, shards: Path, problem_sets: Sequence[str] = ("*",), **options: object) -> None:
+def evaluate(
+    scorer: EmbeddingScorer, shards: Path, run_dir: Path, problem_sets: Sequence[str] = ("*",), **options: object
+) -> None:
     data = ViSTaDataModule(str(shards), scorer.frame_spec, problem_sets=problem_sets, batch_size=4, num_workers=0)
-    trainer = L.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, enable_checkpointing=False)
+    trainer = L.Trainer(
+        accelerator="cpu",
+        logger=False,
+        enable_progress_bar=False,
+        enable_checkpointing=False,
+        callbacks=[Evaluation(str(run_dir))],
+    )
     trainer.test(scorer, data, verbose=False, **options)  # type: ignore[arg-type]
 
 
 def test_other_problem_sets_of_the_same_videos_cost_no_encoding(shards: Path, tmp_path: Path) -> None:
     cache = str(tmp_path / "cache")
-    first = Counting(run_dir=str(tmp_path / "first"), cache_dir=cache)
-    evaluate(first, shards, ["toy/foundation/*"])
+    first = Counting(cache_dir=cache)
+    evaluate(first, shards, tmp_path / "first", ["toy/foundation/*"])
     assert first.encoded == 9
-    second = Counting(name="other", run_dir=str(tmp_path / "second"), cache_dir=cache)
-    evaluate(second, shards)
+    second = Counting(name="other", cache_dir=cache)
+    evaluate(second, shards, tmp_path / "second")
     assert second.encoded == 13 - 9
-    third, plain = Counting(run_dir=str(tmp_path / "third"), cache_dir=cache), Counting(run_dir=str(tmp_path / "plain"))
-    evaluate(third, shards)
-    evaluate(plain, shards)
+    third, plain = Counting(cache_dir=cache), Counting()
+    evaluate(third, shards, tmp_path / "third")
+    evaluate(plain, shards, tmp_path / "plain")
     assert (third.encoded, plain.encoded) == (0, 13)
     assert read_scores(tmp_path / "third").rows.equals(read_scores(tmp_path / "plain").rows)
 
@@ -68,8 +76,8 @@ def test_other_weights_settings_or_frames_share_nothing(shards: Path, tmp_path: 
     scorers[1].gain.data.fill_(2)
     scorers[3].frame_spec = FrameSpec(num_frames=3, size=16)
     for number, scorer in enumerate(scorers):
-        scorer.run_dir, scorer.cache_dir = str(tmp_path / str(number)), str(tmp_path / "cache")
-        evaluate(scorer, shards)
+        scorer.cache_dir = str(tmp_path / "cache")
+        evaluate(scorer, shards, tmp_path / str(number))
         assert scorer.encoded == 13
 
 
@@ -81,19 +89,19 @@ def test_the_weights_of_a_checkpoint_count(shards: Path, tmp_path: Path) -> None
     trainer.strategy.connect(trained)
     trainer.save_checkpoint(tmp_path / "trained.ckpt")
     for number, checkpoint in enumerate((None, str(tmp_path / "trained.ckpt"))):
-        scorer = Counting(run_dir=str(tmp_path / str(number)), cache_dir=str(tmp_path / "cache"))
-        evaluate(scorer, shards, ckpt_path=checkpoint)
+        scorer = Counting(cache_dir=str(tmp_path / "cache"))
+        evaluate(scorer, shards, tmp_path / str(number), ckpt_path=checkpoint)
         assert scorer.encoded == 13
 
 
-def test_a_run_may_go_on_with_another_cache_but_not_with_other_weights(shards: Path, tmp_path: Path) -> None:
-    evaluate(Counting(run_dir=str(tmp_path / "run"), cache_dir=str(tmp_path / "one")), shards)
-    again = Counting(run_dir=str(tmp_path / "run"), cache_dir=str(tmp_path / "two"))
-    evaluate(again, shards)
-    assert again.encoded == 1  # Lightning skips a loop without batches, end and all
+def test_a_run_may_be_resumed_with_another_cache_but_not_with_other_weights(shards: Path, tmp_path: Path) -> None:
+    evaluate(Counting(cache_dir=str(tmp_path / "one")), shards, tmp_path / "run")
+    again = Counting(cache_dir=str(tmp_path / "two"))
+    evaluate(again, shards, tmp_path / "run")
+    assert again.encoded == 0
     again.gain.data.fill_(2)
-    with pytest.raises(ValueError, match="give another run_dir"):
-        evaluate(again, shards)
+    with pytest.raises(ValueError, match="Give another `evaluation.run_dir`"):
+        evaluate(again, shards, tmp_path / "run")
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])

@@ -9,9 +9,10 @@ import torch
 from PIL import Image
 from tiny_chat_model import save_llava, transformers
 
+from lightning_vista.callbacks import Evaluation
 from lightning_vista.datamodules import ViSTaDataModule
 from lightning_vista.scorers import LocalChatScorer
-from lightning_vista.scorers.chat.messages import Message, Reply, Request
+from lightning_vista.scorers.chat.chat_model import Message, Reply, Request
 from lightning_vista.vista.tables import read_scores
 
 
@@ -86,9 +87,12 @@ class Talkative(LocalChatScorer):
 def test_the_whole_loop(checkpoint: str, shards: Path, tmp_path: Path, mode: str) -> None:
     for number, kind in enumerate((LocalChatScorer, Talkative)):
         settings: dict[str, Any] = {"mode": mode, "num_frames": 2, "size": 16, "max_tokens": 4}
-        scorer = kind(checkpoint, **settings, name="tiny", run_dir=str(tmp_path / str(number)))
+        scorer = kind(checkpoint, **settings, name="tiny")
         datamodule = ViSTaDataModule(str(shards), scorer.frame_spec, problem_sets=["toy/*"], num_workers=0)
-        trainer = L.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False)
+        run = Evaluation(str(tmp_path / str(number)))
+        trainer = L.Trainer(
+            accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False, callbacks=[run]
+        )
         trainer.test(scorer, datamodule, verbose=False)
     rows = read_scores(tmp_path / "0").rows
     assert rows["score"].null_count() == rows.height == 31

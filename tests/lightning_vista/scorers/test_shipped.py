@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from lightning_vista.mini import Slot, sample_draft
 from lightning_vista.scorers import DualEncoderScorer
 from lightning_vista.scorers.dual.heads import Head
-from lightning_vista.scorers.dual.weights import SHIPPED
+from lightning_vista.scorers.dual.pretraining import SHIPPED
 from lightning_vista.video import FrameSpec, decode_video, encode_mp4
-from lightning_vista.vista.mini import Slot, sample_draft
 
 EXPECTED = Path(__file__).with_name("shipped_scores.npz")
 SLOTS = [

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from lightning_vista.study import StudyError, expand, read_study
+from lightning_vista.study import StudyError, expand_study, read_study
 
 BASE = "model: {value: 1, diary: diary.txt}\nlist: [{a: 1}]\n"
 STUDY = """
@@ -28,7 +28,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_study_is_expanded_into_ordinary_commands(folder: Path) -> None:
-    runs = expand(read_study(folder / "study.yaml"), folder / "out")
+    runs = expand_study(read_study(folder / "study.yaml"), folder / "out")
     assert [run.name for run in runs] == ["plain, seed 3", "plain, seed 4", "changed, seed 3", "changed, seed 4"]
     config = runs[2].config
     assert config["model"]["value"] == 5
@@ -45,7 +45,7 @@ def test_a_variant_has_commands_of_its_own_and_appends_to_lists(folder: Path) ->
     (folder / "more.yaml").write_text("list+: [{b: 2}]\n")
     variant = "  - name: other\n    configs: [more.yaml]\n    commands: {test: {ckpt_path: '{folder}/a.ckpt'}}\n"
     (folder / "study.yaml").write_text(STUDY.replace("metrics:", variant + "metrics:"))
-    runs = expand(read_study(folder / "study.yaml"), folder)
+    runs = expand_study(read_study(folder / "study.yaml"), folder)
     assert runs[-1].arguments[1][-1] == f"{runs[-1].folder}/a.ckpt"
     assert runs[0].arguments[1][-1].endswith("last.ckpt")
     assert runs[-1].config["list"] == [{"a": 1}, {"b": 2}]
@@ -53,16 +53,16 @@ def test_a_variant_has_commands_of_its_own_and_appends_to_lists(folder: Path) ->
 
 def test_smoke_takes_one_seed_and_its_values_and_full_takes_all_runs(folder: Path) -> None:
     study = read_study(folder / "study.yaml")
-    assert [(run.name, run.config["model"]["value"]) for run in expand(study, folder, smoke=True)] == [
+    assert [(run.name, run.config["model"]["value"]) for run in expand_study(study, folder, smoke=True)] == [
         ("plain, seed 3", 0),
         ("changed, seed 3", 0),
     ]
-    assert len(expand(study, folder, full=True)) == 6
+    assert len(expand_study(study, folder, full=True)) == 6
 
 
 def test_a_grid_makes_a_row_of_every_point(folder: Path) -> None:
     (folder / "study.yaml").write_text(STUDY + "grid: {model.value: [1, 2], other.size: [8]}\n")
-    runs = expand(read_study(folder / "study.yaml"), folder)
+    runs = expand_study(read_study(folder / "study.yaml"), folder)
     assert [run.row for run in runs][:4:2] == ["plain, value 1, size 8", "plain, value 2, size 8"]
     assert runs[2].config["other"] == {"size": 8}
 
@@ -93,7 +93,7 @@ def test_what_is_no_study_is_told(folder: Path, text: str, message: str) -> None
 def test_runs_that_cannot_be_are_told(folder: Path, old: str, new: str, message: str) -> None:
     (folder / "study.yaml").write_text(STUDY.replace(old, new))
     with pytest.raises(StudyError, match=message):
-        expand(read_study(folder / "study.yaml"), folder)
+        expand_study(read_study(folder / "study.yaml"), folder)
 
 
 def test_another_class_drops_the_options_of_the_first(folder: Path) -> None:
@@ -102,7 +102,7 @@ def test_another_class_drops_the_options_of_the_first(folder: Path) -> None:
     (folder / "other.yaml").write_text("model: {class_path: C, init_args: {c: 1}}\ndata: {init_args: {d: 1}}\n")
     study = "title: t\nmetrics: {}\nconfigs: [base.yaml]\nruns: [{name: x, configs: [other.yaml]}]\n"
     (folder / "study.yaml").write_text(study)
-    (run,) = expand(read_study(folder / "study.yaml"), folder)
+    (run,) = expand_study(read_study(folder / "study.yaml"), folder)
     assert run.config["model"] == {"class_path": "C", "init_args": {"c": 1}}
     assert run.config["data"] == {"class_path": "B", "init_args": {"b": 1, "d": 1}}
 

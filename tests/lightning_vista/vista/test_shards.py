@@ -15,10 +15,9 @@ from lightning_vista.video import FrameSpec, encode_mp4
 from lightning_vista.vista import read_problem_sets
 from lightning_vista.vista import shards as shards_module
 from lightning_vista.vista.index import ShardError, ShardIndex
-from lightning_vista.vista.shards import build_shards
+from lightning_vista.vista.samples import sample_key, unpack_sample
+from lightning_vista.vista.shards import build_shards, verify_shards
 from lightning_vista.vista.storage import Storage
-from lightning_vista.vista.tar import sample_key, unpack_sample
-from lightning_vista.vista.verify import verify_shards
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -16,6 +16,7 @@ import torch
 from filelock import FileLock
 from loopback import Remote, loopback
 
+from lightning_vista.callbacks import Evaluation
 from lightning_vista.datamodules import ViSTaDataModule
 from lightning_vista.scorers import Scores, VLMScorer
 from lightning_vista.video import FrameSpec
@@ -270,8 +271,9 @@ def evaluate(datamodule: ViSTaDataModule, run_dir: Path) -> pl.DataFrame:
         enable_progress_bar=False,
         enable_model_summary=False,
         enable_checkpointing=False,
+        callbacks=[Evaluation(str(run_dir))],
     )
-    trainer.test(Brightness(run_dir=str(run_dir)), datamodule, verbose=False)
+    trainer.test(Brightness(), datamodule, verbose=False)
     return read_scores(run_dir).rows
 
 

@@ -1,8 +1,7 @@
 import pytest
 
-from lightning_vista.scorers.chat.conversation import Conversation, Mode, Verdict, converse, in_rounds
-from lightning_vista.scorers.chat.messages import Reply, Request
-from lightning_vista.scorers.chat.transcript import transcript
+from lightning_vista.scorers.chat.chat_model import Reply, Request
+from lightning_vista.scorers.chat.conversation import Conversation, Mode, Verdict, converse, in_rounds, transcript
 from lightning_vista.vista.batch import Candidates
 
 FRAMES = [b"first", b"second"]

@@ -11,10 +11,9 @@ from chat_server import FAULTS, ChatServer, chat_server, completion, faults_now_
 
 from lightning_vista.scorers.chat import retries
 from lightning_vista.scorers.chat.budget import BudgetError
-from lightning_vista.scorers.chat.chat_model import ChatModel
+from lightning_vista.scorers.chat.chat_model import ChatModel, Message, Reply, Request
 from lightning_vista.scorers.chat.endpoint import Endpoint, EndpointError
 from lightning_vista.scorers.chat.limits import Limits
-from lightning_vista.scorers.chat.messages import Message, Reply, Request
 from lightning_vista.scorers.chat.reply_cache import ReplyCache
 
 KEY = "sk-very-secret"

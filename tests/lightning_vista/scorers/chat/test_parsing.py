@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from lightning_vista.scorers.chat.messages import Reply
-from lightning_vista.scorers.chat.parsing import UnreadableReply, read_scores, read_text
+from lightning_vista.scorers.chat.chat_model import Reply
+from lightning_vista.scorers.chat.parsing import UnreadableReply, parse_scores, read_text
 
 LABELS = ("label_1", "label_10", "b")
 READ = (4.0, 1.0, 0.0)
@@ -118,19 +118,19 @@ REFUSALS = [
 
 @pytest.mark.parametrize("text", GOOD)
 def test_a_clear_reply_is_read(text: str) -> None:
-    assert read_scores(Reply(text), LABELS) == READ
+    assert parse_scores(Reply(text), LABELS) == READ
 
 
 @pytest.mark.parametrize(("text", "problem"), BAD.items())
 def test_a_doubtful_reply_is_not_guessed_at(text: str, problem: str) -> None:
     with pytest.raises(UnreadableReply, match=problem) as caught:
-        read_scores(Reply(text), LABELS)
+        parse_scores(Reply(text), LABELS)
     assert caught.value.reason == "parse_error"
 
 
 @pytest.mark.parametrize("text", REFUSALS)
 def test_a_refusal_is_told_apart(text: str) -> None:
-    for read in (lambda: read_scores(Reply(text), LABELS), lambda: read_text(Reply(text))):
+    for read in (lambda: parse_scores(Reply(text), LABELS), lambda: read_text(Reply(text))):
         with pytest.raises(UnreadableReply) as caught:
             read()
         assert caught.value.reason == "refusal"
@@ -139,16 +139,16 @@ def test_a_refusal_is_told_apart(text: str) -> None:
 def test_how_a_reply_ended_counts_more_than_what_it_says() -> None:
     for finish, reason in (("length", "truncated"), ("refusal", "refusal")):
         with pytest.raises(UnreadableReply) as caught:
-            read_scores(Reply(GOOD[0], finish), LABELS)  # type: ignore[arg-type]
+            parse_scores(Reply(GOOD[0], finish), LABELS)  # type: ignore[arg-type]
         assert caught.value.reason == reason
 
 
 @pytest.mark.parametrize("label", ["a b", "1", "a.b", "x+y", "put(apple)", "ünï", "<score>", "a-b", "c|d", "scores"])
 def test_any_label_can_be_read_back(label: str) -> None:
     for text in (f"{label}: 3\nother: 1", f"other: 1\n- **{label}**: 3/5", json.dumps({label: 3, "other": 1})):
-        assert read_scores(Reply(text), (label, "other")) == (3.0, 1.0)
+        assert parse_scores(Reply(text), (label, "other")) == (3.0, 1.0)
 
 
 def test_long_replies_are_read_in_no_time() -> None:
     text = "label_1 " * 20_000 + "\n" * 20_000 + " " * 50_000 + "label_1: 4\n" * 2_000
-    assert read_scores(Reply(text), ("label_1",)) == (4.0,)
+    assert parse_scores(Reply(text), ("label_1",)) == (4.0,)

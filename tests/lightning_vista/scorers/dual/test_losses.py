@@ -3,8 +3,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from lightning_vista.scorers.dual.batch import PairBatch
-from lightning_vista.scorers.dual.losses import across_sets, frames_to_clauses, slots_to_clauses, within_sets
+from lightning_vista.scorers.dual.losses import PairBatch, across_sets, frames_to_clauses, slots_to_clauses, within_sets
 
 LEVELS = torch.tensor([1, 1, 3, 3, 2])  # of five descriptions, in three problem sets
 BATCH = PairBatch(

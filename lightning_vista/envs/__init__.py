@@ -1,1 +1,0 @@
-"""The grid worlds that the embedded dataset is recorded in."""

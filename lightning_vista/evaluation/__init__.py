@@ -1,0 +1,43 @@
+"""The run of a scorer: journal, resuming, run folder, figures.
+
+Names are imported when they are first used: the callbacks re-export `Evaluation`, and people who only route gradients
+need not have the packages of the extra `vista`.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lightning_vista.evaluation.evaluation import Evaluation, find_evaluation
+    from lightning_vista.evaluation.identity import identity
+    from lightning_vista.evaluation.pairs import PairScores, Scores, pair_scores
+    from lightning_vista.evaluation.protocols import EvaluationData, Scorer
+    from lightning_vista.evaluation.run_folder import RunFolder, RunFolderError
+
+_HOMES = {
+    "evaluation": ("Evaluation", "find_evaluation"),
+    "identity": ("identity",),
+    "pairs": ("PairScores", "Scores", "pair_scores"),
+    "protocols": ("EvaluationData", "Scorer"),
+    "run_folder": ("RunFolder", "RunFolderError"),
+}
+
+__all__ = [
+    "Evaluation",
+    "EvaluationData",
+    "PairScores",
+    "RunFolder",
+    "RunFolderError",
+    "Scorer",
+    "Scores",
+    "find_evaluation",
+    "identity",
+    "pair_scores",
+]
+
+
+def __getattr__(name: str) -> Any:
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{home}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,178 @@
+"""The run of a scorer, as a Lightning callback."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import lightning as L
+
+from lightning_vista.evaluation.protocols import EvaluationData, Scorer
+from lightning_vista.metrics import RESCALINGS, ProblemSetScores, Rescaling
+from lightning_vista.options import check_word
+
+if TYPE_CHECKING:  # imported where a scorer is there: callbacks are imported by people who only train
+    from lightning_vista.evaluation.pairs import PairScores
+    from lightning_vista.evaluation.run_folder import RunFolder
+
+_STAGES = ("test", "predict")
+
+
+class Evaluation(L.Callback):
+    """Runs the evaluation of a scorer: resumes it, journals its scores, logs its figures, writes its run folder.
+
+    `test` writes the score table `scores.parquet`, `examples/`, `config.yaml` and, for scorers that talk,
+    `transcripts/` into the run folder, and logs macro F1, accuracy, unscored videos and ties. `predict` does the same
+    without targets and figures. A run that was interrupted is resumed by the same command: only what is missing is
+    scored. With `fast_dev_run` nothing is written. Modules that are not scorers are left alone.
+
+    A scorer brings an `Evaluation` with these defaults where the trainer has none.
+
+    Args:
+        run_dir: The run folder; `runs/<name>` below the trainer's root folder by default, or `runs/<name>-predictions`
+            for `predict`.
+        rescaling: How the logged figures rescale scores: `none`, `video`, `label` or `both` (the paper's). The table
+            holds raw scores, so `lightning-vista report` can choose again.
+        strict: Whether the logged figures count an unscored video as wrong, or leave it out.
+        dry_run: Only print what the run would ask of the scorer.
+
+    Attributes:
+        run: The open run folder; None before `setup`, for modules that are not scorers, and where nothing is written.
+        metric: The figures so far.
+
+    Raises:
+        ValueError: If `rescaling` is not one of these words; at setup, if the datamodule cannot be evaluated on or
+            gives other frames than the scorer wants.
+        RunFolderError: At setup, if the run folder holds scores of another scorer, configuration or dataset.
+
+    Example:
+        >>> trainer = L.Trainer(logger=False, enable_progress_bar=False, callbacks=[Evaluation("runs/clip")])
+    """
+
+    def __init__(
+        self, run_dir: str | None = None, rescaling: Rescaling = "both", strict: bool = True, dry_run: bool = False
+    ) -> None:
+        check_word("rescaling", rescaling, RESCALINGS)
+        self.run_dir = run_dir
+        self.rescaling: Rescaling = rescaling
+        self.strict = strict
+        self.dry_run = dry_run
+        self.run: RunFolder | None = None
+        self.metric: ProblemSetScores | None = None
+
+    def run_path(self, trainer: L.Trainer, scorer: Scorer) -> Path:
+        """Return the run folder, which may not exist yet."""
+        name = scorer.name if trainer.testing else f"{scorer.name}-predictions"
+        return Path(self.run_dir or Path(trainer.default_root_dir, "runs", name))
+
+    def run_files(self, trainer: L.Trainer) -> Path | None:
+        """Return the run folder while a scorer is run; see `lightning_vista.run_files`."""
+        return None if self.run is None else self.run.path
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Open the run folder, and skip the videos that it holds."""
+        self.run = self.metric = None
+        if stage not in _STAGES or not isinstance(pl_module, Scorer):
+            return
+        data = _evaluation_data(trainer, pl_module)
+        index = data.index()
+        if self.dry_run:
+            print(f"{pl_module.name} would {pl_module.plan(index)}.")
+            data.skip({sample.video for sample in index.samples})
+            return
+        self.metric = ProblemSetScores(index.problem_sets, self.rescaling, self.strict)
+        data.skip(())
+        if trainer.fast_dev_run:  # type: ignore[attr-defined] # set by Lightning's connectors
+            return
+        from lightning_vista.evaluation.identity import identity
+        from lightning_vista.evaluation.run_folder import RunFolder
+
+        self.run = RunFolder(self.run_path(trainer, pl_module), pl_module.name, identity(pl_module, index))
+        pl_module.workspace = self.run.path
+        trainer.strategy.barrier("every rank has read the run folder")
+        data.skip(self.run.scored.keys())
+
+    def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write the configuration and count the scores of an interrupted run, in one process."""
+        if self.metric is not None:
+            self.metric.to(pl_module.device)
+        if self.run is not None and trainer.is_global_zero and isinstance(pl_module, Scorer):
+            self.run.write_config(pl_module)
+            self._count([pair for pairs in self.run.scored.values() for pair in pairs])
+
+    def on_predict_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write the configuration, in one process."""
+        if self.run is not None and trainer.is_global_zero and isinstance(pl_module, Scorer):
+            self.run.write_config(pl_module)
+
+    def on_test_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: int
+    ) -> None:
+        """Journal the scores of a batch and count them."""
+        if self.metric is not None:
+            self._append(trainer, outputs)
+            self._count(outputs)
+
+    def on_predict_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: int
+    ) -> None:
+        """Journal the scores of a batch."""
+        if self.metric is not None:
+            self._append(trainer, outputs)
+
+    def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Log the figures and finish the run folder."""
+        if self.metric is not None:
+            figures = {f"test/{name}": value.float() for name, value in self.metric.compute().items()}
+            pl_module.log_dict(figures, sync_dist=trainer.world_size > 1)
+            self._finish(trainer)
+
+    def on_predict_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Finish the run folder."""
+        self._finish(trainer)
+
+    def _append(self, trainer: L.Trainer, pairs: "list[PairScores]") -> None:
+        if self.run is not None:
+            self.run.append(pairs, trainer.global_rank)
+
+    def _count(self, pairs: "list[PairScores]") -> None:
+        from lightning_vista.evaluation.pairs import metric_rows
+
+        if pairs and self.metric is not None:
+            self.metric.update(**metric_rows(self.metric, pairs))
+
+    def _finish(self, trainer: L.Trainer) -> None:
+        from lightning_vista.evaluation.example_videos import write_examples
+        from lightning_vista.vista.tables import declared_kinds
+
+        if self.run is None:
+            return
+        trainer.strategy.barrier("every rank has written its journal")
+        if trainer.is_global_zero:
+            data: Any = getattr(trainer, "datamodule", None)  # checked in `setup`
+            self.run.finish(declared_kinds(data.index().problem_sets))
+            write_examples(self.run.path, data.index(), data.storage())
+
+
+def find_evaluation(trainer: L.Trainer) -> Evaluation | None:
+    """Return the trainer's `Evaluation`, or None.
+
+    Args:
+        trainer: The trainer.
+    """
+    callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined] # set by Lightning's connectors
+    return next((callback for callback in callbacks if isinstance(callback, Evaluation)), None)
+
+
+def _evaluation_data(trainer: L.Trainer, scorer: Scorer) -> EvaluationData:
+    """Return the trainer's datamodule, if the scorer can be evaluated on it."""
+    datamodule = getattr(trainer, "datamodule", None)
+    if not isinstance(datamodule, EvaluationData):
+        raise ValueError(
+            f"{type(scorer).__name__} is evaluated on a ViSTaDataModule, got {type(datamodule).__name__}. "
+            "Call trainer.test(scorer, datamodule=ViSTaDataModule(shards, scorer.frame_spec))."
+        )
+    if datamodule.frame_spec != scorer.frame_spec:
+        raise ValueError(
+            f"`frame_spec`: expected {scorer.frame_spec}, which {scorer.name} wants, got {datamodule.frame_spec}. "
+            "Create the datamodule with frame_spec=scorer.frame_spec."
+        )
+    return datamodule

@@ -1,0 +1,154 @@
+"""The folder of a run: a journal while it runs, the score table at its end, transcripts and configuration beside it."""
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lightning_vista.evaluation.identity import arguments, class_path
+from lightning_vista.evaluation.pairs import PairScores
+from lightning_vista.evaluation.protocols import Scorer
+from lightning_vista.vista.samples import sample_key
+from lightning_vista.vista.tables import TABLE_NAME, ScoreTable, read_scores, write_scores
+
+TRANSCRIPTS = "transcripts"
+
+
+class RunFolderError(ValueError):
+    """A run folder that belongs to another configuration."""
+
+
+class RunFolder:
+    """The files of a run. Opened again after an interruption, it knows what has been scored.
+
+    Each rank appends the scores of a video to its own journal as one line, so that a kill loses at most the videos
+    of the moment. `finish` joins the journals into `scores.parquet`.
+
+    Args:
+        path: The folder; created where needed.
+        model: The name of the scorer.
+        config_hash: The identity of the run, see `identity`.
+
+    Attributes:
+        scored: The pairs of every video that has been scored.
+
+    Raises:
+        RunFolderError: If the folder holds scores of another scorer or configuration.
+    """
+
+    def __init__(self, path: str | Path, model: str, config_hash: str) -> None:
+        self.path = Path(path)
+        self.model = model
+        self.config_hash = config_hash
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.scored = self._read()
+
+    def append(self, pairs: Sequence[PairScores], rank: int) -> None:
+        """Write the scores of some videos to the journal of a rank; all pairs of a video come together."""
+        videos: dict[str, list[PairScores]] = {}
+        for pair in pairs:
+            videos.setdefault(pair.video, []).append(pair)
+        self._write_transcripts(pairs)
+        path = self._journal(rank)
+        with path.open("a", encoding="utf-8") as file:
+            if file.tell() == 0:
+                file.write(json.dumps({"model": self.model, "config_hash": self.config_hash}) + "\n")
+            for members in videos.values():
+                file.write(json.dumps([pair.to_json() for pair in members]) + "\n")
+
+    def finish(self, kinds: Mapping[str, str]) -> ScoreTable:
+        """Join the scores of all ranks into `scores.parquet`; called on one rank, when all have ended.
+
+        Args:
+            kinds: The kinds that problem sets declare themselves, see `declared_kinds`.
+
+        Returns:
+            The table.
+        """
+        self.scored = self._read()
+        rows = [row for pairs in self.scored.values() for pair in pairs for row in pair.rows(self.model)]
+        table = write_scores(rows, self.path / TABLE_NAME, config_hash=self.config_hash, kinds=kinds)
+        for journal in self._journals():
+            journal.unlink()
+        return table
+
+    def write_config(self, scorer: Scorer) -> None:
+        """Write `config.yaml` in LightningCLI's format, unless LightningCLI has written it.
+
+        Args:
+            scorer: The scorer.
+        """
+        path = self.path / "config.yaml"
+        if path.exists():
+            return
+        settings = json.loads(json.dumps(arguments(scorer), default=str))
+        model = {"class_path": class_path(scorer), "init_args": settings}
+        path.write_text(yaml.safe_dump({"model": model}, sort_keys=False, allow_unicode=True), encoding="utf-8")
+
+    def _write_transcripts(self, pairs: Sequence[PairScores]) -> None:
+        """Write `transcripts/<key of the video>.txt` for videos with transcripts."""
+        for video, members in groupby(
+            (pair for pair in pairs if pair.transcript is not None), key=lambda pair: pair.video
+        ):
+            parts = [f"Video: {video}"]
+            for pair in members:
+                outcome = "scored" if pair.reason is None else f"unscored: {pair.reason}"
+                parts += [f"=== {pair.problem_set} ({outcome})", *([pair.transcript] if pair.transcript else [])]
+            path = self.path / TRANSCRIPTS / f"{sample_key(video)}.txt"
+            path.parent.mkdir(exist_ok=True)
+            path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+
+    def _journal(self, rank: int) -> Path:
+        return self.path / f".scores-{rank}.jsonl"
+
+    def _journals(self) -> list[Path]:
+        return sorted(self.path.glob(".scores-*.jsonl"))
+
+    def _read(self) -> dict[str, list[PairScores]]:
+        """Read the scores so far, by video: those of a finished table and of the journals of an interrupted run."""
+        scored: dict[str, list[PairScores]] = {}
+        if (self.path / TABLE_NAME).exists():
+            table = read_scores(self.path)
+            self._check(table.model, table.config_hash)
+            for pair in _pairs(table):
+                scored.setdefault(pair.video, []).append(pair)
+        for journal in self._journals():
+            header, *lines = _whole_lines(journal) or ["{}"]
+            self._check(**json.loads(header)) if lines else None
+            for line in lines:
+                pairs = [PairScores.from_json(entry) for entry in json.loads(line)]
+                scored[pairs[0].video] = pairs
+        return scored
+
+    def _check(self, model: str, config_hash: str, **_: Any) -> None:
+        if (model, config_hash) != (self.model, self.config_hash):
+            raise RunFolderError(
+                f"{self.path} holds scores of {model!r} (configuration {config_hash[:8]}), not of {self.model!r} "
+                f"({self.config_hash[:8]}). Give another `evaluation.run_dir`, or remove the folder."
+            )
+
+
+def _whole_lines(path: Path) -> list[str]:
+    """Return the lines of a journal; a last one that a kill has cut short is removed from the file."""
+    content = path.read_bytes()
+    whole = content[: content.rfind(b"\n") + 1]
+    if len(whole) < len(content):
+        path.write_bytes(whole)
+    return whole.decode("utf-8").splitlines()
+
+
+def _pairs(table: ScoreTable) -> Iterable[PairScores]:
+    """Yield the pairs of a score table."""
+    for (problem_set, video), rows in table.rows.group_by("problem_set", "video", maintain_order=True):
+        yield PairScores(
+            str(problem_set),
+            str(video),
+            tuple(rows["label"]),
+            tuple(math.nan if score is None else score for score in rows["score"]),
+            None if rows["target"].null_count() else tuple(rows["target"]),
+            rows["reason"][0],
+        )

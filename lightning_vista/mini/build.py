@@ -1,0 +1,150 @@
+"""Renders the embedded dataset and writes it in the official layout."""
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from lightning_vista.mini.slots import SPLITS, Slot, sample_draft, slots
+from lightning_vista.progress import progress_bar
+from lightning_vista.video.encoding import encode_mp4
+from lightning_vista.vista.layout import write_problem_sets
+from lightning_vista.vista.problem_sets import ProblemSet
+
+#: Changes whenever equal settings give other bytes.
+VERSION = 3
+STATE_FILE = "mini.json"
+
+
+@dataclass(frozen=True)
+class SplitTotals:
+    """What a split holds.
+
+    Attributes:
+        problem_sets: The number of problem sets.
+        videos: The number of videos.
+        bytes: The size of all videos.
+    """
+
+    problem_sets: int
+    videos: int
+    bytes: int
+
+
+def build_mini(
+    out_dir: str | Path,
+    seed: int = 0,
+    scale: float = 1.0,
+    splits: Sequence[str] = tuple(SPLITS),
+    num_workers: int | None = None,
+) -> dict[str, SplitTotals]:
+    """Render the embedded dataset to `<split>/tasks`, `<split>/videos` and `<split>/metadata.csv` below a folder.
+
+    The bytes depend on `seed`, `scale` and `splits` only. A build that was interrupted is started anew by the same
+    call; one that is complete is left as it is.
+
+    Args:
+        out_dir: A folder that is new, empty, or holds this dataset with the same settings.
+        seed: Another seed gives another dataset of the same make.
+        scale: Multiplies the number of problem sets.
+        splits: Some of `train`, `val`, `test`.
+        num_workers: The number of processes, by default one for each available core.
+
+    Returns:
+        What each split holds.
+
+    Raises:
+        ValueError: If an argument is out of its range, or the folder holds something else.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     build_mini(folder, scale=0.01, splits=["val"], num_workers=1)["val"].problem_sets
+        34
+    """
+    jobs = slots(splits, scale)
+    if seed < 0:
+        raise ValueError(f"seed: expected 0 or more, got {seed}.")
+    if num_workers is None:
+        num_workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if num_workers < 1:
+        raise ValueError(f"num_workers: expected 1 or more, got {num_workers}.")
+    root = Path(out_dir)
+    settings = {"version": VERSION, "seed": seed, "scale": float(scale), "splits": sorted(splits)}
+    state = _claim(root, settings)
+    if "totals" not in state:
+        state["totals"] = {split: asdict(total) for split, total in _write(root, seed, jobs, num_workers).items()}
+        _save(root, state)
+    return {split: SplitTotals(**total) for split, total in state["totals"].items()}
+
+
+def _claim(root: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    """What is known of the build in a folder, which is marked as ours; refuses a folder that holds something else."""
+    state = {"settings": settings}
+    if root.exists() and not root.is_dir():
+        raise ValueError(f"{root} is a file: give a folder.")
+    if (root / STATE_FILE).is_file():
+        found: dict[str, Any] = json.loads((root / STATE_FILE).read_text(encoding="utf-8"))
+        if found.get("settings") == settings:
+            return found
+        raise ValueError(
+            f"{root} holds the embedded dataset with other settings, {found.get('settings')} rather than {settings}: "
+            "give another folder, or remove this one."
+        )
+    if root.exists() and any(root.iterdir()):
+        raise ValueError(f"{root} is not empty: give a new folder, or empty this one.")
+    root.mkdir(parents=True, exist_ok=True)
+    _save(root, state)
+    return state
+
+
+def _save(root: Path, state: dict[str, Any]) -> None:
+    """Write the state in one go, so that a killed build never leaves half of it."""
+    temporary = root / f"{STATE_FILE}.tmp"
+    temporary.write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
+    temporary.replace(root / STATE_FILE)
+
+
+def _write(root: Path, seed: int, jobs: Sequence[Slot], num_workers: int) -> dict[str, SplitTotals]:
+    """Write all problem sets."""
+    written: dict[str, list[tuple[ProblemSet, int]]] = {}
+    with progress_bar("Rendering problem sets", len(jobs)) as advance:
+        for slot, result in zip(jobs, _record_all(root, seed, jobs, num_workers), strict=True):
+            written.setdefault(slot.split, []).append(result)
+            advance(1)
+    totals = {}
+    for split, results in written.items():
+        problem_sets = [problem_set for problem_set, _ in results]
+        write_problem_sets(problem_sets, root / split)
+        videos = sum(len(problem_set.videos) for problem_set in problem_sets)
+        totals[split] = SplitTotals(len(results), videos, sum(size for _, size in results))
+    return totals
+
+
+def _record_all(root: Path, seed: int, jobs: Sequence[Slot], num_workers: int) -> Iterator[tuple[ProblemSet, int]]:
+    """The written problem sets, in the order of the jobs."""
+    record = partial(_record, root, seed)
+    if num_workers == 1:
+        yield from map(record, jobs)
+        return
+    # Forked on Linux, as Lightning's data loaders are: importing everything again takes longer than the rendering.
+    with ProcessPoolExecutor(num_workers, mp_context=get_context("fork" if sys.platform == "linux" else None)) as pool:
+        yield from pool.map(record, jobs, chunksize=4)
+
+
+def _record(root: Path, seed: int, slot: Slot) -> tuple[ProblemSet, int]:
+    """Write the videos of a problem set; returns it with their size in bytes."""
+    draft = sample_draft(slot, seed)
+    problem_set = draft.problem_set(slot.id)
+    size = 0
+    for video, (_, episode) in zip(problem_set.videos, draft.episodes, strict=True):
+        path = root / slot.split / "videos" / problem_set.video_key(video)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        size += path.write_bytes(encode_mp4(episode.frames(), crf=23))
+    return problem_set, size

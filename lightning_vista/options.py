@@ -1,0 +1,28 @@
+"""Options that are words, checked where they enter."""
+
+from collections.abc import Collection
+from difflib import get_close_matches
+from typing import Any
+
+
+def check_word(option: str, value: Any, allowed: Collection[str]) -> None:
+    """Refuse a word that an option does not know.
+
+    Args:
+        option: The name of the option.
+        value: The value that was given.
+        allowed: The words that it knows, such as `get_args` of a `Literal`.
+
+    Raises:
+        ValueError: If the value is not one of these words; names them, and the closest one.
+
+    Example:
+        >>> check_word("mode", "cut", ("zero", "mean", "slice"))
+        Traceback (most recent call last):
+        ValueError: `mode`: expected one of 'zero', 'mean', 'slice', got 'cut'.
+    """
+    if isinstance(value, str) and value in allowed:
+        return
+    close = get_close_matches(value, allowed, n=1) if isinstance(value, str) else []
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    raise ValueError(f"`{option}`: expected one of {', '.join(map(repr, allowed))}, got {value!r}.{hint}")

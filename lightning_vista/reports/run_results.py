@@ -1,0 +1,156 @@
+"""The tables, charts and videos of a finished run, for loggers."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lightning_vista.metrics import Rescaling
+from lightning_vista.reports.joining import predictions
+from lightning_vista.reports.results import CSV_COLUMNS, build_results
+from lightning_vista.reports.view import View
+from lightning_vista.vista.tables import ScoreTable, outline, read_scores
+
+_SET_COLUMNS = ("model", "rescaling", "problem_set", "environment", "level", "kind")
+_SET_FIGURES = ("macro_f1", "accuracy", "videos", "unscored", "ties")
+_VIDEO_COLUMNS = ("model", "problem_set", "video", "target", "prediction", "correct", "scores", "reason")
+
+Cell = str | int | float | bool | None
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns of one type each, None where there is no value."""
+
+    columns: tuple[str, ...]
+    rows: Sequence[tuple[Cell, ...]]
+
+
+@dataclass(frozen=True)
+class RunResults:
+    """The tables, charts and videos of an evaluation.
+
+    Attributes:
+        model: The judge's name.
+        tables: By name: `problem_sets` and `aggregates`, results of the judge and of the baselines, as in
+            `results.json`; `videos`, one row for each video of each problem set with its true and predicted labels
+            and, as JSON, its scores.
+        f1_by_level: Environment -> the judge's mean macro F1 with columns `level`, `kind` and `mean_macro_f1`,
+            where there are several levels.
+        level_one: Environment -> the same of level 1 alone, with columns `kind` and `mean_macro_f1`.
+        examples: Video files of the run folder, with captions.
+    """
+
+    model: str
+    tables: Mapping[str, Table]
+    f1_by_level: Mapping[str, Table]
+    level_one: Mapping[str, Table]
+    examples: Mapping[Path, str]
+
+
+def read_run_results(run_path: str | Path, rescaling: Rescaling = "both", strict: bool = True) -> RunResults:
+    """Read the results of a run.
+
+    Args:
+        run_path: The folder that `test` wrote.
+        rescaling: `none`, `video`, `label` or `both` (the paper's).
+        strict: Whether an unscored video is wrong, or left out.
+
+    Returns:
+        Everything that loggers may take.
+
+    Raises:
+        FileNotFoundError: If the folder has no score table.
+        ValueError: If the judge is called like a baseline.
+    """
+    run_path = Path(run_path)
+    table = read_scores(run_path)
+    results = build_results([table], rescaling, strict)
+    videos = Table(_VIDEO_COLUMNS, list(_video_rows(table, rescaling, strict)))
+    aggregates = [
+        {"model": model, "rescaling": rescaling, **row, "level": str(row["level"])}
+        for model, entry in results.items()
+        for row in entry["aggregates"]
+    ]
+    return RunResults(
+        table.model,
+        {
+            "problem_sets": _table((*_SET_COLUMNS, *_SET_FIGURES), _problem_set_rows(results, table, rescaling)),
+            "aggregates": _table(CSV_COLUMNS, aggregates),
+            "videos": videos,
+        },
+        *_charts(results[table.model]["aggregates"], rescaling),
+        _examples(run_path, videos),
+    )
+
+
+def _table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Table:
+    return Table(tuple(columns), [tuple(row[column] for column in columns) for row in rows])
+
+
+def _charts(aggregates: Sequence[Mapping[str, Any]], rescaling: Rescaling) -> tuple[dict[str, Table], dict[str, Table]]:
+    """For each environment macro F1 by level, where there are several, and at level 1, where there is that."""
+    lines: dict[str, Table] = {}
+    bars: dict[str, Table] = {}
+    for environment in View(rescaling, {"judge": {"aggregates": aggregates}}).environments:
+        rows = [row for row in aggregates if row["environment"] == environment and row["level"] != "all"]
+        ones = [row for row in rows if row["level"] == 1 and row["kind"] != "all"]
+        if len({row["level"] for row in rows}) > 1:
+            lines[environment] = _table(("level", "kind", "mean_macro_f1"), rows)
+        if ones:
+            bars[environment] = _table(("kind", "mean_macro_f1"), ones)
+    return lines, bars
+
+
+def _problem_set_rows(
+    results: Mapping[str, Mapping[str, Any]], table: ScoreTable, rescaling: Rescaling
+) -> list[dict[str, Any]]:
+
+    rows = []
+    for model, entry in results.items():
+        for id, figures in entry["problem_sets"].items():
+            it = outline(id, table.kinds)
+            place = (model, rescaling, id, it.environment, str(it.level), it.kind)
+            rows.append({**dict(zip(_SET_COLUMNS, place, strict=True)), **figures})
+    return rows
+
+
+def _video_rows(table: ScoreTable, rescaling: Rescaling, strict: bool) -> Iterator[tuple[Cell, ...]]:
+    """One row per (problem set, video); several labels are joined by commas, an unscored video predicts none."""
+    scores: dict[tuple[str, str], dict[str, float | None]] = {}
+    reasons: dict[tuple[str, str], str | None] = {}
+    columns = ("problem_set", "video", "label", "score", "reason")
+    for id, video, label, score, reason in table.rows.select(columns).iter_rows():
+        scores.setdefault((id, video), {})[label] = score
+        reasons[id, video] = reason
+    for id, item in predictions([table], [rescaling]).items():
+        predicted = item["predicted"][rescaling][table.model]
+        for video, truth, prediction in zip(item["videos"], item["truth"], predicted, strict=True):
+            yield (
+                table.model,
+                id,
+                video,
+                _names(truth, item["labels"]),
+                _names(prediction, item["labels"]),
+                truth == prediction if strict or prediction != [] else None,
+                json.dumps(scores[id, video], ensure_ascii=False),
+                reasons[id, video],
+            )
+
+
+def _names(places: int | list[int], labels: Sequence[str]) -> str | None:
+    """Labels by their places; None where there are none."""
+    return ", ".join(labels[place] for place in (places if isinstance(places, list) else [places])) or None
+
+
+def _examples(run_path: Path, videos: Table) -> dict[Path, str]:
+    """The example videos of a run folder, with what the judge made of them."""
+    listing = run_path / "examples" / "examples.json"
+    if not listing.is_file():
+        return {}
+    verdicts: dict[Cell, list[str]] = {}
+    for _, id, video, target, prediction, *_ in videos.rows:
+        verdicts.setdefault(video, []).append(f"{id}: true: {target}; predicted: {prediction or 'nothing'}")
+    files = {entry["file"]: entry["video"] for entry in json.loads(listing.read_text(encoding="utf-8"))}
+    return {listing.with_name(file): "\n".join([video, *verdicts.get(video, [])]) for file, video in files.items()}

@@ -1,0 +1,149 @@
+"""Rules for samples: by label, by a field of memberships, with partial labels, and mixtures of rules."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from lightning_vista.routing.rules.rule import Rule, batch_field
+
+
+class LabelRule(Rule):
+    """Samples belong to the group that lists their label; labels in no group belong to none.
+
+    Args:
+        field: The batch's field with the labels: a tensor `(batch,)` or `(batch, tokens)` of integers or booleans, or a
+            list of `batch` strings or numbers.
+        groups: Group -> its labels.
+
+    Example:
+        >>> rule = LabelRule("label", {"low": [0, 1], "high": [2]})
+        >>> rule.memberships({"label": torch.tensor([1, 2, 3])})
+        tensor([[1., 0.],
+                [0., 1.],
+                [0., 0.]])
+    """
+
+    def __init__(self, field: str | int, groups: Mapping[str, Sequence[Any]]) -> None:
+        super().__init__(tuple(groups))
+        self.field = field
+        self.labels = {group: list(labels) for group, labels in groups.items()}
+        every = [label for labels in self.labels.values() for label in labels]
+        if twice := {label for label in every if every.count(label) > 1}:
+            raise ValueError(f"Expected each label in one group, got {sorted(twice, key=str)} several times.")
+
+    def memberships(self, batch: Any) -> Tensor:
+        """1 for the group of the label, see the base class."""
+        values = batch_field(batch, self.field)
+        if isinstance(values, Tensor):
+            lists = (torch.as_tensor(labels, device=values.device) for labels in self.labels.values())
+            return torch.stack([torch.isin(values, labels) for labels in lists], dim=-1).float()
+        return torch.tensor([[float(value in labels) for labels in self.labels.values()] for value in values])
+
+
+class FieldRule(Rule):
+    """A field of the batch holds the memberships themselves.
+
+    Args:
+        field: The field, a tensor `(batch, groups)` or `(batch, tokens, groups)` from 0 to 1.
+        groups: The names of its last dimension.
+    """
+
+    def __init__(self, field: str | int, groups: Sequence[str]) -> None:
+        super().__init__(groups)
+        self.field = field
+
+    def memberships(self, batch: Any) -> Tensor:
+        """The field, as floating-point numbers."""
+        members = torch.as_tensor(batch_field(batch, self.field))
+        return members if members.is_floating_point() else members.float()
+
+
+FORGET, RETAIN, UNLABELLED = 1, 0, -1
+
+
+class PartialLabels(Rule):
+    """Applies a rule to what is labelled as forget data; the rest is retain data or not routed.
+
+    Args:
+        rule: The rule of labelled forget rows.
+        field: The batch's field that says what is known of each row `(batch,)`: 1 labelled forget, 0 labelled retain,
+            -1 unlabelled.
+        retain: The group of labelled retain rows, all tokens of them; may be one of the rule's.
+        unlabelled: What happens to unlabelled rows: "default" is ordinary backpropagation, "retain" counts them as
+            retain data (arXiv 2410.04332, partial labelling).
+
+    Example:
+        >>> from lightning_vista.routing import LabelRule
+        >>> rule = PartialLabels(LabelRule("topic", {"forget": [5]}), field="known")
+        >>> rule.memberships({"topic": torch.tensor([5, 5, 1]), "known": torch.tensor([1, -1, 0])})
+        tensor([[1., 0.],
+                [0., 0.],
+                [0., 1.]])
+    """
+
+    def __init__(
+        self, rule: Rule, field: str, retain: str = "retain", unlabelled: Literal["default", "retain"] = "default"
+    ) -> None:
+        super().__init__(list(dict.fromkeys([*rule.groups, retain])))
+        self.rule = rule
+        self.field = field
+        self.retain = retain
+        self.unlabelled = unlabelled
+
+    def setup(self, datamodule: Any) -> None:
+        """Prepare the rule inside."""
+        self.rule.setup(datamodule)
+
+    def memberships(self, batch: Any) -> Tensor:
+        """The rule's memberships in labelled forget rows, retain or nothing in the others.
+
+        Raises:
+            ValueError: If the field holds anything but 1, 0 and -1.
+        """
+        members = self.rule.memberships(batch)
+        known = torch.as_tensor(batch_field(batch, self.field), device=members.device)
+        if not torch.isin(known, torch.tensor([FORGET, RETAIN, UNLABELLED], device=known.device)).all():
+            raise ValueError(
+                f"Expected {self.field!r} to be {FORGET} (forget), {RETAIN} (retain) or {UNLABELLED} (unlabelled), "
+                f"got {sorted(set(known.flatten().tolist()))[:5]}."
+            )
+        if self.retain not in self.rule.groups:
+            members = torch.cat([members, torch.zeros_like(members[..., :1])], dim=-1)
+        known = known.view(-1, *[1] * (members.dim() - 1))
+        is_retain = known == RETAIN if self.unlabelled == "default" else known != FORGET
+        retain_only = torch.tensor([group == self.retain for group in self.groups], device=members.device)
+        return members * (known == FORGET) + is_retain * retain_only
+
+
+class MixtureRule(Rule):
+    """The sum of several rules; where memberships add up to more than 1 they are divided by their sum.
+
+    Args:
+        rules: The rules; groups of one name are the same group.
+        coefficients: The factor of each rule; 1 by default.
+    """
+
+    def __init__(self, rules: list[Rule], coefficients: Sequence[float] | None = None) -> None:
+        super().__init__(list(dict.fromkeys(group for rule in rules for group in rule.groups)))
+        self.rules = rules
+        self.coefficients = list(coefficients) if coefficients is not None else [1.0] * len(rules)
+        if len(self.coefficients) != len(rules) or min(self.coefficients) < 0:
+            raise ValueError(f"Expected {len(rules)} coefficients of at least 0, one a rule, got {self.coefficients}.")
+
+    def setup(self, datamodule: Any) -> None:
+        """Prepare the rules."""
+        for rule in self.rules:
+            rule.setup(datamodule)
+
+    def memberships(self, batch: Any) -> Tensor:
+        """The normalised sum: of tokens if any of the rules is about tokens, else of samples."""
+        parts = [rule.memberships(batch) for rule in self.rules]
+        like = max(parts, key=Tensor.dim)
+        total = like.new_zeros(*like.shape[:-1], len(self.groups))
+        for rule, part, coefficient in zip(self.rules, parts, self.coefficients, strict=True):
+            part = part.unsqueeze(1) if part.dim() < like.dim() else part
+            columns = torch.tensor([self.groups.index(group) for group in rule.groups], device=like.device)
+            total.index_add_(-1, columns, (coefficient * part).expand(*like.shape[:-1], -1).to(total))
+        return total / total.sum(-1, keepdim=True).clamp(min=1)

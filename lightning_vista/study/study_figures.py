@@ -1,0 +1,115 @@
+"""The figures of a study, as plain plotly specifications."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from lightning_vista.metrics.aggregation import SeedMean
+from lightning_vista.reports.style import Style, error_bars, layout, plotly_text, styles
+from lightning_vista.study import FigureSpec
+from lightning_vista.study.study_table import StudyRow
+
+#: A series' name, with its places along the axis and the values there.
+Series = dict[str, list[tuple[Any, SeedMean]]]
+
+
+def draw_figure(spec: FigureSpec, rows: Sequence[StudyRow]) -> dict[str, Any]:
+    """Draw a figure: lines over a key of the grid, points over a logged name, bars over anything else.
+
+    All have 95% intervals over seeds.
+
+    Args:
+        spec: What it shows.
+        rows: What was measured.
+
+    Returns:
+        `{"data": [...], "layout": {...}}`; colours are CSS variables, see `lightning_vista.reports.style`.
+    """
+    rows = [row for row in rows if spec.runs is None or row.variant in spec.runs]
+    if isinstance(spec.x, str) and any(spec.x in row.values for row in rows):
+        return _figure(spec, _points(spec, rows), is_linear=True)
+    series = collect_series(spec, rows)
+    lines = spec.lines or (isinstance(spec.x, str) and spec.x != "run")
+    looks = styles(series)
+    data = []
+    for name, points in series.items():
+        look: dict[str, Any] = {"type": "bar", "marker": {"color": looks[name].colour}}
+        if lines:
+            look = {"type": "scatter", "mode": "lines+markers", **_marker(looks[name])}
+            look["line"] = look["marker"] | {"width": 2}
+        data.append(
+            {
+                "name": plotly_text(name),
+                "x": [place if lines else plotly_text(str(place)) for place, _ in points],
+                **_values("y", [value for _, value in points], looks[name].colour if lines else "var(--ink)"),
+                **look,
+            }
+        )
+    return _figure(spec, data, is_linear=lines)
+
+
+def collect_series(spec: FigureSpec, rows: Sequence[StudyRow]) -> Series:
+    """The values of each series along the axis; the name of a run is part of a series' name where there are several.
+
+    Args:
+        spec: What the figure shows.
+        rows: What was measured, in the runs that it shows.
+
+    Returns:
+        For each series, pairs of a place and a value.
+    """
+    series: Series = {}
+    for row in rows:
+        point = {key: value for key, value in row.point.items() if key != spec.x}
+        run = ", ".join([row.variant, *(f"{key.split('.')[-1]} {value}" for key, value in point.items())])
+        for title, metric in spec.series.items():
+            if spec.x == "run":
+                series.setdefault(title, []).append((row.name, row.mean(metric)))
+                continue
+            places = spec.x if isinstance(spec.x, list) else [row.point[spec.x]]
+            name = title if len({row.variant for row in rows}) == 1 and not point else f"{run}: {title}"
+            name = run if len(spec.series) == 1 else name
+            found = [(place, row.mean(metric.replace("{x}", str(place)))) for place in places]
+            series.setdefault(name, []).extend(found)
+    return series
+
+
+def _points(spec: FigureSpec, rows: Sequence[StudyRow]) -> list[dict[str, Any]]:
+    """A point for each run, or several where there are several series."""
+    named = [
+        (row.name if len(spec.series) == 1 else f"{row.name}: {title}", row, metric)
+        for row in rows
+        for title, metric in spec.series.items()
+    ]
+    looks = styles([name for name, _, _ in named])
+    return [
+        {
+            "name": plotly_text(name),
+            "type": "scatter",
+            "mode": "markers",
+            **_values("x", [row.mean(str(spec.x))], looks[name].colour),
+            **_values("y", [row.mean(metric)], looks[name].colour),
+            **_marker(looks[name]),
+        }
+        for name, row, metric in named
+    ]
+
+
+def _values(axis: str, values: Sequence[SeedMean], colour: str) -> dict[str, Any]:
+    """Means along an axis, with their intervals."""
+    bars = error_bars([value._asdict() for value in values], colour, "mean")
+    return {axis: [None if math.isnan(value.mean) else value.mean for value in values], f"error_{axis}": bars}
+
+
+def _marker(look: Style) -> dict[str, Any]:
+    return {"marker": {"size": 8, "symbol": look.symbol, "color": look.colour}}
+
+
+def _figure(spec: FigureSpec, data: list[dict[str, Any]], is_linear: bool) -> dict[str, Any]:
+    """A figure of these series."""
+    kind = ("log" if spec.log_x else "linear") if is_linear else "category"
+    x = {"title": {"text": plotly_text(spec.x_title)}, "type": kind, "showgrid": False, "fixedrange": True}
+    y = {"title": {"text": plotly_text(spec.y_title)}, "rangemode": "tozero", "fixedrange": True}
+    below = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}
+    shown = {"showlegend": len(data) > 1, "legend": below, "bargroupgap": 0.08}
+    return {"data": data, "layout": layout(xaxis=x, yaxis=y, **shown)}

@@ -1,0 +1,138 @@
+"""The table of a study: one row per variant and point of the grid, means over seeds with their intervals."""
+
+import csv
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lightning_vista.metrics.aggregation import SeedMean, seed_mean
+from lightning_vista.study import Run
+
+_COLUMNS = ("run", "metric", "mean", "ci_low", "ci_high", "seeds")
+
+
+@dataclass
+class StudyRow:
+    """What was measured in the runs of one row.
+
+    Attributes:
+        name: Heads the row.
+        variant: The variant's name.
+        point: The value of each key of the grid.
+        folder: The folder of its first finished run.
+        values: For each logged name, the value of each seed that logged it.
+    """
+
+    name: str
+    variant: str
+    point: dict[str, Any]
+    folder: Path
+    values: dict[str, dict[int, float]] = field(default_factory=dict)
+
+    def mean(self, metric: str) -> SeedMean:
+        """The mean of a metric over its seeds; a value that is not finite counts as missing."""
+        return seed_mean([value for value in self.values.get(metric, {}).values() if math.isfinite(value)])
+
+
+def gather(runs: Sequence[Run]) -> list[StudyRow]:
+    """Read what finished runs logged.
+
+    Args:
+        runs: The runs; unfinished ones are passed by.
+
+    Returns:
+        Rows in the order of the runs.
+    """
+    rows: dict[str, StudyRow] = {}
+    for run in runs:
+        result = run.result()
+        if result is not None:
+            row = rows.setdefault(run.row, StudyRow(run.row, run.variant, run.point, run.folder))
+            for metric, value in result["metrics"].items():
+                row.values.setdefault(metric, {})[run.seed] = value
+    return list(rows.values())
+
+
+def add_differences(rows: Sequence[StudyRow], metrics: Mapping[str, str], baseline: str) -> dict[str, str]:
+    """Add to each row how much its values differ from those of a baseline with the same seed and point of the grid.
+
+    Args:
+        rows: The rows, which are added to.
+        metrics: Logged name of each column.
+        baseline: The variant to compare with.
+
+    Returns:
+        The name under which each column's differences are among the values of rows.
+
+    Example:
+        >>> losses = {"base": 1.0, "new": 1.5}
+        >>> rows = [StudyRow(name, name, {}, Path(), {"loss": {0: loss}}) for name, loss in losses.items()]
+        >>> add_differences(rows, {"tax": "loss"}, "base")
+        {'tax': 'loss - base'}
+        >>> rows[1].values["loss - base"]
+        {0: 0.5}
+    """
+    names = {title: f"{metric} - {baseline}" for title, metric in metrics.items()}
+    for row in rows:
+        below = [other for other in rows if other.variant == baseline and other.point == row.point]
+        for title, metric in metrics.items() if below else ():
+            compared = below[0].values.get(metric, {})
+            values = row.values.get(metric, {})
+            row.values[names[title]] = {seed: values[seed] - compared[seed] for seed in values if seed in compared}
+    return names
+
+
+def write_table(rows: Sequence[StudyRow], metrics: Mapping[str, str], out_dir: str | Path) -> str:
+    """Write `results.csv` and `results.md` with the metrics of the table, `results.json` with all that was logged.
+
+    Args:
+        rows: The rows.
+        metrics: Logged name of each column.
+        out_dir: The folder to write.
+
+    Returns:
+        The table in Markdown.
+    """
+    out = Path(out_dir)
+    with (out / "results.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(_COLUMNS)
+        for row in rows:
+            for metric in metrics.values():
+                writer.writerow([row.name, metric, *map(_finite, row.mean(metric)), len(row.values.get(metric, {}))])
+    everything = [{"run": row.name, "variant": row.variant, "point": row.point, "metrics": _all(row)} for row in rows]
+    (out / "results.json").write_text(json.dumps(everything, indent=1), encoding="utf-8")
+    lines = [["run", *metrics], ["---", *("---:" for _ in metrics)]]
+    lines += [[row.name, *(cell(row.mean(metric)) for metric in metrics.values())] for row in rows]
+    table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    (out / "results.md").write_text(table, encoding="utf-8")
+    return table
+
+
+def cell(value: SeedMean) -> str:
+    """A mean and its interval in words.
+
+    Example:
+        >>> cell(SeedMean(0.5, 0.25, 0.75))
+        '0.500 (0.250 to 0.750)'
+    """
+    if math.isnan(value.mean):
+        return "–"  # noqa: RUF001  an en dash stands for no value
+    ends = "" if math.isnan(value.ci_low) else f" ({value.ci_low:.3f} to {value.ci_high:.3f})"
+    return f"{value.mean:.3f}{ends}"
+
+
+def _all(row: StudyRow) -> dict[str, Any]:
+    """Every metric of a row: its values by seed, mean and interval, null where there is none."""
+    return {
+        metric: {key: _finite(value) for key, value in row.mean(metric)._asdict().items()}
+        | {"seeds": {str(seed): _finite(value) for seed, value in seeds.items()}}
+        for metric, seeds in row.values.items()
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

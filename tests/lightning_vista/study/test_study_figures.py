@@ -1,0 +1,70 @@
+from dataclasses import replace
+from pathlib import Path
+
+from lightning_vista.study import FigureSpec
+from lightning_vista.study.study_figures import collect_series, draw_figure
+from lightning_vista.study.study_table import StudyRow, add_differences
+
+
+def row(variant: str, size: int, value: float) -> StudyRow:
+    values = {f"test/{x}": {0: value + x, 1: value + x} for x in (0, 1)}
+    return StudyRow(f"{variant}, size {size}", variant, {"model.size": size}, Path(), values)
+
+
+ROWS = [row("a", 8, 1.0), row("a", 16, 2.0), row("b", 8, 5.0), row("b", 16, 6.0)]
+
+
+def means(spec: FigureSpec, rows: list[StudyRow]) -> dict[str, list[tuple[object, float]]]:
+    return {name: [(x, value.mean) for x, value in points] for name, points in collect_series(spec, rows).items()}
+
+
+def test_the_axis_is_a_key_of_the_grid() -> None:
+    spec = FigureSpec("t", {"value": "test/0"}, x="model.size")
+    assert means(spec, ROWS) == {"a": [(8, 1.0), (16, 2.0)], "b": [(8, 5.0), (16, 6.0)]}
+    assert [trace["type"] for trace in draw_figure(spec, ROWS)["data"]] == ["scatter", "scatter"]
+    assert draw_figure(replace(spec, log_x=True), ROWS)["layout"]["xaxis"]["type"] == "log"
+
+
+def test_the_axis_is_the_run() -> None:
+    spec = FigureSpec("t", {"first": "test/0", "second": "test/1"}, runs=["b"])
+    assert means(spec, ROWS[2:]) == {
+        "first": [("b, size 8", 5.0), ("b, size 16", 6.0)],
+        "second": [("b, size 8", 6.0), ("b, size 16", 7.0)],
+    }
+    drawn = draw_figure(spec, ROWS)["data"]
+    assert drawn[0]["x"] == ["b, size 8", "b, size 16"]
+    assert drawn[0]["error_y"]["array"] == [0.0, 0.0]
+
+
+def test_the_axis_is_part_of_the_metric() -> None:
+    spec = FigureSpec("t", {"value": "test/{x}", "twice": "test/{x}"}, x=[0, 1, 2])
+    drawn = draw_figure(spec, ROWS[:1])["data"]
+    assert [trace["name"] for trace in drawn] == ["a, size 8: value", "a, size 8: twice"]
+    assert drawn[0]["y"] == [1.0, 2.0, None]
+
+
+def test_lines_over_a_list_keep_its_numbers() -> None:
+    spec = FigureSpec("t", {"value": "test/{x}"}, x=[0, 1], lines=True)
+    drawn = draw_figure(spec, ROWS[:1])
+    assert drawn["data"][0]["x"] == [0, 1]
+    assert drawn["data"][0]["mode"] == "lines+markers"
+    assert drawn["layout"]["xaxis"]["type"] == "linear"
+
+
+def test_the_axis_is_what_was_logged() -> None:
+    spec = FigureSpec("t", {"value": "test/1"}, x="test/0")
+    drawn = draw_figure(spec, ROWS)["data"]
+    assert [(trace["name"], trace["x"], trace["y"]) for trace in drawn[:2]] == [
+        ("a, size 8", [1.0], [2.0]),
+        ("a, size 16", [2.0], [3.0]),
+    ]
+    assert drawn[0]["error_x"]["array"] == drawn[0]["error_y"]["array"] == [0.0]
+
+
+def test_differences_are_those_to_the_baseline_at_the_same_point_and_seed() -> None:
+    names = add_differences(ROWS, {"more": "test/0"}, "a")
+    assert names == {"more": "test/0 - a"}
+    assert [row.values["test/0 - a"] for row in ROWS] == [{0: 0.0, 1: 0.0}] * 2 + [{0: 4.0, 1: 4.0}] * 2
+    lonely = StudyRow("c", "c", {"model.size": 32}, Path(), {"test/0": {0: 1.0}})
+    add_differences([*ROWS, lonely], {"more": "test/0"}, "a")
+    assert "test/0 - a" not in lonely.values
