@@ -22,6 +22,7 @@ def test_build_verify_test_and_report_from_the_command_line(
     data = ["--data", "ViSTaDataModule", "--data.shards", str(shards), "--data.num_workers", "0"]
     main(["test", *model, *data, "--trainer.logger", "false", "--trainer.accelerator", "cpu"])
     config = yaml.safe_load((run / "config.yaml").read_text())
+    assert config["evaluation"]["run_dir"] == str(run)
     assert config["model"]["init_args"]["seed"] == 3
     assert config["data"]["init_args"]["shards"] == str(shards)
     main(["report", str(run), "--rescaling", "none", "--out", str(report)])
@@ -38,6 +39,13 @@ def test_a_config_of_a_run_runs_again(shards: Path, tmp_path: Path) -> None:
     main(["test", "--model", "RandomScorer", "--evaluation.run_dir", str(tmp_path / "a"), *data, *trainer])
     main(["test", "--config", str(tmp_path / "a" / "config.yaml"), "--evaluation.run_dir", str(tmp_path / "b")])
     assert read_scores(tmp_path / "a").rows.equals(read_scores(tmp_path / "b").rows)
+
+
+@pytest.mark.parametrize("option", ["run_dir", "rescaling", "strict", "dry_run"])
+def test_options_that_have_moved_are_named(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["test", "--model", "RandomScorer", f"--model.{option}", "true", "--data", "ViSTaDataModule"])
+    assert f"`{option}` is now `evaluation.{option}`" in capsys.readouterr().err
 
 
 def test_mistakes_are_told_without_a_traceback(tmp_path: Path) -> None:

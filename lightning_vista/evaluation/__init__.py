@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lightning_vista.evaluation.evaluation import Evaluation, find_evaluation
-    from lightning_vista.evaluation.identity import identity
     from lightning_vista.evaluation.pairs import PairScores, Scores, pair_scores
     from lightning_vista.evaluation.protocols import EvaluationData, Scorer
     from lightning_vista.evaluation.run_folder import RunFolder, RunFolderError
 
 _HOMES = {
     "evaluation": ("Evaluation", "find_evaluation"),
-    "identity": ("identity",),
     "pairs": ("PairScores", "Scores", "pair_scores"),
     "protocols": ("EvaluationData", "Scorer"),
     "run_folder": ("RunFolder", "RunFolderError"),
@@ -31,7 +29,6 @@ __all__ = [
     "Scorer",
     "Scores",
     "find_evaluation",
-    "identity",
     "pair_scores",
 ]
 

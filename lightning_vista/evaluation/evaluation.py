@@ -59,13 +59,16 @@ class Evaluation(L.Callback):
         self.metric: ProblemSetScores | None = None
 
     def run_path(self, trainer: L.Trainer, scorer: Scorer) -> Path:
-        """Return the run folder, which may not exist yet."""
-        name = scorer.name if trainer.testing else f"{scorer.name}-predictions"
-        return Path(self.run_dir or Path(trainer.default_root_dir, "runs", name))
+        """Return the run folder, which may not exist yet; a dry run leaves that of the real one alone."""
+        name = f"{scorer.name}-predictions" if trainer.predicting else scorer.name
+        path = Path(self.run_dir or Path(trainer.default_root_dir, "runs", name))
+        return path.with_name(f"{path.name}-dry-run") if self.dry_run else path
 
     def run_files(self, trainer: L.Trainer) -> Path | None:
-        """Return the run folder while a scorer is run; see `lightning_vista.run_files`."""
-        return None if self.run is None else self.run.path
+        """Return the run folder where a scorer is run, at any time of the run; see `lightning_vista.run_files`."""
+        module = trainer.lightning_module
+        is_run = (trainer.testing or trainer.predicting) and not trainer.fast_dev_run  # type: ignore[attr-defined]
+        return self.run_path(trainer, module) if is_run and isinstance(module, Scorer) else None
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Open the run folder, and skip the videos that it holds."""

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -27,8 +27,7 @@ class Scores:
     transcript: str | None = None
 
 
-@dataclass(frozen=True)
-class PairScores:
+class PairScores(NamedTuple):  # Lightning moves predictions to the CPU, and refuses frozen dataclasses
     """The checked scores of one video in one problem set, with names and targets.
 
     Attributes:
@@ -65,7 +64,7 @@ class PairScores:
 
     def to_json(self) -> dict[str, Any]:
         """Return the pair as JSON can hold it, without the transcript."""
-        return {name: value for name, value in vars(self).items() if name != "transcript"}
+        return {name: value for name, value in self._asdict().items() if name != "transcript"}
 
     @classmethod
     def from_json(cls, entry: Mapping[str, Any]) -> "PairScores":

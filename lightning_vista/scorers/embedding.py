@@ -9,7 +9,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from lightning_vista.evaluation import Scores, identity
+from lightning_vista.evaluation import Scores
+from lightning_vista.evaluation.identity import identity
 from lightning_vista.scorers.base import VLMScorer
 from lightning_vista.scorers.embedding_cache import EmbeddingCache, hash_weights
 from lightning_vista.video import FrameSpec

@@ -71,6 +71,6 @@ def test_the_scores_of_another_configuration_are_not_mixed_in(
     run.append([pair("a.mp4", 1, 0)], rank=0)
     if finished:
         run.finish({})
-    with pytest.raises(RunFolderError, match="give another run_dir"):
+    with pytest.raises(RunFolderError, match="Give another `evaluation.run_dir`"):
         RunFolder(tmp_path, model, config_hash)
     assert list(RunFolder(tmp_path, "judge", "hash").scored) == ["a.mp4"]  # what was there is untouched

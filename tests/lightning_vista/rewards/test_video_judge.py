@@ -71,7 +71,10 @@ def test_scores_that_were_paid_for_are_kept_beside_a_video_without_one() -> None
 
 def test_a_shipped_judge_does_not_reward_what_it_cannot_read() -> None:
     judge = VideoJudge(DualEncoderScorer("mean", weights="shipped"), "We go to the cow")
-    with pytest.raises(ValueError, match="unknown_words"):
+    with (
+        pytest.warns(UserWarning, match="does not know the words cow"),
+        pytest.raises(ValueError, match="unknown_words"),
+    ):
         judge.rewards([np.zeros((3, 96, 96, 3), np.uint8)])
 
 

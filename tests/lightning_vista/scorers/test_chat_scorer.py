@@ -6,14 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import pytest
 import torch
 import yaml
 from chat_runs import SECRET, evaluate, killed_at
 from chat_server import ChatServer, asked_labels, chat_server, faults_now_and_then
 
-from lightning_vista.datamodules import ViSTaDataModule
 from lightning_vista.evaluation.run_folder import RunFolderError
 from lightning_vista.reports import write_report
 from lightning_vista.scorers import ChatScorer
@@ -173,14 +171,14 @@ def test_the_key_is_in_no_file(server: ChatServer, shards: Path, tmp_path: Path)
     assert "limits" not in init_args
 
 
-def test_predict_needs_no_run_folder(server: ChatServer, shards: Path, tmp_path: Path) -> None:
+def test_a_clip_is_scored_without_a_run(server: ChatServer, dataset: Path, tmp_path: Path) -> None:
+    video = next((dataset / "videos").rglob("*.mp4"))
+    with pytest.raises(ValueError, match='give cache="replies.sqlite"'):
+        scorer(server).score_video(video, ["We see a ball", "We see a cup"])
     judge = scorer(server, cache=str(tmp_path / "replies.sqlite"))
-    datamodule = ViSTaDataModule(str(shards), judge.frame_spec, num_workers=0)
-    trainer = L.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False)
-    batches = trainer.predict(judge, datamodule)
-    assert batches is not None
-    assert sum(len(batch) for batch in batches) == 40
-    assert not (tmp_path / "run").exists()
+    assert set(judge.score_video(video, ["We see a ball", "We see a cup"])) == {"We see a ball", "We see a cup"}
+    judge.close()
+    assert not [thread for thread in threading.enumerate() if thread.name == "chat"]
 
 
 def test_nothing_runs_on_after_a_run(server: ChatServer, shards: Path, tmp_path: Path) -> None:
@@ -193,10 +191,10 @@ def test_nothing_runs_on_after_a_run(server: ChatServer, shards: Path, tmp_path:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"mode": "double"}, "mode: expected one of stages, single"),
+        ({"mode": "double"}, "`mode`: expected one of 'stages', 'single'"),
         ({"jpeg_quality": 0}, "jpeg_quality: expected 1 to 95"),
-        ({"on_failure": "ignore"}, "on_failure: expected one of raise, unscored"),
-        ({"detail": "medium"}, "detail: expected one of low, high, auto"),
+        ({"on_failure": "ignore"}, "`on_failure`: expected one of 'raise', 'unscored'"),
+        ({"detail": "medium"}, "`detail`: expected one of 'low', 'high', 'auto'"),
         ({"num_frames": 0}, "num_frames: expected at least 1"),
     ],
 )

@@ -6,6 +6,7 @@ import lightning as L
 import pytest
 import torch
 
+from lightning_vista.callbacks import Evaluation
 from lightning_vista.datamodules import MiniTrainingDataModule, ViSTaDataModule
 from lightning_vista.scorers import DualEncoderScorer
 from lightning_vista.scorers.dual.heads import Head
@@ -111,8 +112,9 @@ def test_descriptions_of_more_than_eight_steps_are_unscored(head: Head) -> None:
 
 
 def test_the_evaluation_loop_writes_unscored_pairs_with_their_reason(shards: Path, tmp_path: Path) -> None:
-    model = scorer(vocabulary=[word for word in WORDS if word != "cup"], run_dir=str(tmp_path / "run"))
-    trainer = L.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False)
+    model = scorer(vocabulary=[word for word in WORDS if word != "cup"])
+    run = Evaluation(str(tmp_path / "run"))
+    trainer = L.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, callbacks=[run])
     with pytest.warns(UserWarning, match="does not know the words cup: 1 of 8 descriptions"):
         trainer.test(model, ViSTaDataModule(str(shards), model.frame_spec, num_workers=0), verbose=False)
     rows = read_scores(tmp_path / "run").rows

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from chat_server import FAULTS, ChatServer, chat_server, completion, faults_now_and_then
 
-from lightning_vista.scorers.chat import retries
+from lightning_vista.scorers.chat import limits as asking
 from lightning_vista.scorers.chat.budget import BudgetError
 from lightning_vista.scorers.chat.chat_model import ChatModel, Message, Reply, Request
 from lightning_vista.scorers.chat.endpoint import Endpoint, EndpointError
@@ -22,7 +22,7 @@ KEY = "sk-very-secret"
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ChatServer]:
     monkeypatch.setenv("TEST_KEY", KEY)
-    monkeypatch.setattr(retries, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(asking, "FIRST_WAIT", 0.01)
     with chat_server() as server:
         server.say = lambda body: f"reply to {body['messages'][-1]['content']}"
         yield server
