@@ -1,3 +1,80 @@
-"""Gradient routing on any LightningModule, and ViSTa: vision-language models as judges of sequential tasks."""
+"""Gradient routing on any LightningModule, and the ViSTa benchmark of vision-language models.
+
+The names that a newcomer needs first are exported here. They are imported when they are first used, so that
+`import lightning_vista` is instant and needs no optional package.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lightning_vista.callbacks import GradientRouting, RoutingMonitor
+    from lightning_vista.datamodules import ViSTaDataModule
+    from lightning_vista.evaluation import Evaluation
+    from lightning_vista.routing import (
+        ConceptRule,
+        FieldRule,
+        FrequencyRule,
+        LabelRule,
+        MixtureRule,
+        PartialLabels,
+        Route,
+        Router,
+        SequenceRule,
+        TokenRule,
+    )
+    from lightning_vista.scorers import VLMScorer
+    from lightning_vista.vista import read_problem_sets
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "callbacks": ("GradientRouting", "RoutingMonitor"),
+    "datamodules": ("ViSTaDataModule",),
+    "evaluation": ("Evaluation",),
+    "routing": (
+        "ConceptRule",
+        "FieldRule",
+        "FrequencyRule",
+        "LabelRule",
+        "MixtureRule",
+        "PartialLabels",
+        "Route",
+        "Router",
+        "SequenceRule",
+        "TokenRule",
+    ),
+    "scorers": ("VLMScorer",),
+    "vista": ("read_problem_sets",),
+}
+
+__all__ = [
+    "GradientRouting",
+    "Route",
+    "LabelRule",
+    "FieldRule",
+    "TokenRule",
+    "ConceptRule",
+    "SequenceRule",
+    "FrequencyRule",
+    "MixtureRule",
+    "PartialLabels",
+    "Router",
+    "RoutingMonitor",
+    "ViSTaDataModule",
+    "VLMScorer",
+    "Evaluation",
+    "read_problem_sets",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> Any:
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{home}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

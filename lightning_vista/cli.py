@@ -1,4 +1,4 @@
-"""Every command of `lightning-vista`; the one file that joins the core with callbacks and datamodules, by name."""
+"""The commands of `lightning-vista`; the one file that joins the core with callbacks and datamodules, by name."""
 
 import argparse
 import logging
@@ -6,7 +6,7 @@ import re
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, NoReturn
@@ -17,8 +17,8 @@ from lightning_vista import __version__
 LIGHTNING_COMMANDS = {
     "fit": "train a model",
     "validate": "validate a model",
-    "test": "score every (video, description) pair with a judge; writes a run folder",
-    "predict": "the same without the true descriptions",
+    "test": "score every (video, description) pair with a scorer; writes a run folder",
+    "predict": "do the same without the true descriptions",
 }
 #: Options that scorers had before the run became a callback.
 _MOVED = ("run_dir", "rescaling", "strict", "dry_run")
@@ -31,7 +31,7 @@ def main(args: Sequence[str] | None = None) -> None:
         args: The command and its arguments; those of the process by default.
 
     Raises:
-        SystemExit: With a message, if the command is given something wrong; `--traceback` shows where.
+        SystemExit: If an argument, file or address is wrong, with a message; `--traceback` shows where.
     """
     arguments = list(sys.argv[1:] if args is None else args)
     show_traceback = "--traceback" in arguments
@@ -54,15 +54,15 @@ def main(args: Sequence[str] | None = None) -> None:
 def run_lightning(arguments: Sequence[str], callbacks: Sequence[Any] = ()) -> dict[str, float]:
     """Run `fit`, `validate`, `test` or `predict` with LightningCLI.
 
-    Model and data are named by `class_path`, in YAML files or on the command line; ours also by the class's name. A
-    scorer's `frame_spec` goes to the datamodule, and what it finds to the loggers.
+    Model and data are named by `class_path`, in YAML files or on the command line; those of this package also by the
+    class's name. A scorer's `frame_spec` goes to the datamodule, and its results go to the loggers.
 
     Args:
         arguments: The command and its arguments.
         callbacks: Lightning callbacks to add to those of the configuration.
 
     Returns:
-        What was logged last, by name.
+        The last value of everything that was logged, by name.
     """
     import lightning as L
     from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -79,12 +79,17 @@ def run_lightning(arguments: Sequence[str], callbacks: Sequence[Any] = ()) -> di
             super().error(f"{message}{_moved(message)}", ex)
 
     class CLI(LightningCLI):
+        def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
+            trainer = super().instantiate_trainer(**kwargs)
+            ends.enter_context(_own_wandb_run(trainer))
+            return trainer
+
         def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
             parser.add_lightning_class_args(Evaluation, "evaluation")
             parser.link_arguments("model", "data.init_args.frame_spec", _frame_spec, apply_on="instantiate")
 
     load_plugins()
-    with warnings.catch_warnings(), _own_wandb_run():
+    with warnings.catch_warnings(), ExitStack() as ends:
         # Meant for scripts that mix both; here sys.argv is another program's when `main` is called from Python.
         warnings.filterwarnings("ignore", "LightningCLI's args parameter")
         cli = CLI(
@@ -102,7 +107,7 @@ def run_lightning(arguments: Sequence[str], callbacks: Sequence[Any] = ()) -> di
 
 
 def load_plugins() -> None:
-    """Import what other packages name under the entry points `lightning_vista.plugins`, so that it is known by name.
+    """Import the entry points `lightning_vista.plugins` of other packages, so that their classes are known by name.
 
     Raises:
         ValueError: If one cannot be imported; names the package.
@@ -119,10 +124,10 @@ def load_plugins() -> None:
 
 
 def run_routing_check(arguments: Sequence[str]) -> None:
-    """Check the routes of a configuration on one batch and print what each group reaches; nothing is trained.
+    """Check the routes of a configuration on one batch and print which parameters each group trains, without training.
 
     Args:
-        arguments: Those of `fit`.
+        arguments: The arguments of `fit`.
     """
     from rich.console import Console
 
@@ -143,7 +148,7 @@ def demo_command(options: argparse.Namespace) -> None:
     from lightning_vista.scorers import DualEncoderScorer, RandomScorer, VLMScorer
     from lightning_vista.vista.shards import build_shards
 
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # not what hardware there is not
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # no list of absent hardware
     warnings.filterwarnings("ignore", "`isinstance.treespec, LeafSpec.` is deprecated")  # lightning and a newer torch
     out = Path(options.out)
     print("1/4 rendering the embedded dataset")
@@ -204,14 +209,14 @@ def shards_verify_command(options: argparse.Namespace) -> None:
 
 
 def report_command(options: argparse.Namespace) -> None:
-    """Make tables and a page of score tables."""
+    """Write the tables and the page of score tables."""
     from lightning_vista.reports import write_report
 
     write_report(options.runs, options.out, rescaling=options.rescaling, strict=not options.leave_out_unscored)
 
 
 def study_command(options: argparse.Namespace) -> None:
-    """Do what is left of a study's runs, then write its table, figures and page."""
+    """Do the runs of a study that are not finished, then write its table, figures and page."""
     import yaml
 
     from lightning_vista.study import read_study, running
@@ -233,21 +238,28 @@ def study_command(options: argparse.Namespace) -> None:
 
 
 @contextmanager
-def _own_wandb_run() -> Iterator[None]:
-    """End the wandb run that a command starts: the next command of this process would else go on in it."""
-    before = getattr(sys.modules.get("wandb"), "run", None)
+def _own_wandb_run(trainer: Any) -> Iterator[None]:
+    """End the wandb run that a command starts: the next command of this process would else continue it."""
+    from lightning.pytorch.loggers import WandbLogger
+
+    from lightning_vista.optional import require
+
+    if not any(isinstance(logger, WandbLogger) for logger in trainer.loggers):
+        yield
+        return
+    wandb = require("wandb", "wandb")
+    before = wandb.run  # of a program that calls `main`; the logger starts its own run later
     exit_code = 1
     try:
         yield
         exit_code = 0
     finally:
-        run = getattr(sys.modules.get("wandb"), "run", None)
-        if run is not None and run is not before:
-            run.finish(exit_code)
+        if wandb.run is not None and wandb.run is not before:
+            wandb.run.finish(exit_code)
 
 
 def _moved(message: str) -> str:
-    """Say where options have gone that an error does not know any more."""
+    """Return the new names of options in an error that have moved from scorers to the evaluation."""
     found = [option for option in _MOVED if re.search(rf"\b{option}\b", message)]
     return "".join(f" `{option}` is now `evaluation.{option}` (`--evaluation.{option}`)." for option in found)
 
@@ -257,10 +269,10 @@ def _frame_spec(model: object) -> Any:  # a FrameSpec where the model is a score
 
 
 def _parser() -> argparse.ArgumentParser:
-    """The parser of the commands that are not Lightning's; it lists those too."""
+    """Return the parser of the commands that are not Lightning's; its help lists those too."""
     parser = argparse.ArgumentParser(
         prog="lightning-vista",
-        description="Gradient routing on any LightningModule, and ViSTa: vision-language models as judges of tasks.",
+        description="Gradient routing for any LightningModule, and ViSTa: can vision-language models judge tasks?",
         epilog="Every command has its own --help. --traceback shows where an error comes from.",
     )
     parser.add_argument("--version", action="version", version=f"lightning-vista {__version__}")
@@ -276,7 +288,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_demo(commands: Any) -> None:  # argparse's own type is private
-    demo = commands.add_parser("demo", help="the whole job on the embedded dataset: render, pack, score, report")
+    demo = commands.add_parser("demo", help="render the embedded dataset, pack it, score it and report")
     demo.add_argument("--out", default="demo", help="the folder to write (default: %(default)s)")
     demo.add_argument("--scale", type=float, default=1.0, help="how much of the dataset to render (default: 1)")
     demo.set_defaults(run=demo_command)
@@ -295,13 +307,20 @@ def _add_shards(commands: Any) -> None:  # argparse's own type is private
     build.add_argument("tasks", help="the folder of the problem sets (`tasks`)")
     build.add_argument("videos", help="the folder of the videos: <environment>/<path> below it")
     build.add_argument("out", help="the folder to write")
-    build.add_argument("--select", nargs="+", default=["*"], metavar="GLOB", help="only problem sets with such ids")
+    build.add_argument("--select", nargs="+", default=["*"], metavar="GLOB", help="only problem sets whose id matches")
     build.add_argument("--max-shard-mb", type=float, default=128, help="size of a shard (default: %(default)s)")
-    build.add_argument("--missing", choices=("error", "skip"), default="error", help="absent or undecodable videos")
+    build.add_argument(
+        "--missing", choices=("error", "skip"), default="error", help="what to do about absent or undecodable videos"
+    )
     build.add_argument("--frames", type=int, help="store this many frames as JPEG images instead of the videos")
     build.add_argument("--size", type=int, help="their height and width in pixels")
-    build.add_argument("--sampling", choices=("uniform", "stride"), default="uniform", help="which frames")
-    build.add_argument("--overwrite", action="store_true", help="replace a finished build of something else")
+    build.add_argument(
+        "--sampling",
+        choices=("uniform", "stride"),
+        default="uniform",
+        help="the rule that chooses frames (default: %(default)s)",
+    )
+    build.add_argument("--overwrite", action="store_true", help="replace a finished build of other data")
     build.add_argument("--workers", type=int, help="threads (default: one per core)")
     build.set_defaults(run=shards_build_command)
     verify = actions.add_parser("verify", help="check every sample against the index and decode its ends")
@@ -312,29 +331,29 @@ def _add_shards(commands: Any) -> None:  # argparse's own type is private
 
 def _add_report(commands: Any) -> None:  # argparse's own type is private
     report = commands.add_parser("report", help="tables and one page of run folders or score tables")
-    report.add_argument("runs", nargs="+", metavar="RUN_OR_TABLE", help="run folders, or scores.parquet files")
+    report.add_argument("runs", nargs="+", metavar="RUN_OR_TABLE", help="run folders or scores.parquet files")
     report.add_argument("--rescaling", choices=("none", "video", "label", "both"), default="both")
-    report.add_argument("--leave-out-unscored", action="store_true", help="do not count unscored videos as wrong")
+    report.add_argument(
+        "--leave-out-unscored", action="store_true", help="leave unscored videos out instead of counting them as wrong"
+    )
     report.add_argument("--out", required=True, help="the folder to write")
     report.set_defaults(run=report_command)
 
 
 def _add_study(commands: Any) -> None:  # argparse's own type is private
-    study = commands.add_parser("study", help="several runs in turn -> one table, figures and page")
+    study = commands.add_parser("study", help="do several runs, then write one table, figures and a page")
     study.add_argument("study", metavar="YAML", help="the study's file, such as those of configs/studies")
     study.add_argument("--out", help="the folder to write (default: runs/studies/NAME)")
     study.add_argument("--jobs", type=int, default=1, help="runs at a time; they share the cores (default: 1)")
-    study.add_argument("--smoke", action="store_true", help="a quick trial: the study's `smoke` values, one seed")
-    study.add_argument("--full", action="store_true", help="also the runs that take long")
-    study.add_argument(
-        "--allow-missing", action="store_true", help="go on without runs that miss a file, key or package"
-    )
+    study.add_argument("--smoke", action="store_true", help="quick trial with the study's `smoke` values and one seed")
+    study.add_argument("--full", action="store_true", help="also do the runs that take long")
+    study.add_argument("--allow-missing", action="store_true", help="leave out runs that lack a file, key or package")
     study.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="override a value in all runs")
     study.set_defaults(run=study_command)
 
 
 def _add_routing(commands: Any) -> None:  # argparse's own type is private
-    routing = commands.add_parser("routing", help="what the routes of a configuration do, without training")
+    routing = commands.add_parser("routing", help="inspect the routes of a configuration without training")
     actions = routing.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    text = "check routes on one batch; which group reaches which parameters (LightningCLI, as fit)"
+    text = "check routes on one batch and show which group trains which parameters (options of fit)"
     actions.add_parser("check", help=text)
