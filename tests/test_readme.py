@@ -13,11 +13,11 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_judge_of_the_readme_runs_as_it_says(shards: Path, tmp_path: Path) -> None:
-    (code,) = re.findall(r"```python\n(# my_judge\.py\n.*?)```", README, flags=re.DOTALL)
-    assert code.count("\n") <= 30
-    (tmp_path / "my_judge.py").write_text(code, encoding="utf-8")
-    (command,) = re.findall(r"^(python -m lightning_vista test .*my_judge.*)$", README, flags=re.MULTILINE)
+def test_the_scorer_of_the_readme_runs_as_it_says(shards: Path, tmp_path: Path) -> None:
+    (code,) = re.findall(r"```python\n(# my_scorer\.py\n.*?)```", README, flags=re.DOTALL)
+    assert code.count("\n") <= 25
+    (tmp_path / "my_scorer.py").write_text(code, encoding="utf-8")
+    (command,) = re.findall(r"^(python -m lightning_vista test .*my_scorer.*)$", README, flags=re.MULTILINE)
     arguments = command.replace("demo/shards", str(shards)).split()[1:]
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
     subprocess.run([sys.executable, *arguments], cwd=tmp_path, env=environment, check=True, capture_output=True)
@@ -36,8 +36,9 @@ def test_the_routed_model_of_the_readme_trains(tmp_path: Path) -> None:
     assert shares["encoder", "low", "high"] == shares["encoder", "high", "low"] == 0
 
 
-def test_the_rewarded_agent_of_the_readme_trains(tmp_path: Path) -> None:
-    (code,) = re.findall(r"```python\n(# judge_reward\.py\n.*?)```", README, flags=re.DOTALL)
+def test_the_rewarded_agent_of_the_docs_trains(tmp_path: Path) -> None:
+    page = (ROOT / "docs/rewards.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(# judge_reward\.py\n.*?)```", page, flags=re.DOTALL)
     (tmp_path / "judge_reward.py").write_text(code, encoding="utf-8")
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
     command = [sys.executable, "judge_reward.py"]
