@@ -8,10 +8,9 @@ import lightning as L
 from torch.optim import Optimizer
 
 from lightning_vista.routing import Route, Router
-from lightning_vista.routing.checks import check_fired, check_forbidden
 from lightning_vista.routing.isolation import OptimizerIsolation
 from lightning_vista.routing.masking import MaskWeightMode
-from lightning_vista.routing.router import Strategy
+from lightning_vista.routing.strategies import DEFAULT_STRATEGY, StrategyName
 
 _log = logging.getLogger(__name__)
 
@@ -51,16 +50,16 @@ class GradientRouting(L.Callback):
         mask_weight: float = 1.0,
         mask_weight_mode: MaskWeightMode = "anneal",
         warmup_steps: int = 0,
-        strategy: Strategy = "gradient",
+        strategy: StrategyName = DEFAULT_STRATEGY,
         isolate_optimizer: bool = False,
     ) -> None:
         if not 0 <= mask_weight <= 1:
             raise ValueError(f"Expected a mask_weight from 0 to 1, got {mask_weight}.")
         if warmup_steps < 0:
             raise ValueError(f"Expected warmup_steps of at least 0, got {warmup_steps}.")
-        if isolate_optimizer and strategy == "activation":
-            raise ValueError("The strategy 'activation' blocks no gradient, so there is nothing to isolate.")
         self.router = Router(routes, mask_weight, mask_weight_mode, strategy)
+        if isolate_optimizer:
+            self.router.strategy.check_isolation()
         self.mask_weight = mask_weight
         self.warmup_steps = warmup_steps
         self.isolate_optimizer = isolate_optimizer
@@ -74,7 +73,11 @@ class GradientRouting(L.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run is compared with; the mask weight follows from the trainer's step."""
-        return {"strategy": self.router.strategy, "mask_weight": self.mask_weight, "warmup_steps": self.warmup_steps}
+        return {
+            "strategy": self.router.strategy.name,
+            "mask_weight": self.mask_weight,
+            "warmup_steps": self.warmup_steps,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Warn where the checkpoint was trained with other settings."""
@@ -92,7 +95,7 @@ class GradientRouting(L.Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Isolate the optimizers, which exist by now."""
         if self.isolate_optimizer:
-            strategy: Any = self.router.strategy
+            strategy = self.router.strategy
             self._isolation = [OptimizerIsolation(optimizer, pl_module, strategy) for optimizer in trainer.optimizers]
 
     def on_train_batch_start(
@@ -104,17 +107,13 @@ class GradientRouting(L.Callback):
 
     def on_after_backward(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Check once that routing does what it says, before any parameter has changed."""
-        if self._is_checked or self.router.strategy == "parameter":
-            return
-        self._is_checked = True
-        check_fired(self.router.taps)
-        if self.router.strategy == "gradient":
-            self.router.agree()
-            check_forbidden(self.router.taps, pl_module)
+        if not self._is_checked:
+            self._is_checked = True
+            self.router.check_backward()
 
     def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer) -> None:
         """Weigh the gradients of parameters, where this is the strategy, and begin to note weights anew."""
-        if self._isolation or self.router.strategy == "parameter":
+        if self._isolation or self.router.strategy.masks_parameters:
             self.router.agree()
             self.router.mask_parameters()
             for isolation in self._isolation:

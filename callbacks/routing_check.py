@@ -73,8 +73,9 @@ class RoutingCheck(L.Callback):
             f"{len(trained) - len(routed)} other parameters are trained by all groups entirely, "
             f"{len(self.reached) - len(trained)} by none."
         )
-        for column in ("parameter", *next(iter(self.reached.values()), ())):
-            table.add_column(column, justify="left" if column == "parameter" else "right")
+        table.add_column("trained parameter")
+        for group in next(iter(self.reached.values()), ()):
+            table.add_column(group, justify="right")
         for name, shares in routed.items():
             table.add_row(name, *(f"{share:.0%}" for share in shares.values()))
         return table

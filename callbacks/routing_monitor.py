@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from lightning_vista.callbacks.gradient_routing import find_routing
 from lightning_vista.callbacks.heat_map import draw_heat_map
 from lightning_vista.optional import require
+from lightning_vista.routing.strategies import DEFAULT_STRATEGY
 from lightning_vista.routing.tap import Tap
 from lightning_vista.run_files import run_files
 
@@ -62,10 +63,11 @@ class RoutingMonitor(L.Callback):
         """Make a probe for each routed module; the routers are attached by now."""
         require("PIL.Image", "studies")  # better to fail now than at the end of training
         routers = [routing.router for routing in find_routing(trainer, self)]
-        if others := {router.strategy for router in routers} - {"gradient"}:
+        if others := {router.strategy.name for router in routers if not router.strategy.weighs_backward}:
             raise ValueError(
-                f"RoutingMonitor measures gradients that are weighed in the backward pass (strategy 'gradient'), got "
-                f"{sorted(others)}: leave the monitor out, and see `lightning-vista routing check`."
+                "RoutingMonitor measures gradients that are weighed in the backward pass (strategy "
+                f"{DEFAULT_STRATEGY!r}), got {sorted(others)}: leave the monitor out, and see "
+                "`lightning-vista routing check`."
             )
         self._taps = dict(_named(tap for router in routers for tap in router.taps))
         shapes = {name: (len(tap.route.rule.groups), len(tap.route.regions)) for name, tap in self._taps.items()}

@@ -1,46 +1,16 @@
-"""Keeps blocked units as they are: their gradients (parameter masking), and what optimizers make of them."""
+"""Isolation of blocked units from the steps of optimizers."""
 
 from collections.abc import Iterable, Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lightning_vista.routing.naming import plain_name
+from lightning_vista.routing.strategies import DEFAULT_STRATEGY, MaskStrategy, StrategyName, find_strategy
 from lightning_vista.routing.units import ParameterSlice, UnitGroup
 
 _UNSUPPORTED = (torch.optim.LBFGS, torch.optim.Rprop, torch.optim.Adafactor)
-
-
-def block_gradients(model: nn.Module, weighted: Iterable[tuple[UnitGroup, Tensor]]) -> None:
-    """Multiply the gradients of units' parameters by weights: SGTM's parameter masking.
-
-    To be called between the backward pass and clipping. Both the rows that make a unit and the columns that read it
-    are weighed. Biases of the readers serve all units at once, so that only data which trains all units trains them:
-    they take the smallest weight of any unit, and 0 where that is negative.
-
-    Args:
-        model: The model, with gradients.
-        weighted: Groups of units and the weight of each unit `(size,)`.
-
-    Example:
-        >>> from lightning_vista.routing.units import unit_group
-        >>> model = nn.Sequential(nn.Linear(1, 2), nn.ReLU(), nn.Linear(2, 1))
-        >>> for parameter in model.parameters():
-        ...     parameter.grad = torch.ones_like(parameter)
-        >>> block_gradients(model, [(unit_group(model, "1"), torch.tensor([0.0, 1.0]))])
-        >>> model[0].bias.grad, model[2].weight.grad, model[2].bias.grad
-        (tensor([0., 1.]), tensor([[0., 1.]]), tensor([0.]))
-    """
-    gradients = {plain_name(name): parameter.grad for name, parameter in model.named_parameters()}
-    for group, weights in weighted:
-        for piece in (*group.producers, *group.consumers):
-            if (gradient := gradients.get(piece.name)) is not None:
-                piece.scale(gradient, weights)
-        for name in group.shared:
-            if (gradient := gradients.get(name)) is not None:
-                gradient.mul_(weights.min().clamp(0, 1).to(gradient))
 
 
 class OptimizerIsolation:
@@ -53,11 +23,12 @@ class OptimizerIsolation:
     Args:
         optimizer: One that updates and remembers each entry by itself (SGD, Adam, AdamW, RMSprop and the like).
         model: The model whose parameters it has, among others perhaps.
-        strategy: "gradient" isolates the rows that make blocked units. "parameter" isolates the columns that read
-            them as well, and the readers' biases, see `block_gradients`.
+        strategy: A strategy or its word. "gradient" isolates the rows that make blocked units. "parameter" isolates
+            the columns that read them as well, and the readers' biases, see `block_gradients`.
 
     Raises:
-        ValueError: If the optimizer's state has no entry for each entry of a parameter.
+        ValueError: If the optimizer's state has no entry for each entry of a parameter, or if the strategy blocks no
+            gradients.
 
     Example:
         >>> from lightning_vista.routing.units import unit_group
@@ -74,14 +45,15 @@ class OptimizerIsolation:
     """
 
     def __init__(
-        self, optimizer: Optimizer, model: nn.Module, strategy: Literal["gradient", "parameter"] = "gradient"
+        self, optimizer: Optimizer, model: nn.Module, strategy: StrategyName | MaskStrategy = DEFAULT_STRATEGY
     ) -> None:
+        self._strategy = strategy if isinstance(strategy, MaskStrategy) else find_strategy(strategy)
+        self._strategy.check_isolation()
         if isinstance(optimizer, _UNSUPPORTED):
             raise _unsupported(optimizer)
         mine = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
         self._parameters = {plain_name(name): p for name, p in model.named_parameters() if id(p) in mine}
         self._optimizer = optimizer
-        self._strategy = strategy
         self._kept: list[_Kept] = []
         self._handle = optimizer.register_step_post_hook(self._restore)
 
@@ -108,7 +80,7 @@ class OptimizerIsolation:
     def _pieces(self, group: UnitGroup, blocked: Sequence[int]) -> Iterable[tuple[ParameterSlice, Sequence[int]]]:
         """The slices to keep, and which of their units."""
         yield from ((piece, blocked) for piece in group.producers)
-        if self._strategy == "parameter":
+        if self._strategy.isolates_readers:
             yield from ((piece, blocked) for piece in group.consumers)
             for name in group.shared if blocked else ():
                 yield ParameterSlice(name, dim=0), range(len(self._parameters.get(name, ())))

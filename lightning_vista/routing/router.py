@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -10,15 +10,11 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from lightning_vista.routing.checks import check_memberships, find_taps
-from lightning_vista.routing.isolation import block_gradients
 from lightning_vista.routing.masking import MaskWeightMode, anneal, region_weights, zero_factors
 from lightning_vista.routing.route import Route
+from lightning_vista.routing.strategies import DEFAULT_STRATEGY, StrategyName, find_strategy
 from lightning_vista.routing.tap import Tap
 from lightning_vista.routing.units import UnitGroup
-
-#: Where a mask acts: on gradients in the backward pass, on the gradients of parameters before the optimizer's step, or
-#: on activations in the forward pass.
-Strategy = Literal["gradient", "parameter", "activation"]
 
 
 class Router:
@@ -34,6 +30,7 @@ class Router:
             that make and read the units, see `mask_parameters`; "activation" zeroes activations instead.
 
     Attributes:
+        strategy: The strategy itself.
         taps: The routed modules, once attached.
 
     Example:
@@ -54,12 +51,12 @@ class Router:
         routes: Sequence[Route],
         mask_weight: float = 1.0,
         mask_weight_mode: MaskWeightMode = "anneal",
-        strategy: Strategy = "gradient",
+        strategy: StrategyName = DEFAULT_STRATEGY,
     ) -> None:
         self.routes = list(routes)
         self.mask_weight = mask_weight
         self.mask_weight_mode = mask_weight_mode
-        self.strategy = strategy
+        self.strategy = find_strategy(strategy)
         self.taps: list[Tap] = []
         self._handles: list[RemovableHandle] = []
         self._model: nn.Module | None = None
@@ -77,7 +74,7 @@ class Router:
         """
         if self._model is not None:
             raise RuntimeError("This router is attached already: detach it first, or make another one.")
-        self.taps = find_taps(self.routes, model, needs_units=self.strategy == "parameter")
+        self.taps = find_taps(self.routes, model, needs_units=self.strategy.needs_units)
         self._handles = [tap.attach() for tap in self.taps]
         self._model = model
         self._is_checked = False
@@ -158,9 +155,16 @@ class Router:
         Raises:
             ValueError: If samples of the step belong to different groups.
         """
-        if self.strategy == "parameter":
-            weighted = [(tap.units, tap.unit_weights()) for tap in self.taps]
-            block_gradients(self._attached(), [(units, w) for units, w in weighted if units and w is not None])
+        self.strategy.mask_parameters(self._attached(), self.taps)
+
+    def check_backward(self) -> None:
+        """Check after the first backward pass that routing did what it says; to be called in every process.
+
+        Raises:
+            RoutingError: If a routed module was not called, or if a blocked unit got a gradient by another path.
+        """
+        self.agree()
+        self.strategy.check_backward(self.taps, self._attached())
 
     def blocked(self) -> list[tuple[UnitGroup, list[int]]]:
         """The units whose gradient is zero in this optimizer step, for all samples of it."""
@@ -187,17 +191,7 @@ class Router:
         tap.table = tap.table.to(members)
         weights = anneal(region_weights(members, tap.table), self.mask_weight, self.mask_weight_mode)
         tap.members = members
-        tap.weights = weights if self.strategy == "gradient" else None
+        tap.weights = None
         tap.factors = None if tap.zeros is None else zero_factors(members, tap.zeros.to(members))
-        if self.strategy == "activation":
-            tap.factors = _only_zeros_and_ones(weights, tap.name) * (1 if tap.factors is None else tap.factors)
+        self.strategy.set_mask(tap, weights)
         tap.note(weights)
-
-
-def _only_zeros_and_ones(weights: Tensor, name: str) -> Tensor:
-    if not torch.isin(weights, weights.new_tensor([0.0, 1.0])).all():
-        raise ValueError(
-            f"{name}: the strategy 'activation' keeps activations or zeroes them, so it needs hard memberships and "
-            f"weights of 0 or 1, got weights from {weights.min():g} to {weights.max():g}: use the strategy 'gradient'."
-        )
-    return weights

@@ -80,25 +80,6 @@ class Tap:
         blocked = ((self.lowest == 0) & (self.highest == 0)).tolist()
         return [unit for units, out in zip(self.regions.units.values(), blocked, strict=True) if out for unit in units]
 
-    def unit_weights(self) -> Tensor | None:
-        """The weight of each unit that all samples since the last optimizer step share `(units,)`; None without any.
-
-        Raises:
-            ValueError: If samples differ in their weights.
-        """
-        if self.lowest is None or self.highest is None or self.regions is None:
-            return None
-        if not torch.equal(self.lowest, self.highest):
-            raise ValueError(
-                f"{self.name}: the strategy 'parameter' can mask one group in each optimizer step, but samples of this "
-                "step have different weights. Let all samples of a step (of all accumulated batches) belong to one "
-                "group, by a batch sampler and a rule of whole samples, or use the strategy 'gradient'."
-            )
-        weights = self.lowest.new_empty(self.regions.size)
-        for units, weight in zip(self.regions.units.values(), self.lowest, strict=True):
-            weights[list(units)] = weight
-        return weights
-
     def _is_active(self) -> bool:
         return self.module.training and (self.weights is not None or self.factors is not None)
 
