@@ -16,10 +16,8 @@ from lightning_vista.callbacks.gradient_routing import find_routing
 from lightning_vista.routing import Regions, Route, UnitGroup
 from lightning_vista.routing.checks import find_taps
 from lightning_vista.routing.hooking import hook_tensor
-from lightning_vista.routing.surgery import Branches, ablate, cut_branch
+from lightning_vista.routing.surgery import AblationMode, Branches, ablate, cut_branch
 from lightning_vista.routing.tap import Tap
-
-Mode = Literal["zero", "mean", "slice"]
 
 
 class Ablation(Finishing):
@@ -55,7 +53,7 @@ class Ablation(Finishing):
         self,
         regions: list[str],
         at: Literal["test", "end"] = "test",
-        mode: Mode = "zero",
+        mode: AblationMode = "zero",
         routes: list[Route] | None = None,
     ) -> None:
         if not regions:
@@ -88,7 +86,7 @@ class Ablation(Finishing):
         """Ablate a copy: what cannot be done is better known before training."""
         if self.at == "end":
             taps = self._taps(trainer, pl_module)
-            widths = {_key(tap): tap.units.size * tap.route.unit_size for tap in taps if tap.units}
+            widths = {_key(tap): tap.units.size * tap.place.unit_size for tap in taps if tap.units}
             no_means = {key: torch.zeros(width) for key, width in widths.items()}
             ablate_regions(copy.deepcopy(pl_module), taps, self.regions, self.mode, no_means)
 
@@ -155,11 +153,11 @@ class Ablation(Finishing):
         return find_taps(routes, pl_module, needs_units=self.at == "end")
 
     def _hook(self, taps: Sequence[Tap], change: Callable[[Tap, Tensor], Tensor]) -> None:
-        self._handles = [hook_tensor(tap.module, tap.route.at, partial(change, tap), tap.name) for tap in taps]
+        self._handles = [hook_tensor(tap.module, tap.place.at, partial(change, tap), tap.name) for tap in taps]
 
     def _add(self, tap: Tap, x: Tensor) -> Tensor:
         """Add a tensor's entries up, and how many there are of each."""
-        rows = x.detach().movedim(tap.route.dim, -1).flatten(0, -2).float()
+        rows = x.detach().movedim(tap.place.dim, -1).flatten(0, -2).float()
         sums = torch.cat([rows.sum(0), rows.new_tensor([len(rows)])]).cpu().double()
         self._sums[_key(tap)] = self._sums.get(_key(tap), 0) + sums
         return x
@@ -193,17 +191,18 @@ def replace_regions(x: Tensor, route: Route, names: Collection[str], values: Ten
         >>> replace_regions(torch.ones(1, 3), route, ["low"], torch.tensor([5.0, 6.0, 7.0]))
         tensor([[5., 6., 1.]])
     """
-    regions = Regions.parse(route.regions, x.shape[route.dim] // route.unit_size)
+    place = route.place
+    regions = Regions.parse(route.regions, place.count_units(x))
     replaced = x.clone()
-    units_last = replaced.movedim(route.dim, -1)
-    for name, entries in zip(regions.units, regions.entries(route.unit_size), strict=True):
+    units_last = replaced.movedim(place.dim, -1)
+    for name, entries in zip(regions.units, regions.entries(place.unit_size), strict=True):
         if name in names:
             units_last[..., entries] = 0 if values is None else values.to(x)[entries]
     return replaced
 
 
 def ablate_regions(
-    model: nn.Module, taps: Sequence[Tap], regions: Sequence[str], mode: Mode, means: Mapping[str, Tensor]
+    model: nn.Module, taps: Sequence[Tap], regions: Sequence[str], mode: AblationMode, means: Mapping[str, Tensor]
 ) -> None:
     """Take regions out of a model, in place.
 
@@ -236,4 +235,4 @@ def _cut_whole_branch(model: nn.Module, tap: Tap, regions: Sequence[str]) -> boo
 
 def _key(tap: Tap) -> str:
     """What means are kept under."""
-    return f"{tap.name}:{tap.route.at}"
+    return f"{tap.name}:{tap.place.at}"

@@ -1,15 +1,16 @@
 """Adds units, or branches of new units, to a model before it is trained."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import lightning as L
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from lightning_vista.routing import ablate, expand, unit_group
-from lightning_vista.routing.naming import find_modules, plain_name
-from lightning_vista.routing.surgery import Branches, add_branch, cut_branch
+from lightning_vista.routing.naming import plain_name
+from lightning_vista.routing.place import At, Place, as_patterns
+from lightning_vista.routing.surgery import Branches, Init, ablate, add_branch, cut_branch, expand_at
+from lightning_vista.routing.units import find_units
 
 
 class Expansion(L.Callback):
@@ -44,26 +45,26 @@ class Expansion(L.Callback):
         self,
         modules: Sequence[str],
         num_units: int,
-        at: Literal["output", "input"] = "output",
+        at: At = "output",
         unit_size: int = 1,
         dim: int = -1,
-        init: Literal["zero_consumers", "normal"] = "zero_consumers",
+        init: Init = "zero_consumers",
     ) -> None:
-        self.modules, self.num_units, self.init = list(modules), num_units, init
-        self.at, self.unit_size, self.dim = at, unit_size, dim
+        self.place = Place(as_patterns(modules), at, dim, unit_size=unit_size)
+        self.num_units, self.init = num_units, init
         self._handle: RemovableHandle | None = None
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Expand what is not expanded yet, and wait for checkpoints."""
         try:
-            names = list(find_modules(pl_module, self.modules))
+            names = list(self.place.modules(pl_module))
         except ValueError as error:
             raise ValueError(f"Expansion: {error} The model has to be built in the module's `__init__`.") from error
         expanded: set[str] = vars(pl_module).setdefault("expanded_modules", set())  # copies of the module know it too
         for name in names:
-            if f"{name}:{self.at}" not in expanded:
+            if f"{name}:{self.place.at}" not in expanded:
                 self._expand(pl_module, name)
-                expanded.add(f"{name}:{self.at}")
+                expanded.add(f"{name}:{self.place.at}")
 
         def before_loading(module: nn.Module, state_dict: Mapping[str, Any], prefix: str, *_: object) -> None:
             tensors = {plain_name(key.removeprefix(prefix)): tensor for key, tensor in state_dict.items()}
@@ -83,11 +84,11 @@ class Expansion(L.Callback):
         self._remove()
 
     def _expand(self, model: nn.Module, name: str) -> None:
-        expand(model, name, self.num_units, self.at, self.unit_size, self.dim, self.init)
+        expand_at(model, name, self.place, self.num_units, self.init)
 
     def _follow(self, model: nn.Module, name: str, tensors: Mapping[str, Tensor]) -> None:
         """Give a layer the new units if a checkpoint has them and it has not, or take them off the other way round."""
-        group = unit_group(model, name, self.at, self.unit_size, self.dim)
+        group = find_units(model, name, self.place)
         reader = group.consumers[-1]
         if reader.name not in tensors:
             return  # loading will say so, if it is strict
@@ -129,14 +130,12 @@ class BranchExpansion(Expansion):
         >>> trainer = L.Trainer(logger=False, enable_progress_bar=False, callbacks=[expansion])
     """
 
-    def __init__(
-        self, modules: Sequence[str], num_units: int, hidden: str = "act", at: Literal["output", "input"] = "output"
-    ) -> None:
+    def __init__(self, modules: Sequence[str], num_units: int, hidden: str = "act", at: At = "output") -> None:
         super().__init__(modules, num_units, at)
         self.hidden = hidden
 
     def _expand(self, model: nn.Module, name: str) -> None:
-        add_branch(model, name, self.num_units, self.hidden, self.at)
+        add_branch(model, name, self.num_units, self.hidden, self.place.at)
 
     def _follow(self, model: nn.Module, name: str, tensors: Mapping[str, Tensor]) -> None:
         has_branch = isinstance(model.get_submodule(name), Branches)

@@ -5,11 +5,11 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-from lightning_vista.routing.naming import find_modules, plain_name
+from lightning_vista.routing.naming import plain_name
 from lightning_vista.routing.regions import Regions
 from lightning_vista.routing.route import Route
 from lightning_vista.routing.tap import Tap
-from lightning_vista.routing.units import UnitGroup, UnknownStructureError, unit_group
+from lightning_vista.routing.units import UnitGroup, UnknownStructureError, find_units
 
 #: How far memberships may exceed 1 by rounding.
 _TOLERANCE = 1e-3
@@ -47,7 +47,7 @@ def find_taps(routes: Sequence[Route], model: nn.Module, needs_units: bool = Fal
         where = f"route {number} ({', '.join(route.patterns)})"
         faults += [f"{where}: {fault}" for fault in route.faults()]
         try:
-            modules = find_modules(model, route.patterns)
+            modules = route.place.modules(model)
         except ValueError as error:
             faults.append(f"{where}: {error}")
             continue
@@ -69,7 +69,7 @@ def find_taps(routes: Sequence[Route], model: nn.Module, needs_units: bool = Fal
 def _units(model: nn.Module, name: str, route: Route) -> tuple[UnitGroup | None, str]:
     """The units of a module, or why they are not known."""
     try:
-        return unit_group(model, name, route.at, route.unit_size, route.dim), ""
+        return find_units(model, name, route.place), ""
     except UnknownStructureError as error:
         return None, str(error)
 

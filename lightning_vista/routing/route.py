@@ -1,11 +1,11 @@
 """Routes: which data trains which units of which layer."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
+from lightning_vista.routing.place import At, BatchDim, Place, as_patterns
 from lightning_vista.routing.regions import RegionSpec
 from lightning_vista.routing.rules.rule import Rule
 
@@ -32,22 +32,34 @@ class Route:
         forward: Group -> regions whose activations are zero in the forward pass of its rows (SGTM does so on retain
             data). Only rows that belong to the group entirely are zeroed.
         batch_dim: The dimension of samples; tokens, where a rule has them, are the other one of 0 and 1.
+
+    Raises:
+        ValueError: If `at` or `batch_dim` has another value, or `unit_size` is below 1.
     """
 
     module: str | list[str]
     rule: Rule
     regions: dict[str, RegionSpec]
-    at: Literal["output", "input"] = "output"
+    at: At = "output"
     dim: int = -1
     unit_size: int = 1
     weights: dict[str, dict[str, float]] | None = None
     forward: dict[str, list[str]] | None = None
-    batch_dim: Literal[0, 1] = 0
+    batch_dim: BatchDim = 0
+
+    def __post_init__(self) -> None:
+        """Check the values that tell the place; everything that depends on others is in `faults`."""
+        _ = self.place
 
     @property
-    def patterns(self) -> list[str]:
-        """The modules, as a list of patterns."""
-        return [self.module] if isinstance(self.module, str) else self.module
+    def place(self) -> Place:
+        """Where the units lie, as one object."""
+        return Place(as_patterns(self.module), self.at, self.dim, self.batch_dim, self.unit_size)
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """The modules, as patterns."""
+        return as_patterns(self.module)
 
     def faults(self) -> list[str]:
         """What is wrong with the route, whatever the model.
@@ -67,8 +79,6 @@ class Route:
                 f"no group has a region of its own name, so all groups {groups} would train nothing: name regions "
                 f"{list(self.regions)} after groups, or give `weights`."
             )
-        if self.unit_size < 1:
-            faults.append(f"`unit_size` is at least 1, got {self.unit_size}.")
         return faults
 
     def weight_table(self) -> Tensor:

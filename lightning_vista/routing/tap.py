@@ -39,6 +39,7 @@ class Tap:
         self.name = name
         self.module = module
         self.route = route
+        self.place = route.place
         self.regions = regions
         self.units = units
         self.layout = self._lay_out(regions) if regions else None
@@ -57,7 +58,7 @@ class Tap:
         Returns:
             The handle that removes the hook.
         """
-        return hook_tensor(self.module, self.route.at, self._mask, self.name, self._is_active)
+        return hook_tensor(self.module, self.place.at, self._mask, self.name, self._is_active)
 
     def clear(self) -> None:
         """Forget this step's data."""
@@ -99,29 +100,29 @@ class Tap:
         Raises:
             ValueError: If it does not.
         """
-        route = self.route
+        place = self.place
         expected = () if self.members is None else tuple(self.members.shape[:-1])
-        actual = tuple(x.shape[:2] if route.batch_dim == 0 else x.shape[1::-1])[: len(expected)]
+        actual = tuple(x.shape[:2] if place.batch_dim == 0 else x.shape[1::-1])[: len(expected)]
         if actual != expected:
             raise ValueError(
-                f"{self.name}: expected the {route.at} to have {expected} samples (and tokens), "
-                f"as the rule's memberships do, got {tuple(x.shape)} with `batch_dim={route.batch_dim}`."
+                f"{self.name}: expected the {place.at} to have {expected} samples (and tokens), "
+                f"as the rule's memberships do, got {tuple(x.shape)} with `batch_dim={place.batch_dim}`."
             )
-        if route.dim % x.dim() < len(expected) or route.dim % x.dim() == route.batch_dim:
+        if place.dim % x.dim() < len(expected) or place.dim % x.dim() == place.batch_dim:
             raise ValueError(
-                f"{self.name}: units lie in dimension {route.dim}, which has the samples or tokens of "
+                f"{self.name}: units lie in dimension {place.dim}, which has the samples or tokens of "
                 f"{tuple(x.shape)}: set `dim` of the route."
             )
         if self.layout is None:
-            self.regions = Regions.parse(route.regions, x.shape[route.dim] // route.unit_size)
+            self.regions = Regions.parse(self.route.regions, place.count_units(x))
             self.layout = self._lay_out(self.regions)
-        width = self.regions.size * route.unit_size if self.regions else 0
-        if x.shape[route.dim] != width:
+        width = self.regions.size * place.unit_size if self.regions else 0
+        if x.shape[place.dim] != width:
             raise ValueError(
-                f"{self.name}: expected {width} entries in dimension {route.dim} of the {route.at}, units of "
-                f"{route.unit_size} each, got {tuple(x.shape)}: set `dim` and `unit_size` of the route."
+                f"{self.name}: expected {width} entries in dimension {place.dim} of the {place.at}, units of "
+                f"{place.unit_size} each, got {tuple(x.shape)}: set `dim` and `unit_size` of the route."
             )
         return self.layout
 
     def _lay_out(self, regions: Regions) -> Layout:
-        return Layout(regions.entries(self.route.unit_size), self.route.dim, self.route.batch_dim)
+        return Layout(regions.entries(self.place.unit_size), self.place.dim, self.place.batch_dim)

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lightning_vista.callbacks import Ablation
-from lightning_vista.callbacks.ablation import Mode
 from lightning_vista.routing import Route, UnknownStructureError
+from lightning_vista.routing.surgery import AblationMode
 
 LOW = slice(0, 3)
 
@@ -110,7 +110,7 @@ def test_a_module_that_testing_does_not_call_is_an_error() -> None:
 
 
 @pytest.mark.parametrize("mode", ["zero", "slice", "mean"])
-def test_the_end_of_training_writes_an_ablated_checkpoint(tmp_path: Path, mode: Mode) -> None:
+def test_the_end_of_training_writes_an_ablated_checkpoint(tmp_path: Path, mode: AblationMode) -> None:
     model = Regression()
     trainer = make_trainer(routing(), Ablation(["low"], at="end", mode=mode), logger=CSVLogger(tmp_path))
     trainer.fit(model, Batches())

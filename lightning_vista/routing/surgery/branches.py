@@ -1,12 +1,13 @@
 """New units as a branch of their own beside a module: with them, also what reads old units can be routed."""
 
 import copy
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor, nn
 
-from lightning_vista.routing.surgery.resizing_units import ablate, expand
-from lightning_vista.routing.units import unit_group
+from lightning_vista.routing.place import At, Place
+from lightning_vista.routing.surgery.resizing_units import ablate, expand_at
+from lightning_vista.routing.units import find_units
 
 
 class Branches(nn.Module):
@@ -27,9 +28,7 @@ class Branches(nn.Module):
         return total
 
 
-def add_branch(
-    model: nn.Module, module: str, num_units: int, hidden: str = "act", at: Literal["output", "input"] = "output"
-) -> Branches:
+def add_branch(model: nn.Module, module: str, num_units: int, hidden: str = "act", at: At = "output") -> Branches:
     """Add units to an MLP as a branch of their own, in place.
 
     Where `expand` appends new units to the old ones, both are read by the same layer, whose columns for old units learn
@@ -66,7 +65,7 @@ def add_branch(
         raise ValueError(f"{module!r} has a branch already.")
     if num_units < 1:
         raise ValueError(f"Expected at least one unit for the branch of {module!r}, got {num_units}.")
-    branches = Branches(old, _small_copy(old, num_units, hidden, at))
+    branches = Branches(old, _small_copy(old, num_units, hidden, Place((hidden,), at)))
     model.set_submodule(module, branches)
     return branches
 
@@ -87,12 +86,12 @@ def cut_branch(model: nn.Module, module: str) -> None:
     model.set_submodule(module, branches.old)
 
 
-def _small_copy(old: nn.Module, num_units: int, hidden: str, at: Literal["output", "input"]) -> nn.Module:
+def _small_copy(old: nn.Module, num_units: int, hidden: str, place: Place) -> nn.Module:
     """A copy with another number of units, drawn anew, whose readers are zero."""
     new = copy.deepcopy(old)
-    group = unit_group(new, hidden, at)
+    group = find_units(new, hidden, place)
     if num_units > group.size:
-        group = expand(new, hidden, num_units - group.size, at)
+        group = expand_at(new, hidden, place, num_units - group.size)
     elif num_units < group.size:
         ablate(new, group, range(num_units, group.size), mode="slice")
     silent = {part.name for part in group.consumers} | set(group.shared)

@@ -7,19 +7,23 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from lightning_vista.routing.place import At, Place
 from lightning_vista.routing.surgery.parameters import check_readers, resize, sources_with_new, sources_without
-from lightning_vista.routing.units import UnitGroup, unit_group
+from lightning_vista.routing.units import UnitGroup, find_units
 from lightning_vista.routing.units.parameter_index import ModelIndex
+
+Init = Literal["zero_consumers", "normal"]
+AblationMode = Literal["slice", "zero", "mean"]
 
 
 def expand(
     model: nn.Module,
     module: str,
     num_units: int,
-    at: Literal["output", "input"] = "output",
+    at: At = "output",
     unit_size: int = 1,
     dim: int = -1,
-    init: Literal["zero_consumers", "normal"] = "zero_consumers",
+    init: Init = "zero_consumers",
     optimizer: Optimizer | None = None,
 ) -> UnitGroup:
     """Add units to a layer, in place: hidden units of an MLP, heads of an attention, channels of a convolution.
@@ -63,7 +67,35 @@ def expand(
           (2): Linear(in_features=5, out_features=2, bias=True)
         )
     """
-    group = unit_group(model, module, at, unit_size, dim)
+    return expand_at(model, module, Place((module,), at, dim, unit_size=unit_size), num_units, init, optimizer)
+
+
+def expand_at(
+    model: nn.Module,
+    module: str,
+    place: Place,
+    num_units: int,
+    init: Init = "zero_consumers",
+    optimizer: Optimizer | None = None,
+) -> UnitGroup:
+    """Add units to a place at one of its modules, in place, see `expand`.
+
+    Args:
+        model: The model.
+        module: The plain name of the module.
+        place: How the module's tensor is read.
+        num_units: The number of units to add.
+        init: How the columns start that read the new units.
+        optimizer: An optimizer whose parameters and state follow.
+
+    Returns:
+        The units, old and new.
+
+    Raises:
+        UnknownStructureError: If the units cannot be resized.
+        ValueError: If this number of units cannot be added.
+    """
+    group = find_units(model, module, place)
     share = max((piece.share for piece in group.producers), default=1)
     if num_units < 1 or num_units % share:
         raise ValueError(f"Expected a positive multiple of {share} new units for {module!r}, got {num_units}.")
@@ -78,7 +110,7 @@ def expand(
         stds={name: parameters[name].std(correction=0).item() for name in drawn},
         optimizer=optimizer,
     )
-    return unit_group(model, module, at, unit_size, dim)
+    return find_units(model, module, place)
 
 
 @torch.no_grad()
@@ -86,7 +118,7 @@ def ablate(
     model: nn.Module,
     group: UnitGroup,
     units: Sequence[int],
-    mode: Literal["slice", "zero", "mean"] = "slice",
+    mode: AblationMode = "slice",
     means: Tensor | None = None,
     optimizer: Optimizer | None = None,
 ) -> None:

@@ -18,8 +18,8 @@ def chain_units(site: Site) -> UnitGroup | None:
     own = [number for number, path in enumerate(steps) if f"{path}.".startswith(f"{site.path}.") or not site.path]
     if not own:
         return None
-    cut = own[-1] + 1 if site.at == "output" else own[0]
-    producers = written_by_chain(site.index, steps[:cut], site.unit_size)
+    cut = own[-1] + 1 if site.place.at == "output" else own[0]
+    producers = written_by_chain(site.index, steps[:cut], site.place.unit_size)
     if not producers:
         return None
     length = site.index.length(producers[0])
@@ -44,11 +44,11 @@ def _readers(site: Site, steps: list[str], length: int) -> tuple[tuple[Parameter
         module = index.modules[path]
         if is_layer(module):
             positions, rest = divmod(index.length(index.columns(path)[0]), length)
-            if rest or (positions > 1 and site.dim == -1):  # only channels lie side by side once flattened
+            if rest or (positions > 1 and site.place.dim == -1):  # only channels lie side by side once flattened
                 break
-            return (*found, *index.columns(path, positions * site.unit_size)), index.biases(path)
+            return (*found, *index.columns(path, positions * site.place.unit_size)), index.biases(path)
         if is_unitwise_scale(module) and index.length(index.rows(path)[0]) == length:
-            found += index.rows(path, site.unit_size)
+            found += index.rows(path, site.place.unit_size)
         elif not is_unitwise(module) and not isinstance(module, nn.Flatten):
             break
     return (), ()

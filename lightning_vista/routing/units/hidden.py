@@ -87,15 +87,15 @@ def hidden_units(site: Site) -> UnitGroup | None:
     """
     index, parent = site.index, site.parent
     row = hidden_in(index, parent)
-    if row is None or site.child not in ((row.reader,) if site.at == "input" else row.outputs):
+    if row is None or site.child not in ((row.reader,) if site.place.at == "input" else row.outputs):
         return None
     if row.heads:
         _check_heads(site)
     reader = join(parent, row.reader)
     return UnitGroup(
         site.count(row.width(index, parent)),
-        row.producers(index, parent, site.unit_size),
-        index.columns(reader, site.unit_size),
+        row.producers(index, parent, site.place.unit_size),
+        index.columns(reader, site.place.unit_size),
         index.biases(reader),
     )
 
@@ -110,22 +110,24 @@ def packed_heads(site: Site) -> UnitGroup | None:
         UnknownStructureError: If heads are not the units.
     """
     index, attention = site.index, site.index.modules[site.parent]
-    if not isinstance(attention, nn.MultiheadAttention) or (site.child, site.at) != ("out_proj", "input"):
+    if not isinstance(attention, nn.MultiheadAttention) or (site.child, site.place.at) != ("out_proj", "input"):
         return None
     if attention.in_proj_weight is None or attention.bias_k is not None:
         return None
     _check_heads(site)
     leaves = [leaf for leaf in ("in_proj_weight", "in_proj_bias") if getattr(attention, leaf) is not None]
     starts = [part * attention.embed_dim for part in range(3)]
-    rows = [ParameterSlice(join(site.parent, leaf), 0, site.unit_size, start) for leaf in leaves for start in starts]
-    columns = index.columns(site.path, site.unit_size)
+    rows = [
+        ParameterSlice(join(site.parent, leaf), 0, site.place.unit_size, start) for leaf in leaves for start in starts
+    ]
+    columns = index.columns(site.path, site.place.unit_size)
     return UnitGroup(attention.num_heads, tuple(rows), columns, index.biases(site.path))
 
 
 def _check_heads(site: Site) -> None:
     head_dim = site.index.modules[site.parent].head_dim
-    if site.unit_size != head_dim:
+    if site.place.unit_size != head_dim:
         raise UnknownStructureError(
-            f"The units of the {site.at} of {site.path!r} are heads, since queries and keys act on whole heads: "
-            f"expected unit_size={head_dim}, got {site.unit_size}."
+            f"The units of the {site.place.at} of {site.path!r} are heads, since queries and keys act on whole heads: "
+            f"expected unit_size={head_dim}, got {site.place.unit_size}."
         )

@@ -1,11 +1,11 @@
 """The modules of a model by name, and the rows and columns of its layers."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 from torch import nn
 
 from lightning_vista.routing.naming import plain_name
+from lightning_vista.routing.place import Place
 from lightning_vista.routing.units.group import ParameterSlice, UnknownStructureError
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -84,17 +84,13 @@ class Site:
 
     Attributes:
         index: The model.
-        path: The plain name of the module.
-        at: Whether the tensor is the module's output or its input.
-        unit_size: Consecutive entries of a unit.
-        dim: The dimension of units: -1, or that of channels.
+        path: The plain name of the module, one of those that the place names.
+        place: How the module's tensor is read.
     """
 
     index: ModelIndex
     path: str
-    at: Literal["output", "input"]
-    unit_size: int
-    dim: int
+    place: Place
 
     @property
     def module(self) -> nn.Module:
@@ -117,9 +113,10 @@ class Site:
         Raises:
             UnknownStructureError: If units do not fill them.
         """
-        if length % self.unit_size:
+        at, unit_size = self.place.at, self.place.unit_size
+        if length % unit_size:
             raise UnknownStructureError(
-                f"The {self.at} of {self.path!r} has {length} entries, which units of {self.unit_size} do not fill: "
+                f"The {at} of {self.path!r} has {length} entries, which units of {unit_size} do not fill: "
                 f"choose a unit_size that divides {length}."
             )
-        return length // self.unit_size
+        return length // unit_size
