@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Sequence
-from fnmatch import fnmatchcase
 
 import lightning as L
 import torch
@@ -13,7 +12,7 @@ from lightning_vista.callbacks.finishing import Finishing
 from lightning_vista.models.finetuning import check_finetuning
 from lightning_vista.progress import progress_bar
 from lightning_vista.routing.hooking import hook_tensor
-from lightning_vista.routing.naming import plain_name
+from lightning_vista.routing.naming import find_parameters
 
 Batch = dict[str, Tensor]
 
@@ -31,7 +30,8 @@ class RepresentationMisdirection(Finishing):
 
     Args:
         layer: The plain name of the layer whose output is misdirected, such as `model.transformer.h.2`.
-        parameters: Patterns of the parameters that are trained, such as `model.transformer.h.[0-2].mlp.c_proj.weight`.
+        parameters: Patterns of the parameters that are trained, such as `model.transformer.h.[0-2].mlp.c_proj.weight`,
+            in which `*` stands for one part between dots, as for modules.
         norm: The length of the random vector.
         alpha: What keeping retain texts counts, against misdirecting forget texts.
         steps: Steps of AdamW.
@@ -71,7 +71,8 @@ class RepresentationMisdirection(Finishing):
 
     def finish(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Train the copy."""
-        trained, frozen = _find_parameters(module, self.parameters), copy.deepcopy(module)
+        trained = list(find_parameters(module, self.parameters).values())
+        frozen = copy.deepcopy(module)
         optimizer = torch.optim.AdamW(trained, self.learning_rate)
         generator = torch.Generator().manual_seed(self.seed)
         forget, retain = self._sample(trainer, module, is_forget=True), self._sample(trainer, module, is_forget=False)
@@ -140,14 +141,6 @@ def layer_outputs(module: nn.Module, layer: str, batch: Batch) -> Tensor:
     finally:
         handle.remove()
     return outputs[0][batch["attention_mask"].bool()]
-
-
-def _find_parameters(module: nn.Module, patterns: Sequence[str]) -> list[nn.Parameter]:
-    named = {plain_name(name): parameter for name, parameter in module.named_parameters()}
-    for pattern in patterns:
-        if not any(fnmatchcase(name, pattern) for name in named):
-            raise ValueError(f"No parameter is named {pattern!r}; there are {list(named)[:5]} and others.")
-    return [parameter for name, parameter in named.items() if any(fnmatchcase(name, p) for p in patterns)]
 
 
 def _rows(batch: Batch, count: int, generator: torch.Generator) -> Batch:

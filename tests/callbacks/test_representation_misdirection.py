@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import lightning as L
@@ -66,10 +67,11 @@ def test_the_seed_decides(tmp_path: Path) -> None:
 
 
 def test_unknown_parameters_are_refused(tmp_path: Path) -> None:
-    rmu = RepresentationMisdirection(LAYER, ["model.nothing.*"])
     module = LanguageModelModule("gpt_neo", SIZES)
-    with pytest.raises(ValueError, match=r"No parameter is named 'model\.nothing\.\*'"):
-        rmu.finish(L.Trainer(logger=False, accelerator="cpu"), module)
+    for pattern in ("model.nothing.*", "model.*.c_proj.weight"):  # `*` does not cross dots
+        rmu = RepresentationMisdirection(LAYER, [pattern])
+        with pytest.raises(ValueError, match=rf"no parameter of .* is named {re.escape(repr(pattern))}; close to it"):
+            rmu.finish(L.Trainer(logger=False, accelerator="cpu"), module)
 
 
 def test_what_is_missing_is_said_before_training() -> None:
