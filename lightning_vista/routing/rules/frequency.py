@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_vista.routing.rules.rule import Rule, batch_field
-from lightning_vista.routing.rules.tokens import of_targets
+from lightning_vista.routing.rules.rule import Rule
+from lightning_vista.routing.rules.tokens import of_targets, read_tokens
 
 
 class FrequencyRule(Rule):
@@ -38,8 +38,8 @@ class FrequencyRule(Rule):
         forget_smoothing: float = 1.0,
         retain_smoothing: float = 20.0,
         num_sequences: int = 25_000,
-        field: str = "input_ids",
-        mask_field: str = "attention_mask",
+        field: str | int = "input_ids",
+        mask_field: str | int = "attention_mask",
     ) -> None:
         super().__init__([forget, retain])
         if set(self.groups) != set(split.groups):
@@ -65,7 +65,7 @@ class FrequencyRule(Rule):
         forget, retain = torch.zeros(2, len(datamodule.tokenizer), dtype=torch.float64)
         seen = 0
         for batch in datamodule.train_dataloader():
-            tokens, mask = self._read(batch)
+            tokens, mask = read_tokens(batch, self.field, self.mask_field)
             members = self._split(batch).double()
             for counts, member in zip((forget, retain), members.unbind(-1), strict=True):
                 counts += torch.bincount(tokens.flatten(), (member.unsqueeze(1) * mask).flatten(), len(counts))
@@ -78,16 +78,11 @@ class FrequencyRule(Rule):
         """Soft memberships of the target token `(batch, tokens, 2)`."""
         if self.retain_weights is None:
             raise ValueError("FrequencyRule has not counted tokens yet: call `rule.setup(datamodule)` first.")
-        tokens, mask = self._read(batch)
+        tokens, mask = read_tokens(batch, self.field, self.mask_field)
         forget, retain = self._split(batch).to(tokens.device).unsqueeze(1).unbind(-1)
         self.retain_weights = self.retain_weights.to(tokens.device)
         kept = self.retain_weights[tokens]
         return of_targets(torch.stack([forget * (1 - kept), forget * kept + retain], dim=-1), mask)
-
-    def _read(self, batch: Any) -> tuple[Tensor, Tensor]:
-        tokens: Tensor = batch_field(batch, self.field)
-        mask = batch[self.mask_field] if self.mask_field in batch else torch.ones_like(tokens)
-        return tokens, mask.bool()
 
     def _split(self, batch: Any) -> Tensor:
         """The memberships of sequences, the forget group first."""

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 from torch import Tensor
@@ -39,35 +40,65 @@ class Rule(ABC):
         """
 
 
+_ABSENT = object()
+
+
 def batch_field(batch: Any, field: str | int) -> Any:
-    """A field of a batch, whatever the batch is.
+    """Return a field of a batch, whatever the batch is.
 
     Args:
-        batch: A mapping, a sequence or an object with attributes.
+        batch: A mapping, a sequence or an object with attributes, such as a dataclass.
         field: The key, the position or the attribute's name.
 
     Returns:
         The field's value.
 
     Raises:
-        ValueError: If the batch has no such field; names those it has.
+        ValueError: If the batch has no such field; the error names those it has.
 
     Example:
         >>> batch_field({"label": 3}, "label"), batch_field(("image", 3), 1)
         (3, 3)
     """
+    value = _look_up(batch, field)
+    if value is _ABSENT:
+        raise ValueError(f"A routing rule expected the batch to have {field!r}, but it is {_describe(batch)}.")
+    return value
+
+
+def optional_batch_field(batch: Any, field: str | int) -> Any:
+    """Return a field of a batch, or None where the batch has none.
+
+    Args:
+        batch: A mapping, a sequence or an object with attributes, such as a dataclass.
+        field: The key, the position or the attribute's name.
+
+    Returns:
+        The field's value; None also where the field holds None.
+
+    Example:
+        >>> optional_batch_field({"label": 3}, "attention_mask") is None
+        True
+    """
+    value = _look_up(batch, field)
+    return None if value is _ABSENT else value
+
+
+def _look_up(batch: Any, field: str | int) -> Any:
+    """Return a field, or `_ABSENT`; the one place that knows the kinds of batches."""
+    if isinstance(batch, Mapping):  # before attributes: a mapping has attributes of its own, such as `items`
+        return batch.get(field, _ABSENT)
+    if isinstance(field, int):
+        has_position = isinstance(batch, Sequence) and -len(batch) <= field < len(batch)
+        return batch[field] if has_position else _ABSENT
+    return getattr(batch, field, _ABSENT)
+
+
+def _describe(batch: Any) -> str:
+    """Say for an error which fields a batch has."""
     if isinstance(batch, Mapping):
-        if field in batch:
-            return batch[field]
-        known = f"a mapping with {sorted(map(str, batch))}"
-    elif isinstance(field, int):
-        if isinstance(batch, Sequence) and -len(batch) <= field < len(batch):
-            return batch[field]
-        known = f"a {type(batch).__name__}" + (f" of {len(batch)}" if isinstance(batch, Sequence) else "")
-    else:
-        if hasattr(batch, field):
-            return getattr(batch, field)
-        known = f"a {type(batch).__name__}"
-        if isinstance(batch, Sequence):
-            known += f" of {len(batch)} (name its fields by position, such as 0)"
-    raise ValueError(f"A routing rule expected the batch to have {field!r}, but it is {known}.")
+        return f"a mapping with {sorted(map(str, batch))}"
+    kind = f"a {type(batch).__name__}"
+    if isinstance(batch, Sequence):
+        return f"{kind} of {len(batch)} (name its fields by position, such as 0)"
+    return f"{kind} with {[field.name for field in fields(batch)]}" if is_dataclass(batch) else kind

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_vista.routing.rules.rule import Rule, batch_field
+from lightning_vista.routing.rules.rule import Rule, batch_field, optional_batch_field
 
 
 class TokenwiseRule(Rule):
@@ -25,8 +25,8 @@ class TokenwiseRule(Rule):
     def __init__(
         self,
         groups: Sequence[str],
-        field: str = "input_ids",
-        mask_field: str = "attention_mask",
+        field: str | int = "input_ids",
+        mask_field: str | int = "attention_mask",
         otherwise: str | None = None,
     ) -> None:
         super().__init__([*groups, *([otherwise] if otherwise else [])])
@@ -56,13 +56,29 @@ class TokenwiseRule(Rule):
         Raises:
             ValueError: If the tokens are not a matrix.
         """
-        tokens = batch_field(batch, self.field)
-        if not isinstance(tokens, Tensor) or tokens.ndim != 2:
-            shape = tuple(tokens.shape) if isinstance(tokens, Tensor) else type(tokens).__name__
-            raise ValueError(f"Expected {self.field!r} to hold token ids of shape (batch, tokens), got {shape}.")
-        has_mask = isinstance(batch, Mapping) and self.mask_field in batch
-        mask = batch[self.mask_field].bool() if has_mask else torch.ones_like(tokens, dtype=torch.bool)
-        return tokens, mask
+        return read_tokens(batch, self.field, self.mask_field)
+
+
+def read_tokens(batch: Any, field: str | int, mask_field: str | int) -> tuple[Tensor, Tensor]:
+    """Read the tokens of a batch, and which of them are not padding.
+
+    Args:
+        batch: A mapping, a sequence or an object with attributes, such as a dataclass.
+        field: The field with the token ids `(batch, tokens)`.
+        mask_field: The field that is 0 at padding `(batch, tokens)`; a batch without it has no padding.
+
+    Returns:
+        Token ids, and booleans that are False at padding, both `(batch, tokens)`.
+
+    Raises:
+        ValueError: If the batch has no tokens, or they are not a matrix.
+    """
+    tokens = batch_field(batch, field)
+    if not isinstance(tokens, Tensor) or tokens.ndim != 2:
+        shape = tuple(tokens.shape) if isinstance(tokens, Tensor) else type(tokens).__name__
+        raise ValueError(f"Expected {field!r} to hold token ids of shape (batch, tokens), got {shape}.")
+    mask = optional_batch_field(batch, mask_field)
+    return tokens, torch.ones_like(tokens, dtype=torch.bool) if mask is None else mask.bool()
 
 
 def with_others(members: Tensor, otherwise: str | None) -> Tensor:
@@ -130,8 +146,8 @@ class TokenRule(TokenwiseRule):
     def __init__(
         self,
         groups: Mapping[str, Sequence[int | str]],
-        field: str = "input_ids",
-        mask_field: str = "attention_mask",
+        field: str | int = "input_ids",
+        mask_field: str | int = "attention_mask",
         otherwise: str | None = None,
     ) -> None:
         super().__init__(tuple(groups), field, mask_field, otherwise)
@@ -192,8 +208,8 @@ class ConceptRule(TokenwiseRule):
     def __init__(
         self,
         groups: Mapping[str, Sequence[str | list[int]]],
-        field: str = "input_ids",
-        mask_field: str = "attention_mask",
+        field: str | int = "input_ids",
+        mask_field: str | int = "attention_mask",
         otherwise: str | None = None,
     ) -> None:
         super().__init__(tuple(groups), field, mask_field, otherwise)

@@ -44,6 +44,15 @@ def tokens(*rows: list[int]) -> dict[str, Tensor]:
     return {"input_ids": torch.tensor(rows)}
 
 
+@dataclass
+class Padded:
+    """A batch of tokens that is not a mapping."""
+
+    input_ids: Tensor
+    attention_mask: Tensor | None
+    label: Tensor
+
+
 def test_labels_from_every_kind_of_batch() -> None:
     @dataclass
     class Batch:
@@ -68,6 +77,7 @@ def test_labels_of_tokens() -> None:
         ({"image": 0}, "label", r"to have 'label', but it is a mapping with \['image'\]"),
         ((0, 1), "label", r"a tuple of 2 \(name its fields by position"),
         ((0, 1), 2, r"to have 2, but it is a tuple of 2"),
+        (Padded(torch.zeros(1), None, torch.zeros(1)), "topic", r"Padded with \['input_ids', 'attention_mask'"),
         (SimpleNamespace(), "label", r"a SimpleNamespace"),
     ],
 )
@@ -95,6 +105,44 @@ def test_the_target_governs_and_padding_belongs_to_no_group() -> None:
     members = rule.memberships(batch)
     assert members[..., 0].tolist() == [[0, 1, 1, 0, 0], [1, 1, 0, 0, 0]]
     assert members[..., 1].tolist() == [[1, 0, 0, 1, 0], [0, 0, 0, 0, 0]]
+
+
+def as_mapping(batch: Padded) -> dict[str, Any]:
+    return {name: value for name, value in vars(batch).items() if value is not None}
+
+
+def as_tuple(batch: Padded) -> tuple[Any, ...]:
+    return (batch.input_ids, batch.attention_mask, batch.label)
+
+
+def frequency_rule(label: str | int, **fields: Any) -> FrequencyRule:
+    rule = FrequencyRule(LabelRule(label, {"forget": [1], "retain": [0]}), forget_smoothing=1, **fields)
+    rule.retain_weights = torch.full((len(VOCABULARY),), 0.25)
+    return rule
+
+
+@pytest.mark.parametrize(
+    ("wrap", "fields", "label"),
+    [(as_mapping, {}, "label"), (lambda batch: batch, {}, "label"), (as_tuple, {"field": 0, "mask_field": 1}, 2)],
+)
+def test_padding_belongs_to_no_group_in_every_kind_of_batch(wrap: Any, fields: Any, label: Any) -> None:
+    batch = Padded(torch.tensor([[1, 3, 3, 3]]), torch.tensor([[1, 1, 1, 0]]), torch.tensor([1]))
+    by_token, softly = TokenRule({"tree": [3]}, otherwise="other", **fields), frequency_rule(label, **fields)
+    assert by_token.memberships(wrap(batch)).tolist() == [[[1, 0], [1, 0], [0, 0], [0, 0]]]
+    assert softly.memberships(wrap(batch)).tolist() == [[[0.75, 0.25], [0.75, 0.25], [0, 0], [0, 0]]]
+    batch.attention_mask = None
+    assert by_token.memberships(wrap(batch))[0, 2].tolist() == [1, 0]
+    assert softly.memberships(wrap(batch))[0, 2].tolist() == [0.75, 0.25]
+
+
+def test_frequencies_are_counted_without_padding_in_every_kind_of_batch() -> None:
+    batch = Padded(torch.tensor([[1, 3, 3, 3]]), torch.tensor([[1, 1, 0, 0]]), torch.tensor([1]))
+    weights = []
+    for wrapped in (batch, as_mapping(batch), tokens([1, 3]) | {"label": torch.tensor([1])}):
+        rule = frequency_rule("label")
+        rule.setup(data([wrapped]))  # type: ignore[list-item]
+        weights.append(rule.retain_weights)
+    assert all(torch.equal(weight, weights[0]) for weight in weights)  # type: ignore[arg-type]
 
 
 def test_text_that_is_not_one_token_is_refused() -> None:
