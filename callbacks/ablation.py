@@ -4,7 +4,7 @@ import copy
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import lightning as L
 import torch
@@ -13,11 +13,14 @@ from torch.utils.hooks import RemovableHandle
 
 from lightning_vista.callbacks.finishing import Finishing
 from lightning_vista.callbacks.gradient_routing import find_routing
+from lightning_vista.options import check_word
 from lightning_vista.routing import Regions, Route, UnitGroup
 from lightning_vista.routing.checks import find_taps
 from lightning_vista.routing.hooking import hook_tensor
 from lightning_vista.routing.surgery import AblationMode, Branches, ablate, cut_branch
 from lightning_vista.routing.tap import Tap
+
+AblationTime = Literal["test", "end"]
 
 
 class Ablation(Finishing):
@@ -52,10 +55,12 @@ class Ablation(Finishing):
     def __init__(
         self,
         regions: list[str],
-        at: Literal["test", "end"] = "test",
+        at: AblationTime = "test",
         mode: AblationMode = "zero",
         routes: list[Route] | None = None,
     ) -> None:
+        check_word("at", at, get_args(AblationTime))
+        check_word("mode", mode, get_args(AblationMode))
         if not regions:
             raise ValueError("Expected at least one region to ablate, got none.")
         if mode == "slice" and at == "test":

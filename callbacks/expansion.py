@@ -1,12 +1,13 @@
 """Adds units, or branches of new units, to a model before it is trained."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import lightning as L
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from lightning_vista.options import check_word
 from lightning_vista.routing.naming import plain_name
 from lightning_vista.routing.place import At, Place, as_patterns
 from lightning_vista.routing.surgery import Branches, Init, ablate, add_branch, cut_branch, expand_at
@@ -50,6 +51,7 @@ class Expansion(L.Callback):
         dim: int = -1,
         init: Init = "zero_consumers",
     ) -> None:
+        check_word("init", init, get_args(Init))
         self.place = Place(as_patterns(modules), at, dim, unit_size=unit_size)
         self.num_units, self.init = num_units, init
         self._handle: RemovableHandle | None = None

@@ -2,15 +2,18 @@
 
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass, replace
-from typing import Any, Literal
+from typing import Any, get_args
 
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from lightning_vista.options import check_word
+from lightning_vista.routing.place import At
+
 
 def hook_tensor(
     module: nn.Module,
-    at: Literal["output", "input"],
+    at: At,
     change: Callable[[Tensor], Tensor],
     name: str,
     is_active: Callable[[], bool] = lambda: True,
@@ -26,7 +29,11 @@ def hook_tensor(
 
     Returns:
         The handle that removes the hook.
+
+    Raises:
+        ValueError: If `at` is another word.
     """
+    check_word("at", at, get_args(At))
 
     def on_output(_: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
         return change_first(output, change, name) if is_active() else None

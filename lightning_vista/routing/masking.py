@@ -1,9 +1,11 @@
 """The mathematics of routing: region weights, and the operation that weighs gradients but not activations."""
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
+
+from lightning_vista.options import check_word
 
 Entries = slice | list[int]
 MaskWeightMode = Literal["anneal", "scale"]
@@ -52,7 +54,11 @@ def anneal(weights: Tensor, mask_weight: float, mode: MaskWeightMode = "anneal")
 
     Returns:
         Weights of the same shape.
+
+    Raises:
+        ValueError: If `mode` is another word.
     """
+    check_word("mode", mode, get_args(MaskWeightMode))
     if mode == "scale":
         return mask_weight * weights
     return weights if mask_weight == 1 else 1 + mask_weight * (weights - 1)

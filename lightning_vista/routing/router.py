@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, get_args
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from lightning_vista.options import check_word
 from lightning_vista.routing.checks import check_memberships, find_taps
 from lightning_vista.routing.masking import MaskWeightMode, anneal, region_weights, zero_factors
 from lightning_vista.routing.route import Route
@@ -53,6 +54,7 @@ class Router:
         mask_weight_mode: MaskWeightMode = "anneal",
         strategy: StrategyName = DEFAULT_STRATEGY,
     ) -> None:
+        check_word("mask_weight_mode", mask_weight_mode, get_args(MaskWeightMode))
         self.routes = list(routes)
         self.mask_weight = mask_weight
         self.mask_weight_mode = mask_weight_mode

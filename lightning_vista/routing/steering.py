@@ -2,18 +2,16 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
 
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from lightning_vista.routing.hooking import hook_tensor
+from lightning_vista.routing.place import At
 
 
 @contextmanager
-def steering(
-    model: nn.Module, module: str, amount: float, unit: int = 0, at: Literal["output", "input"] = "output"
-) -> Iterator[None]:
+def steering(model: nn.Module, module: str, amount: float, unit: int = 0, at: At = "output") -> Iterator[None]:
     """Add a constant to one unit of a layer at all positions, within the context.
 
     Args:

@@ -1,11 +1,12 @@
 """Rules for samples: by label, by a field of memberships, with partial labels, and mixtures of rules."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
+from lightning_vista.options import check_word
 from lightning_vista.routing.rules.rule import Rule, batch_field
 
 
@@ -61,6 +62,7 @@ class FieldRule(Rule):
 
 
 FORGET, RETAIN, UNLABELLED = 1, 0, -1
+Unlabelled = Literal["default", "retain"]
 
 
 class PartialLabels(Rule):
@@ -84,8 +86,9 @@ class PartialLabels(Rule):
     """
 
     def __init__(
-        self, rule: Rule, field: str, retain: str = "retain", unlabelled: Literal["default", "retain"] = "default"
+        self, rule: Rule, field: str | int, retain: str = "retain", unlabelled: Unlabelled = "default"
     ) -> None:
+        check_word("unlabelled", unlabelled, get_args(Unlabelled))
         super().__init__(list(dict.fromkeys([*rule.groups, retain])))
         self.rule = rule
         self.field = field

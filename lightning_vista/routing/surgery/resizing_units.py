@@ -1,12 +1,13 @@
 """Adds units to a layer, and takes them away again."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from lightning_vista.options import check_word
 from lightning_vista.routing.place import At, Place
 from lightning_vista.routing.surgery.parameters import check_readers, resize, sources_with_new, sources_without
 from lightning_vista.routing.units import UnitGroup, find_units
@@ -95,6 +96,7 @@ def expand_at(
         UnknownStructureError: If the units cannot be resized.
         ValueError: If this number of units cannot be added.
     """
+    check_word("init", init, get_args(Init))
     group = find_units(model, module, place)
     share = max((piece.share for piece in group.producers), default=1)
     if num_units < 1 or num_units % share:
@@ -148,6 +150,7 @@ def ablate(
         >>> model[0].weight.shape
         torch.Size([2, 4])
     """
+    check_word("mode", mode, get_args(AblationMode))
     if outside := [unit for unit in units if not 0 <= unit < group.size]:
         raise ValueError(f"Expected units from 0 to {group.size - 1}, got {outside}.")
     if mode == "slice":
