@@ -1,11 +1,10 @@
 """What happens to a trained model at the end of `fit`, on copies of it."""
 
 import copy
-import sys
 from abc import ABC, abstractmethod
 from itertools import takewhile
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Protocol, runtime_checkable
 
 import lightning as L
 import torch
@@ -65,6 +64,14 @@ class Finishing(L.Callback, ABC):
         return next((result for result in reversed(results) if result is not None), pl_module)
 
 
+@runtime_checkable
+class SavesPretrained(Protocol):
+    """A model that writes itself into a folder, as those of transformers do; known without importing transformers."""
+
+    def save_pretrained(self, save_directory: Path) -> object:
+        """Write configuration and weights."""
+
+
 def write_module(module: L.LightningModule, path: Path) -> None:
     """Put a module's weights into a checkpoint, and its transformers model, if it holds one, into a folder beside it.
 
@@ -74,8 +81,6 @@ def write_module(module: L.LightningModule, path: Path) -> None:
     """
     checkpoint = torch.load(path, map_location="cpu", weights_only=False)  # this process has just written it
     torch.save({**checkpoint, "state_dict": module.state_dict()}, path)
-    # Not imported for that: who has such a model has imported it.
-    transformers = sys.modules.get("transformers.modeling_utils")
-    models = (part for part in module.modules() if transformers and isinstance(part, transformers.PreTrainedModel))
+    models = (part for part in module.modules() if isinstance(part, SavesPretrained))
     if (model := next(models, None)) is not None:
         model.save_pretrained(path.with_suffix(""))

@@ -85,6 +85,28 @@ class GradientRouting(L.Callback):
         if changed := {key: (value, ours[key]) for key, value in state_dict.items() if ours.get(key) != value}:
             _log.warning("This run goes on with other routing than its checkpoint was trained with: %s", changed)
 
+    def route(self, batch: Any, step: int | None = None) -> None:
+        """Weigh the regions for a batch; the weights hold until `router.clear()`.
+
+        Args:
+            batch: A batch of the dataloader, on the device of the model.
+            step: The optimizer step, on which the warm-up depends; None for the mask weight after the warm-up.
+
+        Raises:
+            ValueError: If a rule cannot read the batch, or gives memberships that are not valid.
+        """
+        share = 1.0 if step is None else warmup(step, self.warmup_steps)
+        self.router.mask_weight = self.mask_weight * share
+        self.router.compute(batch)
+
+    def check(self) -> None:
+        """Check after a first backward pass that routing did what it says; to be called in every process.
+
+        Raises:
+            RoutingError: If a routed module was not called, or if a blocked unit got a gradient by another path.
+        """
+        self.router.check_backward()
+
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Prepare the rules and hook onto the model."""
         for rule in {id(route.rule): route.rule for route in self.router.routes}.values():
@@ -102,14 +124,13 @@ class GradientRouting(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Weigh the regions for the data that comes."""
-        self.router.mask_weight = self.mask_weight * warmup(trainer.global_step, self.warmup_steps)
-        self.router.compute(batch)
+        self.route(batch, trainer.global_step)
 
     def on_after_backward(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Check once that routing does what it says, before any parameter has changed."""
         if not self._is_checked:
             self._is_checked = True
-            self.router.check_backward()
+            self.check()
 
     def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer) -> None:
         """Weigh the gradients of parameters, where this is the strategy, and begin to note weights anew."""

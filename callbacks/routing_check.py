@@ -1,9 +1,9 @@
 """Tries the routes of a run on one batch, instead of training."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
-from unittest.mock import patch
 
 import lightning as L
 import torch
@@ -45,21 +45,16 @@ class RoutingCheck(L.Callback):
         batch, *_ = next(iter(CombinedLoader(trainer.train_dataloader, "max_size_cycle")))
         batch = trainer.strategy.batch_to_device(batch, pl_module.device)
         routings = find_routing(trainer, self)
-
-        def loss() -> Tensor:
-            # What `training_step` logs belongs to steps, and there are none.
-            with patch.object(pl_module, "log"), patch.object(pl_module, "log_dict"):
-                return _loss(trainer, pl_module, batch)
-
-        for routing in routings:
-            routing.on_train_batch_start(trainer, pl_module, batch, 0)
-        torch.autograd.backward(loss())
-        for routing in routings:
-            routing.on_after_backward(trainer, pl_module)
-            routing.on_train_batch_end(trainer, pl_module, None, batch, 0)
-            routing.router.mask_weight = routing.mask_weight
         routers = [routing.router for routing in routings]
-        self.reached = reach(pl_module, routers, _num_samples(routers, batch), loss)
+        with _without_logging(pl_module):
+            for routing in routings:
+                routing.route(batch)
+            torch.autograd.backward(_loss(trainer, pl_module, batch))
+            for routing in routings:
+                routing.check()
+                routing.router.clear()
+            num_samples = _num_samples(routers, batch)
+            self.reached = reach(pl_module, routers, num_samples, lambda: _loss(trainer, pl_module, batch))
         trainer.should_stop = True
 
     def table(self) -> "Table":
@@ -79,6 +74,26 @@ class RoutingCheck(L.Callback):
         for name, shares in routed.items():
             table.add_row(name, *(f"{share:.0%}" for share in shares.values()))
         return table
+
+
+@contextmanager
+def _without_logging(module: L.LightningModule) -> Iterator[None]:
+    """Let `log` and `log_dict` of a module do nothing.
+
+    Lightning takes what is logged from hooks that a loop calls, and adds it to the means of the epoch; here no loop
+    runs. Attributes of the instance hide the methods of its class, so that no class is changed.
+    """
+    attributes = vars(module)
+    before = dict(attributes)
+    names = ("log", "log_dict")
+    attributes.update(dict.fromkeys(names, lambda *_args, **_options: None))
+    try:
+        yield
+    finally:
+        for name in names:
+            del attributes[name]
+            if name in before:
+                attributes[name] = before[name]
 
 
 def _loss(trainer: L.Trainer, pl_module: L.LightningModule, batch: Any) -> Tensor:

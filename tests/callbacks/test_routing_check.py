@@ -30,6 +30,19 @@ def check(model: L.LightningModule, *callbacks: L.Callback, **options: Any) -> R
     return found
 
 
+class Leaking(Regression):
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        return super().training_step(batch, batch_idx) + self.get_parameter("encoder.0.bias").sum()
+
+
+class OnlyHigh(Batches):
+    def batches(self, count: int, seed: int) -> Any:
+        loader: Any = super().batches(count, seed)
+        for batch in loader.dataset:
+            batch["label"] = torch.ones(5, dtype=torch.long)
+        return loader
+
+
 def test_it_finds_what_groups_reach_and_trains_nothing() -> None:
     class Watched(Regression):
         def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
@@ -48,18 +61,22 @@ def test_it_finds_what_groups_reach_and_trains_nothing() -> None:
     assert not model.encoder[1]._forward_hooks
 
 
+def test_nothing_is_logged_and_logging_works_afterwards() -> None:
+    model = Regression()
+    trainer = make_trainer(routing(), RoutingCheck())
+    trainer.fit(model, Batches())
+    assert not trainer.callback_metrics
+    assert not {"log", "log_dict"} & set(vars(model))
+    (figures,) = make_trainer().test(model, Batches(), verbose=False)
+    assert "test/loss" in figures
+
+
+def test_masks_are_checked_in_full_whatever_their_warmup() -> None:
+    with pytest.raises(RoutingError, match="encoder.0.bias got a gradient"):
+        make_trainer(routing(warmup_steps=10), RoutingCheck()).fit(Leaking(), OnlyHigh())
+
+
 def test_the_checks_are_those_of_fit() -> None:
-    class Leaking(Regression):
-        def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-            return super().training_step(batch, batch_idx) + self.get_parameter("encoder.0.bias").sum()
-
-    class OnlyHigh(Batches):
-        def batches(self, count: int, seed: int) -> Any:
-            loader: Any = super().batches(count, seed)
-            for batch in loader.dataset:
-                batch["label"] = torch.ones(5, dtype=torch.long)
-            return loader
-
     with pytest.raises(RoutingError, match="encoder.0.bias got a gradient"):
         make_trainer(routing(), RoutingCheck()).fit(Leaking(), OnlyHigh())
 
