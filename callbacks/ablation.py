@@ -1,23 +1,22 @@
 """Takes regions of units out of a trained model, to see what they were for."""
 
 import copy
-from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal, get_args
 
 import lightning as L
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
 from lightning_vista.callbacks.finishing import Finishing
 from lightning_vista.callbacks.gradient_routing import find_routing
 from lightning_vista.options import check_word
-from lightning_vista.routing import Regions, Route, UnitGroup
+from lightning_vista.routing import Route
 from lightning_vista.routing.checks import find_taps
 from lightning_vista.routing.hooking import hook_tensor
-from lightning_vista.routing.surgery import AblationMode, Branches, ablate, cut_branch
+from lightning_vista.routing.surgery import AblationMode, ablate_regions, replace_regions
 from lightning_vista.routing.tap import Tap
 
 AblationTime = Literal["test", "end"]
@@ -91,7 +90,7 @@ class Ablation(Finishing):
         """Ablate a copy: what cannot be done is better known before training."""
         if self.at == "end":
             taps = self._taps(trainer, pl_module)
-            widths = {_key(tap): tap.units.size * tap.place.unit_size for tap in taps if tap.units}
+            widths = {tap.key: tap.units.size * tap.place.unit_size for tap in taps if tap.units}
             no_means = {key: torch.zeros(width) for key, width in widths.items()}
             ablate_regions(copy.deepcopy(pl_module), taps, self.regions, self.mode, no_means)
 
@@ -113,7 +112,7 @@ class Ablation(Finishing):
         if self.at != "test":
             return
         taps = self._taps(trainer, pl_module)
-        self._not_called = {_key(tap) for tap in taps}
+        self._not_called = {tap.key for tap in taps}
         if self.mode == "mean" and (missing := self._not_called - set(self.means)):
             raise ValueError(
                 f"Ablation has no means of {sorted(missing)}: test a checkpoint (`--ckpt_path`) whose training had the "
@@ -164,80 +163,14 @@ class Ablation(Finishing):
         """Add a tensor's entries up, and how many there are of each."""
         rows = x.detach().movedim(tap.place.dim, -1).flatten(0, -2).float()
         sums = torch.cat([rows.sum(0), rows.new_tensor([len(rows)])]).cpu().double()
-        self._sums[_key(tap)] = self._sums.get(_key(tap), 0) + sums
+        self._sums[tap.key] = self._sums.get(tap.key, 0) + sums
         return x
 
     def _ablate(self, tap: Tap, x: Tensor) -> Tensor:
-        self._not_called.discard(_key(tap))
-        return replace_regions(x, tap.route, self.regions, self.means.get(_key(tap)))
+        self._not_called.discard(tap.key)
+        return replace_regions(x, tap.route, self.regions, self.means.get(tap.key))
 
     def _remove(self) -> None:
         for handle in self._handles:
             handle.remove()
         self._handles = []
-
-
-def replace_regions(x: Tensor, route: Route, names: Collection[str], values: Tensor | None = None) -> Tensor:
-    """Set regions of a routed tensor to zero, or to given values.
-
-    Args:
-        x: The tensor.
-        route: Where its units lie.
-        names: The regions.
-        values: One value for each entry along the dimension of units; zeros where not given.
-
-    Returns:
-        A tensor like `x`.
-
-    Example:
-        >>> from lightning_vista.routing import LabelRule
-        >>> route = Route("encoder", LabelRule("label", {"low": [0]}), regions={"low": "0:2", "high": "rest"})
-        >>> import torch
-        >>> replace_regions(torch.ones(1, 3), route, ["low"], torch.tensor([5.0, 6.0, 7.0]))
-        tensor([[5., 6., 1.]])
-    """
-    place = route.place
-    regions = Regions.parse(route.regions, place.count_units(x))
-    replaced = x.clone()
-    units_last = replaced.movedim(place.dim, -1)
-    for name, entries in zip(regions.units, regions.entries(place.unit_size), strict=True):
-        if name in names:
-            units_last[..., entries] = 0 if values is None else values.to(x)[entries]
-    return replaced
-
-
-def ablate_regions(
-    model: nn.Module, taps: Sequence[Tap], regions: Sequence[str], mode: AblationMode, means: Mapping[str, Tensor]
-) -> None:
-    """Take regions out of a model, in place.
-
-    Args:
-        model: The model.
-        taps: Its routed modules, with units that are known.
-        regions: The regions.
-        mode: "zero", "mean" or "slice".
-        means: For "mean", the mean of each routed tensor.
-    """
-    by_units: dict[UnitGroup, set[int]] = defaultdict(set)  # several routes may name the same units
-    means_of: dict[UnitGroup, Tensor | None] = {}
-    for tap in taps:
-        if tap.units and tap.regions and not _cut_whole_branch(model, tap, regions):
-            by_units[tap.units].update(unit for name in regions for unit in tap.regions.units.get(name, ()))
-            means_of[tap.units] = means.get(_key(tap))
-    for group, units in by_units.items():
-        ablate(model, group, sorted(units), mode, means_of[group])
-
-
-def _cut_whole_branch(model: nn.Module, tap: Tap, regions: Sequence[str]) -> bool:
-    """Take a branch off, if that is what a tap's regions are, and say so."""
-    owner, _, part = tap.name.rpartition(".")
-    is_branch = part == "new" and isinstance(model.get_submodule(owner), Branches)
-    if not is_branch or not tap.regions or not set(tap.regions.units) <= set(regions):
-        return False
-    cut_branch(model, owner)
-    return True
-
-
-def _key(tap: Tap) -> str:
-    """What means are kept under."""
-    return f"{tap.name}:{tap.place.at}"

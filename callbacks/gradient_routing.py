@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 
 from lightning_vista.routing import Route, Router
 from lightning_vista.routing.isolation import OptimizerIsolation
-from lightning_vista.routing.masking import MaskWeightMode
+from lightning_vista.routing.masking import MaskWeightMode, warmup
 from lightning_vista.routing.strategies import DEFAULT_STRATEGY, StrategyName
 
 _log = logging.getLogger(__name__)
@@ -164,16 +164,6 @@ class GradientRouting(L.Callback):
         for isolation in self._isolation:
             isolation.remove()
         self._isolation = []
-
-
-def warmup(step: int, warmup_steps: int) -> float:
-    """The share of the mask weight at a step, from 0 to 1.
-
-    Example:
-        >>> [warmup(step, 4) for step in (0, 2, 4, 8)]
-        [0.0, 0.5, 1.0, 1.0]
-    """
-    return min(1.0, step / warmup_steps) if warmup_steps else 1.0
 
 
 def _described(routes: Sequence[Route]) -> list[str]:

@@ -13,8 +13,9 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from lightning_vista.callbacks.gradient_routing import find_routing
-from lightning_vista.callbacks.heat_map import draw_heat_map
 from lightning_vista.optional import require
+from lightning_vista.routing.heat_map import draw_heat_map
+from lightning_vista.routing.masking import energy_shares
 from lightning_vista.routing.strategies import DEFAULT_STRATEGY
 from lightning_vista.routing.tap import Tap
 from lightning_vista.run_files import run_files
@@ -169,24 +170,6 @@ class RoutingMonitor(L.Callback):
                 logger.log_table(
                     "routing/shares", list(_COLUMNS), [list(cell) for cell in cells], step=trainer.global_step
                 )
-
-
-def energy_shares(energies: Tensor) -> Tensor:
-    """Divide each row by its sum; a row of zeros stays one.
-
-    Args:
-        energies: Sums of squares `(groups, regions)`.
-
-    Returns:
-        Shares from 0 to 1 of the same shape.
-
-    Example:
-        >>> energy_shares(torch.tensor([[1.0, 3.0], [0.0, 0.0]]))
-        tensor([[0.2500, 0.7500],
-                [0.0000, 0.0000]])
-    """
-    totals = energies.sum(-1, keepdim=True)
-    return torch.where(totals > 0, energies / totals, 0.0)
 
 
 def _named(taps: Iterable[Tap]) -> Iterator[tuple[str, Tap]]:

@@ -64,6 +64,16 @@ def anneal(weights: Tensor, mask_weight: float, mode: MaskWeightMode = "anneal")
     return weights if mask_weight == 1 else 1 + mask_weight * (weights - 1)
 
 
+def warmup(step: int, warmup_steps: int) -> float:
+    """The share of the mask weight at a step, from 0 to 1.
+
+    Example:
+        >>> [warmup(step, 4) for step in (0, 2, 4, 8)]
+        [0.0, 0.5, 1.0, 1.0]
+    """
+    return min(1.0, step / warmup_steps) if warmup_steps else 1.0
+
+
 def zero_factors(members: Tensor, zeros: Tensor) -> Tensor:
     """What activations are multiplied by: 0 in regions that are zero for the row's group, else 1.
 
@@ -135,6 +145,24 @@ def region_energies(grad: Tensor, members: Tensor, layout: Layout) -> Tensor:
     kept = members.dim() - 1
     squares = [grad[(*before, entries)].float().square().flatten(kept).sum(-1) for entries in layout.entries]
     return torch.einsum("ng,nr->gr", members.flatten(0, -2).float(), torch.stack(squares, dim=-1).flatten(0, -2))
+
+
+def energy_shares(energies: Tensor) -> Tensor:
+    """Divide each row by its sum; a row of zeros stays one.
+
+    Args:
+        energies: Sums of squares `(groups, regions)`.
+
+    Returns:
+        Shares from 0 to 1 of the same shape.
+
+    Example:
+        >>> energy_shares(torch.tensor([[1.0, 3.0], [0.0, 0.0]]))
+        tensor([[0.2500, 0.7500],
+                [0.0000, 0.0000]])
+    """
+    totals = energies.sum(-1, keepdim=True)
+    return torch.where(totals > 0, energies / totals, 0.0)
 
 
 class RoutedIdentity(torch.autograd.Function):

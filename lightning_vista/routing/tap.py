@@ -52,6 +52,11 @@ class Tap:
         self.highest: Tensor | None = None
         self.fired = False
 
+    @property
+    def key(self) -> str:
+        """The name of the routed tensor, under which callbacks keep what they know of it."""
+        return f"{self.name}:{self.place.at}"
+
     def attach(self) -> RemovableHandle:
         """Hook onto the module.
 

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from lightning_vista.callbacks import GradientRouting
-from lightning_vista.callbacks.gradient_routing import warmup
 from lightning_vista.routing import LabelRule, Route, RoutingError
+from lightning_vista.routing.masking import warmup
 
 RULE = LabelRule("label", {"low": [0], "high": [1]})
 

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from lightning_vista.callbacks import RepresentationMisdirection
-from lightning_vista.callbacks.representation_misdirection import layer_outputs
 from lightning_vista.datamodules import StoriesDataModule
 from lightning_vista.models import LanguageModelModule
+from lightning_vista.models.misdirection import layer_outputs
 
 SIZES = {
     "hidden_size": 16, "num_layers": 3, "attention_types": [[["global"], 3]], "num_heads": 2, "intermediate_size": 32,
