@@ -1,4 +1,4 @@
-"""Representation misdirection (RMU): the unlearning that expand, route, ablate is compared with."""
+"""Representation misdirection (RMU): the unlearning method with which expand, route, ablate is compared."""
 
 import copy
 from collections.abc import Sequence
@@ -15,30 +15,30 @@ from lightning_vista.routing.naming import find_parameters
 
 
 class RepresentationMisdirection(Finishing):
-    """Misdirects what a trained language model computes on forget texts, in a copy of it at the end of `fit`.
+    """Misdirection of a language model's representations of forget texts, in a copy of it at the end of `fit`.
 
-    The output of one layer is pushed towards a random vector on forget texts, and kept where it was on retain texts,
-    by training a few weights (Li et al. 2024, arXiv 2403.03218; compared with in gradient routing, 4.2.2). After
-    another of these callbacks it works on that one's result. Writes `misdirected.ckpt` and, for models of transformers,
+    A few weights are trained so that the output of one layer moves towards a random vector on forget texts, and stays
+    on retain texts (Li et al. 2024, arXiv 2403.03218; the comparison is in gradient routing, 4.2.2). After another of
+    these callbacks it works on that one's result. It writes `misdirected.ckpt` and, for models of transformers,
     `misdirected/`.
 
-    Needs a module with `token_losses` and a datamodule with `sample`, such as `LanguageModelModule` and
+    It needs a module with `token_losses` and a datamodule with `sample`, such as `LanguageModelModule` and
     `StoriesDataModule`.
 
     Args:
         layer: The plain name of the layer whose output is misdirected, such as `model.transformer.h.2`.
-        parameters: Patterns of the parameters that are trained, such as `model.transformer.h.[0-2].mlp.c_proj.weight`,
-            in which `*` stands for one part between dots, as for modules.
+        parameters: Patterns of the parameters to train, such as `model.transformer.h.[0-2].mlp.c_proj.weight`, in which
+            `*` stands for one part between dots, as for modules.
         norm: The length of the random vector.
-        alpha: What keeping retain texts counts, against misdirecting forget texts.
-        steps: Steps of AdamW.
-        learning_rate: Of AdamW.
-        batch_size: Texts of each kind in a step.
-        num_samples: How many different training texts of each kind there are.
-        seed: Of the vector and of the texts.
+        alpha: The weight of the retain loss relative to the forget loss.
+        steps: The number of AdamW steps.
+        learning_rate: AdamW learning rate.
+        batch_size: The number of texts of each kind in a step.
+        num_samples: The number of training texts of each kind.
+        seed: Random seed for the vector and for sampling texts.
 
     Raises:
-        ValueError: At the start of `fit`, if module and datamodule lack what is needed, or there are too few texts; at
+        ValueError: At the start of `fit`, if module or datamodule lack what is needed, or there are too few texts; at
             its end, if no parameter has one of the names.
     """
 
@@ -62,12 +62,13 @@ class RepresentationMisdirection(Finishing):
         self.batch_size, self.num_samples, self.seed = batch_size, num_samples, seed
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Draw the texts: what is missing is better known before training."""
+        """Sample the texts, so that missing ones are reported before training."""
         for is_forget in (True, False):
             self._sample(trainer, pl_module, is_forget)
 
     def finish(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Train the copy."""
+        # Names are those of the copy, which an earlier callback may have changed: hence not checked at the start.
         trained = list(find_parameters(module, self.parameters).values())
         frozen = copy.deepcopy(module)
         optimizer = torch.optim.AdamW(trained, self.learning_rate)
@@ -95,6 +96,6 @@ class RepresentationMisdirection(Finishing):
 
 
 def _rows(batch: Batch, count: int, generator: torch.Generator) -> Batch:
-    """Some rows of a batch, drawn anew each time."""
+    """Return some rows of a batch, drawn anew in each call."""
     chosen = torch.randperm(len(batch["input_ids"]), generator=generator)[:count]
     return {name: value[chosen.to(value.device)] for name, value in batch.items()}

@@ -1,4 +1,4 @@
-"""Tries the routes of a run on one batch, instead of training."""
+"""A trial of a run's routes on one batch, instead of training."""
 
 import inspect
 from collections.abc import Iterator, Mapping
@@ -19,29 +19,30 @@ if TYPE_CHECKING:  # rich is imported where it prints
 
 
 class RoutingCheck(L.Callback):
-    """Makes the checks of `GradientRouting` on the first batch, finds what each group reaches, and ends `fit`.
+    """A callback that makes the checks of `GradientRouting` on the first batch and measures reach, instead of training.
 
-    Nothing is trained. Masks are applied in full, whatever their warm-up. To be used with `fast_dev_run=True`, so that
-    loggers and checkpoints are left alone too; `lightning-vista routing check` does so.
+    Nothing is trained. Masks are applied in full, whatever their warm-up. Use it with `fast_dev_run=True`, so that
+    loggers and checkpoints stay unused too, as `lightning-vista routing check` does.
 
     Attributes:
-        reached: Parameter -> group -> share of it that gets a gradient, see `reach`.
+        reached: Parameter -> group -> share of the parameter that gets a gradient, see `reach`.
 
     Raises:
         RoutingError: At the start of training, with everything that is wrong.
-        ValueError: If there is no `GradientRouting`, or if the module trains itself (manual optimisation).
+        ValueError: If there is no `GradientRouting`, or if the module optimizes manually.
     """
 
     def __init__(self) -> None:
         self.reached: Mapping[str, Mapping[str, float]] = {}
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Check, then ask the trainer to stop before its first step."""
+        """Check, then stop the trainer before its first step."""
         if not pl_module.automatic_optimization:
             raise ValueError(
-                f"The check calls training_step without training, but {type(pl_module).__name__} optimizes manually in "
-                "it: run `fit` instead, which makes the same checks in its first step."
+                "RoutingCheck: expected automatic optimization, since it calls `training_step` without training, got "
+                f"{type(pl_module).__name__}, which optimizes manually. Run `fit`, which checks its first step alike."
             )
+        # The loader itself, without the fit loop: a combined loader as Lightning would build it.
         batch, *_ = next(iter(CombinedLoader(trainer.train_dataloader, "max_size_cycle")))
         batch = trainer.strategy.batch_to_device(batch, pl_module.device)
         routings = find_routing(trainer, self)
@@ -58,14 +59,14 @@ class RoutingCheck(L.Callback):
         trainer.should_stop = True
 
     def table(self) -> "Table":
-        """The parameters that some group does not train entirely, for the terminal, and how many others there are."""
+        """Build a table of the parameters that some group does not fully train, and count the others in its caption."""
         from rich.table import Table
 
         trained = {name: shares for name, shares in self.reached.items() if any(shares.values())}
         routed = {name: shares for name, shares in trained.items() if min(shares.values()) < 1}
-        table = Table(title="How much of a parameter data of each group trains")
+        table = Table(title="Share of each parameter that data of a group trains")
         table.caption = (
-            f"{len(trained) - len(routed)} other parameters are trained by all groups entirely, "
+            f"{len(trained) - len(routed)} other parameters are fully trained by all groups, "
             f"{len(self.reached) - len(trained)} by none."
         )
         table.add_column("trained parameter")
@@ -78,10 +79,10 @@ class RoutingCheck(L.Callback):
 
 @contextmanager
 def _without_logging(module: L.LightningModule) -> Iterator[None]:
-    """Let `log` and `log_dict` of a module do nothing.
+    """Let `log` and `log_dict` of a module do nothing within the context.
 
-    Lightning takes what is logged from hooks that a loop calls, and adds it to the means of the epoch; here no loop
-    runs. Attributes of the instance hide the methods of its class, so that no class is changed.
+    Lightning accepts logging only from hooks that a loop calls, and adds the values to the means of the epoch. Here no
+    loop runs. Attributes of the instance hide the methods of its class, so that no class is changed.
     """
     attributes = vars(module)
     before = dict(attributes)
@@ -97,14 +98,15 @@ def _without_logging(module: L.LightningModule) -> Iterator[None]:
 
 
 def _loss(trainer: L.Trainer, pl_module: L.LightningModule, batch: Any) -> Tensor:
+    """Call `training_step` as the trainer's strategy does, and return its loss."""
     arguments = (batch, 0)[: len(inspect.signature(pl_module.training_step).parameters)]
     output = trainer.strategy.training_step(*arguments)
     loss = output["loss"] if isinstance(output, Mapping) else output
     if not isinstance(loss, Tensor):
-        raise ValueError(f"Expected training_step to return a loss for the first batch, got {type(output).__name__}.")
+        raise ValueError(f"`training_step`: expected a loss for the first batch, got {type(output).__name__}.")
     return loss
 
 
 def _num_samples(routers: list[Router], batch: Any) -> int:
-    """The number of samples in a batch, as the first rule sees it."""
+    """Return the number of samples in a batch, as the first rule sees it."""
     return len(routers[0].routes[0].rule.memberships(batch))

@@ -9,14 +9,14 @@ from lightning_vista.routing.hooking import hook_tensor
 
 
 def misdirection_loss(forget: Tensor, target: Tensor, retain: Tensor, frozen: Tensor, alpha: float) -> Tensor:
-    """How far forget texts are from a random vector, and retain texts from where they were.
+    """Compute the distance of forget texts from a random vector, plus that of retain texts from where they were.
 
     Args:
         forget: A layer's output at the tokens of forget texts `(tokens, width)`.
         target: The random vector `(width,)`.
         retain: The layer's output at the tokens of retain texts `(tokens, width)`.
-        frozen: The same before training.
-        alpha: What retain texts count.
+        frozen: The layer's output at the same tokens before training `(tokens, width)`.
+        alpha: The weight of retain texts.
 
     Returns:
         The mean square of the first difference plus `alpha` times that of the second, a scalar.
@@ -31,15 +31,15 @@ def misdirection_loss(forget: Tensor, target: Tensor, retain: Tensor, frozen: Te
 
 
 def layer_outputs(module: nn.Module, layer: str, batch: Mapping[str, Tensor]) -> Tensor:
-    """What a layer returns at the tokens of a batch that are no padding.
+    """Return the output of a layer at the tokens of a batch, without padding.
 
     Args:
         module: A language model that takes token ids and their mask.
         layer: The plain name of the layer.
-        batch: With `input_ids` and `attention_mask` `(batch, tokens)`.
+        batch: A batch with `input_ids` and `attention_mask` `(batch, tokens)`.
 
     Returns:
-        `(tokens, width)`.
+        The outputs `(tokens, width)`.
     """
     outputs: list[Tensor] = []
 

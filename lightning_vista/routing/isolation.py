@@ -10,21 +10,22 @@ from lightning_vista.routing.naming import plain_name
 from lightning_vista.routing.strategies import DEFAULT_STRATEGY, MaskStrategy, StrategyName, find_strategy
 from lightning_vista.routing.units import ParameterSlice, UnitGroup
 
+#: Factored or whole-model state, or steps that depend on signs of past gradients: no entry can be restored alone.
 _UNSUPPORTED = (torch.optim.LBFGS, torch.optim.Rprop, torch.optim.Adafactor)
 
 
 class OptimizerIsolation:
-    """Lets an optimizer's step pass by blocked units: their parameters and its state about them stay as they are.
+    """Protection of blocked units from an optimizer: their parameters and optimizer state do not change in its step.
 
-    A gradient of zero is not enough, since momentum and weight decay still move a parameter. What is blocked is copied
-    before the step and put back after it; nothing else is copied. Scalars of the state, such as Adam's count of steps,
-    belong to whole parameters and go on.
+    A gradient of zero is not enough, since momentum and weight decay still move a parameter. Blocked entries are copied
+    before the step and restored after it; nothing else is copied. Scalars of the state, such as Adam's step count,
+    belong to whole parameters and keep counting.
 
     Args:
-        optimizer: One that updates and remembers each entry by itself (SGD, Adam, AdamW, RMSprop and the like).
-        model: The model whose parameters it has, among others perhaps.
+        optimizer: An optimizer that updates each entry by itself (SGD, Adam, AdamW, RMSprop and the like).
+        model: The model that contains the optimizer's parameters.
         strategy: A strategy or its word. "gradient" isolates the rows that make blocked units. "parameter" isolates
-            the columns that read them as well, and the readers' biases, see `block_gradients`.
+            the columns that read them and the readers' biases too, see `block_gradients`.
 
     Raises:
         ValueError: If the optimizer's state has no entry for each entry of a parameter, or if the strategy blocks no
@@ -55,15 +56,17 @@ class OptimizerIsolation:
         self._parameters = {plain_name(name): p for name, p in model.named_parameters() if id(p) in mine}
         self._optimizer = optimizer
         self._kept: list[_Kept] = []
+        # After the step only: Lightning runs the backward pass inside `optimizer.step(closure)`, so that the units to
+        # block are unknown when the step starts.
         self._handle = optimizer.register_step_post_hook(self._restore)
 
     def block(self, units: Iterable[tuple[UnitGroup, Sequence[int]]]) -> None:
-        """Copy what the next step must not change; in place of what an earlier call copied.
+        """Copy what the next step must not change; this replaces the copies of an earlier call.
 
-        To be called at any time after the last step, such as in `on_before_optimizer_step`.
+        Call it at any time between two steps, such as in `on_before_optimizer_step`.
 
         Args:
-            units: Groups and their blocked units.
+            units: Pairs of a layer's units and the indices of those that are blocked.
         """
         self._kept = [
             _Kept(piece, self._parameters[piece.name], blocked, self._optimizer)
@@ -78,7 +81,7 @@ class OptimizerIsolation:
         self._kept = []
 
     def _pieces(self, group: UnitGroup, blocked: Sequence[int]) -> Iterable[tuple[ParameterSlice, Sequence[int]]]:
-        """The slices to keep, and which of their units."""
+        """Yield the slices of parameters to keep, and the units of each."""
         yield from ((piece, blocked) for piece in group.producers)
         if self._strategy.isolates_readers:
             yield from ((piece, blocked) for piece in group.consumers)
@@ -92,13 +95,13 @@ class OptimizerIsolation:
 
 
 class _Kept:
-    """Entries of one parameter and of the optimizer's state about it, as they were.
+    """Entries of one parameter and of its optimizer state, as they were before a step.
 
     Args:
-        piece: Which dimension of which parameter.
-        parameter: The parameter.
+        piece: The parameter and the dimension along which units lie.
+        parameter: The parameter itself.
         units: The units to keep.
-        optimizer: The optimizer.
+        optimizer: The optimizer with the state.
     """
 
     def __init__(self, piece: ParameterSlice, parameter: Tensor, units: Sequence[int], optimizer: Optimizer) -> None:
@@ -107,7 +110,7 @@ class _Kept:
         self.values = {key: tensor.index_select(self.dim, self.entries) for key, tensor in self._tensors().items()}
 
     def restore(self) -> None:
-        """Put the entries back; state that the step made is zero, as if there had been none."""
+        """Restore the entries; state that the step created becomes zero, as if there had been no step."""
         for key, tensor in self._tensors().items():
             if key in self.values:
                 tensor.index_copy_(self.dim, self.entries, self.values[key])
@@ -115,7 +118,7 @@ class _Kept:
                 tensor.index_fill_(self.dim, self.entries, 0)
 
     def _tensors(self) -> dict[str, Tensor]:
-        """The parameter, under the empty name, and the tensors of its state that have its shape."""
+        """Return the parameter, under the empty name, and the tensors of its state that share its shape."""
         state = self.optimizer.state.get(self.parameter, {})
         tensors = {key: value for key, value in state.items() if isinstance(value, Tensor) and value.dim() > 0}
         if any(tensor.shape != self.parameter.shape for tensor in tensors.values()):
@@ -125,7 +128,6 @@ class _Kept:
 
 def _unsupported(optimizer: Optimizer) -> ValueError:
     return ValueError(
-        "Expected an optimizer whose state has an entry for each entry of a parameter, zero at first, such as SGD or "
-        f"AdamW, got {type(optimizer).__name__}: its steps cannot leave single units out. Use another optimizer, or no "
-        "isolation."
+        "`optimizer`: expected one whose state has an entry for each entry of a parameter, zero at first, such as SGD "
+        f"or AdamW, got {type(optimizer).__name__}. Use another optimizer, or turn isolation off."
     )

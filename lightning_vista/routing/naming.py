@@ -7,18 +7,18 @@ from typing import TypeVar
 
 from torch import nn
 
-#: What torch.compile and activation checkpointing put into names.
+#: Parts of names that torch.compile and activation checkpointing insert.
 _WRAPPERS = ("_orig_mod", "_checkpoint_wrapped_module")
 
 
 def plain_name(name: str) -> str:
-    """A name without the parts that wrappers add.
+    """Return a name without the parts that wrappers add.
 
     Args:
         name: A name in `named_modules()` or `named_parameters()`.
 
     Returns:
-        The name that it has in the model as written.
+        The name in the model as written.
 
     Example:
         >>> plain_name("encoder._orig_mod.0.weight")
@@ -82,10 +82,14 @@ def _find(model: nn.Module, named: dict[str, Named], patterns: Sequence[str], ki
     for pattern in patterns:
         if not any(_matches(name, pattern) for name in found):
             close = get_close_matches(pattern, named, n=3, cutoff=0.3) or [name for name in named if name][:3]
-            raise ValueError(f"no {kind} of {type(model).__name__} is named {pattern!r}; close to it are {close}.")
+            raise ValueError(
+                f"expected a {kind} of {type(model).__name__}, got {pattern!r}. Did you mean one of {close}?"
+            )
     return found
 
 
 def _matches(name: str, pattern: str) -> bool:
+    """Return whether a name matches a pattern, part by part."""
+    # `fnmatchcase` alone would let `*` cross dots: "h.*" would then name every module within every block.
     parts, patterns = name.split("."), pattern.split(".")
     return len(parts) == len(patterns) and all(map(fnmatchcase, parts, patterns))

@@ -1,4 +1,4 @@
-"""Places: where in a model units lie."""
+"""Places: the tensors in a model along which units lie."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,8 +17,7 @@ BatchDim = Literal[0, 1]
 class Place:
     """The tensors of a model whose entries along one dimension are units.
 
-    Finding units, tapping, expanding and ablating all take this one object. What else tells how to read such a tensor
-    belongs here too.
+    Functions that find units, tap, expand or ablate all take this one object.
 
     Attributes:
         patterns: Names of modules in the pattern language of `find_modules`.
@@ -44,7 +43,7 @@ class Place:
     unit_size: int = 1
 
     def __post_init__(self) -> None:
-        """Check the values that YAML does not check when a place is made in Python."""
+        """Check the values, which only YAML would check otherwise."""
         check_word("at", self.at, get_args(At))
         if self.batch_dim not in get_args(BatchDim):
             raise ValueError(f"`batch_dim`: expected 0 or 1, got {self.batch_dim!r}.")
@@ -54,16 +53,22 @@ class Place:
     def modules(self, model: nn.Module) -> Mapping[str, nn.Module]:
         """Find the modules by name, in the model's order.
 
+        Args:
+            model: The model.
+
+        Returns:
+            Name -> module.
+
         Raises:
             ValueError: If a pattern names no module of the model.
         """
         return find_modules(model, self.patterns)
 
     def count_units(self, x: Tensor) -> int:
-        """Count the units of a tensor; entries that fill no unit are left out."""
+        """Count the units along `dim` of a tensor; a remainder that fills no unit is ignored."""
         return x.shape[self.dim] // self.unit_size
 
 
 def as_patterns(modules: str | Sequence[str]) -> tuple[str, ...]:
-    """Return one name, or several, as patterns of a place."""
+    """Return one name, or several, as the patterns of a place."""
     return (modules,) if isinstance(modules, str) else tuple(modules)

@@ -1,4 +1,4 @@
-"""Strategies of routing: the three places where a mask can act, behind the words of the option `strategy`."""
+"""Strategies of routing: three places where a mask can act, behind the words of the option `strategy`."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
@@ -18,14 +18,14 @@ DEFAULT_STRATEGY: StrategyName = "gradient"
 
 
 class MaskStrategy(ABC):
-    """One way to apply the weights of regions. Everything that differs between strategies is asked here.
+    """Base class of strategies, which apply the weights of regions. Routers and callbacks ask it, and never its name.
 
     Attributes:
         name: The word of the option `strategy`.
         needs_units: Whether routing needs the parameters that make and read the units.
         masks_parameters: Whether gradients of parameters are weighed before an optimizer step.
         weighs_backward: Whether gradients of the routed tensors are weighed in the backward pass.
-        isolates_readers: Whether isolation covers the columns that read blocked units and their biases too.
+        isolates_readers: Whether isolation also covers the columns that read blocked units and their biases.
     """
 
     name: ClassVar[StrategyName]
@@ -36,11 +36,11 @@ class MaskStrategy(ABC):
 
     @abstractmethod
     def set_mask(self, tap: Tap, weights: Tensor) -> None:
-        """Give a tap what its hook multiplies by.
+        """Give a tap the factors of its hook.
 
         Args:
             tap: The routed module, whose `factors` already hold the zeros of its route's `forward`.
-            weights: Weights of the regions `(batch[, tokens], regions)`.
+            weights: The weights of the regions `(batch[, tokens], regions)`.
 
         Raises:
             ValueError: If the strategy cannot apply these weights.
@@ -78,7 +78,7 @@ class MaskStrategy(ABC):
 
 
 class GradientStrategy(MaskStrategy):
-    """Weighs the gradient of the routed tensor in the backward pass (arXiv 2410.04332, section 3)."""
+    """Weighing of gradients in the backward pass, at the routed tensor (arXiv 2410.04332, section 3)."""
 
     name = "gradient"
     weighs_backward = True
@@ -94,7 +94,7 @@ class GradientStrategy(MaskStrategy):
 
 
 class ParameterStrategy(MaskStrategy):
-    """Weighs the gradients of the parameters that make and read units: parameter masking (SGTM).
+    """Weighing of the gradients of parameters that make and read units: parameter masking (SGTM).
 
     The backward pass stays as it is, so all samples of an optimizer step must have the same weights.
     """
@@ -105,19 +105,20 @@ class ParameterStrategy(MaskStrategy):
     isolates_readers = True
 
     def set_mask(self, tap: Tap, weights: Tensor) -> None:
-        """Leave the hook idle: the weights that the tap notes are used before the optimizer step."""
+        """Leave the hook idle: the weights that the tap notes act before the optimizer step."""
 
     def mask_parameters(self, model: nn.Module, taps: Iterable[Tap]) -> None:
         """Weigh the rows and columns of all units."""
+        # All weights are found before any gradient changes, so that an error leaves gradients as they were.
         weighted = [(tap.units, unit_weights(tap)) for tap in taps]
         block_gradients(model, [(units, weights) for units, weights in weighted if units and weights is not None])
 
     def check_backward(self, taps: Sequence[Tap], model: nn.Module) -> None:
-        """Check nothing: gradients are still unweighed, and the hook does not act."""
+        """Check nothing: the hook is idle, and gradients are not weighed yet."""
 
 
 class ActivationStrategy(MaskStrategy):
-    """Zeroes the activations of units that a sample may not train: activation masking (SGTM)."""
+    """Zeroing of the activations of units that a sample may not train: activation masking (SGTM)."""
 
     name = "activation"
 
@@ -125,15 +126,15 @@ class ActivationStrategy(MaskStrategy):
         """Let the hook zero activations, in addition to the zeros of the route's `forward`."""
         if not torch.isin(weights, weights.new_tensor([0.0, 1.0])).all():
             raise ValueError(
-                f"{tap.name}: the strategy {self.name!r} keeps activations or zeroes them, so it needs hard "
-                f"memberships and weights of 0 or 1, got weights from {weights.min():g} to {weights.max():g}: use the "
-                f"strategy {GradientStrategy.name!r}."
+                f"{tap.name}: expected hard memberships and weights of 0 or 1, since the strategy {self.name!r} keeps "
+                f"or zeroes activations, got weights from {weights.min():g} to {weights.max():g}. Use the strategy "
+                f"{GradientStrategy.name!r}."
             )
         tap.factors = weights * (1 if tap.factors is None else tap.factors)
 
     def check_isolation(self) -> None:
-        """Refuse: a zeroed activation has no gradient to isolate from the optimizer."""
-        raise ValueError(f"The strategy {self.name!r} blocks no gradient, so there is nothing to isolate.")
+        """Refuse: this strategy zeroes activations and weighs no gradients."""
+        raise ValueError(f"`strategy`: expected one that blocks gradients for isolation, got {self.name!r}.")
 
 
 _STRATEGIES = {strategy.name: strategy for strategy in (GradientStrategy, ParameterStrategy, ActivationStrategy)}
@@ -173,10 +174,11 @@ def unit_weights(tap: Tap) -> Tensor | None:
     """
     if tap.lowest is None or tap.highest is None or tap.regions is None:
         return None
+    # The tap keeps only the range of weights: equal ends mean that all samples had the same.
     if not torch.equal(tap.lowest, tap.highest):
         raise ValueError(
-            f"{tap.name}: the strategy {ParameterStrategy.name!r} can mask one group in each optimizer step, but "
-            "samples of this step have different weights. Let all samples of a step (of all accumulated batches) "
+            f"{tap.name}: expected one group in each optimizer step, as the strategy {ParameterStrategy.name!r} needs, "
+            "got samples with different weights. Let all samples of a step (of all accumulated batches) "
             "belong to one group, by a batch sampler and a rule of whole samples, or use the strategy "
             f"{GradientStrategy.name!r}."
         )
@@ -189,13 +191,13 @@ def unit_weights(tap: Tap) -> Tensor | None:
 def block_gradients(model: nn.Module, weighted: Iterable[tuple[UnitGroup, Tensor]]) -> None:
     """Multiply the gradients of units' parameters by weights: SGTM's parameter masking.
 
-    To be called between the backward pass and clipping. Both the rows that make a unit and the columns that read it
-    are weighed. Biases of the readers serve all units at once, so that only data which trains all units trains them:
-    they take the smallest weight of any unit, and 0 where that is negative.
+    Call it between the backward pass and clipping. It weighs both the rows that make a unit and the columns that read
+    it. Biases of the readers serve all units at once, so only data that trains all units may train them. They take
+    the smallest weight of any unit, and 0 where that is negative.
 
     Args:
         model: The model, with gradients.
-        weighted: Groups of units and the weight of each unit `(size,)`.
+        weighted: Pairs of a layer's units and the weight of each unit `(size,)`.
 
     Example:
         >>> from lightning_vista.routing.units import unit_group

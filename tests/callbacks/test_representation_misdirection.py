@@ -70,11 +70,13 @@ def test_unknown_parameters_are_refused(tmp_path: Path) -> None:
     module = LanguageModelModule("gpt_neo", SIZES)
     for pattern in ("model.nothing.*", "model.*.c_proj.weight"):  # `*` does not cross dots
         rmu = RepresentationMisdirection(LAYER, [pattern])
-        with pytest.raises(ValueError, match=rf"no parameter of .* is named {re.escape(repr(pattern))}; close to it"):
+        with pytest.raises(ValueError, match=rf"expected a parameter of .* got {re.escape(repr(pattern))}"):
             rmu.finish(L.Trainer(logger=False, accelerator="cpu"), module)
 
 
 def test_what_is_missing_is_said_before_training() -> None:
     rmu = RepresentationMisdirection(LAYER, [TRAINED])
-    with pytest.raises(ValueError, match="RepresentationMisdirection needs .* got LanguageModelModule and NoneType"):
+    with pytest.raises(
+        ValueError, match="RepresentationMisdirection: expected .* got LanguageModelModule and NoneType"
+    ):
         rmu.on_fit_start(L.Trainer(logger=False, accelerator="cpu"), LanguageModelModule("gpt_neo", SIZES))

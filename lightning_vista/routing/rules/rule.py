@@ -1,4 +1,4 @@
-"""What all rules have in common: they tell to which groups the data of a batch belongs."""
+"""The base class of rules, and the reading of a batch's fields."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -9,37 +9,41 @@ from torch import Tensor
 
 
 class Rule(ABC):
-    """Maps a batch to memberships. A new rule needs `memberships` only.
+    """Base class of rules, which map a batch to memberships. A new rule only needs `memberships`.
 
     Args:
-        groups: The names of the groups, in the order of the memberships' last dimension.
+        groups: The names of the groups, in the order of the last dimension of memberships.
+
+    Raises:
+        ValueError: If there are no groups, or two of one name.
     """
 
     def __init__(self, groups: Sequence[str]) -> None:
         self.groups = tuple(groups)
         if not self.groups or len(set(self.groups)) < len(self.groups):
-            raise ValueError(f"Expected a rule to have groups of different names, got {list(groups)}.")
+            raise ValueError(f"`groups`: expected at least one group and different names, got {list(groups)}.")
 
     @abstractmethod
     def memberships(self, batch: Any) -> Tensor:
-        """How much each sample, or each token, belongs to each group.
+        """Return how much each sample, or each token, belongs to each group.
 
         Args:
-            batch: What the dataloader gave.
+            batch: A batch of the dataloader.
 
         Returns:
-            `(batch, groups)` or `(batch, tokens, groups)`, from 0 to 1. The sum over groups is at most 1; what is
-            missing to 1 is ordinary backpropagation.
+            Memberships `(batch, groups)` or `(batch, tokens, groups)`, from 0 to 1. The sum over groups is at most 1;
+            the remainder to 1 is ordinary backpropagation.
         """
 
     def setup(self, datamodule: Any) -> None:  # noqa: B027 # most rules need none
-        """Prepare the rule once before training, such as resolve words with the datamodule's tokenizer.
+        """Prepare the rule once before training, such as by resolving words with the datamodule's tokenizer.
 
         Args:
             datamodule: The LightningDataModule, or None where the trainer has none.
         """
 
 
+#: Distinguishes an absent field from a field that holds None.
 _ABSENT = object()
 
 
@@ -62,7 +66,7 @@ def batch_field(batch: Any, field: str | int) -> Any:
     """
     value = _look_up(batch, field)
     if value is _ABSENT:
-        raise ValueError(f"A routing rule expected the batch to have {field!r}, but it is {_describe(batch)}.")
+        raise ValueError(f"`field`: expected a batch with {field!r}, got {_describe(batch)}.")
     return value
 
 
@@ -85,7 +89,7 @@ def optional_batch_field(batch: Any, field: str | int) -> Any:
 
 
 def _look_up(batch: Any, field: str | int) -> Any:
-    """Return a field, or `_ABSENT`; the one place that knows the kinds of batches."""
+    """Return a field, or `_ABSENT`; only this function knows the kinds of batches."""
     if isinstance(batch, Mapping):  # before attributes: a mapping has attributes of its own, such as `items`
         return batch.get(field, _ABSENT)
     if isinstance(field, int):
@@ -95,10 +99,10 @@ def _look_up(batch: Any, field: str | int) -> Any:
 
 
 def _describe(batch: Any) -> str:
-    """Say for an error which fields a batch has."""
+    """Describe the fields of a batch, for an error."""
     if isinstance(batch, Mapping):
         return f"a mapping with {sorted(map(str, batch))}"
     kind = f"a {type(batch).__name__}"
     if isinstance(batch, Sequence):
-        return f"{kind} of {len(batch)} (name its fields by position, such as 0)"
+        return f"{kind} of {len(batch)}, whose fields have positions such as 0"
     return f"{kind} with {[field.name for field in fields(batch)]}" if is_dataclass(batch) else kind

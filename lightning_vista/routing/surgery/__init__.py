@@ -1,4 +1,4 @@
-"""Surgery: units are added to layers and taken away again."""
+"""Surgery: the addition of units to layers, and their removal."""
 
 from lightning_vista.routing.surgery.branches import Branches, add_branch, cut_branch
 from lightning_vista.routing.surgery.region_ablation import ablate_regions, replace_regions

@@ -14,13 +14,13 @@ from lightning_vista.routing.units import UnitGroup
 
 
 def replace_regions(x: Tensor, route: Route, names: Collection[str], values: Tensor | None = None) -> Tensor:
-    """Set regions of a routed tensor to zero, or to given values.
+    """Replace regions of a routed tensor by zero, or by given values.
 
     Args:
         x: The tensor.
-        route: Where its units lie.
-        names: The regions.
-        values: One value for each entry along the dimension of units; zeros where not given.
+        route: The route with the place and the regions of the units.
+        names: The names of the regions.
+        values: One value for each entry along the dimension of units; zeros by default.
 
     Returns:
         A tensor like `x`.
@@ -49,16 +49,21 @@ def ablate_regions(
     mode: AblationMode,
     means: Mapping[str, Tensor],
 ) -> None:
-    """Take regions out of a model, in place.
+    """Remove regions from a model, in place.
 
     Args:
         model: The model.
-        taps: Its routed modules, with units that are known.
-        regions: The regions.
-        mode: "zero", "mean" or "slice".
-        means: For "mean", the mean of each routed tensor.
+        taps: Its routed modules, whose units must be known.
+        regions: The names of the regions.
+        mode: "zero", "mean" or "slice", see `ablate`.
+        means: The mean of each routed tensor for "mean", by `Tap.key`.
+
+    Raises:
+        UnknownStructureError: If the columns that read the units are not known, or if parameters cannot be cut.
+        ValueError: If the units cannot be removed in this mode.
     """
-    by_units: dict[UnitGroup, set[int]] = defaultdict(set)  # several routes may name the same units
+    # Several routes may name the same units; a slice shifts indices, so the units of a layer must go in one call.
+    by_units: dict[UnitGroup, set[int]] = defaultdict(set)
     means_of: dict[UnitGroup, Tensor | None] = {}
     for tap in taps:
         if tap.units and tap.regions and not _cut_whole_branch(model, tap, regions):
@@ -69,7 +74,7 @@ def ablate_regions(
 
 
 def _cut_whole_branch(model: nn.Module, tap: Tap, regions: Sequence[str]) -> bool:
-    """Take a branch off, if that is what a tap's regions are, and say so."""
+    """Remove a branch if it makes up all of a tap's regions, and return whether it was one."""
     owner, _, part = tap.name.rpartition(".")
     is_branch = part == "new" and isinstance(model.get_submodule(owner), Branches)
     if not is_branch or not tap.regions or not set(tap.regions.units) <= set(regions):
