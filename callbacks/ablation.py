@@ -98,6 +98,7 @@ class Ablation(Finishing):
 
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start to measure means."""
+        # The sanity check before training would measure the untrained model on a few batches.
         if self.mode == "mean" and not trainer.sanity_checking:
             self._hook(self._taps(trainer, pl_module), self._add)
 
@@ -113,6 +114,7 @@ class Ablation(Finishing):
         """Register hooks on the routed modules."""
         if self.at != "test":
             return
+        # A compiled model ignores hooks that come after its first call, so a call without ablation must be noticed.
         taps = self._taps(trainer, pl_module)
         self._not_called = {tap.key for tap in taps}
         if self.mode == "mean" and (missing := self._not_called - set(self.means)):

@@ -94,6 +94,7 @@ class Expansion(L.Callback):
     def _follow(self, model: nn.Module, name: str, tensors: Mapping[str, Tensor]) -> None:
         """Add the new units to a layer if only the checkpoint has them; remove them if only the layer has."""
         group = find_units(model, name, self.place)
+        # The last consumer is the layer that reads the units; batch norms on the way there come before it.
         reader = group.consumers[-1]
         if reader.name not in tensors:
             return  # strict loading reports the missing weight itself

@@ -50,6 +50,7 @@ class Finishing(L.Callback, ABC):
         # the first process then replaces the weights.
         trainer.save_checkpoint(path, weights_only=True)
         if trainer.is_global_zero:
+            # A copy even of a previous result: each result stays what was written of it.
             self.result = copy.deepcopy(self._before(trainer, pl_module)).eval()
             self.finish(trainer, self.result)
             write_module(self.result, path)

@@ -70,6 +70,7 @@ class GradientRouting(L.Callback):
     @property
     def state_key(self) -> str:
         """The key that distinguishes several of these callbacks in a checkpoint."""
+        # Lightning's default, the class, would be the same for all of them.
         return self._generate_state_key(routes=_described(self.router.routes))
 
     def state_dict(self) -> dict[str, Any]:
@@ -131,6 +132,7 @@ class GradientRouting(L.Callback):
 
     def on_after_backward(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Check once that routing does what it says, before any parameter has changed."""
+        # The first backward pass only: later ones add to gradients of other data, which hide what is checked.
         if not self._is_checked:
             self._is_checked = True
             self.check()
@@ -143,6 +145,7 @@ class GradientRouting(L.Callback):
             self.router.mask_parameters()
             for isolation in self._isolation:
                 isolation.block(self.router.blocked())
+        # Accumulated batches have noted their weights since the last step; the next step starts from none.
         self.router.start_step()
 
     def on_train_batch_end(

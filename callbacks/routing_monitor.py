@@ -71,6 +71,7 @@ class RoutingMonitor(L.Callback):
             )
         self._taps = dict(_named(tap for router in routers for tap in router.taps))
         shapes = {name: (len(tap.route.rule.groups), len(tap.route.regions)) for name, tap in self._taps.items()}
+        # Leaves of the graph: their "gradients", the energies, add up over micro-batches by themselves.
         self._probes = {n: torch.zeros(s, device=pl_module.device, requires_grad=True) for n, s in shapes.items()}
         self.energies = {name: torch.zeros(shape, dtype=torch.float64) for name, shape in shapes.items()}
         self.num_steps = self.num_left_out = 0
@@ -79,6 +80,7 @@ class RoutingMonitor(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Probe all batches of a measured step."""
+        # By `global_step`, which stays the same for accumulated batches: all of them are measured or none.
         is_measured = trainer.global_step % self.every_n_steps == 0
         for name, tap in self._taps.items():
             tap.probe = self._probes[name] if is_measured else None

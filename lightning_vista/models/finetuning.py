@@ -73,6 +73,7 @@ def finetune(
 
     curve: Curve = []
     kept: list[Tensor] = []
+    # Step 0 evaluates the module as it came, which may stay the best.
     for step in range(steps + 1):
         if step:
             _backward(losses, batches, trained)

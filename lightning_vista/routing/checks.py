@@ -158,6 +158,7 @@ def check_forbidden(taps: Iterable[Tap], model: nn.Module) -> None:
     Raises:
         RoutingError: If the parameters that make a blocked region got a gradient by a path around the routed tensor.
     """
+    # The rows that make a blocked unit get exactly zero through it, so any other gradient came by another path.
     gradients = {plain_name(name): parameter.grad for name, parameter in model.named_parameters()}
     faults = []
     for tap in taps:

@@ -10,7 +10,7 @@ from lightning_vista.routing.naming import plain_name
 from lightning_vista.routing.strategies import DEFAULT_STRATEGY, MaskStrategy, StrategyName, find_strategy
 from lightning_vista.routing.units import ParameterSlice, UnitGroup
 
-#: Factored or whole-model state, or steps that depend on signs of past gradients: no entry can be restored alone.
+#: LBFGS keeps a history of the whole model, Adafactor factored moments, Rprop step sizes that do not start at zero.
 _UNSUPPORTED = (torch.optim.LBFGS, torch.optim.Rprop, torch.optim.Adafactor)
 
 
@@ -52,6 +52,8 @@ class OptimizerIsolation:
         self._strategy.check_isolation()
         if isinstance(optimizer, _UNSUPPORTED):
             raise _unsupported(optimizer)
+        # Manual optimization may have several optimizers, each with a part of the model; others' parameters are
+        # skipped.
         mine = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
         self._parameters = {plain_name(name): p for name, p in model.named_parameters() if id(p) in mine}
         self._optimizer = optimizer
@@ -85,6 +87,7 @@ class OptimizerIsolation:
         yield from ((piece, blocked) for piece in group.producers)
         if self._strategy.isolates_readers:
             yield from ((piece, blocked) for piece in group.consumers)
+            # A reader's bias acts for all of its units, so it may not move as soon as one of them is blocked.
             for name in group.shared if blocked else ():
                 yield ParameterSlice(name, dim=0), range(len(self._parameters.get(name, ())))
 
@@ -111,6 +114,7 @@ class _Kept:
 
     def restore(self) -> None:
         """Restore the entries; state that the step created becomes zero, as if there had been no step."""
+        # The first step of an optimizer creates its state, which has no earlier value to restore.
         for key, tensor in self._tensors().items():
             if key in self.values:
                 tensor.index_copy_(self.dim, self.entries, self.values[key])

@@ -121,6 +121,7 @@ def scale_regions(x: Tensor, weights: Tensor, layout: Layout) -> Tensor:
     """
     # Regions cover every unit, so each entry of the result is written exactly once.
     scaled = torch.empty_like(x)
+    # A backward pass without `create_graph` runs without gradients: one kernel for each region, no temporary tensor.
     in_one_pass = not torch.is_grad_enabled() and not torch.compiler.is_compiling()  # `out` has no derivative
     before = (slice(None),) * (layout.dim % x.dim())
     for entries, weight in zip(
@@ -145,6 +146,7 @@ def align(weights: Tensor, num_dims: int, batch_dim: int) -> Tensor:
     Returns:
         Weights `(batch, 1 or tokens, 1, ..., regions)`, with the first two swapped where `batch_dim` is 1.
     """
+    # Memberships of samples broadcast over tokens; dimensions after those, such as height and width, over both.
     samples, *tokens, regions = weights.shape
     shape = [samples, *tokens, *[1] * (num_dims - 1 - len(tokens)), regions]
     weights = weights.reshape(shape)
@@ -212,5 +214,6 @@ class RoutedIdentity(torch.autograd.Function):
         """Weigh the gradient, and give the probe its energies."""
         weights, members = ctx.saved_tensors
         grad = scale_regions(grad, weights, ctx.layout)
+        # After the mask, so that the monitor sees the gradient that trains; without a probe nothing is computed.
         energies = region_energies(grad, members, ctx.layout) if ctx.needs_input_grad[4] else None
         return grad, None, None, None, energies

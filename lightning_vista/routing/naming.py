@@ -46,7 +46,7 @@ def find_modules(model: nn.Module, patterns: Sequence[str]) -> dict[str, nn.Modu
         ['0', '1']
     """
     modules = {plain_name(name): module for name, module in model.named_modules()}
-    return _find(model, modules, patterns, "module")
+    return _find(model, modules, patterns, "a module")
 
 
 def find_parameters(model: nn.Module, patterns: Sequence[str]) -> dict[str, nn.Parameter]:
@@ -67,7 +67,7 @@ def find_parameters(model: nn.Module, patterns: Sequence[str]) -> dict[str, nn.P
         ['0.weight']
     """
     named = model.named_parameters(remove_duplicate=False)
-    found = _find(model, {plain_name(name): parameter for name, parameter in named}, patterns, "parameter")
+    found = _find(model, {plain_name(name): parameter for name, parameter in named}, patterns, "a parameter")
     # A tied parameter appears under each of its names; an optimizer refuses to hold it twice.
     first = {id(parameter): name for name, parameter in reversed(found.items())}
     return {name: parameter for name, parameter in found.items() if first[id(parameter)] == name}
@@ -83,7 +83,7 @@ def _find(model: nn.Module, named: dict[str, Named], patterns: Sequence[str], ki
         if not any(_matches(name, pattern) for name in found):
             close = get_close_matches(pattern, named, n=3, cutoff=0.3) or [name for name in named if name][:3]
             raise ValueError(
-                f"expected a {kind} of {type(model).__name__}, got {pattern!r}. Did you mean one of {close}?"
+                f"expected {kind} of {type(model).__name__}, got {pattern!r}. Did you mean one of {close}?"
             )
     return found
 

@@ -53,6 +53,7 @@ def reach(
             torch.autograd.backward(loss())
             for router in involved:
                 router.mask_parameters()
+            # Whether an entry has a gradient, and not its size: a weight of 0.01 still trains it.
             for name, parameter in model.named_parameters():
                 if parameter.requires_grad:
                     touched[plain_name(name)].append(_touched(parameter))
@@ -76,6 +77,7 @@ def _restored(model: nn.Module) -> Iterator[None]:
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
     model.zero_grad(set_to_none=True)
     try:
+        # Dropout must drop the same entries for all groups, and batch norms must not collect statistics.
         with torch.random.fork_rng():
             yield
     finally:

@@ -79,6 +79,7 @@ class Router:
         """
         if self._model is not None:
             raise RuntimeError("`Router.attach`: expected a detached router, got an attached one. Call `detach` first.")
+        # All routes are checked before the first hook is registered: an error leaves the model as it was.
         self.taps = find_taps(self.routes, model, needs_units=self.strategy.needs_units)
         self._handles = [tap.attach() for tap in self.taps]
         self._model = model
@@ -122,6 +123,7 @@ class Router:
             raise ValueError(f"`memberships`: expected groups of the rules, {sorted(known)}, got {sorted(unknown)}.")
         if not groups:
             raise ValueError(f"`memberships`: expected at least one of the groups {sorted(known)}, got none.")
+        # Groups that are left out get zeros, since a rule's table has a row for each of its groups.
         like = next(iter(groups.values()))
         rules = {id(route.rule): route.rule.groups for route in self.routes}
         self._set(
@@ -184,6 +186,7 @@ class Router:
         for key, (groups, tensor) in members.items():
             # Reading values of an accelerator's tensor makes the host wait, so that is done once.
             check_memberships(tensor, groups, values=tensor.device.type == "cpu" or not self._is_checked)
+            # At least float32: in half precision the remainder to 1 of small memberships would be rounded away.
             ready[key] = tensor.to(like.device, torch.promote_types(torch.float32, like.dtype))
         self._is_checked = True
         for tap in self.taps:

@@ -85,10 +85,12 @@ class Tap:
         """Return the units that no sample since the last optimizer step may train."""
         if self.lowest is None or self.highest is None or self.regions is None:
             return []
+        # Both ends: with weights of -0.5 and 0 the highest is 0, and yet the unit is trained.
         blocked = ((self.lowest == 0) & (self.highest == 0)).tolist()
         return [unit for units, out in zip(self.regions.units.values(), blocked, strict=True) if out for unit in units]
 
     def _is_active(self) -> bool:
+        # A module in evaluation mode does not train, even if `training_step` calls it to sample or as a frozen teacher.
         return self.module.training and (self.weights is not None or self.factors is not None)
 
     def _mask(self, x: Tensor) -> Tensor:
@@ -110,6 +112,7 @@ class Tap:
         """
         place = self.place
         expected = () if self.members is None else tuple(self.members.shape[:-1])
+        # Samples and tokens are the first two dimensions, in either order; memberships of samples check one of them.
         actual = tuple(x.shape[:2] if place.batch_dim == 0 else x.shape[1::-1])[: len(expected)]
         if actual != expected:
             raise ValueError(

@@ -67,6 +67,7 @@ def _update_config(index: ModelIndex, parent: str, reader: str, group: UnitGroup
     config: Any = index.modules[holder].config
     kind, inside = type(index.modules[parent]), f"{holder}." if holder else ""
     peers = [path for path, module in index.modules.items() if type(module) is kind and path.startswith(inside)]
+    # The configuration can state one size only; if layers differ it keeps the old one, see above.
     width, *others = {index.length(index.columns(join(path, reader))[0]) for path in peers}
     if others:
         return
@@ -79,6 +80,7 @@ def _update_config(index: ModelIndex, parent: str, reader: str, group: UnitGroup
 
 def _holder_of_config(index: ModelIndex, path: str) -> str | None:
     """Return the name of the outermost transformers model around a module."""
+    # From the outside inwards: inner modules of transformers share the configuration of the model around them.
     parts = path.split(".") if path else []
     around = [".".join(parts[:length]) for length in range(len(parts) + 1)]
     return next((name for name in around if hasattr(getattr(index.modules[name], "config", None), "to_dict")), None)
@@ -149,6 +151,7 @@ def rearrange(tensor: Tensor, dim: int, sources: Sequence[int], mean: float = 0.
         >>> rearrange(torch.tensor([5, 6, 7]), 0, [2, NEW, 0])
         tensor([7, 0, 5])
     """
+    # New entries take entry 0 for a moment (-1 clamped), and are overwritten.
     index = torch.tensor(sources, device=tensor.device)
     result = tensor.detach().index_select(dim, index.clamp(min=0))
     new = (index == NEW).nonzero().squeeze(1)
@@ -186,6 +189,7 @@ def resize(
     for (name, dim), pieces in dimensions.items():
         order = sources(index.parameters[name].shape[dim], pieces)
         _replace(index, name, dim, order, stds.get(name, 0.0), optimizer)
+    # A new index, since the old one still holds the parameters from before.
     update_sizes(ModelIndex(model), group)
 
 
@@ -226,6 +230,7 @@ def _replace(
     """Replace a parameter by a rearranged one, in its module and its optimizer."""
     path, _, leaf = name.rpartition(".")
     owner, old = index.modules[path], index.parameters[name]
+    # New units of a batch norm have scale 1, shift 0, mean 0 and variance 1: it does not change them.
     if is_layer(owner):
         new = nn.Parameter(rearrange(old, dim, order, std=std), old.requires_grad)
     else:
@@ -247,6 +252,7 @@ def _follow(optimizer: Optimizer, old: nn.Parameter, new: nn.Parameter, change: 
     """Let an optimizer continue with a new parameter, and with its state in the same order."""
     for group in optimizer.param_groups:
         group["params"] = [new if parameter is old else parameter for parameter in group["params"]]
+    # State is keyed by the parameter object, which is new.
     if old in optimizer.state:
         state = optimizer.state.pop(old)
         optimizer.state[new] = {key: change(value) if _is_like(value, old) else value for key, value in state.items()}

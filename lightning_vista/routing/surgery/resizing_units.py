@@ -99,6 +99,7 @@ def expand_at(
     """
     check_word("init", init, get_args(Init))
     group = find_units(model, module, place)
+    # New heads come with keys and values of their own, so in the multiples in which old heads share theirs.
     share = max((piece.share for piece in group.producers), default=1)
     if num_units < 1 or num_units % share:
         raise ValueError(f"`num_units`: expected a positive multiple of {share} for {module!r}, got {num_units}.")
@@ -204,6 +205,7 @@ def _add_means(model: nn.Module, group: UnitGroup, units: Sequence[int], means: 
             f"`means`: expected the shape {expected}, one for each entry, got "
             f"{None if means is None else tuple(means.shape)}."
         )
+    # A constant input of the reader is a constant output: weight times mean, which the bias can hold.
     chosen = means.to(weight)[reader.entries(units)]
     said = torch.tensordot(chosen, reader.select(weight, units), dims=([0], [reader.dim]))
     parameters[group.shared[0]].add_(said)

@@ -18,6 +18,7 @@ def chain_units(site: Site) -> UnitGroup | None:
     own = [number for number, path in enumerate(steps) if f"{path}.".startswith(f"{site.path}.") or not site.path]
     if not own:
         return None
+    # What runs up to the tensor makes its units, what runs after it reads them.
     cut = own[-1] + 1 if site.place.at == "output" else own[0]
     producers = written_by_chain(site.index, steps[:cut], site.place.unit_size)
     if not producers:
@@ -32,6 +33,7 @@ def _chain_around(site: Site) -> list[str]:
     modules, top = site.index.modules, site.path
     if branch := residual_branch(site.index, site.parent):
         return branch
+    # The outermost one, since the readers of a nested chain's units may stand behind its end.
     while top and is_sequential(modules[top.rpartition(".")[0]]):
         top = top.rpartition(".")[0]
     return steps_of(site.index, top) if is_sequential(modules[top]) else []
@@ -48,6 +50,7 @@ def _readers(site: Site, steps: list[str], length: int) -> tuple[tuple[Parameter
             if rest or (positions > 1 and site.place.dim == -1):
                 break
             return (*found, *index.columns(path, positions * site.place.unit_size)), index.biases(path)
+        # A batch norm on the way reads each unit by itself: its scale and shift belong to the unit.
         if is_unitwise_scale(module) and index.length(index.rows(path)[0]) == length:
             found += index.rows(path, site.place.unit_size)
         elif not is_unitwise(module) and not isinstance(module, nn.Flatten):
@@ -55,6 +58,7 @@ def _readers(site: Site, steps: list[str], length: int) -> tuple[tuple[Parameter
     return (), ()
 
 
+#: Known by their source rather than listed: activations of transformers and timm are many, and all are elementwise.
 #: Source modules of classes without parameters that treat each unit separately, except for `_MIXING`.
 _UNITWISE = (
     "torch.nn.modules.activation",
@@ -124,6 +128,8 @@ def written_by_chain(index: ModelIndex, steps: Sequence[str], unit_size: int) ->
         module = index.modules[path]
         if is_unitwise(module):
             continue
+        # Behind a batch norm both its own rows and those of the layer before it act through the unit alone; any other
+        # module mixes units, and nothing before it belongs to one of them.
         found += written(index, path, unit_size)
         if not is_unitwise_scale(module):
             break
@@ -159,6 +165,7 @@ def residual_branch(index: ModelIndex, path: str) -> list[str]:
     names = [name for name, _ in index.modules[path].named_children()]
     if type(index.modules[path]).__name__ not in ("BasicBlock", "Bottleneck") or "se" in names:
         return []
+    # After the last norm the block adds its input: the channels of the branch end there.
     last = max(name for name in names if name.startswith("bn"))
     return [join(path, name) for name in names[: names.index(last) + 1] if name != "relu"]  # torchvision runs it twice
 
@@ -171,6 +178,7 @@ def _endings(index: ModelIndex, path: str) -> list[list[str]]:
         return [steps_of(index, path)]
     if branch := residual_branch(index, path):
         return [branch, steps_of(index, join(path, "downsample"))] if "downsample" in names else [branch]
+    # With post-norm, the last norm mixes units, so only its own scale and shift act through one of them.
     if isinstance(module, nn.TransformerEncoderLayer):
         return [[join(path, "linear2" if module.norm_first else "norm2")]]
     if isinstance(module, nn.MultiheadAttention):
@@ -183,6 +191,7 @@ def _endings(index: ModelIndex, path: str) -> list[list[str]]:
 def _ending_of_hidden(index: ModelIndex, path: str) -> list[list[str]]:
     """Return the reader of an MLP's or attention's hidden units, if no parameters can follow it."""
     row = hidden_in(index, path)
+    # Norms of queries and keys act before the reader; any other child with parameters may act after it.
     known = {*row.writers, row.reader, "q_norm", "k_norm"} if row else set()
     trained = {name for name, child in index.modules[path].named_children() if list(child.parameters())}
     return [[join(path, row.reader)]] if row and trained <= known else []

@@ -36,6 +36,7 @@ class Hidden(NamedTuple):
         others = [index.modules.get(join(parent, child)) for child in self.unless]
         if not all(map(is_layer, children)) or any(list(other.parameters()) for other in others if other):
             return False
+        # Without a stated width of heads it is unknown which rows belong to one head.
         if self.heads and not hasattr(index.modules[parent], "head_dim"):
             return False
         width = self.width(index, parent)
@@ -53,12 +54,14 @@ class Hidden(NamedTuple):
         found: list[ParameterSlice] = []
         for path in (join(parent, writer) for writer in self.writers):
             part = index.length(index.rows(path)[0]) // self.parts
+            # With 8 query heads and 2 key heads, 4 units share each block of the keys' rows.
             share = self.width(index, parent) // part
             for start in range(0, self.parts * part, part):
                 found += index.rows(path, unit_size, start, share)
         return tuple(found)
 
 
+#: The first row that fits describes a module; shapes tell apart those with the same names, such as timm's MLPs.
 HIDDEN = (
     Hidden(("c_fc",), "c_proj", outputs=("c_fc", "act")),  # GPT-2, GPT-Neo
     Hidden(("fc1",), "fc2", outputs=("fc1", "act", "drop1", "activation_fn"), unless=("norm",)),  # timm, CLIP
