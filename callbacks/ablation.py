@@ -1,48 +1,49 @@
-"""Takes regions of units out of a trained model, to see what they were for."""
+"""Ablation of regions of a trained model, while testing or at the end of training."""
 
 import copy
-from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import lightning as L
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
 from lightning_vista.callbacks.finishing import Finishing
 from lightning_vista.callbacks.gradient_routing import find_routing
-from lightning_vista.routing import Regions, Route, UnitGroup
+from lightning_vista.options import check_word
+from lightning_vista.routing import Route
 from lightning_vista.routing.checks import find_taps
 from lightning_vista.routing.hooking import hook_tensor
-from lightning_vista.routing.surgery import Branches, ablate, cut_branch
+from lightning_vista.routing.surgery import AblationMode, ablate_regions, replace_regions
 from lightning_vista.routing.tap import Tap
 
-Mode = Literal["zero", "mean", "slice"]
+AblationTime = Literal["test", "end"]
 
 
 class Ablation(Finishing):
-    """Ablates regions, while testing or at the end of training. The trained model and its checkpoints stay as they are.
+    """Ablation of regions, in `test` or at the end of `fit`. The trained model and its checkpoints stay as they are.
 
-    `at="test"`: during `test` the units of the regions are zero, or their mean over the last validation epoch, which is
-    kept in checkpoints. `at="end"`: `fit` writes `ablated.ckpt` into the run's folder, an ordinary checkpoint of the
-    weights without the regions, and, where the module holds a transformers model, that model to `ablated/`; callbacks
-    such as `CoherenceTuning` go on with it, see `Finishing`.
+    `at="test"`: during `test` the units of the regions are zero, or their mean over the last validation epoch, which
+    checkpoints keep. `at="end"`: `fit` writes `ablated.ckpt` into the run's folder, an ordinary checkpoint of the
+    weights without the regions. Where the module holds a transformers model, `fit` also writes that model to
+    `ablated/`. Callbacks such as `CoherenceTuning` continue with the ablated model, see `Finishing`.
 
     Args:
-        regions: The regions to ablate, of every route that has them.
-        at: When.
-        mode: "zero" lets units be zero. "mean" lets each entry of the routed tensor be its mean over the samples,
+        regions: The names of the regions to ablate, in every route that has them.
+        at: The time of the ablation, "test" or "end".
+        mode: "zero" sets units to zero. "mean" sets each entry of the routed tensor to its mean over the samples,
             tokens and positions of the last validation epoch. "slice" cuts units off, so that weights get the shapes
             from before an expansion; for `at="end"` only.
-        routes: The routes whose regions are meant; those of the trainer's `GradientRouting` by default.
+        routes: The routes with these regions; those of the trainer's `GradientRouting` by default.
 
     Attributes:
-        means: For each routed module the mean of its tensor over the last validation epoch `(units * unit_size,)`.
+        means: For each routed tensor its mean over the last validation epoch `(units * unit_size,)`.
 
     Raises:
-        ValueError: If a region is in no route, if there are no means, or if a module to ablate is not called.
+        ValueError: If an option is another word, a region is in no route, there are no means, or a module to ablate is
+            not called.
         UnknownStructureError: At the start of `fit`, if the parameters of units are not known (`at="end"`).
 
     Example:
@@ -54,14 +55,16 @@ class Ablation(Finishing):
     def __init__(
         self,
         regions: list[str],
-        at: Literal["test", "end"] = "test",
-        mode: Mode = "zero",
+        at: AblationTime = "test",
+        mode: AblationMode = "zero",
         routes: list[Route] | None = None,
     ) -> None:
+        check_word("at", at, get_args(AblationTime))
+        check_word("mode", mode, get_args(AblationMode))
         if not regions:
-            raise ValueError("Expected at least one region to ablate, got none.")
+            raise ValueError("`regions`: expected at least one region to ablate, got none.")
         if mode == "slice" and at == "test":
-            raise ValueError("The mode 'slice' is for at='end'; while testing, 'zero' computes the same.")
+            raise ValueError("`mode`: expected 'zero' or 'mean' for at='test', got 'slice'. 'zero' computes the same.")
         self.regions = list(regions)
         self.at = at
         self.mode = mode
@@ -73,32 +76,34 @@ class Ablation(Finishing):
 
     @property
     def state_key(self) -> str:
-        """Tells several of these callbacks apart in a checkpoint."""
+        """The key that distinguishes several of these callbacks in a checkpoint."""
         return self._generate_state_key(regions=self.regions, at=self.at, mode=self.mode)
 
     def state_dict(self) -> dict[str, Any]:
-        """The means of the last validation epoch."""
+        """Return the means of the last validation epoch."""
         return {"means": self.means}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take the means of the checkpoint's run."""
+        """Take the means from the checkpoint."""
         self.means = state_dict["means"]
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Ablate a copy: what cannot be done is better known before training."""
+        """Ablate a copy, so that anything impossible is reported before training."""
         if self.at == "end":
+            # There are no means before training; zeros have their shape, which is all that is tried here.
             taps = self._taps(trainer, pl_module)
-            widths = {_key(tap): tap.units.size * tap.route.unit_size for tap in taps if tap.units}
+            widths = {tap.key: tap.units.size * tap.place.unit_size for tap in taps if tap.units}
             no_means = {key: torch.zeros(width) for key, width in widths.items()}
             ablate_regions(copy.deepcopy(pl_module), taps, self.regions, self.mode, no_means)
 
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Begin to measure means."""
+        """Start to measure means."""
+        # The sanity check before training would measure the untrained model on a few batches.
         if self.mode == "mean" and not trainer.sanity_checking:
             self._hook(self._taps(trainer, pl_module), self._add)
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Keep the means, over all processes."""
+        """Keep the means over all processes."""
         self._remove()
         sums, self._sums = self._sums, {}
         for key, sum_and_count in sums.items():
@@ -106,134 +111,71 @@ class Ablation(Finishing):
             self.means[key] = torch.stack(entries) / count
 
     def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Hook onto the routed modules."""
+        """Register hooks on the routed modules."""
         if self.at != "test":
             return
+        # A compiled model ignores hooks that come after its first call, so a call without ablation must be noticed.
         taps = self._taps(trainer, pl_module)
-        self._not_called = {_key(tap) for tap in taps}
+        self._not_called = {tap.key for tap in taps}
         if self.mode == "mean" and (missing := self._not_called - set(self.means)):
             raise ValueError(
-                f"Ablation has no means of {sorted(missing)}: test a checkpoint (`--ckpt_path`) whose training had the "
-                "same Ablation callback and validated, or use the mode 'zero'."
+                f"Ablation: expected means of {sorted(missing)}, got none. Test a checkpoint (`--ckpt_path`) whose "
+                "training had the same Ablation callback and validated, or use the mode 'zero'."
             )
         self._hook(taps, self._ablate)
 
     def on_test_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: object) -> None:
-        """See to it that the first batch was ablated."""
+        """Check that the first batch was ablated."""
         if self._not_called:
             raise ValueError(
-                f"{sorted(self._not_called)} should be ablated, but was not called in the first batch. Is it used in "
-                "`test_step`, and was the model compiled and called before (then call `torch.compiler.reset()`)?"
+                f"Ablation: expected the first batch to call {sorted(self._not_called)}, got no call. Check that "
+                "`test_step` uses it. If the model was compiled and called before, call `torch.compiler.reset()` first."
             )
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Leave nothing on the model."""
+        """Remove all hooks."""
         self._remove()
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Leave nothing on the model."""
+        """Remove all hooks."""
         self._remove()
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Write what is left without the regions."""
+        """Write the model without the regions."""
         if self.at == "end":
             super().on_train_end(trainer, pl_module)
 
     def finish(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        """Take the regions out."""
+        """Remove the regions."""
         ablate_regions(module, self._taps(trainer, module), self.regions, self.mode, self.means)
 
     def _taps(self, trainer: L.Trainer, pl_module: L.LightningModule) -> list[Tap]:
-        """The routed modules that have one of the regions."""
+        """Return the routed modules that have one of the regions."""
         routes = self.routes
         if routes is None:
             routes = [route for routing in find_routing(trainer, self) for route in routing.router.routes]
         known = {region for route in routes for region in route.regions}
         if unknown := set(self.regions) - known:
-            raise ValueError(f"Expected regions of the routes, {sorted(known)}, got {sorted(unknown)} to ablate.")
+            raise ValueError(f"`regions`: expected regions of the routes, {sorted(known)}, got {sorted(unknown)}.")
         routes = [route for route in routes if set(self.regions) & set(route.regions)]
         return find_taps(routes, pl_module, needs_units=self.at == "end")
 
     def _hook(self, taps: Sequence[Tap], change: Callable[[Tap, Tensor], Tensor]) -> None:
-        self._handles = [hook_tensor(tap.module, tap.route.at, partial(change, tap), tap.name) for tap in taps]
+        self._handles = [hook_tensor(tap.module, tap.place.at, partial(change, tap), tap.name) for tap in taps]
 
     def _add(self, tap: Tap, x: Tensor) -> Tensor:
-        """Add a tensor's entries up, and how many there are of each."""
-        rows = x.detach().movedim(tap.route.dim, -1).flatten(0, -2).float()
+        """Add up the entries of a tensor, and the number of rows."""
+        # Batches add up in double precision, with the number of rows as a last entry: one reduction serves both.
+        rows = x.detach().movedim(tap.place.dim, -1).flatten(0, -2).float()
         sums = torch.cat([rows.sum(0), rows.new_tensor([len(rows)])]).cpu().double()
-        self._sums[_key(tap)] = self._sums.get(_key(tap), 0) + sums
+        self._sums[tap.key] = self._sums.get(tap.key, 0) + sums
         return x
 
     def _ablate(self, tap: Tap, x: Tensor) -> Tensor:
-        self._not_called.discard(_key(tap))
-        return replace_regions(x, tap.route, self.regions, self.means.get(_key(tap)))
+        self._not_called.discard(tap.key)
+        return replace_regions(x, tap.route, self.regions, self.means.get(tap.key))
 
     def _remove(self) -> None:
         for handle in self._handles:
             handle.remove()
         self._handles = []
-
-
-def replace_regions(x: Tensor, route: Route, names: Collection[str], values: Tensor | None = None) -> Tensor:
-    """Set regions of a routed tensor to zero, or to given values.
-
-    Args:
-        x: The tensor.
-        route: Where its units lie.
-        names: The regions.
-        values: One value for each entry along the dimension of units; zeros where not given.
-
-    Returns:
-        A tensor like `x`.
-
-    Example:
-        >>> from lightning_vista.routing import LabelRule
-        >>> route = Route("encoder", LabelRule("label", {"low": [0]}), regions={"low": "0:2", "high": "rest"})
-        >>> import torch
-        >>> replace_regions(torch.ones(1, 3), route, ["low"], torch.tensor([5.0, 6.0, 7.0]))
-        tensor([[5., 6., 1.]])
-    """
-    regions = Regions.parse(route.regions, x.shape[route.dim] // route.unit_size)
-    replaced = x.clone()
-    units_last = replaced.movedim(route.dim, -1)
-    for name, entries in zip(regions.units, regions.entries(route.unit_size), strict=True):
-        if name in names:
-            units_last[..., entries] = 0 if values is None else values.to(x)[entries]
-    return replaced
-
-
-def ablate_regions(
-    model: nn.Module, taps: Sequence[Tap], regions: Sequence[str], mode: Mode, means: Mapping[str, Tensor]
-) -> None:
-    """Take regions out of a model, in place.
-
-    Args:
-        model: The model.
-        taps: Its routed modules, with units that are known.
-        regions: The regions.
-        mode: "zero", "mean" or "slice".
-        means: For "mean", the mean of each routed tensor.
-    """
-    by_units: dict[UnitGroup, set[int]] = defaultdict(set)  # several routes may name the same units
-    means_of: dict[UnitGroup, Tensor | None] = {}
-    for tap in taps:
-        if tap.units and tap.regions and not _cut_whole_branch(model, tap, regions):
-            by_units[tap.units].update(unit for name in regions for unit in tap.regions.units.get(name, ()))
-            means_of[tap.units] = means.get(_key(tap))
-    for group, units in by_units.items():
-        ablate(model, group, sorted(units), mode, means_of[group])
-
-
-def _cut_whole_branch(model: nn.Module, tap: Tap, regions: Sequence[str]) -> bool:
-    """Take a branch off, if that is what a tap's regions are, and say so."""
-    owner, _, part = tap.name.rpartition(".")
-    is_branch = part == "new" and isinstance(model.get_submodule(owner), Branches)
-    if not is_branch or not tap.regions or not set(tap.regions.units) <= set(regions):
-        return False
-    cut_branch(model, owner)
-    return True
-
-
-def _key(tap: Tap) -> str:
-    """What means are kept under."""
-    return f"{tap.name}:{tap.route.at}"

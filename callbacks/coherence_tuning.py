@@ -1,4 +1,4 @@
-"""Gives a model back the fluency that an ablation has cost it."""
+"""Recovery of the fluency that an ablation has cost a model."""
 
 import lightning as L
 from lightning.pytorch.utilities import rank_zero_info
@@ -16,29 +16,29 @@ from lightning_vista.models.finetuning import (
 
 
 class CoherenceTuning(Finishing):
-    """Fine-tunes a copy of the trained model on a few retain texts at the end of `fit` (gradient routing, 4.2.2).
+    """Fine-tuning of a copy of the trained model on a few retain texts at the end of `fit` (gradient routing, 4.2.2).
 
-    After `Ablation(at="end")`, or another callback that makes a model at the end, it tunes what that has made. Of all
-    steps the one with the lowest loss on held-out retain texts is kept, which may be that before the first. Writes
-    `tuned.ckpt` and, for models of transformers, `tuned/`, see `Finishing`.
+    After `Ablation(at="end")`, or another callback that makes a model at the end, it tunes that result. It keeps the
+    step with the lowest loss on held-out retain texts, which may be the one before the first. It writes `tuned.ckpt`
+    and, for models of transformers, `tuned/`, see `Finishing`.
 
-    Needs a module with `token_losses` and a datamodule with `sample`, such as `LanguageModelModule` and
+    It needs a module with `token_losses` and a datamodule with `sample`, such as `LanguageModelModule` and
     `StoriesDataModule`.
 
     Args:
-        num_samples: Retain texts of the training data, all of which are in every step.
-        steps: Steps of AdamW.
-        learning_rate: Of AdamW.
-        num_evaluated: Texts of either kind of the validation data that are looked at in between.
-        evaluate_every: After how many steps.
-        batch_size: Texts that go through the model at a time.
-        seed: Another seed draws other texts.
+        num_samples: The number of retain texts of the training data, all of which are in every step.
+        steps: The number of AdamW steps.
+        learning_rate: AdamW learning rate.
+        num_evaluated: The number of held-out validation texts of each kind, forget and retain.
+        evaluate_every: The number of steps between two evaluations of held-out texts.
+        batch_size: The number of texts that go through the model at a time.
+        seed: Random seed for sampling texts.
 
     Attributes:
         curve: Held-out losses over the steps.
 
     Raises:
-        ValueError: At the start of `fit`, if module and datamodule lack what is needed, or there are too few texts.
+        ValueError: At the start of `fit`, if module or datamodule lack what is needed, or there are too few texts.
 
     Example:
         >>> trainer = L.Trainer(logger=False, enable_progress_bar=False, callbacks=[CoherenceTuning(steps=10)])
@@ -62,7 +62,7 @@ class CoherenceTuning(Finishing):
         self.curve: Curve = []
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Draw the texts: what is missing is better known before training."""
+        """Sample the texts, so that missing ones are reported before training."""
         self._draw(check_finetuning(trainer, pl_module, self)[1])
 
     def finish(self, trainer: L.Trainer, module: L.LightningModule) -> None:
@@ -88,6 +88,6 @@ class CoherenceTuning(Finishing):
         )
 
     def _draw(self, datamodule: Sampling) -> tuple[Batch, dict[str, Batch]]:
-        """What to tune on, and what to look at."""
+        """Return the texts to tune on, and the held-out texts."""
         texts = datamodule.sample("train", False, self.num_samples, self.seed)
         return texts, held_out_texts(datamodule, "validation", self.num_evaluated, self.seed)

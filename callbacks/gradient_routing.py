@@ -8,35 +8,35 @@ import lightning as L
 from torch.optim import Optimizer
 
 from lightning_vista.routing import Route, Router
-from lightning_vista.routing.checks import check_fired, check_forbidden
 from lightning_vista.routing.isolation import OptimizerIsolation
-from lightning_vista.routing.masking import MaskWeightMode
-from lightning_vista.routing.router import Strategy
+from lightning_vista.routing.masking import MaskWeightMode, warmup
+from lightning_vista.routing.strategies import DEFAULT_STRATEGY, StrategyName
 
 _log = logging.getLogger(__name__)
 
 
 class GradientRouting(L.Callback):
-    """Lets the data decide which part of a model it trains (arXiv 2410.04332).
+    """Gradient routing: the data decides which part of a model it trains (arXiv 2410.04332).
 
-    Works with automatic and manual optimisation, gradient accumulation, mixed precision, activation checkpointing,
-    `torch.compile` and several devices; several of these callbacks can be used together. Validation, test and
-    prediction are not touched. The hooks are there from `on_fit_start` to the end of `fit`, or to its exception.
+    It works with automatic and manual optimisation, gradient accumulation, mixed precision, activation checkpointing,
+    `torch.compile` and several devices; a trainer may have several of these callbacks. Validation, test and prediction
+    stay as they are. Hooks exist from `on_fit_start` to the end of `fit`, or to its exception.
 
     Args:
-        routes: Which data trains which units of which layer.
-        mask_weight: How much of the mask is applied, from 0 to 1.
-        mask_weight_mode: What less than 1 means: "anneal" for `1 + w * (m - 1)`, which goes from ordinary
-            backpropagation to the mask, or "scale" for `w * m`, which begins with no gradient at all (the authors').
-        warmup_steps: Optimizer steps (`trainer.global_step`) in which the mask weight rises evenly from 0.
+        routes: The routes, each with a layer, its regions and the rule that assigns data to groups.
+        mask_weight: The share of the mask that is applied, from 0 to 1.
+        mask_weight_mode: The meaning of a share below 1: "anneal" for `1 + w * (m - 1)`, from ordinary backpropagation
+            to the mask, or "scale" for `w * m`, which starts without any gradient (the authors').
+        warmup_steps: The number of optimizer steps (`trainer.global_step`) in which the mask weight rises from 0.
         strategy: "gradient" weighs gradients in the backward pass. SGTM's alternatives: "parameter" weighs the
             gradients of the parameters that make and read the units, for which all samples of an optimizer step must
             be of one group; "activation" zeroes the activations of units that may not be trained.
-        isolate_optimizer: Keep parameters and optimizer states of units whose gradient was blocked as they are:
+        isolate_optimizer: Whether parameters and optimizer states of units with a blocked gradient stay as they are:
             momentum and weight decay would move them.
 
     Raises:
         RoutingError: At the start of `fit`, or after its first backward pass, with everything that is wrong.
+        ValueError: If an option has a value that is not allowed.
 
     Example:
         >>> from lightning_vista.routing import LabelRule
@@ -51,16 +51,16 @@ class GradientRouting(L.Callback):
         mask_weight: float = 1.0,
         mask_weight_mode: MaskWeightMode = "anneal",
         warmup_steps: int = 0,
-        strategy: Strategy = "gradient",
+        strategy: StrategyName = DEFAULT_STRATEGY,
         isolate_optimizer: bool = False,
     ) -> None:
         if not 0 <= mask_weight <= 1:
-            raise ValueError(f"Expected a mask_weight from 0 to 1, got {mask_weight}.")
+            raise ValueError(f"`mask_weight`: expected a number from 0 to 1, got {mask_weight}.")
         if warmup_steps < 0:
-            raise ValueError(f"Expected warmup_steps of at least 0, got {warmup_steps}.")
-        if isolate_optimizer and strategy == "activation":
-            raise ValueError("The strategy 'activation' blocks no gradient, so there is nothing to isolate.")
+            raise ValueError(f"`warmup_steps`: expected at least 0, got {warmup_steps}.")
         self.router = Router(routes, mask_weight, mask_weight_mode, strategy)
+        if isolate_optimizer:
+            self.router.strategy.check_isolation()
         self.mask_weight = mask_weight
         self.warmup_steps = warmup_steps
         self.isolate_optimizer = isolate_optimizer
@@ -69,21 +69,50 @@ class GradientRouting(L.Callback):
 
     @property
     def state_key(self) -> str:
-        """Tells several of these callbacks apart in a checkpoint."""
+        """The key that distinguishes several of these callbacks in a checkpoint."""
+        # Lightning's default, the class, would be the same for all of them.
         return self._generate_state_key(routes=_described(self.router.routes))
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run is compared with; the mask weight follows from the trainer's step."""
-        return {"strategy": self.router.strategy, "mask_weight": self.mask_weight, "warmup_steps": self.warmup_steps}
+        """Return the settings with which a resumed run is compared."""
+        # Not the current mask weight: that follows from the trainer's step.
+        return {
+            "strategy": self.router.strategy.name,
+            "mask_weight": self.mask_weight,
+            "warmup_steps": self.warmup_steps,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Warn where the checkpoint was trained with other settings."""
         ours = self.state_dict()
         if changed := {key: (value, ours[key]) for key, value in state_dict.items() if ours.get(key) != value}:
-            _log.warning("This run goes on with other routing than its checkpoint was trained with: %s", changed)
+            _log.warning("This run resumes with other routing than its checkpoint was trained with: %s", changed)
+
+    def route(self, batch: Any, step: int | None = None) -> None:
+        """Weigh the regions for a batch; the weights hold until `router.clear()`.
+
+        Args:
+            batch: A batch of the dataloader, on the device of the model.
+            step: The optimizer step, on which the warm-up depends; None for the mask weight after the warm-up.
+
+        Raises:
+            ValueError: If a rule cannot read the batch, or gives memberships that are not valid.
+        """
+        share = 1.0 if step is None else warmup(step, self.warmup_steps)
+        self.router.mask_weight = self.mask_weight * share
+        self.router.compute(batch)
+
+    def check(self) -> None:
+        """Check after a first backward pass that routing did what it says; every process must call it.
+
+        Raises:
+            RoutingError: If a routed module was not called, or a blocked unit got a gradient by another path.
+        """
+        self.router.check_backward()
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Prepare the rules and hook onto the model."""
+        """Prepare the rules and register the hooks."""
+        # `on_fit_start` rather than `setup`: other callbacks change modules in their `setup`, in any order.
         for rule in {id(route.rule): route.rule for route in self.router.routes}.values():
             rule.setup(getattr(trainer, "datamodule", None))
         self.router.attach(pl_module)
@@ -92,51 +121,49 @@ class GradientRouting(L.Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Isolate the optimizers, which exist by now."""
         if self.isolate_optimizer:
-            strategy: Any = self.router.strategy
+            strategy = self.router.strategy
             self._isolation = [OptimizerIsolation(optimizer, pl_module, strategy) for optimizer in trainer.optimizers]
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Weigh the regions for the data that comes."""
-        self.router.mask_weight = self.mask_weight * warmup(trainer.global_step, self.warmup_steps)
-        self.router.compute(batch)
+        """Weigh the regions for the batch."""
+        self.route(batch, trainer.global_step)
 
     def on_after_backward(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Check once that routing does what it says, before any parameter has changed."""
-        if self._is_checked or self.router.strategy == "parameter":
-            return
-        self._is_checked = True
-        check_fired(self.router.taps)
-        if self.router.strategy == "gradient":
-            self.router.agree()
-            check_forbidden(self.router.taps, pl_module)
+        # The first backward pass only: later ones add to gradients of other data, which hide what is checked.
+        if not self._is_checked:
+            self._is_checked = True
+            self.check()
 
     def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer) -> None:
-        """Weigh the gradients of parameters, where this is the strategy, and begin to note weights anew."""
-        if self._isolation or self.router.strategy == "parameter":
+        """Weigh the gradients of parameters, if the strategy does so, and isolate blocked units."""
+        # Before clipping, which Lightning does after this hook: blocked gradients must not count in the norm.
+        if self._isolation or self.router.strategy.masks_parameters:
             self.router.agree()
             self.router.mask_parameters()
             for isolation in self._isolation:
                 isolation.block(self.router.blocked())
+        # Accumulated batches have noted their weights since the last step; the next step starts from none.
         self.router.start_step()
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Forget the data: what comes before the next batch is not routed."""
+        """Forget the batch: whatever runs before the next one is not routed."""
         self.router.clear()
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Leave nothing on the model."""
+        """Remove all hooks."""
         self._detach()
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Leave nothing on the model."""
+        """Remove all hooks."""
         self._detach()
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Leave nothing on the model."""
+        """Remove all hooks."""
         self._detach()
 
     def _detach(self) -> None:
@@ -146,30 +173,20 @@ class GradientRouting(L.Callback):
         self._isolation = []
 
 
-def warmup(step: int, warmup_steps: int) -> float:
-    """The share of the mask weight at a step, from 0 to 1.
-
-    Example:
-        >>> [warmup(step, 4) for step in (0, 2, 4, 8)]
-        [0.0, 0.5, 1.0, 1.0]
-    """
-    return min(1.0, step / warmup_steps) if warmup_steps else 1.0
-
-
 def _described(routes: Sequence[Route]) -> list[str]:
-    """What tells routes apart."""
+    """Return what distinguishes routes."""
     return [f"{','.join(route.patterns)}:{route.at}:{route.regions}" for route in routes]
 
 
 def find_routing(trainer: L.Trainer, asker: L.Callback) -> list[GradientRouting]:
-    """The callbacks of a trainer that route gradients.
+    """Find the callbacks of a trainer that route gradients.
 
     Args:
         trainer: The trainer.
         asker: The callback that needs them, for the error.
 
     Returns:
-        At least one.
+        At least one callback.
 
     Raises:
         ValueError: If there is none.
@@ -178,7 +195,7 @@ def find_routing(trainer: L.Trainer, asker: L.Callback) -> list[GradientRouting]
     found = [callback for callback in callbacks if isinstance(callback, GradientRouting)]
     if not found:
         raise ValueError(
-            f"{type(asker).__name__} needs a GradientRouting callback in the same trainer, got "
-            f"{[type(callback).__name__ for callback in callbacks]}: add it, with the routes of the model."
+            f"{type(asker).__name__}: expected a GradientRouting callback in the same trainer, got "
+            f"{[type(callback).__name__ for callback in callbacks]}. Add it, with the routes of the model."
         )
     return found

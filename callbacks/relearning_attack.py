@@ -1,4 +1,4 @@
-"""Tries to bring back what a model has forgotten."""
+"""An attack that tries to bring back what a model has forgotten."""
 
 import copy
 import csv
@@ -26,34 +26,34 @@ _COLUMNS = ("num_samples", "repeat", "step", "forget", "retain")
 
 
 class RelearningAttack(L.Callback):
-    """Fine-tunes copies of the tested model on a few forget texts: robust unlearning (gradient routing, 4.2.2).
+    """Fine-tuning of copies of the tested model on a few forget texts: robust unlearning (gradient routing, 4.2.2).
 
-    At the end of `test`, for each number of texts, `repeats` times with other texts each time. The lowest loss on
-    held-out forget texts over the steps, and the retain loss at that step, are logged as
-    `test/relearned/<number>/forget` and `.../retain`, means over repeats: the first says little without the second.
-    `relearning.csv` in the run's folder has all losses. The tested model stays as it is. With `fast_dev_run` nothing is
-    done.
+    The attack runs at the end of `test`, for each number of texts, `repeats` times with other texts each time. It logs
+    the lowest loss on held-out forget texts over the steps, and the retain loss at that step, as
+    `test/relearned/<number>/forget` and `.../retain`. Both are means over repeats; the first says little without the
+    second. `relearning.csv` in the run's folder has all losses. The tested model stays as it is. With `fast_dev_run`
+    nothing happens.
 
-    Models are attacked alike: with the same data and seed, texts are the same whatever model is tested.
+    All models are attacked alike: with the same data and seed, the texts are the same for any tested model.
 
-    Needs a module with `token_losses` and a datamodule with `sample`, such as `LanguageModelModule` and
+    It needs a module with `token_losses` and a datamodule with `sample`, such as `LanguageModelModule` and
     `StoriesDataModule`.
 
     Args:
-        num_samples: How many forget texts of the training data an attack has.
-        steps: Steps of AdamW, each on all of them.
-        learning_rate: Of AdamW.
-        repeats: How often each attack is made.
-        num_evaluated: Texts of either kind of the test data that are looked at in between.
-        evaluate_every: After how many steps.
-        batch_size: Texts that go through the model at a time.
-        seed: Another seed draws other texts.
+        num_samples: The numbers of forget texts of the training data, one attack for each.
+        steps: The number of AdamW steps, each on all of these texts.
+        learning_rate: AdamW learning rate.
+        repeats: The number of repetitions of each attack.
+        num_evaluated: The number of held-out test texts of each kind, forget and retain.
+        evaluate_every: The number of steps between two evaluations of held-out texts.
+        batch_size: The number of texts that go through the model at a time.
+        seed: Random seed for sampling texts.
 
     Attributes:
         curves: For each number of texts the held-out losses of each repeat over the steps.
 
     Raises:
-        ValueError: If module and datamodule lack what is needed, or there are too few texts.
+        ValueError: If module or datamodule lack what is needed, or there are too few texts.
 
     Example:
         >>> trainer = L.Trainer(logger=False, enable_progress_bar=False, callbacks=[RelearningAttack([4], repeats=2)])
@@ -76,16 +76,17 @@ class RelearningAttack(L.Callback):
         self.curves: dict[int, list[Curve]] = {}
 
     def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Draw the most texts: what is missing is better known before testing."""
+        """Sample the largest number of texts, so that missing ones are reported before testing."""
         _, datamodule = check_finetuning(trainer, pl_module, self)
         datamodule.sample("train", True, max(self.num_samples), self.seed)
         held_out_texts(datamodule, "test", self.num_evaluated, self.seed)
 
     def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Attack, in the first process, and log what comes of it."""
+        """Attack in the first process, and log the results."""
         if trainer.fast_dev_run:  # type: ignore[attr-defined] # set by Lightning's connectors
             return
         if trainer.is_global_zero:
+            # Lightning tests in inference mode, in which nothing can be trained.
             with torch.inference_mode(False), torch.enable_grad():
                 self.curves = self._attack(trainer, *check_finetuning(trainer, pl_module, self))
             write_curves(self.curves, run_files(trainer) / "relearning.csv")
@@ -96,7 +97,7 @@ class RelearningAttack(L.Callback):
                 pl_module.log(f"test/relearned/{count}/{kind}", fmean(point[kind] for point in relearned))
 
     def _attack(self, trainer: L.Trainer, module: TokenLosses, datamodule: Sampling) -> dict[int, list[Curve]]:
-        """The curves of all attacks."""
+        """Return the curves of all attacks."""
         held_out = held_out_texts(datamodule, "test", self.num_evaluated, self.seed)
 
         def attack(count: int, repeat: int) -> Curve:

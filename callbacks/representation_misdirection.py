@@ -1,47 +1,44 @@
-"""Representation misdirection (RMU): the unlearning that expand, route, ablate is compared with."""
+"""Representation misdirection (RMU): the unlearning method with which expand, route, ablate is compared."""
 
 import copy
 from collections.abc import Sequence
-from fnmatch import fnmatchcase
 
 import lightning as L
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import mse_loss, normalize
+from torch.nn.functional import normalize
 
 from lightning_vista.callbacks.finishing import Finishing
-from lightning_vista.models.finetuning import check_finetuning
+from lightning_vista.models.finetuning import Batch, check_finetuning
+from lightning_vista.models.misdirection import layer_outputs, misdirection_loss
 from lightning_vista.progress import progress_bar
-from lightning_vista.routing.hooking import hook_tensor
-from lightning_vista.routing.naming import plain_name
-
-Batch = dict[str, Tensor]
+from lightning_vista.routing.naming import find_parameters
 
 
 class RepresentationMisdirection(Finishing):
-    """Misdirects what a trained language model computes on forget texts, in a copy of it at the end of `fit`.
+    """Misdirection of a language model's representations of forget texts, in a copy of it at the end of `fit`.
 
-    The output of one layer is pushed towards a random vector on forget texts, and kept where it was on retain texts,
-    by training a few weights (Li et al. 2024, arXiv 2403.03218; compared with in gradient routing, 4.2.2). After
-    another of these callbacks it works on that one's result. Writes `misdirected.ckpt` and, for models of transformers,
+    A few weights are trained so that the output of one layer moves towards a random vector on forget texts, and stays
+    on retain texts (Li et al. 2024, arXiv 2403.03218; the comparison is in gradient routing, 4.2.2). After another of
+    these callbacks it works on that one's result. It writes `misdirected.ckpt` and, for models of transformers,
     `misdirected/`.
 
-    Needs a module with `token_losses` and a datamodule with `sample`, such as `LanguageModelModule` and
+    It needs a module with `token_losses` and a datamodule with `sample`, such as `LanguageModelModule` and
     `StoriesDataModule`.
 
     Args:
         layer: The plain name of the layer whose output is misdirected, such as `model.transformer.h.2`.
-        parameters: Patterns of the parameters that are trained, such as `model.transformer.h.[0-2].mlp.c_proj.weight`.
+        parameters: Patterns of the parameters to train, such as `model.transformer.h.[0-2].mlp.c_proj.weight`, in which
+            `*` stands for one part between dots, as for modules.
         norm: The length of the random vector.
-        alpha: What keeping retain texts counts, against misdirecting forget texts.
-        steps: Steps of AdamW.
-        learning_rate: Of AdamW.
-        batch_size: Texts of each kind in a step.
-        num_samples: How many different training texts of each kind there are.
-        seed: Of the vector and of the texts.
+        alpha: The weight of the retain loss relative to the forget loss.
+        steps: The number of AdamW steps.
+        learning_rate: AdamW learning rate.
+        batch_size: The number of texts of each kind in a step.
+        num_samples: The number of training texts of each kind.
+        seed: Random seed for the vector and for sampling texts.
 
     Raises:
-        ValueError: At the start of `fit`, if module and datamodule lack what is needed, or there are too few texts; at
+        ValueError: At the start of `fit`, if module or datamodule lack what is needed, or there are too few texts; at
             its end, if no parameter has one of the names.
     """
 
@@ -65,13 +62,15 @@ class RepresentationMisdirection(Finishing):
         self.batch_size, self.num_samples, self.seed = batch_size, num_samples, seed
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Draw the texts: what is missing is better known before training."""
+        """Sample the texts, so that missing ones are reported before training."""
         for is_forget in (True, False):
             self._sample(trainer, pl_module, is_forget)
 
     def finish(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Train the copy."""
-        trained, frozen = _find_parameters(module, self.parameters), copy.deepcopy(module)
+        # Names are those of the copy, which an earlier callback may have changed: hence not checked at the start.
+        trained = list(find_parameters(module, self.parameters).values())
+        frozen = copy.deepcopy(module)
         optimizer = torch.optim.AdamW(trained, self.learning_rate)
         generator = torch.Generator().manual_seed(self.seed)
         forget, retain = self._sample(trainer, module, is_forget=True), self._sample(trainer, module, is_forget=False)
@@ -96,61 +95,7 @@ class RepresentationMisdirection(Finishing):
         return {name: value.to(module.device) for name, value in batch.items()}
 
 
-def misdirection_loss(forget: Tensor, target: Tensor, retain: Tensor, frozen: Tensor, alpha: float) -> Tensor:
-    """How far forget texts are from a random vector, and retain texts from where they were.
-
-    Args:
-        forget: A layer's output at the tokens of forget texts `(tokens, width)`.
-        target: The random vector `(width,)`.
-        retain: The layer's output at the tokens of retain texts `(tokens, width)`.
-        frozen: The same before training.
-        alpha: What retain texts count.
-
-    Returns:
-        The mean square of the first difference plus `alpha` times that of the second, a scalar.
-
-    Example:
-        >>> zeros, ones = torch.zeros(3, 2), torch.ones(3, 2)
-        >>> misdirection_loss(zeros, torch.ones(2), zeros, ones, alpha=10.0)
-        tensor(11.)
-    """
-    return mse_loss(forget, target.expand_as(forget)) + alpha * mse_loss(retain, frozen)
-
-
-def layer_outputs(module: nn.Module, layer: str, batch: Batch) -> Tensor:
-    """What a layer returns at the tokens of a batch that are no padding.
-
-    Args:
-        module: A language model that takes token ids and their mask.
-        layer: The plain name of the layer.
-        batch: With `input_ids` and `attention_mask` `(batch, tokens)`.
-
-    Returns:
-        `(tokens, width)`.
-    """
-    outputs: list[Tensor] = []
-
-    def keep(x: Tensor) -> Tensor:
-        outputs.append(x)
-        return x
-
-    handle = hook_tensor(module.get_submodule(layer), "output", keep, layer)
-    try:
-        module(batch["input_ids"], batch["attention_mask"])
-    finally:
-        handle.remove()
-    return outputs[0][batch["attention_mask"].bool()]
-
-
-def _find_parameters(module: nn.Module, patterns: Sequence[str]) -> list[nn.Parameter]:
-    named = {plain_name(name): parameter for name, parameter in module.named_parameters()}
-    for pattern in patterns:
-        if not any(fnmatchcase(name, pattern) for name in named):
-            raise ValueError(f"No parameter is named {pattern!r}; there are {list(named)[:5]} and others.")
-    return [parameter for name, parameter in named.items() if any(fnmatchcase(name, p) for p in patterns)]
-
-
 def _rows(batch: Batch, count: int, generator: torch.Generator) -> Batch:
-    """Some rows of a batch, drawn anew each time."""
+    """Return some rows of a batch, drawn anew in each call."""
     chosen = torch.randperm(len(batch["input_ids"]), generator=generator)[:count]
     return {name: value[chosen.to(value.device)] for name, value in batch.items()}

@@ -1,4 +1,4 @@
-"""Shows which data trains which units, measured while it happens."""
+"""A measurement during training of which data trains which units."""
 
 import csv
 import logging
@@ -13,8 +13,10 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from lightning_vista.callbacks.gradient_routing import find_routing
-from lightning_vista.callbacks.heat_map import draw_heat_map
 from lightning_vista.optional import require
+from lightning_vista.routing.heat_map import draw_heat_map
+from lightning_vista.routing.masking import energy_shares
+from lightning_vista.routing.strategies import DEFAULT_STRATEGY
 from lightning_vista.routing.tap import Tap
 from lightning_vista.run_files import run_files
 
@@ -23,23 +25,23 @@ _COLUMNS = ("module", "group", "region", "energy", "share")
 
 
 class RoutingMonitor(L.Callback):
-    """Measures how the gradient's energy, its sum of squares, falls on regions for each group of data.
+    """A measurement of how the energy of gradients, their sum of squares, falls on regions for each group of data.
 
-    What is measured is the gradient that leaves the routed modules of `GradientRouting`, so behind the mask: where
-    routing works a group's row is 1 in its own region and 0 elsewhere, without it (`mask_weight=0`) all rows look
-    alike. A measured step makes no second backward pass.
+    It measures the gradient that leaves the routed modules of `GradientRouting`, so behind the mask. With routing, a
+    group's row is 1 in its own region and 0 elsewhere; without it (`mask_weight=0`) all rows look alike. A measured
+    step needs no second backward pass.
 
-    Every logger gets the shares of measured steps as `routing/<module>/<group>/<region>`; a group without gradient in a
-    step has none. At the end of training the shares over all measured steps go to `routing.csv` and, as pictures, to
-    `routing/<module>.png` in the run's folder, to wandb as a table and images, and to TensorBoard as images.
+    Every logger gets the shares of measured steps as `routing/<module>/<group>/<region>`, except those of groups
+    without a gradient in the step. At the end of training the run's folder gets `routing.csv` with the shares over all
+    measured steps, and pictures of them as `routing/<module>.png`. wandb gets a table and images, TensorBoard images.
 
     Args:
-        every_n_steps: Optimizer steps (`trainer.global_step`) from one measured step to the next.
+        every_n_steps: The number of optimizer steps (`trainer.global_step`) from one measured step to the next.
 
     Attributes:
         energies: Module -> energies `(groups, regions)`, float64, summed over the measured steps of all processes.
-        num_steps: How many steps were measured.
-        num_left_out: How many of them were left out, because a gradient was infinite or no number.
+        num_steps: The number of measured steps.
+        num_left_out: The number of measured steps that were left out because a gradient was infinite or NaN.
 
     Raises:
         ValueError: At the start of training, if there is no `GradientRouting` that weighs gradients.
@@ -50,7 +52,7 @@ class RoutingMonitor(L.Callback):
 
     def __init__(self, every_n_steps: int = 50) -> None:
         if every_n_steps < 1:
-            raise ValueError(f"Expected every_n_steps of at least 1, got {every_n_steps}.")
+            raise ValueError(f"`every_n_steps`: expected at least 1, got {every_n_steps}.")
         self.every_n_steps = every_n_steps
         self.energies: dict[str, Tensor] = {}
         self.num_steps = self.num_left_out = 0
@@ -62,13 +64,14 @@ class RoutingMonitor(L.Callback):
         """Make a probe for each routed module; the routers are attached by now."""
         require("PIL.Image", "studies")  # better to fail now than at the end of training
         routers = [routing.router for routing in find_routing(trainer, self)]
-        if others := {router.strategy for router in routers} - {"gradient"}:
+        if others := {router.strategy.name for router in routers if not router.strategy.weighs_backward}:
             raise ValueError(
-                f"RoutingMonitor measures gradients that are weighed in the backward pass (strategy 'gradient'), got "
-                f"{sorted(others)}: leave the monitor out, and see `lightning-vista routing check`."
+                f"RoutingMonitor: expected routing that weighs the backward pass (strategy {DEFAULT_STRATEGY!r}), got "
+                f"{sorted(others)}. Remove the monitor, and see `lightning-vista routing check`."
             )
         self._taps = dict(_named(tap for router in routers for tap in router.taps))
         shapes = {name: (len(tap.route.rule.groups), len(tap.route.regions)) for name, tap in self._taps.items()}
+        # Leaves of the graph: their "gradients", the energies, add up over micro-batches by themselves.
         self._probes = {n: torch.zeros(s, device=pl_module.device, requires_grad=True) for n, s in shapes.items()}
         self.energies = {name: torch.zeros(shape, dtype=torch.float64) for name, shape in shapes.items()}
         self.num_steps = self.num_left_out = 0
@@ -77,18 +80,20 @@ class RoutingMonitor(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Probe all batches of a measured step."""
+        # By `global_step`, which stays the same for accumulated batches: all of them are measured or none.
         is_measured = trainer.global_step % self.every_n_steps == 0
         for name, tap in self._taps.items():
             tap.probe = self._probes[name] if is_measured else None
 
     def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer) -> None:
-        """Read the probes while the loss still has the scale that their gradients have."""
+        """Read the probes while the loss scale is still that of their gradients."""
         if not any(tap.probe is not None for tap in self._taps.values()):
             return
         scaler = getattr(trainer.precision_plugin, "scaler", None)
         scale = scaler.get_scale() if scaler else 1.0
         for name, probe in self._probes.items():
             energy = torch.zeros_like(probe) if probe.grad is None else probe.grad
+            # A scaled loss scales gradients, and so their squares by the square.
             energy = trainer.strategy.reduce(energy, reduce_op="sum").cpu().double() / scale**2
             self._step[name] = self._step[name] + energy if name in self._step else energy
             probe.grad = None
@@ -96,7 +101,7 @@ class RoutingMonitor(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Add a measured step up and log it."""
+        """Add the energies of a measured step and log its shares."""
         step, self._step = self._step, {}
         if not all(energy.isfinite().all() for energy in step.values()):  # as in steps that mixed precision skips
             self.num_left_out += 1
@@ -110,7 +115,7 @@ class RoutingMonitor(L.Callback):
                 logger.log_metrics(figures, trainer.global_step)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Write and log what was measured."""
+        """Write and log the results."""
         self._stop()
         if self.num_left_out:
             _log.warning("RoutingMonitor left out %d steps with infinite gradients.", self.num_left_out)
@@ -118,7 +123,7 @@ class RoutingMonitor(L.Callback):
             self._write(trainer)
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Leave nothing behind."""
+        """Remove the probes."""
         self._stop()
 
     def _stop(self) -> None:
@@ -126,14 +131,14 @@ class RoutingMonitor(L.Callback):
             tap.probe = None
 
     def _cells(self, energies: dict[str, Tensor]) -> Iterator[tuple[str, str, str, float, float]]:
-        """Rows of the table: module, group, region, energy, share."""
+        """Yield rows of the table: module, group, region, energy, share."""
         for name, energy in energies.items():
             route, shares = self._taps[name].route, energy_shares(energy).tolist()
             for group, row, parts in zip(route.rule.groups, energy.tolist(), shares, strict=True):
                 yield from ((name, group, *cell) for cell in zip(route.regions, row, parts, strict=True))
 
     def _figures(self, step: dict[str, Tensor]) -> Iterator[tuple[str, float]]:
-        """The shares of a step, of the groups that had a gradient in it."""
+        """Yield the shares of a step, for the groups that had a gradient in it."""
         cells = list(self._cells(step))
         active = {(name, group) for name, group, _, energy, _ in cells if energy > 0}
         for name, group, region, _, share in cells:
@@ -141,7 +146,7 @@ class RoutingMonitor(L.Callback):
                 yield f"routing/{name}/{group}/{region}", share
 
     def _write(self, trainer: L.Trainer) -> None:
-        """Write the table and the pictures, and send them to the loggers that take such."""
+        """Write the table and the pictures, and send them to the loggers that accept such."""
         folder, cells = run_files(trainer), list(self._cells(self.energies))
         (folder / "routing").mkdir(parents=True, exist_ok=True)
         with (folder / "routing.csv").open("w", encoding="utf-8", newline="") as file:
@@ -169,26 +174,8 @@ class RoutingMonitor(L.Callback):
                 )
 
 
-def energy_shares(energies: Tensor) -> Tensor:
-    """Divide each row by its sum; a row of zeros stays one.
-
-    Args:
-        energies: Sums of squares `(groups, regions)`.
-
-    Returns:
-        Shares from 0 to 1 of the same shape.
-
-    Example:
-        >>> energy_shares(torch.tensor([[1.0, 3.0], [0.0, 0.0]]))
-        tensor([[0.2500, 0.7500],
-                [0.0000, 0.0000]])
-    """
-    totals = energies.sum(-1, keepdim=True)
-    return torch.where(totals > 0, energies / totals, 0.0)
-
-
 def _named(taps: Iterable[Tap]) -> Iterator[tuple[str, Tap]]:
-    """A name for each tap: its module's, with a number where several routes mask the same one."""
+    """Yield a name for each tap: its module's, with a number where several routes mask one module."""
     seen: Counter[str] = Counter()
     for tap in taps:
         name = tap.name or "model"

@@ -1,4 +1,4 @@
-"""Steers a language model by one unit, and measures what that does to the texts that it writes."""
+"""Steering of a language model by one unit, and a measurement of its effect on generated texts."""
 
 import csv
 from collections.abc import Sequence
@@ -18,28 +18,31 @@ from lightning_vista.run_files import run_files
 
 
 class SteeringScalar(L.Callback):
-    """Lets the tested language model write on, with more and more added to one unit of a layer (section 4.2.1).
+    """Steering of the tested language model: texts with increasing amounts added to one unit (gradient routing, 4.2.1).
 
-    Needs a module whose `model` is a causal language model of transformers, and a datamodule with a `tokenizer` and
-    `sample`, such as `StoriesDataModule`. Texts begin like test texts that are not to be forgotten.
+    It needs a module whose `model` is a causal language model of transformers, and a datamodule with a `tokenizer` and
+    `sample`, such as `StoriesDataModule`. Texts start like retain texts of the test data.
 
-    Logs `test/steering/<coefficient>/concept` and `/target`, the shares of written tokens that are among all concept
-    tokens or the target's; `/perplexity`, that of the written tokens to the model without steering; and
-    `test/unembedding/target_rank` and `/concept_rank`, the mean ranks of the tokens' unembeddings by cosine to the
-    unit, from 1. Writes the ranking to `unembedding.csv` and a text of each coefficient to `steered.txt`.
+    It logs `test/steering/<coefficient>/concept` and `/target`, the shares of generated tokens that are among all
+    concept tokens or the target's. `/perplexity` is that of the generated tokens to the model without steering.
+    `test/unembedding/target_rank` and `/concept_rank` are the mean ranks of the tokens' unembeddings by cosine to the
+    unit, from 1. The ranking goes to `unembedding.csv`, and a text of each coefficient to `steered.txt`.
 
     Args:
         module: The plain name of the layer whose output is steered, such as `model.transformer.h.2`.
         targets: The tokens that were routed to the unit, as text or ids.
-        related: Other tokens of the same concept, which were not.
-        unit: The unit, along the last dimension.
-        coefficients: What is added, in multiples of the root mean square of the layer's output on the prompts; along
-            the direction in which the first target's unembedding points.
-        num_texts: Texts to write for each coefficient.
-        prompt_tokens: With how many tokens of a test text each begins.
-        new_tokens: How many are written, at most.
-        temperature: Of sampling.
-        seed: Of sampling.
+        related: Other tokens of the same concept, which were not routed.
+        unit: The index of the unit along the last dimension.
+        coefficients: The amounts to add, in multiples of the root mean square of the layer's output on the prompts,
+            along the direction in which the first target's unembedding points.
+        num_texts: The number of texts to generate for each coefficient.
+        prompt_tokens: The number of tokens of a test text with which each generated text starts.
+        new_tokens: The highest number of tokens to generate for each text.
+        temperature: Sampling temperature.
+        seed: Random seed for sampling.
+
+    Raises:
+        ValueError: If there are no targets; while testing, if there is no datamodule, or a word is not one token.
 
     Example:
         >>> steering = SteeringScalar("model.transformer.h.2", targets=["whale"], related=["sea", "dolphin"])
@@ -60,7 +63,7 @@ class SteeringScalar(L.Callback):
         seed: int = 0,
     ) -> None:
         if not targets:
-            raise ValueError("Expected at least one target token, got none.")
+            raise ValueError("`targets`: expected at least one target token, got none.")
         self.module, self.unit = module, unit
         self.targets, self.related = list(targets), list(related)
         self.coefficients = list(coefficients)
@@ -68,13 +71,14 @@ class SteeringScalar(L.Callback):
         self.temperature, self.seed = temperature, seed
 
     def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Rank the vocabulary, write texts, measure them."""
+        """Rank the vocabulary, generate texts, and log their measures."""
         datamodule: Any = getattr(trainer, "datamodule", None)
         if datamodule is None:
-            raise ValueError("SteeringScalar begins its texts like test texts of a datamodule, but there is none.")
+            raise ValueError("SteeringScalar: expected a datamodule with test texts for prompts, got none.")
         targets, related = (_ids(tokens, datamodule) for tokens in (self.targets, self.related))
         concept = torch.cat([targets, related])
         unembedding = pl_module.model.get_output_embeddings().weight.detach()  # type: ignore[union-attr,operator]
+        # The unit may mean the concept by negative values; steering goes where the target's unembedding points.
         sign = 1 if unembedding[targets[0], self.unit] >= 0 else -1
         ranks = unembedding_ranks(unembedding, self.unit, sign).cpu()
         pl_module.log("test/unembedding/target_rank", ranks[targets].float().mean())
@@ -86,7 +90,7 @@ class SteeringScalar(L.Callback):
     def _steer(
         self, module: L.LightningModule, datamodule: Any, sign: int, counted: dict[str, Tensor]
     ) -> dict[float, str]:
-        """Log the shares of counted tokens at each coefficient; returns a text of each."""
+        """Log the shares of counted tokens at each coefficient, and return a text of each."""
         prompts = datamodule.sample("test", False, self.num_texts, self.seed)["input_ids"][:, : self.prompt_tokens]
         scale = sign * _root_mean_square(module, self.module, prompts.to(module.device))
         texts = {}
@@ -102,7 +106,7 @@ class SteeringScalar(L.Callback):
 
     @torch.no_grad()
     def _write(self, module: L.LightningModule, tokenizer: Any, prompts: Tensor, amount: float) -> "Written":
-        """Texts with so much added to the unit."""
+        """Generate texts with an amount added to the unit."""
         model: Any = module.model
         prompts, end = prompts.to(module.device), tokenizer.eos_token_id
         with torch.random.fork_rng(), steering(module, self.module, amount, self.unit):
@@ -117,17 +121,18 @@ class SteeringScalar(L.Callback):
                 eos_token_id=end,
                 pad_token_id=tokenizer.pad_token_id,
             )
+        # The first end token and everything after it, which is padding, does not count.
         is_new = (ids == (-1 if end is None else end)).cumsum(dim=1) == 0
         is_new[:, : prompts.shape[1]] = False
         return Written(ids, is_new)
 
 
 class Written(NamedTuple):
-    """Texts that a model wrote.
+    """Texts that a model generated.
 
     Attributes:
         ids: Their tokens, prompts first `(texts, tokens)`.
-        is_new: Which of them the model wrote, up to the end of the text.
+        is_new: Whether the model generated a token, before the end of the text `(texts, tokens)`.
     """
 
     ids: Tensor
@@ -137,13 +142,13 @@ class Written(NamedTuple):
 def _ids(tokens: Sequence[str | int], datamodule: Any) -> Tensor:
     ids = [[token] if isinstance(token, int) else encode(token, datamodule) for token in tokens]
     if long := [token for token, parts in zip(tokens, ids, strict=True) if len(parts) != 1]:
-        raise ValueError(f"Expected words that are one token each, got {long}.")
+        raise ValueError(f"`targets`, `related`: expected words that are one token each, got {long}.")
     return torch.tensor([part for parts in ids for part in parts], dtype=torch.long)
 
 
 @torch.no_grad()
 def _root_mean_square(module: L.LightningModule, layer: str, prompts: Tensor) -> float:
-    """Of the entries of a layer's output."""
+    """Compute the root mean square of the entries of a layer's output."""
     squares: list[Tensor] = []
 
     def note(x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Further training of a language model on a few texts, while looking at its losses on others."""
+"""Fine-tuning of a language model on a few texts, with evaluations on held-out ones."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 Batch = Mapping[str, Tensor]
-#: Of each step that was looked at its number, `step`, and the mean loss over each kind of held-out texts.
+#: For each evaluated step its number, `step`, and the mean loss over each kind of held-out texts.
 Curve = list[dict[str, float]]
 
 
@@ -18,10 +18,10 @@ class TokenLosses(Protocol):
     """A module that can be fine-tuned, such as `LanguageModelModule`."""
 
     def token_losses(self, batch: Any) -> tuple[Tensor, Tensor]:
-        """The losses of a batch's tokens, and which of them count, bool, both of one shape."""
+        """Return the losses of a batch's tokens, and whether each counts, both `(batch, tokens)`."""
 
     def parameters(self) -> Iterator[nn.Parameter]:
-        """Those of the module."""
+        """Return the parameters of the module."""
 
 
 @runtime_checkable
@@ -29,7 +29,7 @@ class Sampling(Protocol):
     """A datamodule that gives some texts of one kind, such as `StoriesDataModule`."""
 
     def sample(self, split: str, is_forget: bool, count: int, seed: int) -> Batch:
-        """As many texts of `train`, `validation` or `test`; the same for the same seed."""
+        """Return `count` texts of `train`, `validation` or `test`; the same for the same seed."""
 
 
 def finetune(
@@ -47,14 +47,16 @@ def finetune(
 
     Args:
         module: The module, changed in place; without dropout if it is in evaluation mode.
-        texts: What it is trained on, all of it in every step.
-        held_out: Texts to look at in between, by name.
+        texts: The training texts, all of which are in every step.
+        held_out: The held-out texts by name.
         steps: The number of steps.
-        learning_rate: Of AdamW.
-        evaluate_every: After how many steps to look at them; also before the first and after the last.
-        keep_lowest: The held-out texts at whose lowest loss the weights are left; those of the last step by default.
-        batch_size: How many texts go through the module at a time; nothing else depends on it.
-        forward_context: Makes what the module is called in, such as `trainer.precision_plugin.forward_context`.
+        learning_rate: AdamW learning rate.
+        evaluate_every: The number of steps between two evaluations; there is one before the first and after the last
+            step too.
+        keep_lowest: The name of the held-out texts whose lowest loss decides on the final weights; by default they are
+            those of the last step.
+        batch_size: The number of texts that go through the module at a time; it changes no result.
+        forward_context: Makes the context of a forward pass, such as `trainer.precision_plugin.forward_context`.
 
     Returns:
         The held-out losses over the steps.
@@ -62,7 +64,7 @@ def finetune(
     trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, learning_rate)
     batches = in_batches(texts, batch_size, trained[0].device)
-    looked_at = {name: in_batches(rows, batch_size, trained[0].device) for name, rows in held_out.items()}
+    evaluated = {name: in_batches(rows, batch_size, trained[0].device) for name, rows in held_out.items()}
 
     def losses(batch: Batch) -> Tensor:
         with forward_context():
@@ -71,13 +73,14 @@ def finetune(
 
     curve: Curve = []
     kept: list[Tensor] = []
+    # Step 0 evaluates the module as it came, which may stay the best.
     for step in range(steps + 1):
         if step:
             _backward(losses, batches, trained)
             optimizer.step()
             optimizer.zero_grad()
         if step % evaluate_every == 0 or step == steps:
-            curve.append({"step": step, **{name: _mean(losses, rows) for name, rows in looked_at.items()}})
+            curve.append({"step": step, **{name: _mean(losses, rows) for name, rows in evaluated.items()}})
             if keep_lowest and lowest(curve, keep_lowest) is curve[-1]:
                 kept = [parameter.detach().clone() for parameter in trained]
     if keep_lowest:
@@ -87,7 +90,14 @@ def finetune(
 
 
 def lowest(curve: Curve, name: str) -> dict[str, float]:
-    """The first point of a curve with the lowest loss on some held-out texts.
+    """Return the first point of a curve with the lowest loss on some held-out texts.
+
+    Args:
+        curve: The curve.
+        name: The name of the held-out texts.
+
+    Returns:
+        The point.
 
     Example:
         >>> lowest([{"step": 0, "forget": 2.0}, {"step": 5, "forget": 1.0}], "forget")
@@ -101,8 +111,8 @@ def in_batches(texts: Batch, size: int, device: torch.device) -> list[Batch]:
 
     Args:
         texts: Tensors with one entry for each text.
-        size: Texts in a batch, at most.
-        device: Where to put them.
+        size: The largest number of texts in a batch.
+        device: The device of the batches.
 
     Returns:
         The batches.
@@ -127,12 +137,12 @@ def check_finetuning(trainer: L.Trainer, module: L.LightningModule, asker: L.Cal
         The module, and the trainer's datamodule.
 
     Raises:
-        ValueError: If the module tells no losses of tokens, or the datamodule gives no samples.
+        ValueError: If the module has no losses of tokens, or the datamodule gives no samples.
     """
     datamodule = getattr(trainer, "datamodule", None)
     if not isinstance(module, TokenLosses) or not isinstance(datamodule, Sampling):
         raise ValueError(
-            f"{type(asker).__name__} needs a module with `token_losses(batch)`, such as LanguageModelModule, and a "
+            f"{type(asker).__name__}: expected a module with `token_losses(batch)`, such as LanguageModelModule, and a "
             "datamodule with `sample(split, is_forget, count, seed)`, such as StoriesDataModule, got "
             f"{type(module).__name__} and {type(datamodule).__name__}."
         )
@@ -140,19 +150,19 @@ def check_finetuning(trainer: L.Trainer, module: L.LightningModule, asker: L.Cal
 
 
 def held_out_texts(datamodule: Sampling, split: str, count: int, seed: int) -> dict[str, Batch]:
-    """As many texts of either kind, `forget` and `retain`, to look at.
+    """Sample equally many held-out texts of both kinds, `forget` and `retain`.
 
     Args:
-        datamodule: What has them.
+        datamodule: The datamodule with the texts.
         split: `validation` or `test`.
-        count: How many of each.
-        seed: Another seed draws others.
+        count: The number of texts of each kind.
+        seed: Random seed for sampling.
 
     Returns:
         The texts by their kind.
 
     Raises:
-        ValueError: If there are not so many.
+        ValueError: If there are too few texts.
     """
     kinds = {"forget": True, "retain": False}
     return {kind: datamodule.sample(split, is_forget, count, seed) for kind, is_forget in kinds.items()}
@@ -160,12 +170,13 @@ def held_out_texts(datamodule: Sampling, split: str, count: int, seed: int) -> d
 
 @torch.no_grad()
 def _mean(losses: Callable[[Batch], Tensor], batches: Sequence[Batch]) -> float:
-    """The mean over all tokens."""
+    """Compute the mean over all tokens."""
     return float(torch.cat([losses(batch).double() for batch in batches]).mean())
 
 
 def _backward(losses: Callable[[Batch], Tensor], batches: Sequence[Batch], trained: Sequence[nn.Parameter]) -> None:
-    """Leave the gradients of the mean over all tokens."""
+    """Accumulate the gradients of the mean over all tokens."""
+    # Sums, divided once by the number of all tokens: a mean of batches' means would weigh short texts more.
     count = 0
     for batch in batches:
         of_tokens = losses(batch)

@@ -1,7 +1,7 @@
 """Gradient routing in pure torch: routes, rules, the router's hooks, and surgery on units (arXiv 2410.04332)."""
 
 from lightning_vista.routing.checks import RoutingError
-from lightning_vista.routing.isolation import OptimizerIsolation, block_gradients
+from lightning_vista.routing.isolation import OptimizerIsolation
 from lightning_vista.routing.regions import Regions
 from lightning_vista.routing.route import Route
 from lightning_vista.routing.router import Router
@@ -17,6 +17,7 @@ from lightning_vista.routing.rules import (
     TokenRule,
     TokenwiseRule,
 )
+from lightning_vista.routing.strategies import block_gradients
 from lightning_vista.routing.surgery import ablate, add_branch, cut_branch, expand
 from lightning_vista.routing.units import ParameterSlice, UnitGroup, UnknownStructureError, unit_group
 

@@ -1,17 +1,17 @@
-"""What is checked before and while gradients are routed; each check reports everything that is wrong at once."""
+"""Checks before and during gradient routing; each reports everything that is wrong at once."""
 
 from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from lightning_vista.routing.naming import find_modules, plain_name
+from lightning_vista.routing.naming import plain_name
 from lightning_vista.routing.regions import Regions
 from lightning_vista.routing.route import Route
 from lightning_vista.routing.tap import Tap
-from lightning_vista.routing.units import UnitGroup, UnknownStructureError, unit_group
+from lightning_vista.routing.units import UnitGroup, UnknownStructureError, find_units
 
-#: How far memberships may exceed 1 by rounding.
+#: Rounding in half precision may lift a sum of memberships above 1 by this much.
 _TOLERANCE = 1e-3
 
 
@@ -19,7 +19,7 @@ class RoutingError(ValueError):
     """Routes that do not fit a model, or do not do what they say.
 
     Args:
-        faults: A sentence for each fault.
+        faults: One sentence for each fault.
     """
 
     def __init__(self, faults: Sequence[str]) -> None:
@@ -28,30 +28,32 @@ class RoutingError(ValueError):
 
 
 def find_taps(routes: Sequence[Route], model: nn.Module, needs_units: bool = False) -> list[Tap]:
-    """The modules that routes name, each with its units.
+    """Find the modules that routes name, each with its units.
 
     Args:
         routes: The routes.
         model: The model.
-        needs_units: Whether modules whose parameters are not known to belong to units are faults.
+        needs_units: Whether a module whose units have unknown parameters is a fault.
 
     Returns:
         One tap for each route and module.
 
     Raises:
-        RoutingError: With all faults of all routes.
+        RoutingError: If anything is wrong; the error lists all faults of all routes.
     """
     taps: list[Tap] = []
-    faults = [] if routes else ["there are no routes."]
+    # Faults are collected over all routes: fixing a YAML one error at a time would cost one start of a run each.
+    faults = [] if routes else ["`routes`: expected at least one route, got none."]
     for number, route in enumerate(routes):
         where = f"route {number} ({', '.join(route.patterns)})"
         faults += [f"{where}: {fault}" for fault in route.faults()]
         try:
-            modules = find_modules(model, route.patterns)
+            modules = route.place.modules(model)
         except ValueError as error:
             faults.append(f"{where}: {error}")
             continue
         for name, module in modules.items():
+            # Unknown units are no fault by themselves: the backward hook needs the tensor only.
             units, unknown = _units(model, name, route)
             try:
                 regions = Regions.parse(route.regions, units.size) if units else None
@@ -67,76 +69,78 @@ def find_taps(routes: Sequence[Route], model: nn.Module, needs_units: bool = Fal
 
 
 def _units(model: nn.Module, name: str, route: Route) -> tuple[UnitGroup | None, str]:
-    """The units of a module, or why they are not known."""
+    """Return the units of a module, or None and the reason why they are unknown."""
     try:
-        return unit_group(model, name, route.at, route.unit_size, route.dim), ""
+        return find_units(model, name, route.place), ""
     except UnknownStructureError as error:
         return None, str(error)
 
 
 def tied_leaks(taps: Iterable[Tap], model: nn.Module) -> list[str]:
-    """Parameters that make routed units and are also used where they are not routed.
+    """Find parameters that make routed units and are also used where they are not routed.
 
     Args:
         taps: The routed modules.
-        model: The model that has them.
+        model: The model that contains them.
 
     Returns:
-        A sentence for each.
+        One sentence for each of these parameters.
     """
+    # A tied parameter is one tensor under several names. A leak is a tie between a routed and an unrouted name.
     names: dict[int, list[str]] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
         names.setdefault(id(parameter), []).append(plain_name(name))
     tied = {name: same for same in names.values() for name in same if len(set(same)) > 1}
     made = {slice.name for tap in taps for slice in (tap.units.producers if tap.units else ())}
     return [
-        f"{name} makes routed units, but is tied to {', '.join(sorted(outside))}, which is trained by all data: untie "
-        "them or route another module."
+        f"{name} makes routed units, but is tied to {', '.join(sorted(outside))}, which all data trains. Untie the "
+        "two or route another module."
         for name in sorted(made & set(tied))
         if (outside := set(tied[name]) - made)
     ]
 
 
 def check_memberships(members: Tensor, groups: Sequence[str], values: bool = True) -> None:
-    """Refuse memberships that are none.
+    """Refuse memberships that are not valid.
 
     Args:
-        members: What a rule gave.
-        groups: The rule's groups.
-        values: Whether to look at the values too, for which an accelerator has to be waited for.
+        members: The memberships that a rule returned.
+        groups: The names of the rule's groups.
+        values: Whether to check values as well as the shape. On an accelerator this waits for the device.
 
     Raises:
-        ValueError: If the shape is not `(batch[, tokens], groups)`, or a row is negative or above 1 in sum.
+        ValueError: If the shape is not `(batch[, tokens], groups)`, an entry is negative, or a row sums to more than 1.
     """
     if members.dim() not in (2, 3) or members.shape[-1] != len(groups):
         raise ValueError(
-            f"Expected memberships of shape (batch, {len(groups)}) or (batch, tokens, {len(groups)}) for the groups "
-            f"{list(groups)}, got {tuple(members.shape)}."
+            f"`memberships`: expected the shape (batch, {len(groups)}) or (batch, tokens, {len(groups)}) for the "
+            f"groups {list(groups)}, got {tuple(members.shape)}."
         )
     if not values or not members.numel():
         return
     total = members.sum(-1)
+    # Written so that NaN, for which every comparison is false, is refused too.
     if not (members.min() >= 0 and total.max() <= 1 + _TOLERANCE):
         raise ValueError(
-            f"Expected memberships from 0 to 1 that add up to at most 1 over the groups {list(groups)}, got values "
-            f"from {members.min():g} to {members.max():g} and sums up to {total.max():g}: normalise them, or combine "
-            "rules with MixtureRule."
+            f"`memberships`: expected values from 0 to 1 that add up to at most 1 over the groups {list(groups)}, got "
+            f"values from {members.min():g} to {members.max():g} and sums up to {total.max():g}. Normalise them, or "
+            "combine rules with MixtureRule."
         )
 
 
 def check_fired(taps: Iterable[Tap]) -> None:
-    """Refuse routes that a training step passed by.
+    """Refuse routes whose modules the first training step did not call.
 
     Args:
         taps: The routed modules after a step.
 
     Raises:
-        RoutingError: If one was not called.
+        RoutingError: If a routed module was not called.
     """
     faults = [
-        f"{tap.name}: its {tap.route.at} was never masked in the first training step. Is the module used in training, "
-        "is it in training mode, and was the model compiled and called before `fit` (then call "
-        "`torch.compiler.reset()`)?"
+        f"{tap.name}: expected its {tap.place.at} to be masked in the first training step, but it never was. Check "
+        "that the module is called in training and is in training mode. If the model was compiled and called before "
+        "`fit`, call `torch.compiler.reset()` first."
         for tap in taps
         if not tap.fired
     ]
@@ -145,15 +149,16 @@ def check_fired(taps: Iterable[Tap]) -> None:
 
 
 def check_forbidden(taps: Iterable[Tap], model: nn.Module) -> None:
-    """Refuse gradients where every sample of the batch was blocked.
+    """Refuse gradients of units that every sample of the batch was forbidden to train.
 
     Args:
-        taps: The routed modules; those whose parameters are not known are passed by.
-        model: The model after a backward pass that began with no gradients.
+        taps: The routed modules; those whose units have unknown parameters are skipped.
+        model: The model after a backward pass that started without gradients.
 
     Raises:
-        RoutingError: If the parameters that make a blocked region got a gradient, by another way than its units.
+        RoutingError: If the parameters that make a blocked region got a gradient by a path around the routed tensor.
     """
+    # The rows that make a blocked unit get exactly zero through it, so any other gradient came by another path.
     gradients = {plain_name(name): parameter.grad for name, parameter in model.named_parameters()}
     faults = []
     for tap in taps:
@@ -163,8 +168,8 @@ def check_forbidden(taps: Iterable[Tap], model: nn.Module) -> None:
             entries = part.entries(blocked)
             if grad is not None and grad.index_select(part.dim, torch.tensor(entries, device=grad.device)).any():
                 faults.append(
-                    f"{part.name} got a gradient in units of {tap.name} that this batch must not train: are they used "
-                    "elsewhere, past the routed module?"
+                    f"{part.name} got a gradient in units of {tap.name} that this batch must not train. Check whether "
+                    "another path reads them around the routed module."
                 )
     if faults:
         raise RoutingError(faults)

@@ -1,39 +1,49 @@
-"""Changes a tensor that a module takes or returns, whatever it comes in."""
+"""Hooks that change a tensor which a module takes or returns, whatever container holds it."""
 
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass, replace
-from typing import Any, Literal
+from typing import Any, get_args
 
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from lightning_vista.options import check_word
+from lightning_vista.routing.place import At
+
 
 def hook_tensor(
     module: nn.Module,
-    at: Literal["output", "input"],
+    at: At,
     change: Callable[[Tensor], Tensor],
     name: str,
     is_active: Callable[[], bool] = lambda: True,
 ) -> RemovableHandle:
-    """Let a function change a tensor whenever its module is called.
+    """Register a function that changes a tensor whenever its module is called.
 
     Args:
         module: The module.
-        at: Whether the tensor is what the module returns or what it is given; of several the first.
-        change: From the tensor to what takes its place.
+        at: Whether the tensor is in what the module returns or in what it is given; of several, the first.
+        change: The function from the tensor to its replacement.
         name: The module's name, for errors.
-        is_active: Whether to change anything in a call.
+        is_active: Decides in each call whether to change anything.
 
     Returns:
         The handle that removes the hook.
-    """
 
+    Raises:
+        ValueError: If `at` is another word.
+    """
+    check_word("at", at, get_args(At))
+
+    # Module hooks that return a new value, rather than hooks on the tensor: those are lost on views that are changed in
+    # place, and module backward hooks refuse in-place operations and dataclass outputs.
     def on_output(_: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
         return change_first(output, change, name) if is_active() else None
 
     def on_input(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if not is_active():
             return None
+        # Transformers calls its layers by keyword; positional tensors come first where there are any.
         if any(isinstance(arg, Tensor) for arg in args):
             return change_first(args, change, name), kwargs
         return args, change_first(kwargs, change, name)
@@ -48,14 +58,14 @@ def change_first(value: Any, change: Callable[[Tensor], Tensor], name: str) -> A
 
     Args:
         value: A tensor, or a tuple, list, mapping or dataclass that holds one.
-        change: What to do with it.
+        change: The function from the tensor to its replacement.
         name: The module's name, for the error.
 
     Returns:
         The same kind of value, with the changed tensor.
 
     Raises:
-        ValueError: If there is no such tensor.
+        ValueError: If `value` holds no such tensor.
 
     Example:
         >>> import torch
@@ -75,15 +85,16 @@ def change_first(value: Any, change: Callable[[Tensor], Tensor], name: str) -> A
             return _with(value, key, change(item))
     raise ValueError(
         f"{name}: expected a floating-point tensor, or a tuple, list, mapping or dataclass with one, got "
-        f"{type(value).__name__}: route another module."
+        f"{type(value).__name__}. Route another module."
     )
 
 
 def _with(value: Any, key: Any, item: Tensor) -> Any:
-    """A container with one item exchanged."""
+    """Return a copy of a container with one item replaced."""
     if is_dataclass(value) and not isinstance(value, type):
         return replace(value, **{key: item})
     if isinstance(value, dict):
         return {**value, key: item}
     items = [*value[:key], item, *value[key + 1 :]]
+    # A named tuple takes its fields one by one, other sequences take one iterable.
     return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)

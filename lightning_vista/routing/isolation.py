@@ -1,63 +1,35 @@
-"""Keeps blocked units as they are: their gradients (parameter masking), and what optimizers make of them."""
+"""Isolation of blocked units from the steps of optimizers."""
 
 from collections.abc import Iterable, Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lightning_vista.routing.naming import plain_name
+from lightning_vista.routing.strategies import DEFAULT_STRATEGY, MaskStrategy, StrategyName, find_strategy
 from lightning_vista.routing.units import ParameterSlice, UnitGroup
 
+#: LBFGS keeps a history of the whole model, Adafactor factored moments, Rprop step sizes that do not start at zero.
 _UNSUPPORTED = (torch.optim.LBFGS, torch.optim.Rprop, torch.optim.Adafactor)
 
 
-def block_gradients(model: nn.Module, weighted: Iterable[tuple[UnitGroup, Tensor]]) -> None:
-    """Multiply the gradients of units' parameters by weights: SGTM's parameter masking.
-
-    To be called between the backward pass and clipping. Both the rows that make a unit and the columns that read it
-    are weighed. Biases of the readers serve all units at once, so that only data which trains all units trains them:
-    they take the smallest weight of any unit, and 0 where that is negative.
-
-    Args:
-        model: The model, with gradients.
-        weighted: Groups of units and the weight of each unit `(size,)`.
-
-    Example:
-        >>> from lightning_vista.routing.units import unit_group
-        >>> model = nn.Sequential(nn.Linear(1, 2), nn.ReLU(), nn.Linear(2, 1))
-        >>> for parameter in model.parameters():
-        ...     parameter.grad = torch.ones_like(parameter)
-        >>> block_gradients(model, [(unit_group(model, "1"), torch.tensor([0.0, 1.0]))])
-        >>> model[0].bias.grad, model[2].weight.grad, model[2].bias.grad
-        (tensor([0., 1.]), tensor([[0., 1.]]), tensor([0.]))
-    """
-    gradients = {plain_name(name): parameter.grad for name, parameter in model.named_parameters()}
-    for group, weights in weighted:
-        for piece in (*group.producers, *group.consumers):
-            if (gradient := gradients.get(piece.name)) is not None:
-                piece.scale(gradient, weights)
-        for name in group.shared:
-            if (gradient := gradients.get(name)) is not None:
-                gradient.mul_(weights.min().clamp(0, 1).to(gradient))
-
-
 class OptimizerIsolation:
-    """Lets an optimizer's step pass by blocked units: their parameters and its state about them stay as they are.
+    """Protection of blocked units from an optimizer: their parameters and optimizer state do not change in its step.
 
-    A gradient of zero is not enough, since momentum and weight decay still move a parameter. What is blocked is copied
-    before the step and put back after it; nothing else is copied. Scalars of the state, such as Adam's count of steps,
-    belong to whole parameters and go on.
+    A gradient of zero is not enough, since momentum and weight decay still move a parameter. Blocked entries are copied
+    before the step and restored after it; nothing else is copied. Scalars of the state, such as Adam's step count,
+    belong to whole parameters and keep counting.
 
     Args:
-        optimizer: One that updates and remembers each entry by itself (SGD, Adam, AdamW, RMSprop and the like).
-        model: The model whose parameters it has, among others perhaps.
-        strategy: "gradient" isolates the rows that make blocked units. "parameter" isolates the columns that read
-            them as well, and the readers' biases, see `block_gradients`.
+        optimizer: An optimizer that updates each entry by itself (SGD, Adam, AdamW, RMSprop and the like).
+        model: The model that contains the optimizer's parameters.
+        strategy: A strategy or its word. "gradient" isolates the rows that make blocked units. "parameter" isolates
+            the columns that read them and the readers' biases too, see `block_gradients`.
 
     Raises:
-        ValueError: If the optimizer's state has no entry for each entry of a parameter.
+        ValueError: If the optimizer's state has no entry for each entry of a parameter, or if the strategy blocks no
+            gradients.
 
     Example:
         >>> from lightning_vista.routing.units import unit_group
@@ -74,24 +46,29 @@ class OptimizerIsolation:
     """
 
     def __init__(
-        self, optimizer: Optimizer, model: nn.Module, strategy: Literal["gradient", "parameter"] = "gradient"
+        self, optimizer: Optimizer, model: nn.Module, strategy: StrategyName | MaskStrategy = DEFAULT_STRATEGY
     ) -> None:
+        self._strategy = strategy if isinstance(strategy, MaskStrategy) else find_strategy(strategy)
+        self._strategy.check_isolation()
         if isinstance(optimizer, _UNSUPPORTED):
             raise _unsupported(optimizer)
+        # Manual optimization may have several optimizers, each with a part of the model; others' parameters are
+        # skipped.
         mine = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
         self._parameters = {plain_name(name): p for name, p in model.named_parameters() if id(p) in mine}
         self._optimizer = optimizer
-        self._strategy = strategy
         self._kept: list[_Kept] = []
+        # After the step only: Lightning runs the backward pass inside `optimizer.step(closure)`, so that the units to
+        # block are unknown when the step starts.
         self._handle = optimizer.register_step_post_hook(self._restore)
 
     def block(self, units: Iterable[tuple[UnitGroup, Sequence[int]]]) -> None:
-        """Copy what the next step must not change; in place of what an earlier call copied.
+        """Copy what the next step must not change; this replaces the copies of an earlier call.
 
-        To be called at any time after the last step, such as in `on_before_optimizer_step`.
+        Call it at any time between two steps, such as in `on_before_optimizer_step`.
 
         Args:
-            units: Groups and their blocked units.
+            units: Pairs of a layer's units and the indices of those that are blocked.
         """
         self._kept = [
             _Kept(piece, self._parameters[piece.name], blocked, self._optimizer)
@@ -106,10 +83,11 @@ class OptimizerIsolation:
         self._kept = []
 
     def _pieces(self, group: UnitGroup, blocked: Sequence[int]) -> Iterable[tuple[ParameterSlice, Sequence[int]]]:
-        """The slices to keep, and which of their units."""
+        """Yield the slices of parameters to keep, and the units of each."""
         yield from ((piece, blocked) for piece in group.producers)
-        if self._strategy == "parameter":
+        if self._strategy.isolates_readers:
             yield from ((piece, blocked) for piece in group.consumers)
+            # A reader's bias acts for all of its units, so it may not move as soon as one of them is blocked.
             for name in group.shared if blocked else ():
                 yield ParameterSlice(name, dim=0), range(len(self._parameters.get(name, ())))
 
@@ -120,13 +98,13 @@ class OptimizerIsolation:
 
 
 class _Kept:
-    """Entries of one parameter and of the optimizer's state about it, as they were.
+    """Entries of one parameter and of its optimizer state, as they were before a step.
 
     Args:
-        piece: Which dimension of which parameter.
-        parameter: The parameter.
+        piece: The parameter and the dimension along which units lie.
+        parameter: The parameter itself.
         units: The units to keep.
-        optimizer: The optimizer.
+        optimizer: The optimizer with the state.
     """
 
     def __init__(self, piece: ParameterSlice, parameter: Tensor, units: Sequence[int], optimizer: Optimizer) -> None:
@@ -135,7 +113,8 @@ class _Kept:
         self.values = {key: tensor.index_select(self.dim, self.entries) for key, tensor in self._tensors().items()}
 
     def restore(self) -> None:
-        """Put the entries back; state that the step made is zero, as if there had been none."""
+        """Restore the entries; state that the step created becomes zero, as if there had been no step."""
+        # The first step of an optimizer creates its state, which has no earlier value to restore.
         for key, tensor in self._tensors().items():
             if key in self.values:
                 tensor.index_copy_(self.dim, self.entries, self.values[key])
@@ -143,7 +122,7 @@ class _Kept:
                 tensor.index_fill_(self.dim, self.entries, 0)
 
     def _tensors(self) -> dict[str, Tensor]:
-        """The parameter, under the empty name, and the tensors of its state that have its shape."""
+        """Return the parameter, under the empty name, and the tensors of its state that share its shape."""
         state = self.optimizer.state.get(self.parameter, {})
         tensors = {key: value for key, value in state.items() if isinstance(value, Tensor) and value.dim() > 0}
         if any(tensor.shape != self.parameter.shape for tensor in tensors.values()):
@@ -153,7 +132,6 @@ class _Kept:
 
 def _unsupported(optimizer: Optimizer) -> ValueError:
     return ValueError(
-        "Expected an optimizer whose state has an entry for each entry of a parameter, zero at first, such as SGD or "
-        f"AdamW, got {type(optimizer).__name__}: its steps cannot leave single units out. Use another optimizer, or no "
-        "isolation."
+        "`optimizer`: expected one whose state has an entry for each entry of a parameter, zero at first, such as SGD "
+        f"or AdamW, got {type(optimizer).__name__}. Use another optimizer, or turn isolation off."
     )

@@ -1,23 +1,24 @@
-"""Names of modules, whatever wraps them."""
+"""Names of modules and parameters, and the one language of patterns for them."""
 
 from collections.abc import Sequence
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
+from typing import TypeVar
 
 from torch import nn
 
-#: What torch.compile and activation checkpointing put into names.
+#: Parts of names that torch.compile and activation checkpointing insert.
 _WRAPPERS = ("_orig_mod", "_checkpoint_wrapped_module")
 
 
 def plain_name(name: str) -> str:
-    """A name without the parts that wrappers add.
+    """Return a name without the parts that wrappers add.
 
     Args:
         name: A name in `named_modules()` or `named_parameters()`.
 
     Returns:
-        The name that it has in the model as written.
+        The name in the model as written.
 
     Example:
         >>> plain_name("encoder._orig_mod.0.weight")
@@ -27,7 +28,7 @@ def plain_name(name: str) -> str:
 
 
 def find_modules(model: nn.Module, patterns: Sequence[str]) -> dict[str, nn.Module]:
-    """The modules of a model that patterns name.
+    """Find the modules of a model that patterns name.
 
     Args:
         model: The model.
@@ -38,21 +39,57 @@ def find_modules(model: nn.Module, patterns: Sequence[str]) -> dict[str, nn.Modu
         Name -> module, in the model's order.
 
     Raises:
-        ValueError: If a pattern names no module; says which names are close.
+        ValueError: If a pattern names no module; the error suggests close names.
 
     Example:
         >>> list(find_modules(nn.Sequential(nn.Linear(1, 1), nn.ReLU()), ["[0-9]"]))
         ['0', '1']
     """
     modules = {plain_name(name): module for name, module in model.named_modules()}
-    found = {name: module for name, module in modules.items() if any(_matches(name, p) for p in patterns)}
+    return _find(model, modules, patterns, "a module")
+
+
+def find_parameters(model: nn.Module, patterns: Sequence[str]) -> dict[str, nn.Parameter]:
+    """Find the parameters of a model that patterns name.
+
+    Args:
+        model: The model.
+        patterns: Names in `named_parameters()`, in the pattern language of `find_modules`.
+
+    Returns:
+        Name -> parameter, in the model's order; a tied parameter once, whichever of its names a pattern has.
+
+    Raises:
+        ValueError: If a pattern names no parameter; the error suggests close names.
+
+    Example:
+        >>> list(find_parameters(nn.Sequential(nn.Linear(1, 1), nn.ReLU()), ["*.weight"]))
+        ['0.weight']
+    """
+    named = model.named_parameters(remove_duplicate=False)
+    found = _find(model, {plain_name(name): parameter for name, parameter in named}, patterns, "a parameter")
+    # A tied parameter appears under each of its names; an optimizer refuses to hold it twice.
+    first = {id(parameter): name for name, parameter in reversed(found.items())}
+    return {name: parameter for name, parameter in found.items() if first[id(parameter)] == name}
+
+
+Named = TypeVar("Named", nn.Module, nn.Parameter)
+
+
+def _find(model: nn.Module, named: dict[str, Named], patterns: Sequence[str], kind: str) -> dict[str, Named]:
+    """Return what patterns name, in the order of `named`."""
+    found = {name: value for name, value in named.items() if any(_matches(name, p) for p in patterns)}
     for pattern in patterns:
         if not any(_matches(name, pattern) for name in found):
-            close = get_close_matches(pattern, modules, n=3, cutoff=0.3) or [name for name in modules if name][:3]
-            raise ValueError(f"no module of {type(model).__name__} is named {pattern!r}; close to it are {close}.")
+            close = get_close_matches(pattern, named, n=3, cutoff=0.3) or [name for name in named if name][:3]
+            raise ValueError(
+                f"expected {kind} of {type(model).__name__}, got {pattern!r}. Did you mean one of {close}?"
+            )
     return found
 
 
 def _matches(name: str, pattern: str) -> bool:
+    """Return whether a name matches a pattern, part by part."""
+    # `fnmatchcase` alone would let `*` cross dots: "h.*" would then name every module within every block.
     parts, patterns = name.split("."), pattern.split(".")
     return len(parts) == len(patterns) and all(map(fnmatchcase, parts, patterns))

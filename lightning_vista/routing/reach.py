@@ -1,4 +1,4 @@
-"""Which parameters data of each group can change, found out by trying."""
+"""Reach: the parameters that data of each group can change, found by trying."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,20 +14,20 @@ from lightning_vista.routing.router import Router
 def reach(
     model: nn.Module, routers: Sequence[Router], num_samples: int, loss: Callable[[], Tensor]
 ) -> Mapping[str, Mapping[str, float]]:
-    """How much of each parameter gets a gradient when all data is of one group.
+    """Measure how much of each parameter gets a gradient when all data belongs to one group.
 
-    One forward and backward pass for each group. Shares are of the entries that at least one group reaches: embeddings
-    of tokens that do not occur, or units that are never active, say nothing about routes. Random numbers are the same
-    for all groups; they and the model's buffers are as before afterwards, gradients are None.
+    This takes one forward and backward pass for each group. Shares are relative to the entries that at least one group
+    reaches: embeddings of absent tokens, or units that are never active, say nothing about routes. All groups see the
+    same random numbers. Random state and buffers are restored afterwards, and gradients are None.
 
     Args:
         model: The model, in training mode.
-        routers: Routers that are attached to it.
-        num_samples: The number of samples in the batch that `loss` is computed of.
-        loss: Calls the model on the batch.
+        routers: Routers that are attached to the model.
+        num_samples: The number of samples in the batch behind `loss`.
+        loss: Calls the model on the batch and returns the loss.
 
     Returns:
-        Plain name of each trainable parameter -> group -> share from 0 to 1; zeros where nothing reaches it.
+        Plain name of each trainable parameter -> group -> share from 0 to 1; zeros where no group reaches it.
 
     Raises:
         ValueError: If no router has routes.
@@ -44,14 +44,16 @@ def reach(
     by_router = {router: {group for route in router.routes for group in route.rule.groups} for router in routers}
     groups = dict.fromkeys(group for router in routers for route in router.routes for group in route.rule.groups)
     if not groups:
-        raise ValueError("Expected at least one router with a route, got none.")
+        raise ValueError("`routers`: expected at least one router with a route, got none.")
     touched: dict[str, list[Tensor]] = defaultdict(list)
     for group in groups:
+        # A router whose rules lack this group stays silent: to its routes this data is ordinary.
         involved = [router for router, known in by_router.items() if group in known]
         with _restored(model), _all_of(group, num_samples, involved):
             torch.autograd.backward(loss())
             for router in involved:
                 router.mask_parameters()
+            # Whether an entry has a gradient, and not its size: a weight of 0.01 still trains it.
             for name, parameter in model.named_parameters():
                 if parameter.requires_grad:
                     touched[plain_name(name)].append(_touched(parameter))
@@ -60,7 +62,7 @@ def reach(
 
 @contextmanager
 def _all_of(group: str, num_samples: int, routers: Sequence[Router]) -> Iterator[None]:
-    """Let all samples be of one group."""
+    """Put all samples into one group within the context."""
     with ExitStack() as stack:
         for router in routers:
             router.start_step()
@@ -71,10 +73,11 @@ def _all_of(group: str, num_samples: int, routers: Sequence[Router]) -> Iterator
 
 @contextmanager
 def _restored(model: nn.Module) -> Iterator[None]:
-    """Begin without gradients; leave none, and buffers and random numbers as they were."""
+    """Start without gradients; leave none, and restore buffers and random numbers."""
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
     model.zero_grad(set_to_none=True)
     try:
+        # Dropout must drop the same entries for all groups, and batch norms must not collect statistics.
         with torch.random.fork_rng():
             yield
     finally:
@@ -84,11 +87,11 @@ def _restored(model: nn.Module) -> Iterator[None]:
 
 
 def _touched(parameter: Tensor) -> Tensor:
-    """Which entries have a gradient."""
+    """Return a mask of the entries that have a gradient."""
     return torch.zeros_like(parameter, dtype=torch.bool) if parameter.grad is None else parameter.grad != 0
 
 
 def _shares(masks: Sequence[Tensor]) -> list[float]:
-    """The share of each mask in their union."""
+    """Return the share of each mask in the union of all."""
     union = int(torch.stack(list(masks)).any(dim=0).sum())
     return [int(mask.sum()) / max(union, 1) for mask in masks]

@@ -1,11 +1,11 @@
-"""Routes: which data trains which units of which layer."""
+"""Routes: the data that trains which units of which layer."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
+from lightning_vista.routing.place import At, BatchDim, Place, as_patterns
 from lightning_vista.routing.regions import RegionSpec
 from lightning_vista.routing.rules.rule import Rule
 
@@ -19,60 +19,72 @@ class Route:
     section 3). Everything upstream of the layer is trained by what passes; the layer's readers are trained by all data.
 
     Attributes:
-        module: The layer's name in `named_modules()`, or a pattern (`*` stands for one part between dots), or several.
-        rule: Tells to which groups data belongs.
+        module: The layer's name in `named_modules()`, a pattern (`*` stands for one part between dots), or several.
+        rule: The rule that assigns data to groups.
         regions: Region -> its units, see `Regions.parse`.
-        at: The tensor that is masked: what the module returns, or what it is given. Attention heads are the input of
-            the output projection with `unit_size` the width of a head; the hidden units of a gated MLP are the input of
-            its last projection. Of several tensors the first is taken.
+        at: Whether the masked tensor is what the module returns or what it is given; of several tensors, the first.
+            Attention heads are the input of the output projection, with `unit_size` set to the width of a head. The
+            hidden units of a gated MLP are the input of its last projection.
         dim: The dimension of units: -1, or 1 for channels.
-        unit_size: Entries of a unit along `dim`.
-        weights: Group -> region -> weight: 1 lets the gradient through, 0 blocks it, negative values ascend. Where not
-            given, a group trains the region of its own name (weight 1) and no other (0).
-        forward: Group -> regions whose activations are zero in the forward pass of its rows (SGTM does so on retain
-            data). Only rows that belong to the group entirely are zeroed.
+        unit_size: Consecutive entries of a unit along `dim`.
+        weights: Group -> region -> weight: 1 lets the gradient through, 0 blocks it, negative values ascend. By
+            default a group trains the region of its own name (weight 1) and no other (0).
+        forward: Group -> regions whose activations are zero in the forward pass of its rows, as in SGTM for retain
+            data. Only rows that belong entirely to the group are zeroed.
         batch_dim: The dimension of samples; tokens, where a rule has them, are the other one of 0 and 1.
+
+    Raises:
+        ValueError: If `at` or `batch_dim` has another value, or `unit_size` is below 1.
     """
 
     module: str | list[str]
     rule: Rule
     regions: dict[str, RegionSpec]
-    at: Literal["output", "input"] = "output"
+    at: At = "output"
     dim: int = -1
     unit_size: int = 1
     weights: dict[str, dict[str, float]] | None = None
     forward: dict[str, list[str]] | None = None
-    batch_dim: Literal[0, 1] = 0
+    batch_dim: BatchDim = 0
+
+    def __post_init__(self) -> None:
+        """Check the place; what depends on the rule or the regions is checked in `faults`."""
+        _ = self.place
 
     @property
-    def patterns(self) -> list[str]:
-        """The modules, as a list of patterns."""
-        return [self.module] if isinstance(self.module, str) else self.module
+    def place(self) -> Place:
+        """The units' place in a model, as one object."""
+        return Place(as_patterns(self.module), self.at, self.dim, self.batch_dim, self.unit_size)
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """The names of modules, as patterns."""
+        return as_patterns(self.module)
 
     def faults(self) -> list[str]:
-        """What is wrong with the route, whatever the model.
+        """List what is wrong with the route for any model.
 
         Returns:
-            A sentence for each fault.
+            One sentence for each fault.
         """
         groups, faults = list(self.rule.groups), []
         for what, table in (("weights", self.weights), ("forward", self.forward)):
             for group, regions in (table or {}).items():
                 if group not in groups:
-                    faults.append(f"`{what}` names the group {group!r}, but the rule has {groups}.")
+                    faults.append(f"`{what}`: expected groups of the rule, {groups}, got {group!r}.")
                 unknown = [region for region in regions if region not in self.regions]
-                faults += [f"`{what}` names the region {r!r}, but there are {list(self.regions)}." for r in unknown]
+                known = list(self.regions)
+                faults += [f"`{what}`: expected regions of the route, {known}, got {region!r}." for region in unknown]
+        # Without a common name the default table is all zeros, and all labelled data would train nothing.
         if not self.weights and not self.forward and not set(groups) & set(self.regions):
             faults.append(
-                f"no group has a region of its own name, so all groups {groups} would train nothing: name regions "
-                f"{list(self.regions)} after groups, or give `weights`."
+                f"`regions`: expected a region with the name of a group, {groups}, got {list(self.regions)}. "
+                "No group would train anything. Name regions after groups, or set `weights`."
             )
-        if self.unit_size < 1:
-            faults.append(f"`unit_size` is at least 1, got {self.unit_size}.")
         return faults
 
     def weight_table(self) -> Tensor:
-        """The weights as a matrix `(groups, regions)`; what `weights` leaves out has the default."""
+        """Return the weights as a matrix `(groups, regions)`, with defaults where `weights` has no entry."""
         given = self.weights or {}
         return torch.tensor(
             [
@@ -83,7 +95,7 @@ class Route:
         )
 
     def zero_table(self) -> Tensor | None:
-        """Which regions are zeroed in the forward pass of which groups, 0 or 1 `(groups, regions)`; None for none."""
+        """Return 1 where a group's rows zero a region, else 0 `(groups, regions)`; None if no group zeroes any."""
         if not self.forward:
             return None
         return torch.tensor(

@@ -1,40 +1,41 @@
-"""The router: routes on a model, and the memberships of the data that is trained on."""
+"""The router: routes on a model, and the memberships of its training data."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any, get_args
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from lightning_vista.options import check_word
 from lightning_vista.routing.checks import check_memberships, find_taps
-from lightning_vista.routing.isolation import block_gradients
 from lightning_vista.routing.masking import MaskWeightMode, anneal, region_weights, zero_factors
 from lightning_vista.routing.route import Route
+from lightning_vista.routing.strategies import DEFAULT_STRATEGY, StrategyName, find_strategy
 from lightning_vista.routing.tap import Tap
 from lightning_vista.routing.units import UnitGroup
 
-#: Where a mask acts: on gradients in the backward pass, on the gradients of parameters before the optimizer's step, or
-#: on activations in the forward pass.
-Strategy = Literal["gradient", "parameter", "activation"]
-
 
 class Router:
-    """Applies routes to a model: `m * x + (1 - m) * stop_gradient(x)` in chosen layers (arXiv 2410.04332, section 3).
+    """Routes applied to a model: `m * x + (1 - m) * stop_gradient(x)` in chosen layers (arXiv 2410.04332, section 3).
 
-    In training mode only, and only while there are memberships. Several routers can be attached to one model.
+    It acts in training mode only, and only while there are memberships. A model may have several routers.
 
     Args:
         routes: The routes.
-        mask_weight: How much of the mask is applied, from 0 to 1, see `anneal`.
-        mask_weight_mode: What 0 means, see `anneal`.
+        mask_weight: The share of the mask that is applied, from 0 to 1, see `anneal`.
+        mask_weight_mode: The meaning of a mask weight below 1, see `anneal`.
         strategy: "gradient" weighs gradients in the backward pass; "parameter" weighs the gradients of the parameters
             that make and read the units, see `mask_parameters`; "activation" zeroes activations instead.
 
     Attributes:
+        strategy: The strategy as an object.
         taps: The routed modules, once attached.
+
+    Raises:
+        ValueError: If `strategy` or `mask_weight_mode` is another word.
 
     Example:
         >>> from lightning_vista.routing import LabelRule
@@ -54,36 +55,38 @@ class Router:
         routes: Sequence[Route],
         mask_weight: float = 1.0,
         mask_weight_mode: MaskWeightMode = "anneal",
-        strategy: Strategy = "gradient",
+        strategy: StrategyName = DEFAULT_STRATEGY,
     ) -> None:
+        check_word("mask_weight_mode", mask_weight_mode, get_args(MaskWeightMode))
         self.routes = list(routes)
         self.mask_weight = mask_weight
         self.mask_weight_mode = mask_weight_mode
-        self.strategy = strategy
+        self.strategy = find_strategy(strategy)
         self.taps: list[Tap] = []
         self._handles: list[RemovableHandle] = []
         self._model: nn.Module | None = None
         self._is_checked = False
 
     def attach(self, model: nn.Module) -> None:
-        """Hook onto the routed modules; before the model is first called where it is compiled.
+        """Register hooks on the routed modules; a compiled model must not have been called before.
 
         Args:
-            model: The model that has them.
+            model: The model that contains the modules.
 
         Raises:
-            RoutingError: With everything that is wrong, such as patterns without a module or regions that overlap.
-            RuntimeError: If the router is attached already.
+            RoutingError: If anything is wrong, such as patterns without a module or regions that overlap; lists it all.
+            RuntimeError: If the router is already attached.
         """
         if self._model is not None:
-            raise RuntimeError("This router is attached already: detach it first, or make another one.")
-        self.taps = find_taps(self.routes, model, needs_units=self.strategy == "parameter")
+            raise RuntimeError("`Router.attach`: expected a detached router, got an attached one. Call `detach` first.")
+        # All routes are checked before the first hook is registered: an error leaves the model as it was.
+        self.taps = find_taps(self.routes, model, needs_units=self.strategy.needs_units)
         self._handles = [tap.attach() for tap in self.taps]
         self._model = model
         self._is_checked = False
 
     def detach(self) -> None:
-        """Remove the router's own hooks, and nothing else."""
+        """Remove the router's own hooks and no others."""
         for handle in self._handles:
             handle.remove()
         for tap in self.taps:
@@ -91,34 +94,36 @@ class Router:
         self._handles, self._model = [], None
 
     def compute(self, batch: Any) -> None:
-        """Ask the rules for the memberships of a batch and keep its weights until `clear`.
+        """Compute the memberships of a batch by the rules, and keep the weights until `clear`.
 
         Args:
-            batch: What the dataloader gave.
+            batch: A batch of the dataloader.
 
         Raises:
-            ValueError: If memberships are negative, above 1 in sum, or of a wrong shape. On an accelerator, values are
-                looked at in the first batch only, since that makes it wait.
+            ValueError: If memberships are negative, sum to more than 1, or have a wrong shape. On an accelerator values
+                are checked in the first batch only, since the check waits for the device.
         """
+        # Routes may share a rule, such as a FrequencyRule: it reads each batch once.
         by_rule = {id(route.rule): route.rule for route in self.routes}
         members = {key: rule.memberships(batch) for key, rule in by_rule.items()}
         self._set({key: (by_rule[key].groups, tensor) for key, tensor in members.items()})
 
     @contextmanager
     def memberships(self, groups: Mapping[str, Tensor]) -> Iterator[None]:
-        """Route what is trained within, for use without a trainer. The backward pass belongs inside.
+        """Route the training within the context, for use without a trainer; the backward pass belongs inside.
 
         Args:
             groups: Group -> memberships `(batch,)` or `(batch, tokens)` from 0 to 1; groups left out have none.
 
         Raises:
-            ValueError: If a group is unknown, or memberships are not as in `compute`.
+            ValueError: If a group is unknown, or memberships are not valid as in `compute`.
         """
         known = {group for route in self.routes for group in route.rule.groups}
         if unknown := set(groups) - known:
-            raise ValueError(f"Expected memberships of the groups {sorted(known)}, got {sorted(unknown)}.")
+            raise ValueError(f"`memberships`: expected groups of the rules, {sorted(known)}, got {sorted(unknown)}.")
         if not groups:
-            raise ValueError(f"Expected memberships of at least one of the groups {sorted(known)}, got none.")
+            raise ValueError(f"`memberships`: expected at least one of the groups {sorted(known)}, got none.")
+        # Groups that are left out get zeros, since a rule's table has a row for each of its groups.
         like = next(iter(groups.values()))
         rules = {id(route.rule): route.rule.groups for route in self.routes}
         self._set(
@@ -138,40 +143,50 @@ class Router:
             tap.clear()
 
     def start_step(self) -> None:
-        """Begin an optimizer step: forget which weights the samples of the last one had."""
+        """Start an optimizer step: forget the weights of the last step's samples."""
         for tap in self.taps:
             tap.start_step()
 
     def agree(self) -> None:
-        """Let all processes know which weights the step's samples have, in every process before its optimizer step."""
+        """Share the range of the step's weights between all processes; every process must call it."""
         if dist.is_available() and dist.is_initialized():
+            # A unit is blocked only if it is blocked for the samples of all processes: their gradients are averaged.
             for tap in self.taps:
                 if tap.lowest is not None and tap.highest is not None:
                     dist.all_reduce(tap.lowest, dist.ReduceOp.MIN)
                     dist.all_reduce(tap.highest, dist.ReduceOp.MAX)
 
     def mask_parameters(self) -> None:
-        """Weigh the gradients of parameters by their units' weights, with the strategy "parameter" (SGTM's).
+        """Weigh the gradients of parameters by their units' weights, if the strategy does so.
 
-        To be called between the backward pass and the optimizer's step.
+        Call it between the backward pass and the optimizer's step.
 
         Raises:
             ValueError: If samples of the step belong to different groups.
         """
-        if self.strategy == "parameter":
-            weighted = [(tap.units, tap.unit_weights()) for tap in self.taps]
-            block_gradients(self._attached(), [(units, w) for units, w in weighted if units and w is not None])
+        self.strategy.mask_parameters(self._attached(), self.taps)
+
+    def check_backward(self) -> None:
+        """Check after the first backward pass that routing did what it says; every process must call it.
+
+        Raises:
+            RoutingError: If a routed module was not called, or a blocked unit got a gradient by another path.
+        """
+        self.agree()
+        self.strategy.check_backward(self.taps, self._attached())
 
     def blocked(self) -> list[tuple[UnitGroup, list[int]]]:
-        """The units whose gradient is zero in this optimizer step, for all samples of it."""
+        """Return the units whose gradient is zero in this optimizer step for all of its samples."""
         return [(tap.units, blocked) for tap in self.taps if tap.units and (blocked := tap.blocked_units())]
 
     def _set(self, members: Mapping[int, tuple[tuple[str, ...], Tensor]]) -> None:
-        """Give the taps the weights of memberships, by rule."""
+        """Give the taps the weights of memberships, which are listed by rule."""
         like = next((p for p in self._attached().parameters() if p.is_floating_point()), torch.zeros(()))
         ready = {}
         for key, (groups, tensor) in members.items():
+            # Reading values of an accelerator's tensor makes the host wait, so that is done once.
             check_memberships(tensor, groups, values=tensor.device.type == "cpu" or not self._is_checked)
+            # At least float32: in half precision the remainder to 1 of small memberships would be rounded away.
             ready[key] = tensor.to(like.device, torch.promote_types(torch.float32, like.dtype))
         self._is_checked = True
         for tap in self.taps:
@@ -179,25 +194,18 @@ class Router:
 
     def _attached(self) -> nn.Module:
         if self._model is None:
-            raise RuntimeError("This router is not attached to a model: call `router.attach(model)` first.")
+            raise RuntimeError(
+                "`Router`: expected an attached router, got a detached one. Call `router.attach(model)`."
+            )
         return self._model
 
     def _weigh(self, tap: Tap, members: Tensor) -> None:
-        """Turn memberships into what a tap multiplies by."""
+        """Turn memberships into the weights of a tap."""
         tap.table = tap.table.to(members)
         weights = anneal(region_weights(members, tap.table), self.mask_weight, self.mask_weight_mode)
         tap.members = members
-        tap.weights = weights if self.strategy == "gradient" else None
+        # Weights stay until `clear`: activation checkpointing runs the forward pass, and so the hook, a second time.
+        tap.weights = None
         tap.factors = None if tap.zeros is None else zero_factors(members, tap.zeros.to(members))
-        if self.strategy == "activation":
-            tap.factors = _only_zeros_and_ones(weights, tap.name) * (1 if tap.factors is None else tap.factors)
+        self.strategy.set_mask(tap, weights)
         tap.note(weights)
-
-
-def _only_zeros_and_ones(weights: Tensor, name: str) -> Tensor:
-    if not torch.isin(weights, weights.new_tensor([0.0, 1.0])).all():
-        raise ValueError(
-            f"{name}: the strategy 'activation' keeps activations or zeroes them, so it needs hard memberships and "
-            f"weights of 0 or 1, got weights from {weights.min():g} to {weights.max():g}: use the strategy 'gradient'."
-        )
-    return weights

@@ -1,30 +1,29 @@
-"""Steering: a constant is added to one unit (arXiv 2410.04332, section 4.2.1)."""
+"""Steering: a constant added to one unit (arXiv 2410.04332, section 4.2.1)."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
 
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from lightning_vista.routing.hooking import hook_tensor
+from lightning_vista.routing.place import At
 
 
 @contextmanager
-def steering(
-    model: nn.Module, module: str, amount: float, unit: int = 0, at: Literal["output", "input"] = "output"
-) -> Iterator[None]:
+def steering(model: nn.Module, module: str, amount: float, unit: int = 0, at: At = "output") -> Iterator[None]:
     """Add a constant to one unit of a layer at all positions, within the context.
 
     Args:
         model: The model.
         module: The plain name of the layer, such as a transformer block for its residual stream.
-        amount: What is added.
-        unit: The unit, along the last dimension.
+        amount: The constant to add.
+        unit: The index of the unit along the last dimension.
         at: Whether the unit is in what the module returns or in what it is given.
 
     Raises:
         AttributeError: If there is no such module.
+        ValueError: If `at` is another word.
 
     Example:
         >>> import torch
@@ -35,6 +34,7 @@ def steering(
     """
 
     def add(x: Tensor) -> Tensor:
+        # Added as a new tensor: `x` may be a view, or be read by others.
         change = x.new_zeros(x.shape[-1])
         change[unit] = amount
         return x + change
@@ -47,15 +47,15 @@ def steering(
 
 
 def unembedding_ranks(unembedding: Tensor, unit: int = 0, sign: int = 1) -> Tensor:
-    """How early each token comes when the rows of the unembedding are ordered by their cosine to a unit.
+    """Rank all tokens by the cosine between their row of the unembedding and a unit.
 
     Args:
-        unembedding: `(vocabulary, width)`.
-        unit: The unit of the residual stream.
-        sign: -1 for the opposite direction.
+        unembedding: The rows of all tokens `(vocabulary, width)`.
+        unit: The index of the unit in the residual stream.
+        sign: 1 for the unit's direction, -1 for the opposite one.
 
     Returns:
-        The rank of each token, from 1 for the row that points along the unit most `(vocabulary,)`.
+        The rank of each token, from 1 for the row most aligned with the unit `(vocabulary,)`.
 
     Example:
         >>> import torch
@@ -63,4 +63,5 @@ def unembedding_ranks(unembedding: Tensor, unit: int = 0, sign: int = 1) -> Tens
         tensor([2, 3, 1])
     """
     cosines = sign * normalize(unembedding.float(), dim=-1)[:, unit]
+    # The argsort of a permutation is its inverse: position -> token becomes token -> position.
     return cosines.argsort(descending=True, stable=True).argsort() + 1

@@ -1,4 +1,4 @@
-"""Taps: the hooks of one routed module."""
+"""Taps: the hooks of routed modules."""
 
 import torch
 from torch import Tensor, nn
@@ -17,20 +17,21 @@ class Tap:
     Args:
         name: The module's name in the model.
         module: The module.
-        route: What to do with it.
+        route: The route.
         regions: The regions, where the number of units is known before the first forward pass.
         units: The parameters that make and read the units, where they are known.
 
     Attributes:
+        place: The route's place.
         table: The route's weights `(groups, regions)`.
-        zeros: Which regions its groups zero in the forward pass, likewise; None for none.
+        zeros: 1 where a group's rows zero a region in the forward pass `(groups, regions)`; None without any.
         members: The memberships of this step `(batch[, tokens], groups)`.
-        weights: What gradients are multiplied by `(batch[, tokens], regions)`; None for no masking.
-        factors: What activations are multiplied by, likewise.
+        weights: The factors of gradients `(batch[, tokens], regions)`; None for no masking.
+        factors: The factors of activations `(batch[, tokens], regions)`; None for no masking.
         probe: Zeros `(groups, regions)` whose gradient is the energy of each region by group; None to not measure it.
-        lowest: The lowest weight of each region that any sample had since `start_step` `(regions,)`.
-        highest: The highest, likewise.
-        fired: Whether the module has been called while there was something to mask.
+        lowest: The lowest weight of each region over all samples since `start_step` `(regions,)`.
+        highest: The highest weight of each region over the same samples `(regions,)`.
+        fired: Whether the module was called while there was something to mask.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Tap:
         self.name = name
         self.module = module
         self.route = route
+        self.place = route.place
         self.regions = regions
         self.units = units
         self.layout = self._lay_out(regions) if regions else None
@@ -51,96 +53,88 @@ class Tap:
         self.highest: Tensor | None = None
         self.fired = False
 
+    @property
+    def key(self) -> str:
+        """The name of the routed tensor, under which callbacks keep what they know of it."""
+        return f"{self.name}:{self.place.at}"
+
     def attach(self) -> RemovableHandle:
-        """Hook onto the module.
+        """Register the hook on the module.
 
         Returns:
             The handle that removes the hook.
         """
-        return hook_tensor(self.module, self.route.at, self._mask, self.name, self._is_active)
+        return hook_tensor(self.module, self.place.at, self._mask, self.name, self._is_active)
 
     def clear(self) -> None:
         """Forget this step's data."""
         self.members = self.weights = self.factors = None
 
     def start_step(self) -> None:
-        """Begin to note weights anew, after an optimizer step."""
+        """Forget the range of weights, after an optimizer step."""
         self.lowest = self.highest = None
 
     def note(self, weights: Tensor) -> None:
-        """Note the weights of a batch `(batch[, tokens], regions)`, which adds to the optimizer step under way."""
+        """Extend the range of weights of this optimizer step by those of a batch `(batch[, tokens], regions)`."""
+        # Two small tensors instead of the weights of every sample: they add up over accumulated batches and processes.
         lowest, highest = weights.flatten(0, -2).aminmax(dim=0)
         self.lowest = lowest if self.lowest is None else torch.minimum(self.lowest, lowest)
         self.highest = highest if self.highest is None else torch.maximum(self.highest, highest)
 
     def blocked_units(self) -> list[int]:
-        """The units that no sample since the last optimizer step was allowed to train."""
+        """Return the units that no sample since the last optimizer step may train."""
         if self.lowest is None or self.highest is None or self.regions is None:
             return []
+        # Both ends: with weights of -0.5 and 0 the highest is 0, and yet the unit is trained.
         blocked = ((self.lowest == 0) & (self.highest == 0)).tolist()
         return [unit for units, out in zip(self.regions.units.values(), blocked, strict=True) if out for unit in units]
 
-    def unit_weights(self) -> Tensor | None:
-        """The weight of each unit that all samples since the last optimizer step share `(units,)`; None without any.
-
-        Raises:
-            ValueError: If samples differ in their weights.
-        """
-        if self.lowest is None or self.highest is None or self.regions is None:
-            return None
-        if not torch.equal(self.lowest, self.highest):
-            raise ValueError(
-                f"{self.name}: the strategy 'parameter' can mask one group in each optimizer step, but samples of this "
-                "step have different weights. Let all samples of a step (of all accumulated batches) belong to one "
-                "group, by a batch sampler and a rule of whole samples, or use the strategy 'gradient'."
-            )
-        weights = self.lowest.new_empty(self.regions.size)
-        for units, weight in zip(self.regions.units.values(), self.lowest, strict=True):
-            weights[list(units)] = weight
-        return weights
-
     def _is_active(self) -> bool:
+        # A module in evaluation mode does not train, even if `training_step` calls it to sample or as a frozen teacher.
         return self.module.training and (self.weights is not None or self.factors is not None)
 
     def _mask(self, x: Tensor) -> Tensor:
-        """The routed tensor in place of the module's."""
+        """Return the routed tensor, which replaces the module's own."""
         self.fired = True
         layout = self._check(x)
         if self.factors is not None:
             x = scale_regions(x, self.factors, layout)
+        # Reentrant checkpointing runs its first forward pass without gradients; only the second one is weighed.
         if self.weights is not None and torch.is_grad_enabled() and x.requires_grad:
             x = RoutedIdentity.apply(x, self.weights, layout, self.members, self.probe)
         return x
 
     def _check(self, x: Tensor) -> Layout:
-        """Where the regions lie in a tensor, whose shape must fit memberships and units.
+        """Return the layout of regions in a tensor, whose shape must fit memberships and units.
 
         Raises:
-            ValueError: If it does not.
+            ValueError: If the shape does not fit.
         """
-        route = self.route
+        place = self.place
         expected = () if self.members is None else tuple(self.members.shape[:-1])
-        actual = tuple(x.shape[:2] if route.batch_dim == 0 else x.shape[1::-1])[: len(expected)]
+        # Samples and tokens are the first two dimensions, in either order; memberships of samples check one of them.
+        actual = tuple(x.shape[:2] if place.batch_dim == 0 else x.shape[1::-1])[: len(expected)]
         if actual != expected:
             raise ValueError(
-                f"{self.name}: expected the {route.at} to have {expected} samples (and tokens), "
-                f"as the rule's memberships do, got {tuple(x.shape)} with `batch_dim={route.batch_dim}`."
+                f"{self.name}: expected the {place.at} to have {expected} samples (and tokens), "
+                f"as the rule's memberships do, got {tuple(x.shape)} with `batch_dim={place.batch_dim}`."
             )
-        if route.dim % x.dim() < len(expected) or route.dim % x.dim() == route.batch_dim:
+        if place.dim % x.dim() < len(expected) or place.dim % x.dim() == place.batch_dim:
             raise ValueError(
-                f"{self.name}: units lie in dimension {route.dim}, which has the samples or tokens of "
-                f"{tuple(x.shape)}: set `dim` of the route."
+                f"{self.name}: expected `dim` to be a dimension of units, got {place.dim}, which has the samples or "
+                f"tokens of {tuple(x.shape)}. Set `dim` of the route."
             )
+        # Modules with unknown parameters tell the number of their units only now.
         if self.layout is None:
-            self.regions = Regions.parse(route.regions, x.shape[route.dim] // route.unit_size)
+            self.regions = Regions.parse(self.route.regions, place.count_units(x))
             self.layout = self._lay_out(self.regions)
-        width = self.regions.size * route.unit_size if self.regions else 0
-        if x.shape[route.dim] != width:
+        width = self.regions.size * place.unit_size if self.regions else 0
+        if x.shape[place.dim] != width:
             raise ValueError(
-                f"{self.name}: expected {width} entries in dimension {route.dim} of the {route.at}, units of "
-                f"{route.unit_size} each, got {tuple(x.shape)}: set `dim` and `unit_size` of the route."
+                f"{self.name}: expected {width} entries in dimension {place.dim} of the {place.at}, units of "
+                f"{place.unit_size} each, got {tuple(x.shape)}. Set `dim` and `unit_size` of the route."
             )
         return self.layout
 
     def _lay_out(self, regions: Regions) -> Layout:
-        return Layout(regions.entries(self.route.unit_size), self.route.dim, self.route.batch_dim)
+        return Layout(regions.entries(self.place.unit_size), self.place.dim, self.place.batch_dim)

@@ -130,9 +130,9 @@ def test_mistakes_are_told() -> None:
         def setup(self, stage: str) -> None:
             self.encoder = self.later
 
-    with pytest.raises(ValueError, match="no module of Late is named 'encoder.1'.* built in the module's `__init__`"):
+    with pytest.raises(ValueError, match="a module of Late, got 'encoder.1'.* must build its model in `__init__`"):
         loss(Late(), expansion())
-    with pytest.raises(ValueError, match="positive multiple of 1 new units for 'encoder.1', got 0"):
+    with pytest.raises(ValueError, match="`num_units`: expected a positive multiple of 1 for 'encoder.1', got 0"):
         loss(Regression(), expansion(num_units=0))
 
 

@@ -57,6 +57,19 @@ def test_the_order_is_that_of_the_list(tmp_path: Path) -> None:
     torch.testing.assert_close(weight(tmp_path, "shifted"), 2 * model.get_parameter("encoder.0.weight").detach() + 1)
 
 
+def test_a_model_that_saves_itself_is_written_into_a_folder(tmp_path: Path) -> None:
+    class Own(torch.nn.Linear):
+        def save_pretrained(self, save_directory: Path) -> None:
+            save_directory.mkdir()
+            torch.save(self.state_dict(), save_directory / "weights.pt")
+
+    model = Regression()
+    model.encoder[0] = Own(3, 8)
+    make_trainer(Shifting(), default_root_dir=tmp_path).fit(model, Batches())
+    written = torch.load(tmp_path / "shifted" / "weights.pt", weights_only=True)
+    assert torch.equal(written["weight"], weight(tmp_path, "shifted"))
+
+
 def test_what_was_made_is_tested_as_any_checkpoint(tmp_path: Path) -> None:
     model, fresh = Regression(), Regression()
     make_trainer(Shifting(), default_root_dir=tmp_path).fit(model, Batches())

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from lightning_vista.callbacks import GradientRouting
-from lightning_vista.callbacks.gradient_routing import warmup
 from lightning_vista.routing import LabelRule, Route, RoutingError
+from lightning_vista.routing.masking import warmup
 
 RULE = LabelRule("label", {"low": [0], "high": [1]})
 
@@ -183,7 +183,7 @@ def test_warmup_of_nothing_is_done() -> None:
 @pytest.mark.parametrize(
     ("options", "labels", "message"),
     [
-        ({"skip": True}, [0, 1], r"encoder.0: its output was never masked in the first training step"),
+        ({"skip": True}, [0, 1], r"encoder.0: expected its output to be masked in the first training step"),
         ({"leak": True}, [1, 1], r"encoder.0.bias got a gradient in units of encoder.0 that this batch must not train"),
     ],
 )
@@ -241,9 +241,9 @@ def test_parameter_masking_one_group_a_step() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"mask_weight": 2.0}, r"mask_weight from 0 to 1, got 2"),
-        ({"warmup_steps": -1}, r"warmup_steps of at least 0"),
-        ({"strategy": "activation", "isolate_optimizer": True}, r"nothing to isolate"),
+        ({"mask_weight": 2.0}, r"`mask_weight`: expected a number from 0 to 1, got 2"),
+        ({"warmup_steps": -1}, r"`warmup_steps`: expected at least 0, got -1"),
+        ({"strategy": "activation", "isolate_optimizer": True}, r"`strategy`: expected one that blocks gradients"),
     ],
 )
 def test_settings_that_make_no_sense(options: dict[str, Any], message: str) -> None:

@@ -101,5 +101,5 @@ def test_a_quick_trial_makes_no_attack(tmp_path: Path) -> None:
 def test_what_is_missing_is_told_before_testing(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="Expected 21 rows, there are 20"):
         measure(tmp_path, NextToken(), Texts(), attack(num_samples=[4, 21]))
-    with pytest.raises(ValueError, match=r"RelearningAttack needs a module with `token_losses\(batch\)`"):
+    with pytest.raises(ValueError, match=r"RelearningAttack: expected a module with `token_losses\(batch\)`"):
         measure(tmp_path, Regression(), Texts(), attack())

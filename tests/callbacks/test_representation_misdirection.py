@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import lightning as L
@@ -6,9 +7,9 @@ import torch
 from torch import Tensor
 
 from lightning_vista.callbacks import RepresentationMisdirection
-from lightning_vista.callbacks.representation_misdirection import layer_outputs
 from lightning_vista.datamodules import StoriesDataModule
 from lightning_vista.models import LanguageModelModule
+from lightning_vista.models.misdirection import layer_outputs
 
 SIZES = {
     "hidden_size": 16, "num_layers": 3, "attention_types": [[["global"], 3]], "num_heads": 2, "intermediate_size": 32,
@@ -66,13 +67,16 @@ def test_the_seed_decides(tmp_path: Path) -> None:
 
 
 def test_unknown_parameters_are_refused(tmp_path: Path) -> None:
-    rmu = RepresentationMisdirection(LAYER, ["model.nothing.*"])
     module = LanguageModelModule("gpt_neo", SIZES)
-    with pytest.raises(ValueError, match=r"No parameter is named 'model\.nothing\.\*'"):
-        rmu.finish(L.Trainer(logger=False, accelerator="cpu"), module)
+    for pattern in ("model.nothing.*", "model.*.c_proj.weight"):  # `*` does not cross dots
+        rmu = RepresentationMisdirection(LAYER, [pattern])
+        with pytest.raises(ValueError, match=rf"expected a parameter of .* got {re.escape(repr(pattern))}"):
+            rmu.finish(L.Trainer(logger=False, accelerator="cpu"), module)
 
 
 def test_what_is_missing_is_said_before_training() -> None:
     rmu = RepresentationMisdirection(LAYER, [TRAINED])
-    with pytest.raises(ValueError, match="RepresentationMisdirection needs .* got LanguageModelModule and NoneType"):
+    with pytest.raises(
+        ValueError, match="RepresentationMisdirection: expected .* got LanguageModelModule and NoneType"
+    ):
         rmu.on_fit_start(L.Trainer(logger=False, accelerator="cpu"), LanguageModelModule("gpt_neo", SIZES))

@@ -30,6 +30,19 @@ def check(model: L.LightningModule, *callbacks: L.Callback, **options: Any) -> R
     return found
 
 
+class Leaking(Regression):
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        return super().training_step(batch, batch_idx) + self.get_parameter("encoder.0.bias").sum()
+
+
+class OnlyHigh(Batches):
+    def batches(self, count: int, seed: int) -> Any:
+        loader: Any = super().batches(count, seed)
+        for batch in loader.dataset:
+            batch["label"] = torch.ones(5, dtype=torch.long)
+        return loader
+
+
 def test_it_finds_what_groups_reach_and_trains_nothing() -> None:
     class Watched(Regression):
         def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
@@ -48,18 +61,22 @@ def test_it_finds_what_groups_reach_and_trains_nothing() -> None:
     assert not model.encoder[1]._forward_hooks
 
 
+def test_nothing_is_logged_and_logging_works_afterwards() -> None:
+    model = Regression()
+    trainer = make_trainer(routing(), RoutingCheck())
+    trainer.fit(model, Batches())
+    assert not trainer.callback_metrics
+    assert not {"log", "log_dict"} & set(vars(model))
+    (figures,) = make_trainer().test(model, Batches(), verbose=False)
+    assert "test/loss" in figures
+
+
+def test_masks_are_checked_in_full_whatever_their_warmup() -> None:
+    with pytest.raises(RoutingError, match="encoder.0.bias got a gradient"):
+        make_trainer(routing(warmup_steps=10), RoutingCheck()).fit(Leaking(), OnlyHigh())
+
+
 def test_the_checks_are_those_of_fit() -> None:
-    class Leaking(Regression):
-        def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-            return super().training_step(batch, batch_idx) + self.get_parameter("encoder.0.bias").sum()
-
-    class OnlyHigh(Batches):
-        def batches(self, count: int, seed: int) -> Any:
-            loader: Any = super().batches(count, seed)
-            for batch in loader.dataset:
-                batch["label"] = torch.ones(5, dtype=torch.long)
-            return loader
-
     with pytest.raises(RoutingError, match="encoder.0.bias got a gradient"):
         make_trainer(routing(), RoutingCheck()).fit(Leaking(), OnlyHigh())
 
@@ -67,7 +84,7 @@ def test_the_checks_are_those_of_fit() -> None:
 def test_manual_optimisation_is_refused() -> None:
     model = Regression()
     model.automatic_optimization = False
-    with pytest.raises(ValueError, match="Regression optimizes manually"):
+    with pytest.raises(ValueError, match="got Regression, which optimizes manually"):
         check(model, routing())
 
 
@@ -77,7 +94,7 @@ def test_the_table_names_what_is_not_trained_by_all_and_counts_the_rest() -> Non
     text = console.export_text()
     assert all(part in text for part in ("encoder.0.weight", "38%", "62%"))
     assert "encoder.2" not in text
-    assert "2 other parameters are trained by" in text
+    assert "2 other parameters are fully" in text
 
 
 def test_the_command_prints_the_table_and_writes_nothing(
@@ -102,5 +119,5 @@ def test_the_command_prints_the_table_and_writes_nothing(
     assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
     del config["trainer"]["callbacks"][0]
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
-    with pytest.raises(SystemExit, match="lightning-vista: .* needs a GradientRouting callback"):
+    with pytest.raises(SystemExit, match="lightning-vista: .*: expected a GradientRouting callback"):
         main(["routing", "check", "--config", "config.yaml"])

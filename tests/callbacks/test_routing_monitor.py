@@ -143,9 +143,9 @@ def test_probes_are_gone_after_training_and_after_an_exception(tmp_path: Path) -
 
 
 def test_mistakes_are_told_before_the_first_step(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="every_n_steps of at least 1"):
+    with pytest.raises(ValueError, match="`every_n_steps`: expected at least 1, got 0"):
         RoutingMonitor(0)
-    with pytest.raises(ValueError, match="RoutingMonitor needs a GradientRouting callback"):
+    with pytest.raises(ValueError, match="RoutingMonitor: expected a GradientRouting callback"):
         make_trainer(RoutingMonitor(), default_root_dir=tmp_path).fit(Regression(), Batches())
     with pytest.raises(ValueError, match="strategy 'gradient'.*got \\['activation'\\]"):
         make_trainer(RoutingMonitor(), routing(strategy="activation"), default_root_dir=tmp_path).fit(

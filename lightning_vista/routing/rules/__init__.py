@@ -1,4 +1,4 @@
-"""Rules: which data belongs to which group."""
+"""Rules: the assignment of data to groups."""
 
 from lightning_vista.routing.rules.frequency import FrequencyRule
 from lightning_vista.routing.rules.labels import FieldRule, LabelRule, MixtureRule, PartialLabels

@@ -1,21 +1,25 @@
 """Rules for samples: by label, by a field of memberships, with partial labels, and mixtures of rules."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
+from lightning_vista.options import check_word
 from lightning_vista.routing.rules.rule import Rule, batch_field
 
 
 class LabelRule(Rule):
-    """Samples belong to the group that lists their label; labels in no group belong to none.
+    """A rule by label: samples belong to the group that lists their label, and to none if no group does.
 
     Args:
         field: The batch's field with the labels: a tensor `(batch,)` or `(batch, tokens)` of integers or booleans, or a
             list of `batch` strings or numbers.
         groups: Group -> its labels.
+
+    Raises:
+        ValueError: If two groups list one label.
 
     Example:
         >>> rule = LabelRule("label", {"low": [0, 1], "high": [2]})
@@ -31,10 +35,10 @@ class LabelRule(Rule):
         self.labels = {group: list(labels) for group, labels in groups.items()}
         every = [label for labels in self.labels.values() for label in labels]
         if twice := {label for label in every if every.count(label) > 1}:
-            raise ValueError(f"Expected each label in one group, got {sorted(twice, key=str)} several times.")
+            raise ValueError(f"`groups`: expected each label in one group, got {sorted(twice, key=str)} several times.")
 
     def memberships(self, batch: Any) -> Tensor:
-        """1 for the group of the label, see the base class."""
+        """Return 1 for the group of the label, see the base class."""
         values = batch_field(batch, self.field)
         if isinstance(values, Tensor):
             lists = (torch.as_tensor(labels, device=values.device) for labels in self.labels.values())
@@ -43,7 +47,7 @@ class LabelRule(Rule):
 
 
 class FieldRule(Rule):
-    """A field of the batch holds the memberships themselves.
+    """A rule whose memberships are a field of the batch.
 
     Args:
         field: The field, a tensor `(batch, groups)` or `(batch, tokens, groups)` from 0 to 1.
@@ -55,24 +59,28 @@ class FieldRule(Rule):
         self.field = field
 
     def memberships(self, batch: Any) -> Tensor:
-        """The field, as floating-point numbers."""
+        """Return the field, as floating-point numbers."""
         members = torch.as_tensor(batch_field(batch, self.field))
         return members if members.is_floating_point() else members.float()
 
 
 FORGET, RETAIN, UNLABELLED = 1, 0, -1
+Unlabelled = Literal["default", "retain"]
 
 
 class PartialLabels(Rule):
-    """Applies a rule to what is labelled as forget data; the rest is retain data or not routed.
+    """A rule for labelled forget rows; the other rows are retain data or not routed.
 
     Args:
-        rule: The rule of labelled forget rows.
-        field: The batch's field that says what is known of each row `(batch,)`: 1 labelled forget, 0 labelled retain,
-            -1 unlabelled.
-        retain: The group of labelled retain rows, all tokens of them; may be one of the rule's.
-        unlabelled: What happens to unlabelled rows: "default" is ordinary backpropagation, "retain" counts them as
+        rule: The rule for labelled forget rows.
+        field: The batch's field with what is known of each row `(batch,)`: 1 labelled forget, 0 labelled retain, -1
+            unlabelled.
+        retain: The group of labelled retain rows, with all their tokens; may be one of the rule's groups.
+        unlabelled: The treatment of unlabelled rows: "default" for ordinary backpropagation, "retain" to count them as
             retain data (arXiv 2410.04332, partial labelling).
+
+    Raises:
+        ValueError: If `unlabelled` is another word.
 
     Example:
         >>> from lightning_vista.routing import LabelRule
@@ -84,8 +92,9 @@ class PartialLabels(Rule):
     """
 
     def __init__(
-        self, rule: Rule, field: str, retain: str = "retain", unlabelled: Literal["default", "retain"] = "default"
+        self, rule: Rule, field: str | int, retain: str = "retain", unlabelled: Unlabelled = "default"
     ) -> None:
+        check_word("unlabelled", unlabelled, get_args(Unlabelled))
         super().__init__(list(dict.fromkeys([*rule.groups, retain])))
         self.rule = rule
         self.field = field
@@ -93,11 +102,11 @@ class PartialLabels(Rule):
         self.unlabelled = unlabelled
 
     def setup(self, datamodule: Any) -> None:
-        """Prepare the rule inside."""
+        """Prepare the inner rule."""
         self.rule.setup(datamodule)
 
     def memberships(self, batch: Any) -> Tensor:
-        """The rule's memberships in labelled forget rows, retain or nothing in the others.
+        """Return the rule's memberships in labelled forget rows, and retain or nothing in the others.
 
         Raises:
             ValueError: If the field holds anything but 1, 0 and -1.
@@ -106,11 +115,12 @@ class PartialLabels(Rule):
         known = torch.as_tensor(batch_field(batch, self.field), device=members.device)
         if not torch.isin(known, torch.tensor([FORGET, RETAIN, UNLABELLED], device=known.device)).all():
             raise ValueError(
-                f"Expected {self.field!r} to be {FORGET} (forget), {RETAIN} (retain) or {UNLABELLED} (unlabelled), "
-                f"got {sorted(set(known.flatten().tolist()))[:5]}."
+                f"{self.field!r}: expected {FORGET} (forget), {RETAIN} (retain) or {UNLABELLED} (unlabelled), got "
+                f"{sorted(set(known.flatten().tolist()))[:5]}."
             )
         if self.retain not in self.rule.groups:
             members = torch.cat([members, torch.zeros_like(members[..., :1])], dim=-1)
+        # What is known is about rows; memberships may be about tokens.
         known = known.view(-1, *[1] * (members.dim() - 1))
         is_retain = known == RETAIN if self.unlabelled == "default" else known != FORGET
         retain_only = torch.tensor([group == self.retain for group in self.groups], device=members.device)
@@ -118,11 +128,14 @@ class PartialLabels(Rule):
 
 
 class MixtureRule(Rule):
-    """The sum of several rules; where memberships add up to more than 1 they are divided by their sum.
+    """A sum of several rules; memberships that add up to more than 1 are divided by their sum.
 
     Args:
         rules: The rules; groups of one name are the same group.
         coefficients: The factor of each rule; 1 by default.
+
+    Raises:
+        ValueError: If there is not one coefficient of at least 0 for each rule.
     """
 
     def __init__(self, rules: list[Rule], coefficients: Sequence[float] | None = None) -> None:
@@ -130,7 +143,9 @@ class MixtureRule(Rule):
         self.rules = rules
         self.coefficients = list(coefficients) if coefficients is not None else [1.0] * len(rules)
         if len(self.coefficients) != len(rules) or min(self.coefficients) < 0:
-            raise ValueError(f"Expected {len(rules)} coefficients of at least 0, one a rule, got {self.coefficients}.")
+            raise ValueError(
+                f"`coefficients`: expected {len(rules)} of at least 0, one for each rule, got {self.coefficients}."
+            )
 
     def setup(self, datamodule: Any) -> None:
         """Prepare the rules."""
@@ -138,11 +153,12 @@ class MixtureRule(Rule):
             rule.setup(datamodule)
 
     def memberships(self, batch: Any) -> Tensor:
-        """The normalised sum: of tokens if any of the rules is about tokens, else of samples."""
+        """Return the normalised sum: for tokens if any of the rules is about tokens, else for samples."""
         parts = [rule.memberships(batch) for rule in self.rules]
         like = max(parts, key=Tensor.dim)
         total = like.new_zeros(*like.shape[:-1], len(self.groups))
         for rule, part, coefficient in zip(self.rules, parts, self.coefficients, strict=True):
+            # A rule of samples speaks for all tokens of a sample.
             part = part.unsqueeze(1) if part.dim() < like.dim() else part
             columns = torch.tensor([self.groups.index(group) for group in rule.groups], device=like.device)
             total.index_add_(-1, columns, (coefficient * part).expand(*like.shape[:-1], -1).to(total))

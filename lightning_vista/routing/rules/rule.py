@@ -1,73 +1,108 @@
-"""What all rules have in common: they tell to which groups the data of a batch belongs."""
+"""The base class of rules, and the reading of a batch's fields."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 from torch import Tensor
 
 
 class Rule(ABC):
-    """Maps a batch to memberships. A new rule needs `memberships` only.
+    """Base class of rules, which map a batch to memberships. A new rule only needs `memberships`.
 
     Args:
-        groups: The names of the groups, in the order of the memberships' last dimension.
+        groups: The names of the groups, in the order of the last dimension of memberships.
+
+    Raises:
+        ValueError: If there are no groups, or two of one name.
     """
 
     def __init__(self, groups: Sequence[str]) -> None:
         self.groups = tuple(groups)
         if not self.groups or len(set(self.groups)) < len(self.groups):
-            raise ValueError(f"Expected a rule to have groups of different names, got {list(groups)}.")
+            raise ValueError(f"`groups`: expected at least one group and different names, got {list(groups)}.")
 
     @abstractmethod
     def memberships(self, batch: Any) -> Tensor:
-        """How much each sample, or each token, belongs to each group.
+        """Return how much each sample, or each token, belongs to each group.
 
         Args:
-            batch: What the dataloader gave.
+            batch: A batch of the dataloader.
 
         Returns:
-            `(batch, groups)` or `(batch, tokens, groups)`, from 0 to 1. The sum over groups is at most 1; what is
-            missing to 1 is ordinary backpropagation.
+            Memberships `(batch, groups)` or `(batch, tokens, groups)`, from 0 to 1. The sum over groups is at most 1;
+            the remainder to 1 is ordinary backpropagation.
         """
 
     def setup(self, datamodule: Any) -> None:  # noqa: B027 # most rules need none
-        """Prepare the rule once before training, such as resolve words with the datamodule's tokenizer.
+        """Prepare the rule once before training, such as by resolving words with the datamodule's tokenizer.
 
         Args:
             datamodule: The LightningDataModule, or None where the trainer has none.
         """
 
 
+#: Distinguishes an absent field from a field that holds None.
+_ABSENT = object()
+
+
 def batch_field(batch: Any, field: str | int) -> Any:
-    """A field of a batch, whatever the batch is.
+    """Return a field of a batch, whatever the batch is.
 
     Args:
-        batch: A mapping, a sequence or an object with attributes.
+        batch: A mapping, a sequence or an object with attributes, such as a dataclass.
         field: The key, the position or the attribute's name.
 
     Returns:
         The field's value.
 
     Raises:
-        ValueError: If the batch has no such field; names those it has.
+        ValueError: If the batch has no such field; the error names those it has.
 
     Example:
         >>> batch_field({"label": 3}, "label"), batch_field(("image", 3), 1)
         (3, 3)
     """
+    value = _look_up(batch, field)
+    if value is _ABSENT:
+        raise ValueError(f"`field`: expected a batch with {field!r}, got {_describe(batch)}.")
+    return value
+
+
+def optional_batch_field(batch: Any, field: str | int) -> Any:
+    """Return a field of a batch, or None where the batch has none.
+
+    Args:
+        batch: A mapping, a sequence or an object with attributes, such as a dataclass.
+        field: The key, the position or the attribute's name.
+
+    Returns:
+        The field's value; None also where the field holds None.
+
+    Example:
+        >>> optional_batch_field({"label": 3}, "attention_mask") is None
+        True
+    """
+    value = _look_up(batch, field)
+    return None if value is _ABSENT else value
+
+
+def _look_up(batch: Any, field: str | int) -> Any:
+    """Return a field, or `_ABSENT`; only this function knows the kinds of batches."""
+    if isinstance(batch, Mapping):  # before attributes: a mapping has attributes of its own, such as `items`
+        return batch.get(field, _ABSENT)
+    if isinstance(field, int):
+        has_position = isinstance(batch, Sequence) and -len(batch) <= field < len(batch)
+        return batch[field] if has_position else _ABSENT
+    return getattr(batch, field, _ABSENT)
+
+
+def _describe(batch: Any) -> str:
+    """Describe the fields of a batch, for an error."""
     if isinstance(batch, Mapping):
-        if field in batch:
-            return batch[field]
-        known = f"a mapping with {sorted(map(str, batch))}"
-    elif isinstance(field, int):
-        if isinstance(batch, Sequence) and -len(batch) <= field < len(batch):
-            return batch[field]
-        known = f"a {type(batch).__name__}" + (f" of {len(batch)}" if isinstance(batch, Sequence) else "")
-    else:
-        if hasattr(batch, field):
-            return getattr(batch, field)
-        known = f"a {type(batch).__name__}"
-        if isinstance(batch, Sequence):
-            known += f" of {len(batch)} (name its fields by position, such as 0)"
-    raise ValueError(f"A routing rule expected the batch to have {field!r}, but it is {known}.")
+        return f"a mapping with {sorted(map(str, batch))}"
+    kind = f"a {type(batch).__name__}"
+    if isinstance(batch, Sequence):
+        return f"{kind} of {len(batch)}, whose fields have positions such as 0"
+    return f"{kind} with {[field.name for field in fields(batch)]}" if is_dataclass(batch) else kind

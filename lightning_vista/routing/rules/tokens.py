@@ -1,4 +1,4 @@
-"""Rules for tokens: the target token decides, padding belongs to no group."""
+"""Rules for tokens: the target token decides, and padding belongs to no group."""
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -7,26 +7,26 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_vista.routing.rules.rule import Rule, batch_field
+from lightning_vista.routing.rules.rule import Rule, batch_field, optional_batch_field
 
 
 class TokenwiseRule(Rule):
-    """Groups of tokens; position `t` of a language model is governed by its target, token `t + 1`.
+    """Base class of rules for tokens: position `t` of a language model is governed by its target, token `t + 1`.
 
-    A subclass says which tokens belong to which group (`match`).
+    A subclass writes `match`, which assigns tokens to groups.
 
     Args:
         groups: The names of the groups.
         field: The batch's field with the token ids `(batch, tokens)`.
         mask_field: The batch's field that is 0 at padding `(batch, tokens)`; a batch without it has no padding.
-        otherwise: A further group for all tokens that no other group has, such as "retain".
+        otherwise: The name of a further group for all tokens in no other group, such as "retain".
     """
 
     def __init__(
         self,
         groups: Sequence[str],
-        field: str = "input_ids",
-        mask_field: str = "attention_mask",
+        field: str | int = "input_ids",
+        mask_field: str | int = "attention_mask",
         otherwise: str | None = None,
     ) -> None:
         super().__init__([*groups, *([otherwise] if otherwise else [])])
@@ -36,7 +36,7 @@ class TokenwiseRule(Rule):
 
     @abstractmethod
     def match(self, tokens: Tensor) -> Tensor:
-        """Which tokens belong to which group.
+        """Return which tokens belong to which group.
 
         Args:
             tokens: Token ids `(batch, tokens)`.
@@ -46,27 +46,55 @@ class TokenwiseRule(Rule):
         """
 
     def memberships(self, batch: Any) -> Tensor:
-        """The groups of the next token `(batch, tokens, groups)`; zeros at the last position and at padding."""
+        """Return the groups of the next token `(batch, tokens, groups)`; zeros at the last position and padding."""
         tokens, mask = self.read(batch)
         return of_targets(with_others(self.match(tokens).float(), self.otherwise), mask)
 
     def read(self, batch: Any) -> tuple[Tensor, Tensor]:
-        """The tokens of a batch and which of them are no padding, both `(batch, tokens)`.
+        """Read the tokens of a batch, and which of them are not padding, both `(batch, tokens)`.
 
         Raises:
-            ValueError: If the tokens are not a matrix.
+            ValueError: If the batch has no tokens, or they are not a matrix.
         """
-        tokens = batch_field(batch, self.field)
-        if not isinstance(tokens, Tensor) or tokens.ndim != 2:
-            shape = tuple(tokens.shape) if isinstance(tokens, Tensor) else type(tokens).__name__
-            raise ValueError(f"Expected {self.field!r} to hold token ids of shape (batch, tokens), got {shape}.")
-        has_mask = isinstance(batch, Mapping) and self.mask_field in batch
-        mask = batch[self.mask_field].bool() if has_mask else torch.ones_like(tokens, dtype=torch.bool)
-        return tokens, mask
+        return read_tokens(batch, self.field, self.mask_field)
+
+
+def read_tokens(batch: Any, field: str | int, mask_field: str | int) -> tuple[Tensor, Tensor]:
+    """Read the tokens of a batch, and which of them are not padding.
+
+    Args:
+        batch: A mapping, a sequence or an object with attributes, such as a dataclass.
+        field: The field with the token ids `(batch, tokens)`.
+        mask_field: The field that is 0 at padding `(batch, tokens)`; a batch without it has no padding.
+
+    Returns:
+        Token ids, and booleans that are False at padding, both `(batch, tokens)`.
+
+    Raises:
+        ValueError: If the batch has no tokens, or they are not a matrix.
+
+    Example:
+        >>> read_tokens({"ids": torch.tensor([[5, 0]]), "mask": torch.tensor([[1, 0]])}, "ids", "mask")
+        (tensor([[5, 0]]), tensor([[ True, False]]))
+    """
+    tokens = batch_field(batch, field)
+    if not isinstance(tokens, Tensor) or tokens.ndim != 2:
+        shape = tuple(tokens.shape) if isinstance(tokens, Tensor) else type(tokens).__name__
+        raise ValueError(f"{field!r}: expected token ids of shape (batch, tokens), got {shape}.")
+    mask = optional_batch_field(batch, mask_field)
+    return tokens, torch.ones_like(tokens, dtype=torch.bool) if mask is None else mask.bool()
 
 
 def with_others(members: Tensor, otherwise: str | None) -> Tensor:
-    """Memberships with one more group, where asked for, that has what the others leave of 1."""
+    """Add one more group, if it has a name, for the part of 1 that the other groups leave.
+
+    Args:
+        members: Memberships `(..., groups)`.
+        otherwise: The name of the further group, or None for no change.
+
+    Returns:
+        Memberships `(..., groups)` or `(..., groups + 1)`.
+    """
     if otherwise is None:
         return members
     return torch.cat([members, 1 - members.sum(-1, keepdim=True)], dim=-1)
@@ -76,30 +104,31 @@ def of_targets(members: Tensor, mask: Tensor) -> Tensor:
     """Move the memberships of tokens to the positions that predict them.
 
     Args:
-        members: Of each token `(batch, tokens, groups)`.
-        mask: Whether a token is no padding `(batch, tokens)`.
+        members: Memberships of each token `(batch, tokens, groups)`.
+        mask: Whether a token is not padding `(batch, tokens)`.
 
     Returns:
-        Of each position `(batch, tokens, groups)`: the next token's, 0 where there is no next token or it is padding.
+        Memberships of each position `(batch, tokens, groups)`: those of the next token, or 0 without one.
 
     Example:
         >>> of_targets(torch.tensor([[[0.0], [1.0], [1.0]]]), torch.tensor([[1, 1, 0]])).squeeze()
         tensor([1., 0., 0.])
     """
     targets = torch.zeros_like(members)
+    # Both must be real: with padding on the left a padded position would predict the first token.
     targets[:, :-1] = members[:, 1:] * (mask[:, 1:] & mask[:, :-1]).unsqueeze(-1)
     return targets
 
 
 def encode(text: str, datamodule: Any) -> list[int]:
-    """The token ids of a text, without special tokens.
+    """Encode a text without special tokens.
 
     Args:
-        text: What to encode.
-        datamodule: Anything with a `tokenizer` in the manner of transformers.
+        text: The text.
+        datamodule: Any object with a `tokenizer` in the style of transformers.
 
     Returns:
-        The ids.
+        The token ids.
 
     Raises:
         ValueError: If there is no tokenizer.
@@ -107,20 +136,20 @@ def encode(text: str, datamodule: Any) -> list[int]:
     tokenizer = getattr(datamodule, "tokenizer", None)
     if tokenizer is None:
         raise ValueError(
-            f"A routing rule has to encode {text!r}, but the datamodule {type(datamodule).__name__} has no "
-            "`tokenizer`: give it one, or write token ids instead of words."
+            f"`tokenizer`: expected the datamodule to have one that encodes {text!r}, got {type(datamodule).__name__} "
+            "without it. Add one, or write token ids instead of words."
         )
     return list(tokenizer.encode(text, add_special_tokens=False))
 
 
 class TokenRule(TokenwiseRule):
-    """Positions whose target is one of a group's tokens belong to that group (arXiv 2410.04332, section 4.2.1).
+    """A rule by single tokens: positions whose target is a token of a group belong to it (gradient routing, 4.2.1).
 
     Args:
         groups: Group -> its tokens, as ids or as text that is one token, such as " California".
         field: The batch's field with the token ids.
         mask_field: The batch's field that is 0 at padding.
-        otherwise: A further group for all other tokens.
+        otherwise: The name of a further group for all other tokens.
 
     Example:
         >>> TokenRule({"seven": [7]}).memberships({"input_ids": torch.tensor([[5, 7, 5]])}).squeeze()
@@ -130,8 +159,8 @@ class TokenRule(TokenwiseRule):
     def __init__(
         self,
         groups: Mapping[str, Sequence[int | str]],
-        field: str = "input_ids",
-        mask_field: str = "attention_mask",
+        field: str | int = "input_ids",
+        mask_field: str | int = "attention_mask",
         otherwise: str | None = None,
     ) -> None:
         super().__init__(tuple(groups), field, mask_field, otherwise)
@@ -148,7 +177,7 @@ class TokenRule(TokenwiseRule):
         self._ids = []
 
     def match(self, tokens: Tensor) -> Tensor:
-        """Whether a token is one of the group's."""
+        """Return whether a token is one of the group's."""
         if not self._ids:
             self._ids = [torch.tensor(_ids(group, chosen)) for group, chosen in self.tokens.items()]
         self._ids = [ids.to(tokens.device) for ids in self._ids]
@@ -160,28 +189,30 @@ def _one(token: int | str, datamodule: Any) -> int:
         return token
     ids = encode(token, datamodule)
     if len(ids) != 1:
-        raise ValueError(f"Expected {token!r} to be one token, got {len(ids)}: use ConceptRule for words and phrases.")
+        raise ValueError(f"{token!r}: expected one token, got {len(ids)}. Use ConceptRule for words and phrases.")
     return ids[0]
 
 
 def _ids(group: str, tokens: Sequence[int | str]) -> list[int]:
     if texts := [token for token in tokens if isinstance(token, str)]:
-        raise ValueError(f"Group {group!r} has text, {texts[0]!r}: call `rule.setup(datamodule)` to turn it into ids.")
+        raise ValueError(
+            f"{group!r}: expected token ids, got the text {texts[0]!r}. Call `rule.setup(datamodule)` first."
+        )
     return [int(token) for token in tokens]
 
 
 class ConceptRule(TokenwiseRule):
-    """Positions whose target is part of one of a group's words or phrases belong to that group.
+    """A rule by words and phrases: positions whose target is part of a group's word or phrase belong to it.
 
-    A concept is looked for as written, in lower case and in title case, with and without a space before it; all its
-    tokens count. As with any match of tokens, "tree" is also found at the start of a longer word that is encoded as
-    "tree" and an ending.
+    A concept is matched as written, in lower case and in title case, with and without a space before it; all its tokens
+    count. As with any match of tokens, "tree" also matches the start of a longer word that is encoded as "tree" and an
+    ending.
 
     Args:
         groups: Group -> its words and phrases, or lists of token ids.
         field: The batch's field with the token ids.
         mask_field: The batch's field that is 0 at padding.
-        otherwise: A further group for all other tokens.
+        otherwise: The name of a further group for all other tokens.
 
     Example:
         >>> rule = ConceptRule({"tree": [[7, 8]]})
@@ -192,8 +223,8 @@ class ConceptRule(TokenwiseRule):
     def __init__(
         self,
         groups: Mapping[str, Sequence[str | list[int]]],
-        field: str = "input_ids",
-        mask_field: str = "attention_mask",
+        field: str | int = "input_ids",
+        mask_field: str | int = "attention_mask",
         otherwise: str | None = None,
     ) -> None:
         super().__init__(tuple(groups), field, mask_field, otherwise)
@@ -203,7 +234,7 @@ class ConceptRule(TokenwiseRule):
         """Turn words into token ids.
 
         Raises:
-            ValueError: If the tokenizer knows none of the variants of a concept.
+            ValueError: If the tokenizer knows no spelling of a concept.
         """
         self.concepts = {
             group: [ids for concept in concepts for ids in _variants(concept, datamodule)]
@@ -211,20 +242,21 @@ class ConceptRule(TokenwiseRule):
         }
 
     def match(self, tokens: Tensor) -> Tensor:
-        """Whether a token is part of one of the group's concepts; of several groups, the first."""
+        """Return whether a token is part of a group's concept; of several groups, the first one has it."""
         found = torch.zeros(*tokens.shape, len(self.concepts), dtype=torch.bool, device=tokens.device)
         for group, concepts in enumerate(self.concepts.values()):
             for concept in concepts:
                 found[..., group] |= occurrences(tokens, _phrase_ids(concept))
+        # Memberships may not exceed 1 in sum, so the first group with a match keeps the token.
         return found & (found.cumsum(-1) == 1)
 
 
 def occurrences(tokens: Tensor, pattern: Sequence[int]) -> Tensor:
-    """Which tokens are part of an occurrence of a pattern.
+    """Return which tokens are part of an occurrence of a pattern.
 
     Args:
         tokens: Token ids `(batch, tokens)`.
-        pattern: The ids to look for, one after the other.
+        pattern: The ids to match, in order.
 
     Returns:
         Booleans `(batch, tokens)`.
@@ -246,7 +278,7 @@ def occurrences(tokens: Tensor, pattern: Sequence[int]) -> Tensor:
 
 
 def _variants(concept: str | list[int], datamodule: Any) -> list[list[int]]:
-    """The different encodings of a concept."""
+    """Return the different encodings of a concept."""
     if not isinstance(concept, str):
         return [concept]
     spellings = dict.fromkeys([concept, concept.lower(), concept.title()])
@@ -254,22 +286,27 @@ def _variants(concept: str | list[int], datamodule: Any) -> list[list[int]]:
     unknown = getattr(datamodule.tokenizer, "unk_token_id", None)
     known = [ids for ids in encodings if ids and unknown not in ids]
     if not known:
-        raise ValueError(f"Expected the tokenizer to know the concept {concept!r}, but all its spellings are unknown.")
+        raise ValueError(
+            f"{concept!r}: expected a concept that the tokenizer knows, got unknown tokens in all spellings."
+        )
     return list(map(list, dict.fromkeys(map(tuple, known))))
 
 
 def _phrase_ids(concept: str | list[int]) -> list[int]:
     if isinstance(concept, str):
-        raise ValueError(f"The concept {concept!r} is text: call `rule.setup(datamodule)` to turn it into token ids.")
+        raise ValueError(f"{concept!r}: expected token ids, got text. Call `rule.setup(datamodule)` first.")
     return concept
 
 
 class SequenceRule(Rule):
-    """A whole sequence belongs to a group if one of its tokens does; to the first of several.
+    """A rule for whole sequences: a sequence belongs to the group of any of its tokens; of several, to the first.
 
     Args:
-        rule: Tells the groups of tokens, such as a `ConceptRule`.
-        otherwise: A further group for sequences in which nothing occurs, such as "retain".
+        rule: The rule that assigns tokens to groups, such as a `ConceptRule`.
+        otherwise: The name of a further group for sequences without any match, such as "retain".
+
+    Raises:
+        ValueError: If the inner rule has a group `otherwise` of its own.
 
     Example:
         >>> import torch
@@ -282,17 +319,19 @@ class SequenceRule(Rule):
 
     def __init__(self, rule: TokenwiseRule, otherwise: str | None = None) -> None:
         if rule.otherwise is not None:
-            raise ValueError(f"Give `otherwise={rule.otherwise!r}` to the SequenceRule, not to the rule inside it.")
+            raise ValueError(
+                f"`rule`: expected a rule without `otherwise`, got {rule.otherwise!r}. Set it on the SequenceRule."
+            )
         super().__init__([*rule.groups, *([otherwise] if otherwise else [])])
         self.rule = rule
         self.otherwise = otherwise
 
     def setup(self, datamodule: Any) -> None:
-        """Prepare the rule inside."""
+        """Prepare the inner rule."""
         self.rule.setup(datamodule)
 
     def memberships(self, batch: Any) -> Tensor:
-        """One group for each sequence `(batch, groups)`."""
+        """Return the one group of each sequence `(batch, groups)`."""
         tokens, mask = self.rule.read(batch)
         occurs = (self.rule.match(tokens).bool() & mask.unsqueeze(-1)).any(dim=1)
         first = occurs & (occurs.cumsum(-1) == 1)

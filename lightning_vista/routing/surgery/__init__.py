@@ -1,6 +1,18 @@
-"""Surgery: units are added to layers and taken away again."""
+"""Surgery: the addition of units to layers, and their removal."""
 
 from lightning_vista.routing.surgery.branches import Branches, add_branch, cut_branch
-from lightning_vista.routing.surgery.resizing_units import ablate, expand
+from lightning_vista.routing.surgery.region_ablation import ablate_regions, replace_regions
+from lightning_vista.routing.surgery.resizing_units import AblationMode, Init, ablate, expand, expand_at
 
-__all__ = ["Branches", "ablate", "add_branch", "cut_branch", "expand"]
+__all__ = [
+    "AblationMode",
+    "Branches",
+    "Init",
+    "ablate",
+    "ablate_regions",
+    "add_branch",
+    "cut_branch",
+    "expand",
+    "expand_at",
+    "replace_regions",
+]

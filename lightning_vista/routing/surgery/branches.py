@@ -1,19 +1,20 @@
-"""New units as a branch of their own beside a module: with them, also what reads old units can be routed."""
+"""Branches: new units in a module of their own beside an MLP, so that the readers of old units can be routed too."""
 
 import copy
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor, nn
 
-from lightning_vista.routing.surgery.resizing_units import ablate, expand
-from lightning_vista.routing.units import unit_group
+from lightning_vista.routing.place import At, Place
+from lightning_vista.routing.surgery.resizing_units import ablate, expand_at
+from lightning_vista.routing.units import find_units
 
 
 class Branches(nn.Module):
-    """A module and a smaller one of its kind beside it: what they return is added.
+    """A module and a smaller one of its kind beside it, whose outputs are added.
 
     Args:
-        old: The module that was there.
+        old: The original module.
         new: The branch.
     """
 
@@ -22,35 +23,33 @@ class Branches(nn.Module):
         self.old, self.new = old, new
 
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
-        """The sum of what both return; they take the same."""
+        """Return the sum of both outputs for the same input."""
         total: Tensor = self.old(*args, **kwargs) + self.new(*args, **kwargs)
         return total
 
 
-def add_branch(
-    model: nn.Module, module: str, num_units: int, hidden: str = "act", at: Literal["output", "input"] = "output"
-) -> Branches:
+def add_branch(model: nn.Module, module: str, num_units: int, hidden: str = "act", at: At = "output") -> Branches:
     """Add units to an MLP as a branch of their own, in place.
 
-    Where `expand` appends new units to the old ones, both are read by the same layer, whose columns for old units learn
-    from all data. Here `<module>.old` and `<module>.new` can be routed as a whole, each with what reads its units.
+    `expand` appends new units to the old ones: one layer reads both, and its columns for old units learn from all data.
+    A branch has a reader of its own. `<module>.old` and `<module>.new` can be routed as a whole, each with its reader.
 
-    The branch begins with returning zero, so that the model computes what it did.
+    At first the branch returns zero, so that the model computes the same as before.
 
     Args:
-        model: The model; not yet given to an optimizer.
+        model: The model; no optimizer may have its parameters yet.
         module: The plain name of the MLP.
-        num_units: Hidden units of the branch.
+        num_units: The number of hidden units of the branch.
         hidden: The module within the MLP that has the hidden units: its activation, or for gated MLPs the last
             projection with `at="input"`.
-        at: Whether units are in what `hidden` returns or in what it is given.
+        at: Whether the units are in what `hidden` returns or in what it is given.
 
     Returns:
-        Both, which have taken the place of the MLP.
+        The module that replaces the MLP and contains both.
 
     Raises:
-        UnknownStructureError: If it is not known which parameters make and read the hidden units.
-        ValueError: If the number of units is not positive, or the module has a branch already.
+        UnknownStructureError: If the parameters that make and read the hidden units are not known.
+        ValueError: If the number of units is not positive, or the module already has a branch.
 
     Example:
         >>> model = nn.Sequential(nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)))
@@ -63,38 +62,39 @@ def add_branch(
     """
     old = model.get_submodule(module)
     if isinstance(old, Branches):
-        raise ValueError(f"{module!r} has a branch already.")
+        raise ValueError(f"{module!r}: expected a module without a branch, got one with a branch.")
     if num_units < 1:
-        raise ValueError(f"Expected at least one unit for the branch of {module!r}, got {num_units}.")
-    branches = Branches(old, _small_copy(old, num_units, hidden, at))
+        raise ValueError(f"`num_units`: expected at least one unit for the branch of {module!r}, got {num_units}.")
+    branches = Branches(old, _small_copy(old, num_units, hidden, Place((hidden,), at)))
     model.set_submodule(module, branches)
     return branches
 
 
 def cut_branch(model: nn.Module, module: str) -> None:
-    """Put the old module in the place of both, in place.
+    """Replace a module and its branch by the old module, in place.
 
     Args:
         model: The model.
-        module: The plain name of what `add_branch` made.
+        module: The plain name of a module that `add_branch` made.
 
     Raises:
-        ValueError: If that has no branch.
+        ValueError: If the module has no branch.
     """
     branches = model.get_submodule(module)
     if not isinstance(branches, Branches):
-        raise ValueError(f"Expected {module!r} to have a branch, it is a {type(branches).__name__}.")
+        raise ValueError(f"{module!r}: expected a module with a branch, got a {type(branches).__name__}.")
     model.set_submodule(module, branches.old)
 
 
-def _small_copy(old: nn.Module, num_units: int, hidden: str, at: Literal["output", "input"]) -> nn.Module:
-    """A copy with another number of units, drawn anew, whose readers are zero."""
+def _small_copy(old: nn.Module, num_units: int, hidden: str, place: Place) -> nn.Module:
+    """Return a copy with another number of units and new random weights, whose readers are zero."""
     new = copy.deepcopy(old)
-    group = unit_group(new, hidden, at)
+    group = find_units(new, hidden, place)
     if num_units > group.size:
-        group = expand(new, hidden, num_units - group.size, at)
+        group = expand_at(new, hidden, place, num_units - group.size)
     elif num_units < group.size:
         ablate(new, group, range(num_units, group.size), mode="slice")
+    # Zero readers make the branch silent; its other weights are new, since a copy would learn the same as the old MLP.
     silent = {part.name for part in group.consumers} | set(group.shared)
     for name, parameter in new.named_parameters():
         std = 0.0 if name in silent else parameter.std(correction=0).item()

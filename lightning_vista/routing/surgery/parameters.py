@@ -1,4 +1,4 @@
-"""Gives parameters rows or columns or takes them away, and updates everything that knows their shape."""
+"""Resizing of parameters, and of everything that knows their shape."""
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -12,21 +12,21 @@ from lightning_vista.routing.units import ParameterSlice, UnitGroup, UnknownStru
 from lightning_vista.routing.units.endings import is_unitwise_scale
 from lightning_vista.routing.units.parameter_index import ModelIndex, is_layer, join
 
-#: The sizes of a layer, in the order of its weight's dimensions: linear, GPT-2's, convolution, batch norm.
+#: Size attributes of layers, in the order of the weight's dimensions: linear, GPT-2's, convolution, norm.
 _LAYER_SIZES = (("out_features", "in_features"), ("nx", "nf"), ("out_channels", "in_channels"), ("num_features",))
 _HIDDEN_SIZES = ("n_inner", "intermediate_size")
 
 
 def update_sizes(index: ModelIndex, group: UnitGroup) -> None:
-    """Let modules and configurations say the sizes that parameters have.
+    """Update the sizes that modules and configurations state to those of their parameters.
 
-    A configuration has one size for all layers. While layers differ, it keeps the size that it has, and a checkpoint of
-    the model cannot be loaded by plain transformers; once they agree, it is given their size. The number of heads
-    is given to configurations with a `head_dim` only (Llama's): others derive the width of heads from it.
+    A configuration has one size for all layers. While layers differ, it keeps its size, and plain transformers cannot
+    load a checkpoint of the model; once layers agree, it gets their size. Only configurations with a `head_dim`
+    (Llama's) get the number of heads: others derive the width of heads from it.
 
     Args:
         index: The model, with its new parameters.
-        group: The units that were added or taken away.
+        group: The units that were resized.
     """
     for owner in {piece.name.rpartition(".")[0] for piece in (*group.producers, *group.consumers)}:
         _update_layer(index.modules[owner])
@@ -38,10 +38,12 @@ def update_sizes(index: ModelIndex, group: UnitGroup) -> None:
 
 
 def _has_heads(module: nn.Module, group: UnitGroup) -> bool:
+    """Return whether the units are the heads of an attention."""
     return getattr(module, "head_dim", None) == group.consumers[-1].unit_size
 
 
 def _update_layer(layer: nn.Module) -> None:
+    """Set the sizes of a layer to the shape of its weight."""
     for names in _LAYER_SIZES:
         if hasattr(layer, names[0]):
             shape = layer.get_parameter("weight").shape
@@ -50,7 +52,7 @@ def _update_layer(layer: nn.Module) -> None:
 
 
 def _update_attention(attention: nn.Module, width: int, head_dim: int) -> None:
-    """GPT-Neo and timm count heads, GPT-2 splits its fused projection by the width, timm joins heads by it."""
+    """Set an attention's sizes: GPT-Neo and timm count heads, GPT-2 and timm also keep the width."""
     sizes = {"num_heads": width // head_dim, "split_size": width, "attn_dim": width}
     for name, size in sizes.items():
         if hasattr(attention, name):
@@ -65,6 +67,7 @@ def _update_config(index: ModelIndex, parent: str, reader: str, group: UnitGroup
     config: Any = index.modules[holder].config
     kind, inside = type(index.modules[parent]), f"{holder}." if holder else ""
     peers = [path for path, module in index.modules.items() if type(module) is kind and path.startswith(inside)]
+    # The configuration can state one size only; if layers differ it keeps the old one, see above.
     width, *others = {index.length(index.columns(join(path, reader))[0]) for path in peers}
     if others:
         return
@@ -76,24 +79,25 @@ def _update_config(index: ModelIndex, parent: str, reader: str, group: UnitGroup
 
 
 def _holder_of_config(index: ModelIndex, path: str) -> str | None:
-    """The outermost transformers model that a module is in."""
+    """Return the name of the outermost transformers model around a module."""
+    # From the outside inwards: inner modules of transformers share the configuration of the model around them.
     parts = path.split(".") if path else []
     around = [".".join(parts[:length]) for length in range(len(parts) + 1)]
     return next((name for name in around if hasattr(getattr(index.modules[name], "config", None), "to_dict")), None)
 
 
+#: The source of a new entry.
 NEW = -1
-"""Where an entry comes from that was not there before."""
 
 
 def sources_with_new(length: int, pieces: Sequence[ParameterSlice], size: int, num_units: int) -> list[int]:
-    """Where each entry of an expanded dimension comes from; new units come after the others.
+    """Return the source of each entry of an expanded dimension; new units follow the old ones.
 
     Args:
-        length: The entries before.
+        length: The number of entries before.
         pieces: The slices of one parameter along one dimension: three in fused queries, keys and values.
-        size: The units before.
-        num_units: The new units.
+        size: The number of units before.
+        num_units: The number of new units.
 
     Returns:
         For each entry after, its index before, or `NEW`.
@@ -104,6 +108,7 @@ def sources_with_new(length: int, pieces: Sequence[ParameterSlice], size: int, n
         [0, 1, -1, 2, 3, -1]
     """
     sources = list(range(length))
+    # From the back, so that insertions do not shift the starts of pieces that are still to come.
     for piece in sorted(pieces, key=lambda piece: piece.start, reverse=True):
         end = piece.start + size // piece.share * piece.unit_size
         sources[end:end] = [NEW] * (num_units // piece.share * piece.unit_size)
@@ -111,29 +116,33 @@ def sources_with_new(length: int, pieces: Sequence[ParameterSlice], size: int, n
 
 
 def sources_without(length: int, pieces: Sequence[ParameterSlice], units: Sequence[int]) -> list[int]:
-    """Where each entry of a dimension comes from that loses units.
+    """Return the source of each entry of a dimension that loses units.
 
     Args:
-        length: The entries before.
+        length: The number of entries before.
         pieces: The slices of one parameter along one dimension.
-        units: The units to lose.
+        units: The units to remove.
 
     Returns:
         For each entry after, its index before.
+
+    Example:
+        >>> sources_without(4, [ParameterSlice("weight", dim=0)], [1])
+        [0, 2, 3]
     """
     lost = {entry for piece in pieces for entry in piece.entries(units)}
     return [entry for entry in range(length) if entry not in lost]
 
 
 def rearrange(tensor: Tensor, dim: int, sources: Sequence[int], mean: float = 0.0, std: float = 0.0) -> Tensor:
-    """A tensor whose entries along one dimension are taken from another's.
+    """Build a tensor whose entries along one dimension are taken from another tensor.
 
     Args:
         tensor: The other tensor.
         dim: The dimension.
         sources: For each entry its index in `tensor`, or `NEW`.
-        mean: The mean of what is new, drawn from a normal distribution.
-        std: Its standard deviation.
+        mean: The mean of new entries, which are drawn from a normal distribution.
+        std: The standard deviation of new entries.
 
     Returns:
         A new tensor.
@@ -142,6 +151,7 @@ def rearrange(tensor: Tensor, dim: int, sources: Sequence[int], mean: float = 0.
         >>> rearrange(torch.tensor([5, 6, 7]), 0, [2, NEW, 0])
         tensor([7, 0, 5])
     """
+    # New entries take entry 0 for a moment (-1 clamped), and are overwritten.
     index = torch.tensor(sources, device=tensor.device)
     result = tensor.detach().index_select(dim, index.clamp(min=0))
     new = (index == NEW).nonzero().squeeze(1)
@@ -156,15 +166,15 @@ def resize(
     stds: Mapping[str, float],
     optimizer: Optimizer | None,
 ) -> None:
-    """Rearrange all parameters of a group of units, in place.
+    """Rearrange all parameters of units, in place.
 
     Args:
         model: The model; its modules stay, with new parameters and sizes.
         group: The units.
-        sources: From the length of a dimension and the group's slices along it to its new entries' sources.
-        stds: The standard deviations of what is new in layers' parameters, by name; 0 for others. What is new in batch
-            norms changes nothing.
-        optimizer: One whose parameters and state are to follow.
+        sources: The function from the length of a dimension and the slices along it to the sources of its new entries.
+        stds: The standard deviation of new entries in layers' parameters, by name; 0 for others. New entries of batch
+            norms are neutral.
+        optimizer: An optimizer whose parameters and state follow.
 
     Raises:
         UnknownStructureError: If the units' readers are not known, or a parameter cannot change its shape.
@@ -172,17 +182,19 @@ def resize(
     index = ModelIndex(model)
     check_readers(group)
     _check_owners(index, group)
+    # Pieces of one parameter and dimension, such as fused queries, keys and values, are resized at once.
     dimensions: dict[tuple[str, int], list[ParameterSlice]] = defaultdict(list)
     for piece in (*group.producers, *group.consumers):
         dimensions[piece.name, piece.dim].append(piece)
     for (name, dim), pieces in dimensions.items():
         order = sources(index.parameters[name].shape[dim], pieces)
         _replace(index, name, dim, order, stds.get(name, 0.0), optimizer)
+    # A new index, since the old one still holds the parameters from before.
     update_sizes(ModelIndex(model), group)
 
 
 def check_readers(group: UnitGroup) -> None:
-    """Refuse units of which something is not known.
+    """Refuse units of which the makers or the readers are not known.
 
     Args:
         group: The units.
@@ -192,29 +204,33 @@ def check_readers(group: UnitGroup) -> None:
     """
     if not group.producers or not group.consumers:
         raise UnknownStructureError(
-            "Expected units of which both the rows that make them and the columns that read them are known, got "
-            f"{len(group.producers)} and {len(group.consumers)} slices: name hidden units or attention heads."
+            "`units`: expected units with known rows that make them and known columns that read them, got "
+            f"{len(group.producers)} and {len(group.consumers)} slices. Name hidden units or attention heads."
         )
 
 
 def _check_owners(index: ModelIndex, group: UnitGroup) -> None:
+    """Refuse parameters that cannot change their shape; called before anything changes."""
     uses = [id(parameter) for parameter in index.parameters.values()]
     for name in {piece.name for piece in (*group.producers, *group.consumers)}:
         owner = index.modules[name.rpartition(".")[0]]
         if not is_layer(owner) and not is_unitwise_scale(owner):
             raise UnknownStructureError(
-                f"Expected a layer or batch norm, but {name!r} belongs to a {type(owner).__name__}."
+                f"{name!r}: expected a parameter of a layer or batch norm, got one of a {type(owner).__name__}."
             )
         if uses.count(id(index.parameters[name])) > 1:
-            raise UnknownStructureError(f"{name!r} is tied to another parameter, which would have to change with it.")
+            raise UnknownStructureError(
+                f"{name!r}: expected a parameter of its own, got one that is tied to another. Untie them first."
+            )
 
 
 def _replace(
     index: ModelIndex, name: str, dim: int, order: Sequence[int], std: float, optimizer: Optimizer | None
 ) -> None:
-    """Put a rearranged parameter in the place of one, in its module and its optimizer."""
+    """Replace a parameter by a rearranged one, in its module and its optimizer."""
     path, _, leaf = name.rpartition(".")
     owner, old = index.modules[path], index.parameters[name]
+    # New units of a batch norm have scale 1, shift 0, mean 0 and variance 1: it does not change them.
     if is_layer(owner):
         new = nn.Parameter(rearrange(old, dim, order, std=std), old.requires_grad)
     else:
@@ -226,20 +242,22 @@ def _replace(
 
 
 def _replace_statistics(norm: nn.Module, order: Sequence[int]) -> None:
-    """Rearrange what a batch norm knows of its units, unless that is done already."""
+    """Rearrange a batch norm's statistics, unless an earlier parameter of the norm has done so."""
     for name, buffer in norm.named_buffers(recurse=False):
         if buffer.dim() == 1 and buffer.shape != (len(order),):
             setattr(norm, name, rearrange(buffer, 0, order, mean=float(name == "running_var")))
 
 
 def _follow(optimizer: Optimizer, old: nn.Parameter, new: nn.Parameter, change: Callable[[Tensor], Tensor]) -> None:
-    """Let an optimizer go on with a new parameter, and with its state in the same order."""
+    """Let an optimizer continue with a new parameter, and with its state in the same order."""
     for group in optimizer.param_groups:
         group["params"] = [new if parameter is old else parameter for parameter in group["params"]]
+    # State is keyed by the parameter object, which is new.
     if old in optimizer.state:
         state = optimizer.state.pop(old)
         optimizer.state[new] = {key: change(value) if _is_like(value, old) else value for key, value in state.items()}
 
 
 def _is_like(value: object, parameter: Tensor) -> bool:
+    """Return whether an entry of the state has the parameter's shape; Adam's step count has not."""
     return isinstance(value, Tensor) and value.shape == parameter.shape

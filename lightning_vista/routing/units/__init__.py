@@ -1,6 +1,6 @@
-"""Which parameters make and read the units of a layer."""
+"""Units: the parameters that make and read the entries of a routed tensor."""
 
-from lightning_vista.routing.units.finding import unit_group
+from lightning_vista.routing.units.finding import find_units, unit_group
 from lightning_vista.routing.units.group import ParameterSlice, UnitGroup, UnknownStructureError
 
-__all__ = ["ParameterSlice", "UnitGroup", "UnknownStructureError", "unit_group"]
+__all__ = ["ParameterSlice", "UnitGroup", "UnknownStructureError", "find_units", "unit_group"]

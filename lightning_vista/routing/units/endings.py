@@ -1,4 +1,4 @@
-"""Follows a layer's units through a model to the parameters that make and read them."""
+"""Paths of a layer's units through a model, to the parameters that make and read them."""
 
 from collections.abc import Sequence
 
@@ -10,16 +10,17 @@ from lightning_vista.routing.units.parameter_index import ModelIndex, Site, is_l
 
 
 def chain_units(site: Site) -> UnitGroup | None:
-    """The group of a tensor in a chain of modules.
+    """Return the units of a tensor in a chain of modules, or None if there is no chain.
 
-    Its consumers are the next layer's columns, and the norms on the way there that treat each unit by itself.
+    Its consumers are the columns of the next layer, and the norms on the way there that treat each unit separately.
     """
     steps = _chain_around(site)
     own = [number for number, path in enumerate(steps) if f"{path}.".startswith(f"{site.path}.") or not site.path]
     if not own:
         return None
-    cut = own[-1] + 1 if site.at == "output" else own[0]
-    producers = written_by_chain(site.index, steps[:cut], site.unit_size)
+    # What runs up to the tensor makes its units, what runs after it reads them.
+    cut = own[-1] + 1 if site.place.at == "output" else own[0]
+    producers = written_by_chain(site.index, steps[:cut], site.place.unit_size)
     if not producers:
         return None
     length = site.index.length(producers[0])
@@ -28,33 +29,37 @@ def chain_units(site: Site) -> UnitGroup | None:
 
 
 def _chain_around(site: Site) -> list[str]:
-    """The steps of the outermost `nn.Sequential`, or of the ResNet block, that a module is in."""
+    """Return the steps of the outermost `nn.Sequential`, or of the ResNet block, around a module."""
     modules, top = site.index.modules, site.path
     if branch := residual_branch(site.index, site.parent):
         return branch
+    # The outermost one, since the readers of a nested chain's units may stand behind its end.
     while top and is_sequential(modules[top.rpartition(".")[0]]):
         top = top.rpartition(".")[0]
     return steps_of(site.index, top) if is_sequential(modules[top]) else []
 
 
 def _readers(site: Site, steps: list[str], length: int) -> tuple[tuple[ParameterSlice, ...], tuple[str, ...]]:
-    """The consumers of `length` entries in the next steps and what they share; none if not all are known."""
+    """Return the consumers of `length` entries in the next steps and their biases; none if not all are known."""
     index, found = site.index, list[ParameterSlice]()
     for path in steps:
         module = index.modules[path]
         if is_layer(module):
             positions, rest = divmod(index.length(index.columns(path)[0]), length)
-            if rest or (positions > 1 and site.dim == -1):  # only channels lie side by side once flattened
+            # After flattening an image the entries of a channel are consecutive; those of a token's unit are not.
+            if rest or (positions > 1 and site.place.dim == -1):
                 break
-            return (*found, *index.columns(path, positions * site.unit_size)), index.biases(path)
+            return (*found, *index.columns(path, positions * site.place.unit_size)), index.biases(path)
+        # A batch norm on the way reads each unit by itself: its scale and shift belong to the unit.
         if is_unitwise_scale(module) and index.length(index.rows(path)[0]) == length:
-            found += index.rows(path, site.unit_size)
+            found += index.rows(path, site.place.unit_size)
         elif not is_unitwise(module) and not isinstance(module, nn.Flatten):
             break
     return (), ()
 
 
-#: Where modules without parameters that treat each unit by itself come from, but for `_MIXING`.
+#: Known by their source rather than listed: activations of transformers and timm are many, and all are elementwise.
+#: Source modules of classes without parameters that treat each unit separately, except for `_MIXING`.
 _UNITWISE = (
     "torch.nn.modules.activation",
     "torch.nn.modules.dropout",
@@ -68,7 +73,8 @@ _UNITWISE = (
 _MIXING = (nn.Softmax, nn.Softmax2d, nn.LogSoftmax, nn.Softmin, nn.GLU)
 _NORMS_OF_UNITS = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm)
 
-#: The children of a pre-norm transformer block -> those that run last before its output.
+#: The children of a pre-norm transformer block -> those that run last before its output. The attention is not among
+#: them: its output also passes through the MLP.
 _TRANSFORMER_BLOCKS = {
     ("ln_1", "attn", "ln_2", "mlp"): ("mlp",),  # GPT-2, GPT-Neo
     ("self_attn", "mlp", "input_layernorm", "post_attention_layernorm"): ("mlp",),  # Llama, Mistral, Qwen
@@ -78,19 +84,19 @@ _TRANSFORMER_BLOCKS = {
 
 
 def is_unitwise(module: nn.Module) -> bool:
-    """Whether a module has no parameters and treats each unit by itself: activations, dropout, pooling."""
+    """Return whether a module has no parameters and treats each unit separately: activations, dropout, pooling."""
     from_known = type(module).__module__ in _UNITWISE or isinstance(module, nn.Identity)
     return from_known and not isinstance(module, _MIXING) and not list(module.parameters())
 
 
 def is_unitwise_scale(module: nn.Module) -> bool:
-    """Whether a module with parameters treats each unit by itself: batch norm, and `LayerScale`; no layer norm."""
+    """Return whether a module with parameters treats each unit separately: batch norm, `LayerScale`; not layer norm."""
     scales_only = isinstance(module, _NORMS_OF_UNITS) or type(module).__name__.startswith("LayerScale")
     return scales_only and is_scale(module)
 
 
 def written(index: ModelIndex, path: str, unit_size: int) -> tuple[ParameterSlice, ...]:
-    """The rows through which alone the units of a module's output are made.
+    """Return the rows that make the units of a module's output and act through them alone.
 
     Args:
         index: The model.
@@ -107,7 +113,7 @@ def written(index: ModelIndex, path: str, unit_size: int) -> tuple[ParameterSlic
 
 
 def written_by_chain(index: ModelIndex, steps: Sequence[str], unit_size: int) -> tuple[ParameterSlice, ...]:
-    """The rows through which alone the units of the last of several modules are made, which run in turn.
+    """Return the rows through which alone the units of the last of several modules are made.
 
     Args:
         index: The model.
@@ -115,13 +121,15 @@ def written_by_chain(index: ModelIndex, steps: Sequence[str], unit_size: int) ->
         unit_size: Consecutive entries of a unit.
 
     Returns:
-        The rows of the last module, and of those before it as far back as each unit goes its own way.
+        The rows of the last module, and of those before it as long as units are not mixed.
     """
     found: list[ParameterSlice] = []
     for path in reversed(steps):
         module = index.modules[path]
         if is_unitwise(module):
             continue
+        # Behind a batch norm both its own rows and those of the layer before it act through the unit alone; any other
+        # module mixes units, and nothing before it belongs to one of them.
         found += written(index, path, unit_size)
         if not is_unitwise_scale(module):
             break
@@ -129,7 +137,7 @@ def written_by_chain(index: ModelIndex, steps: Sequence[str], unit_size: int) ->
 
 
 def steps_of(index: ModelIndex, path: str) -> list[str]:
-    """The modules that run in turn in an `nn.Sequential`, in those nested in it too; of another, itself.
+    """Return the modules that run in turn in an `nn.Sequential`, also in nested ones; for any other module, itself.
 
     Args:
         index: The model.
@@ -145,30 +153,32 @@ def steps_of(index: ModelIndex, path: str) -> list[str]:
 
 
 def residual_branch(index: ModelIndex, path: str) -> list[str]:
-    """The convolutions and norms of a ResNet's block (timm, torchvision), in the order in which they run.
+    """Return the convolutions and norms of a ResNet block (timm, torchvision), in the order in which they run.
 
     Args:
         index: The model.
         path: The name of the block.
 
     Returns:
-        Their names; none if it is another module, or its channels are mixed after them (squeeze and excitation).
+        Their names; none for any other module, or if channels are mixed after them (squeeze and excitation).
     """
     names = [name for name, _ in index.modules[path].named_children()]
     if type(index.modules[path]).__name__ not in ("BasicBlock", "Bottleneck") or "se" in names:
         return []
+    # After the last norm the block adds its input: the channels of the branch end there.
     last = max(name for name in names if name.startswith("bn"))
     return [join(path, name) for name in names[: names.index(last) + 1] if name != "relu"]  # torchvision runs it twice
 
 
 def _endings(index: ModelIndex, path: str) -> list[list[str]]:
-    """The chains of modules whose outputs a module adds up last."""
+    """Return the chains of modules whose outputs a module adds up last."""
     module = index.modules[path]
     names = tuple(name for name, _ in module.named_children())
     if is_sequential(module):
         return [steps_of(index, path)]
     if branch := residual_branch(index, path):
         return [branch, steps_of(index, join(path, "downsample"))] if "downsample" in names else [branch]
+    # With post-norm, the last norm mixes units, so only its own scale and shift act through one of them.
     if isinstance(module, nn.TransformerEncoderLayer):
         return [[join(path, "linear2" if module.norm_first else "norm2")]]
     if isinstance(module, nn.MultiheadAttention):
@@ -179,8 +189,9 @@ def _endings(index: ModelIndex, path: str) -> list[list[str]]:
 
 
 def _ending_of_hidden(index: ModelIndex, path: str) -> list[list[str]]:
-    """The reader of an MLP's or attention's hidden units, if nothing with parameters can come after it."""
+    """Return the reader of an MLP's or attention's hidden units, if no parameters can follow it."""
     row = hidden_in(index, path)
+    # Norms of queries and keys act before the reader; any other child with parameters may act after it.
     known = {*row.writers, row.reader, "q_norm", "k_norm"} if row else set()
     trained = {name for name, child in index.modules[path].named_children() if list(child.parameters())}
     return [[join(path, row.reader)]] if row and trained <= known else []

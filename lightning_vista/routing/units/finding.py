@@ -1,10 +1,10 @@
-"""Finds the units of a routed tensor: the structures that are known, tried in order."""
+"""Search for the units of a routed tensor: the known structures, tried in order."""
 
 from collections.abc import Callable
-from typing import Literal
 
 from torch import nn
 
+from lightning_vista.routing.place import At, Place
 from lightning_vista.routing.units.endings import chain_units, written
 from lightning_vista.routing.units.group import UnitGroup, UnknownStructureError
 from lightning_vista.routing.units.hidden import hidden_units, packed_heads
@@ -12,19 +12,20 @@ from lightning_vista.routing.units.parameter_index import ModelIndex, Site, is_l
 
 
 def output_units(site: Site) -> UnitGroup | None:
-    """What a module returns: the rows that write it, no consumers."""
-    producers = written(site.index, site.path, site.unit_size) if site.at == "output" else ()
+    """Return the rows that write what a module returns; no consumers."""
+    producers = written(site.index, site.path, site.place.unit_size) if site.place.at == "output" else ()
     return UnitGroup(site.count(site.index.length(producers[0])), producers) if producers else None
 
 
 def input_units(site: Site) -> UnitGroup | None:
-    """What a layer is given: its columns, no producers."""
-    if site.at == "output" or not is_layer(site.module):
+    """Return the columns that read what a layer is given; no producers."""
+    if site.place.at == "output" or not is_layer(site.module):
         return None
-    columns = site.index.columns(site.path, site.unit_size)
+    columns = site.index.columns(site.path, site.place.unit_size)
     return UnitGroup(site.count(site.index.length(columns[0])), (), columns, site.index.biases(site.path))
 
 
+#: From the most to the least that is known: the last two find producers or consumers only.
 STRUCTURES: tuple[Callable[[Site], UnitGroup | None], ...] = (
     hidden_units,
     packed_heads,
@@ -34,53 +35,70 @@ STRUCTURES: tuple[Callable[[Site], UnitGroup | None], ...] = (
 )
 
 
-def unit_group(
-    model: nn.Module, module: str, at: Literal["output", "input"] = "output", unit_size: int = 1, dim: int = -1
-) -> UnitGroup:
+def unit_group(model: nn.Module, module: str, at: At = "output", unit_size: int = 1, dim: int = -1) -> UnitGroup:
     """Find the parameters that make and read the units of a routed tensor.
 
-    Known are hidden units of MLPs (linear and gated) and heads (also with grouped queries) of the models in
-    `lightning_vista.routing.units.hidden`, layers and norms in `nn.Sequential`, the channels of ResNets, and the
-    output of transformer blocks. Of any other layer the own rows (`at="output"`) or columns (`at="input"`) are found.
+    These structures are known: hidden units of MLPs (linear and gated) and heads (also with grouped queries) of the
+    models in `lightning_vista.routing.units.hidden`, layers and norms in `nn.Sequential`, channels of ResNets, and
+    outputs of transformer blocks. For any other layer only its own rows (`at="output"`) or columns (`at="input"`) are
+    found.
 
     Args:
         model: The model.
         module: The plain name of one of its modules.
         at: Whether the routed tensor is what the module returns or what it is given.
-        unit_size: Consecutive entries of a unit: for heads their width.
+        unit_size: Consecutive entries of a unit, such as the width of an attention head.
         dim: The dimension of units: -1, or 1 for the channels of convolutions.
 
     Returns:
-        The group.
+        The units.
 
     Raises:
         UnknownStructureError: If the structure is not known, or its units have another size or dimension.
+        ValueError: If `at` is another word, or `unit_size` is below 1.
 
     Example:
         >>> model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
         >>> unit_group(model, "1").consumers
         (ParameterSlice(name='2.weight', dim=1, unit_size=1, start=0, share=1),)
     """
+    return find_units(model, module, Place((module,), at, dim, unit_size=unit_size))
+
+
+def find_units(model: nn.Module, module: str, place: Place) -> UnitGroup:
+    """Find the units of a place at one of its modules, see `unit_group`.
+
+    Args:
+        model: The model.
+        module: The plain name of the module.
+        place: The way to read the module's tensor.
+
+    Returns:
+        The units.
+
+    Raises:
+        UnknownStructureError: If the structure is not known, or its units have another size or dimension.
+    """
     index = ModelIndex(model)
     if module not in index.modules:
-        raise UnknownStructureError(f"{type(model).__name__} has no module {module!r}.")
-    site = Site(index, module, at, unit_size, dim)
+        raise UnknownStructureError(f"`module`: expected a module of {type(model).__name__}, got {module!r}.")
+    site = Site(index, module, place)
     group = next((group for find in STRUCTURES if (group := find(site))), None)
     if group is None:
         raise UnknownStructureError(
-            f"It is not known which parameters make the units of {module!r} ({type(site.module).__name__}, {at}). "
-            "Name the layer that makes them or the activation after it (at='output'), or the layer that reads them "
-            "(at='input'), such as the last projection of an attention, for its heads, or of a gated MLP."
+            f"{module!r}: expected units with known parameters, got the {place.at} of a {type(site.module).__name__}. "
+            "Name the layer that makes the units or the activation after it (at='output'), or the layer that reads "
+            "them (at='input'), such as the last projection of an attention, for its heads, or of a gated MLP."
         )
     _check_dim(site, group)
     return group
 
 
 def _check_dim(site: Site, group: UnitGroup) -> None:
-    """Refuse the wrong dimension, where weights tell: those of convolutions have dimensions for the kernel."""
+    """Refuse the wrong dimension where weights reveal it: those of convolutions have dimensions for the kernel."""
     ndim = max(site.index.parameters[piece.name].ndim for piece in group.producers or group.consumers)
     expected = (1, 1 - ndim) if ndim > 2 else (-1,)
-    if ndim > 1 and site.dim not in expected:
+    if ndim > 1 and (dim := site.place.dim) not in expected:
         raise UnknownStructureError(
-            f"The units of the {site.at} of {site.path!r} lie along dimension {expected[0]}, got {site.dim}."
+            f"`dim`: expected {expected[0]} for the units of the {site.place.at} of {site.path!r}, got {dim}."
         )

@@ -1,6 +1,6 @@
 """Hidden units inside one module: those of an MLP, and the heads of an attention.
 
-`HIDDEN` is the table; a family that is not in it needs one line there.
+`HIDDEN` is the table of known modules; another model family needs one more line there.
 """
 
 from typing import NamedTuple
@@ -12,13 +12,13 @@ from lightning_vista.routing.units.parameter_index import ModelIndex, Site, is_l
 
 
 class Hidden(NamedTuple):
-    """The names of the children between which hidden units lie.
+    """Names of the children between which hidden units lie.
 
     Attributes:
         writers: The layers whose rows make the units.
         reader: The layer whose columns read them; its input is the routed tensor.
         outputs: Children whose output has the same units: layers and activations before the reader.
-        parts: How many times the units lie in the rows of a writer, as in fused queries, keys and values.
+        parts: The number of copies of the units in a writer's rows, such as 3 in fused queries, keys and values.
         heads: Whether units are the heads of an attention; a writer may then have fewer rows, which heads share.
         unless: Children that, if they have parameters, make it another structure.
     """
@@ -31,33 +31,37 @@ class Hidden(NamedTuple):
     unless: tuple[str, ...] = ()
 
     def fits(self, index: ModelIndex, parent: str) -> bool:
-        """Whether a module has this structure."""
+        """Return whether a module has this structure."""
         children = [index.modules.get(join(parent, child)) for child in (*self.writers, self.reader)]
         others = [index.modules.get(join(parent, child)) for child in self.unless]
         if not all(map(is_layer, children)) or any(list(other.parameters()) for other in others if other):
             return False
+        # Without a stated width of heads it is unknown which rows belong to one head.
         if self.heads and not hasattr(index.modules[parent], "head_dim"):
             return False
         width = self.width(index, parent)
         rows = [index.length(index.rows(join(parent, writer))[0]) for writer in self.writers]
+        # With grouped queries, keys and values have a fraction of the queries' rows.
         shares_rows = self.heads and self.parts == 1
         return all(count == width * self.parts or (shares_rows and width % count == 0) for count in rows)
 
     def width(self, index: ModelIndex, parent: str) -> int:
-        """The number of entries of the routed tensor."""
+        """Return the number of entries of the routed tensor."""
         return index.length(index.columns(join(parent, self.reader))[0])
 
     def producers(self, index: ModelIndex, parent: str, unit_size: int) -> tuple[ParameterSlice, ...]:
-        """The rows of all writers."""
+        """Return the rows of all writers."""
         found: list[ParameterSlice] = []
         for path in (join(parent, writer) for writer in self.writers):
             part = index.length(index.rows(path)[0]) // self.parts
+            # With 8 query heads and 2 key heads, 4 units share each block of the keys' rows.
             share = self.width(index, parent) // part
             for start in range(0, self.parts * part, part):
                 found += index.rows(path, unit_size, start, share)
         return tuple(found)
 
 
+#: The first row that fits describes a module; shapes tell apart those with the same names, such as timm's MLPs.
 HIDDEN = (
     Hidden(("c_fc",), "c_proj", outputs=("c_fc", "act")),  # GPT-2, GPT-Neo
     Hidden(("fc1",), "fc2", outputs=("fc1", "act", "drop1", "activation_fn"), unless=("norm",)),  # timm, CLIP
@@ -75,57 +79,61 @@ HIDDEN = (
 
 
 def hidden_in(index: ModelIndex, parent: str) -> Hidden | None:
-    """The row of the table that describes a module, or None."""
+    """Return the row of the table that describes a module, or None."""
     return next((row for row in HIDDEN if row.fits(index, parent)), None)
 
 
 def hidden_units(site: Site) -> UnitGroup | None:
-    """The group of a tensor between the layers of an MLP or attention.
+    """Return the units of a tensor between the layers of an MLP or attention, or None if the module is neither.
 
     Raises:
-        UnknownStructureError: If it has heads and they are not the units.
+        UnknownStructureError: If the module has heads and they are not the units.
     """
     index, parent = site.index, site.parent
     row = hidden_in(index, parent)
-    if row is None or site.child not in ((row.reader,) if site.at == "input" else row.outputs):
+    if row is None or site.child not in ((row.reader,) if site.place.at == "input" else row.outputs):
         return None
     if row.heads:
         _check_heads(site)
     reader = join(parent, row.reader)
     return UnitGroup(
         site.count(row.width(index, parent)),
-        row.producers(index, parent, site.unit_size),
-        index.columns(reader, site.unit_size),
+        row.producers(index, parent, site.place.unit_size),
+        index.columns(reader, site.place.unit_size),
         index.biases(reader),
     )
 
 
 def packed_heads(site: Site) -> UnitGroup | None:
-    """The heads of `nn.MultiheadAttention`, whose queries, keys and values are rows of one parameter.
+    """Return the heads of `nn.MultiheadAttention`, whose queries, keys and values are rows of one parameter.
 
-    Its output projection is never called as a module, so no hook can route its input; the group still serves
-    parameter masking and ablation.
+    Its output projection is never called as a module, so no hook can route its input. The units still serve parameter
+    masking and ablation.
 
     Raises:
         UnknownStructureError: If heads are not the units.
     """
     index, attention = site.index, site.index.modules[site.parent]
-    if not isinstance(attention, nn.MultiheadAttention) or (site.child, site.at) != ("out_proj", "input"):
+    if not isinstance(attention, nn.MultiheadAttention) or (site.child, site.place.at) != ("out_proj", "input"):
         return None
+    # Separate projections (other key widths) and added key biases are other structures.
     if attention.in_proj_weight is None or attention.bias_k is not None:
         return None
     _check_heads(site)
     leaves = [leaf for leaf in ("in_proj_weight", "in_proj_bias") if getattr(attention, leaf) is not None]
     starts = [part * attention.embed_dim for part in range(3)]
-    rows = [ParameterSlice(join(site.parent, leaf), 0, site.unit_size, start) for leaf in leaves for start in starts]
-    columns = index.columns(site.path, site.unit_size)
+    rows = [
+        ParameterSlice(join(site.parent, leaf), 0, site.place.unit_size, start) for leaf in leaves for start in starts
+    ]
+    columns = index.columns(site.path, site.place.unit_size)
     return UnitGroup(attention.num_heads, tuple(rows), columns, index.biases(site.path))
 
 
 def _check_heads(site: Site) -> None:
+    """Refuse units that are not whole heads."""
     head_dim = site.index.modules[site.parent].head_dim
-    if site.unit_size != head_dim:
+    if site.place.unit_size != head_dim:
         raise UnknownStructureError(
-            f"The units of the {site.at} of {site.path!r} are heads, since queries and keys act on whole heads: "
-            f"expected unit_size={head_dim}, got {site.unit_size}."
+            f"`unit_size`: expected {head_dim} for the {site.place.at} of {site.path!r}, since queries and keys act on "
+            f"whole heads, got {site.place.unit_size}."
         )

@@ -1,23 +1,23 @@
-"""The modules of a model by name, and the rows and columns of its layers."""
+"""Index of a model: its modules by name, and the rows and columns of its layers."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 from torch import nn
 
 from lightning_vista.routing.naming import plain_name
+from lightning_vista.routing.place import Place
 from lightning_vista.routing.units.group import ParameterSlice, UnknownStructureError
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 def join(parent: str, child: str) -> str:
-    """The name of a child, also of the model itself, whose name is empty."""
+    """Return the name of a child; the model itself has an empty name."""
     return f"{parent}.{child}" if parent else child
 
 
 def is_layer(module: nn.Module | None) -> bool:
-    """Whether a module multiplies all of its input units by one matrix of its own."""
+    """Return whether a module multiplies all of its input units by one matrix of its own."""
     if module is None or "weight" not in dict(module.named_parameters(recurse=False)):
         return False
     if isinstance(module, _CONVOLUTIONS):
@@ -26,41 +26,41 @@ def is_layer(module: nn.Module | None) -> bool:
 
 
 def is_sequential(module: nn.Module) -> bool:
-    """Whether a module runs its children in turn and does nothing else."""
+    """Return whether a module runs its children in turn and does nothing else."""
     return isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward
 
 
 def is_scale(module: nn.Module) -> bool:
-    """Whether a module scales and shifts each unit by parameters of its own: norms, timm's `LayerScale`."""
+    """Return whether a module scales and shifts each unit by its own parameters: norms, timm's `LayerScale`."""
     shapes = {parameter.shape for parameter in module.parameters()}
     is_leaf = not list(module.children()) and not isinstance(module, nn.PReLU)  # which may have one slope for all
     return is_leaf and len(shapes) == 1 and len(shapes.pop()) == 1
 
 
 def _is_gpt2_conv1d(module: nn.Module) -> bool:
-    """Whether a module is a linear layer with its weight transposed; known without importing transformers."""
+    """Return whether a module is a linear layer with a transposed weight, without importing transformers."""
     return hasattr(module, "nx") and hasattr(module, "nf")
 
 
 class ModelIndex:
-    """Looks up modules and the parameters of layers by their plain names.
+    """Lookup of modules and layers' parameters by their plain names.
 
     Args:
         model: Any model.
     """
 
     def __init__(self, model: nn.Module) -> None:
-        # A wrapper comes before the module in it, which then takes its name.
+        # A wrapper precedes its inner module; both have one plain name, and the inner module overwrites the wrapper.
         self.modules: dict[str, nn.Module] = {plain_name(name): module for name, module in model.named_modules()}
         named = model.named_parameters(remove_duplicate=False)  # tied ones under each of their names
         self.parameters = {plain_name(name): parameter for name, parameter in named}
 
     def length(self, piece: ParameterSlice) -> int:
-        """The length of a parameter along the dimension of its units."""
+        """Return the length of a parameter along the dimension of its units."""
         return self.parameters[piece.name].shape[piece.dim]
 
     def rows(self, path: str, unit_size: int = 1, start: int = 0, share: int = 1) -> tuple[ParameterSlice, ...]:
-        """The entries of all of a module's own parameters that make its output units."""
+        """Return the entries of all of a module's own parameters that make its output units."""
         module = self.modules[path]
         dim = int(isinstance(module, nn.Embedding) or _is_gpt2_conv1d(module))
         return tuple(
@@ -69,32 +69,28 @@ class ModelIndex:
         )
 
     def columns(self, path: str, unit_size: int = 1) -> tuple[ParameterSlice, ...]:
-        """The entries of a layer's weight that read its input units."""
+        """Return the entries of a layer's weight that read its input units."""
         dim = int(not _is_gpt2_conv1d(self.modules[path]))
         return (ParameterSlice(join(path, "weight"), dim, unit_size),)
 
     def biases(self, path: str) -> tuple[str, ...]:
-        """The name of a layer's bias, if it has one."""
+        """Return the name of a layer's bias, if it has one."""
         return () if self.modules[path].bias is None else (join(path, "bias"),)
 
 
 @dataclass(frozen=True)
 class Site:
-    """A routed tensor.
+    """A routed tensor of a model.
 
     Attributes:
         index: The model.
-        path: The plain name of the module.
-        at: Whether the tensor is the module's output or its input.
-        unit_size: Consecutive entries of a unit.
-        dim: The dimension of units: -1, or that of channels.
+        path: The plain name of the module, one of those that the place names.
+        place: The way to read the module's tensor.
     """
 
     index: ModelIndex
     path: str
-    at: Literal["output", "input"]
-    unit_size: int
-    dim: int
+    place: Place
 
     @property
     def module(self) -> nn.Module:
@@ -103,23 +99,23 @@ class Site:
 
     @property
     def parent(self) -> str:
-        """The name of the module that holds it."""
+        """The name of the module that contains it."""
         return self.path.rpartition(".")[0]
 
     @property
     def child(self) -> str:
-        """Its name there."""
+        """The module's name within its parent."""
         return self.path.rpartition(".")[2]
 
     def count(self, length: int) -> int:
-        """The number of units in `length` entries.
+        """Return the number of units in `length` entries.
 
         Raises:
-            UnknownStructureError: If units do not fill them.
+            UnknownStructureError: If units do not fill the entries.
         """
-        if length % self.unit_size:
+        at, unit_size = self.place.at, self.place.unit_size
+        if length % unit_size:
             raise UnknownStructureError(
-                f"The {self.at} of {self.path!r} has {length} entries, which units of {self.unit_size} do not fill: "
-                f"choose a unit_size that divides {length}."
+                f"`unit_size`: expected a divisor of {length}, the width of the {at} of {self.path!r}, got {unit_size}."
             )
-        return length // self.unit_size
+        return length // unit_size

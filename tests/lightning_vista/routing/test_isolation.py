@@ -10,7 +10,8 @@ from tiny_networks import HEAD_DIM, gpt_neo, llama, run
 from torch import Tensor, nn
 from torch.optim import SGD, Adafactor, Adagrad, Adam, AdamW, Optimizer, RMSprop
 
-from lightning_vista.routing.isolation import OptimizerIsolation, block_gradients
+from lightning_vista.routing.isolation import OptimizerIsolation
+from lightning_vista.routing.strategies import block_gradients
 from lightning_vista.routing.units import UnitGroup, unit_group
 
 OPTIMIZERS: dict[str, Callable[[Any], Optimizer]] = {

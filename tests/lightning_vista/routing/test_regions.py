@@ -21,15 +21,15 @@ def test_rest_is_the_complement(case: tuple[int, int]) -> None:
 @pytest.mark.parametrize(
     ("specs", "message"),
     [
-        ({"a": "0:5", "b": "4:8"}, r"unit 4 is twice in 'a' and 'b'"),
-        ({"a": "0:5", "b": "6:8"}, r"1 are in none, the first is 5"),
-        ({"a": "0:9"}, r"there are 8 units: no unit 8"),
+        ({"a": "0:5", "b": "4:8"}, r"unit 4 twice, in 'a' and 'b'"),
+        ({"a": "0:5", "b": "6:8"}, r"1 units in none, the first of them 5"),
+        ({"a": "0:9"}, r"'a' within 8 units, got '0:9' with unit 8"),
         ({"a": "0:8", "b": "rest"}, r"got none in \['b'\]"),
         ({"a": "rest", "b": "rest"}, r"at most one region"),
         ({"a": "first", "b": "rest"}, r"slice such as '0:16'.*got 'first'"),
         ({"a": "0:2:4", "b": "rest"}, r"got '0:2:4'"),
-        ({"a": [0, 0], "b": "rest"}, r"unit 0 is twice in 'a'"),
-        ({"a": [-9], "b": "rest"}, r"no unit -1"),
+        ({"a": [0, 0], "b": "rest"}, r"unit 0 twice, in 'a'"),
+        ({"a": [-9], "b": "rest"}, r"got \[-9\] with unit -1"),
     ],
 )
 def test_what_is_no_division_of_units_is_refused(specs: dict[str, str | list[int]], message: str) -> None:

@@ -44,6 +44,15 @@ def tokens(*rows: list[int]) -> dict[str, Tensor]:
     return {"input_ids": torch.tensor(rows)}
 
 
+@dataclass
+class Padded:
+    """A batch of tokens that is not a mapping."""
+
+    input_ids: Tensor
+    attention_mask: Tensor | None
+    label: Tensor
+
+
 def test_labels_from_every_kind_of_batch() -> None:
     @dataclass
     class Batch:
@@ -65,9 +74,10 @@ def test_labels_of_tokens() -> None:
 @pytest.mark.parametrize(
     ("batch", "field", "message"),
     [
-        ({"image": 0}, "label", r"to have 'label', but it is a mapping with \['image'\]"),
-        ((0, 1), "label", r"a tuple of 2 \(name its fields by position"),
-        ((0, 1), 2, r"to have 2, but it is a tuple of 2"),
+        ({"image": 0}, "label", r"expected a batch with 'label', got a mapping with \['image'\]"),
+        ((0, 1), "label", r"got a tuple of 2, whose fields have positions"),
+        ((0, 1), 2, r"expected a batch with 2, got a tuple of 2"),
+        (Padded(torch.zeros(1), None, torch.zeros(1)), "topic", r"Padded with \['input_ids', 'attention_mask'"),
         (SimpleNamespace(), "label", r"a SimpleNamespace"),
     ],
 )
@@ -97,12 +107,50 @@ def test_the_target_governs_and_padding_belongs_to_no_group() -> None:
     assert members[..., 1].tolist() == [[1, 0, 0, 1, 0], [0, 0, 0, 0, 0]]
 
 
+def as_mapping(batch: Padded) -> dict[str, Any]:
+    return {name: value for name, value in vars(batch).items() if value is not None}
+
+
+def as_tuple(batch: Padded) -> tuple[Any, ...]:
+    return (batch.input_ids, batch.attention_mask, batch.label)
+
+
+def frequency_rule(label: str | int, **fields: Any) -> FrequencyRule:
+    rule = FrequencyRule(LabelRule(label, {"forget": [1], "retain": [0]}), forget_smoothing=1, **fields)
+    rule.retain_weights = torch.full((len(VOCABULARY),), 0.25)
+    return rule
+
+
+@pytest.mark.parametrize(
+    ("wrap", "fields", "label"),
+    [(as_mapping, {}, "label"), (lambda batch: batch, {}, "label"), (as_tuple, {"field": 0, "mask_field": 1}, 2)],
+)
+def test_padding_belongs_to_no_group_in_every_kind_of_batch(wrap: Any, fields: Any, label: Any) -> None:
+    batch = Padded(torch.tensor([[1, 3, 3, 3]]), torch.tensor([[1, 1, 1, 0]]), torch.tensor([1]))
+    by_token, softly = TokenRule({"tree": [3]}, otherwise="other", **fields), frequency_rule(label, **fields)
+    assert by_token.memberships(wrap(batch)).tolist() == [[[1, 0], [1, 0], [0, 0], [0, 0]]]
+    assert softly.memberships(wrap(batch)).tolist() == [[[0.75, 0.25], [0.75, 0.25], [0, 0], [0, 0]]]
+    batch.attention_mask = None
+    assert by_token.memberships(wrap(batch))[0, 2].tolist() == [1, 0]
+    assert softly.memberships(wrap(batch))[0, 2].tolist() == [0.75, 0.25]
+
+
+def test_frequencies_are_counted_without_padding_in_every_kind_of_batch() -> None:
+    batch = Padded(torch.tensor([[1, 3, 3, 3]]), torch.tensor([[1, 1, 0, 0]]), torch.tensor([1]))
+    weights = []
+    for wrapped in (batch, as_mapping(batch), tokens([1, 3]) | {"label": torch.tensor([1])}):
+        rule = frequency_rule("label")
+        rule.setup(data([wrapped]))  # type: ignore[list-item]
+        weights.append(rule.retain_weights)
+    assert all(torch.equal(weight, weights[0]) for weight in weights)  # type: ignore[arg-type]
+
+
 def test_text_that_is_not_one_token_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"'woodland' to be one token, got 2: use ConceptRule"):
+    with pytest.raises(ValueError, match=r"'woodland': expected one token, got 2. Use ConceptRule"):
         TokenRule({"tree": ["woodland"]}).setup(data())
-    with pytest.raises(ValueError, match=r"call `rule.setup"):
+    with pytest.raises(ValueError, match=r"Call `rule.setup"):
         TokenRule({"tree": ["tree"]}).memberships(tokens([1]))
-    with pytest.raises(ValueError, match=r"has no `tokenizer`"):
+    with pytest.raises(ValueError, match=r"`tokenizer`: expected the datamodule to have one"):
         TokenRule({"tree": ["tree"]}).setup(None)
 
 
@@ -111,7 +159,7 @@ def test_concepts_of_several_tokens_in_every_spelling() -> None:
     rule.setup(data())
     members = rule.memberships(tokens([1, 8, 9, 8, 4, 3, 9], [8, 8, 9, 1, 1, 1, 1]))
     assert members[..., 0].tolist() == [[1, 1, 0, 1, 1, 0, 0], [1, 1, 0, 0, 0, 0, 0]]
-    with pytest.raises(ValueError, match=r"to know the concept 'unicorn'"):
+    with pytest.raises(ValueError, match=r"'unicorn': expected a concept that the tokenizer knows"):
         ConceptRule({"forest": ["unicorn"]}).setup(data())
 
 
@@ -129,7 +177,7 @@ def test_a_sequence_belongs_to_what_occurs_anywhere_but_in_padding() -> None:
     batch = tokens([3, 1, 1], [1, 4, 3], [1, 1, 3])
     batch["attention_mask"] = torch.tensor([[1, 1, 1], [1, 1, 1], [1, 1, 0]])
     assert rule.memberships(batch).tolist() == [[1, 0, 0], [1, 0, 0], [0, 0, 1]]
-    with pytest.raises(ValueError, match=r"to the SequenceRule"):
+    with pytest.raises(ValueError, match=r"expected a rule without `otherwise`, got 'b'"):
         SequenceRule(TokenRule({"a": [3]}, otherwise="b"))
 
 
@@ -147,9 +195,9 @@ def test_frequency_weights_are_the_papers_formula() -> None:
 
 def test_frequencies_are_counted_before_use() -> None:
     split = LabelRule("label", {"forget": [1], "retain": [0]})
-    with pytest.raises(ValueError, match=r"call `rule.setup"):
+    with pytest.raises(ValueError, match=r"Call `rule.setup"):
         FrequencyRule(split).memberships(tokens([1]))
-    with pytest.raises(ValueError, match=r"`split` to tell the groups \['a', 'retain'\]"):
+    with pytest.raises(ValueError, match=r"`split`: expected the groups \['a', 'retain'\], got \['forget', 'retain'\]"):
         FrequencyRule(split, forget="a")
 
 
@@ -159,7 +207,7 @@ def test_mixtures_add_up_to_one_at_most() -> None:
     members = rule.memberships(tokens([0, 7, 8]) | {"label": torch.tensor([1])})
     expected = [[0.5 / 1.5, 1 / 1.5, 0], [0.5 / 1.5, 0, 1 / 1.5], [0.5, 0, 0]]
     assert torch.allclose(members[0], torch.tensor(expected))
-    with pytest.raises(ValueError, match=r"Expected 1 coefficients"):
+    with pytest.raises(ValueError, match=r"`coefficients`: expected 1 of at least 0"):
         MixtureRule([by_label], coefficients=[1, 2])
 
 
@@ -179,5 +227,5 @@ def test_a_group_named_twice_is_refused() -> None:
         def memberships(self, batch: Any) -> Tensor:
             return torch.zeros(1, 2)
 
-    with pytest.raises(ValueError, match=r"groups of different names"):
+    with pytest.raises(ValueError, match=r"`groups`: expected .* different names, got \['a', 'a'\]"):
         Twice(["a", "a"])

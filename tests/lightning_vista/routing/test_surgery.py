@@ -264,7 +264,7 @@ def test_what_cannot_be_expanded_is_refused(
     [
         ([4], "zero", r"from 0 to 3, got \[4\]"),
         ([0, 1, 2, 3], "slice", "keep some of 4"),
-        ([1, 2], "slice", "2 at a time"),
+        ([1, 2], "slice", "all 2 units that share"),
         ([0], "mean", "got None"),
     ],
 )

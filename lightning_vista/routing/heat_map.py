@@ -1,4 +1,4 @@
-"""A picture of a small matrix of shares, with its numbers in it."""
+"""Heat map: a picture of a small matrix of shares, with its numbers in the cells."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -16,14 +16,14 @@ _INK, _GREY, _PAPER, _FULL = (25, 25, 30), (110, 110, 118), (255, 255, 255), (23
 def draw_heat_map(
     title: str, subtitle: str, rows: Sequence[str], columns: Sequence[str], shares: Sequence[Sequence[float]]
 ) -> "Image":
-    """Draw a matrix whose rows add up to 1, the darker the larger; a row of zeros stays empty.
+    """Draw a matrix whose rows add up to 1: the larger a share, the darker its cell. A row of zeros stays empty.
 
     Args:
-        title: The first line.
-        subtitle: The second line.
-        rows: Names of the rows.
-        columns: Names of the columns.
-        shares: Numbers from 0 to 1, one sequence for each row.
+        title: The text of the first line.
+        subtitle: The text of the second line.
+        rows: The names of the rows.
+        columns: The names of the columns.
+        shares: Shares from 0 to 1, one sequence for each row.
 
     Returns:
         The image, in RGB.
@@ -60,5 +60,5 @@ def draw_heat_map(
 
 
 def _color(share: float) -> tuple[int, ...]:
-    """From nearly white to blue."""
+    """Return the color of a share, from almost white to blue."""
     return tuple(round(245 + share * (full - 245)) for full in _FULL)

@@ -1,0 +1,218 @@
+"""Strategies of routing: three places where a mask can act, behind the words of the option `strategy`."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from typing import ClassVar, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from lightning_vista.options import check_word
+from lightning_vista.routing.checks import check_fired, check_forbidden
+from lightning_vista.routing.naming import plain_name
+from lightning_vista.routing.tap import Tap
+from lightning_vista.routing.units import UnitGroup
+
+StrategyName = Literal["gradient", "parameter", "activation"]
+DEFAULT_STRATEGY: StrategyName = "gradient"
+
+
+class MaskStrategy(ABC):
+    """Base class of strategies, which apply the weights of regions. Routers and callbacks ask it, and never its name.
+
+    Attributes:
+        name: The word of the option `strategy`.
+        needs_units: Whether routing needs the parameters that make and read the units.
+        masks_parameters: Whether gradients of parameters are weighed before an optimizer step.
+        weighs_backward: Whether gradients of the routed tensors are weighed in the backward pass.
+        isolates_readers: Whether isolation also covers the columns that read blocked units and their biases.
+    """
+
+    name: ClassVar[StrategyName]
+    needs_units: ClassVar[bool] = False
+    masks_parameters: ClassVar[bool] = False
+    weighs_backward: ClassVar[bool] = False
+    isolates_readers: ClassVar[bool] = False
+
+    @abstractmethod
+    def set_mask(self, tap: Tap, weights: Tensor) -> None:
+        """Give a tap the factors of its hook.
+
+        Args:
+            tap: The routed module, whose `factors` already hold the zeros of its route's `forward`.
+            weights: The weights of the regions `(batch[, tokens], regions)`.
+
+        Raises:
+            ValueError: If the strategy cannot apply these weights.
+        """
+
+    def mask_parameters(self, model: nn.Module, taps: Iterable[Tap]) -> None:  # noqa: B027 # most do nothing here
+        """Weigh the gradients of parameters, between the backward pass and the optimizer step.
+
+        Args:
+            model: The model, with gradients.
+            taps: Its routed modules.
+
+        Raises:
+            ValueError: If samples of the step have different weights.
+        """
+
+    def check_backward(self, taps: Sequence[Tap], model: nn.Module) -> None:
+        """Check after the first backward pass that routing did what it says.
+
+        Args:
+            taps: The routed modules.
+            model: The model, with gradients of this backward pass only.
+
+        Raises:
+            RoutingError: If a routed module was not called, or a blocked unit got a gradient.
+        """
+        check_fired(taps)
+
+    def check_isolation(self) -> None:  # noqa: B027 # most can be isolated
+        """Check that blocked units can be isolated from optimizers.
+
+        Raises:
+            ValueError: If the strategy blocks no gradients.
+        """
+
+
+class GradientStrategy(MaskStrategy):
+    """Weighing of gradients in the backward pass, at the routed tensor (arXiv 2410.04332, section 3)."""
+
+    name = "gradient"
+    weighs_backward = True
+
+    def set_mask(self, tap: Tap, weights: Tensor) -> None:
+        """Let the hook weigh gradients."""
+        tap.weights = weights
+
+    def check_backward(self, taps: Sequence[Tap], model: nn.Module) -> None:
+        """Check as well that no gradient reached a blocked unit by another path."""
+        super().check_backward(taps, model)
+        check_forbidden(taps, model)
+
+
+class ParameterStrategy(MaskStrategy):
+    """Weighing of the gradients of parameters that make and read units: parameter masking (SGTM).
+
+    The backward pass stays as it is, so all samples of an optimizer step must have the same weights.
+    """
+
+    name = "parameter"
+    needs_units = True
+    masks_parameters = True
+    isolates_readers = True
+
+    def set_mask(self, tap: Tap, weights: Tensor) -> None:
+        """Leave the hook idle: the weights that the tap notes act before the optimizer step."""
+
+    def mask_parameters(self, model: nn.Module, taps: Iterable[Tap]) -> None:
+        """Weigh the rows and columns of all units."""
+        # All weights are found before any gradient changes, so that an error leaves gradients as they were.
+        weighted = [(tap.units, unit_weights(tap)) for tap in taps]
+        block_gradients(model, [(units, weights) for units, weights in weighted if units and weights is not None])
+
+    def check_backward(self, taps: Sequence[Tap], model: nn.Module) -> None:
+        """Check nothing: the hook is idle, and gradients are not weighed yet."""
+
+
+class ActivationStrategy(MaskStrategy):
+    """Zeroing of the activations of units that a sample may not train: activation masking (SGTM)."""
+
+    name = "activation"
+
+    def set_mask(self, tap: Tap, weights: Tensor) -> None:
+        """Let the hook zero activations, in addition to the zeros of the route's `forward`."""
+        if not torch.isin(weights, weights.new_tensor([0.0, 1.0])).all():
+            raise ValueError(
+                f"{tap.name}: expected hard memberships and weights of 0 or 1, since the strategy {self.name!r} keeps "
+                f"or zeroes activations, got weights from {weights.min():g} to {weights.max():g}. Use the strategy "
+                f"{GradientStrategy.name!r}."
+            )
+        tap.factors = weights * (1 if tap.factors is None else tap.factors)
+
+    def check_isolation(self) -> None:
+        """Refuse: this strategy zeroes activations and weighs no gradients."""
+        raise ValueError(f"`strategy`: expected one that blocks gradients for isolation, got {self.name!r}.")
+
+
+_STRATEGIES = {strategy.name: strategy for strategy in (GradientStrategy, ParameterStrategy, ActivationStrategy)}
+
+
+def find_strategy(name: StrategyName) -> MaskStrategy:
+    """Return the strategy that a word stands for.
+
+    Args:
+        name: The word.
+
+    Returns:
+        The strategy.
+
+    Raises:
+        ValueError: If no strategy has this name.
+
+    Example:
+        >>> find_strategy("parameter").needs_units
+        True
+    """
+    check_word("strategy", name, get_args(StrategyName))
+    return _STRATEGIES[name]()
+
+
+def unit_weights(tap: Tap) -> Tensor | None:
+    """Return the weight of each unit that all samples since the last optimizer step share.
+
+    Args:
+        tap: The routed module.
+
+    Returns:
+        Weights `(units,)`, or None if there were no samples.
+
+    Raises:
+        ValueError: If samples differ in their weights.
+    """
+    if tap.lowest is None or tap.highest is None or tap.regions is None:
+        return None
+    # The tap keeps only the range of weights: equal ends mean that all samples had the same.
+    if not torch.equal(tap.lowest, tap.highest):
+        raise ValueError(
+            f"{tap.name}: expected one group in each optimizer step, as the strategy {ParameterStrategy.name!r} needs, "
+            "got samples with different weights. Let all samples of a step (of all accumulated batches) "
+            "belong to one group, by a batch sampler and a rule of whole samples, or use the strategy "
+            f"{GradientStrategy.name!r}."
+        )
+    weights = tap.lowest.new_empty(tap.regions.size)
+    for units, weight in zip(tap.regions.units.values(), tap.lowest, strict=True):
+        weights[list(units)] = weight
+    return weights
+
+
+def block_gradients(model: nn.Module, weighted: Iterable[tuple[UnitGroup, Tensor]]) -> None:
+    """Multiply the gradients of units' parameters by weights: SGTM's parameter masking.
+
+    Call it between the backward pass and clipping. It weighs both the rows that make a unit and the columns that read
+    it. Biases of the readers serve all units at once, so only data that trains all units may train them. They take
+    the smallest weight of any unit, and 0 where that is negative.
+
+    Args:
+        model: The model, with gradients.
+        weighted: Pairs of a layer's units and the weight of each unit `(size,)`.
+
+    Example:
+        >>> from lightning_vista.routing.units import unit_group
+        >>> model = nn.Sequential(nn.Linear(1, 2), nn.ReLU(), nn.Linear(2, 1))
+        >>> for parameter in model.parameters():
+        ...     parameter.grad = torch.ones_like(parameter)
+        >>> block_gradients(model, [(unit_group(model, "1"), torch.tensor([0.0, 1.0]))])
+        >>> model[0].bias.grad, model[2].weight.grad, model[2].bias.grad
+        (tensor([0., 1.]), tensor([[0., 1.]]), tensor([0.]))
+    """
+    gradients = {plain_name(name): parameter.grad for name, parameter in model.named_parameters()}
+    for group, weights in weighted:
+        for piece in (*group.producers, *group.consumers):
+            if (gradient := gradients.get(piece.name)) is not None:
+                piece.scale(gradient, weights)
+        for name in group.shared:
+            if (gradient := gradients.get(name)) is not None:
+                gradient.mul_(weights.min().clamp(0, 1).to(gradient))

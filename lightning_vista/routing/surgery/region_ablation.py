@@ -1,0 +1,83 @@
+"""Ablation of the regions of routes, in a forward pass or in the parameters."""
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+
+from torch import Tensor, nn
+
+from lightning_vista.routing.regions import Regions
+from lightning_vista.routing.route import Route
+from lightning_vista.routing.surgery.branches import Branches, cut_branch
+from lightning_vista.routing.surgery.resizing_units import AblationMode, ablate
+from lightning_vista.routing.tap import Tap
+from lightning_vista.routing.units import UnitGroup
+
+
+def replace_regions(x: Tensor, route: Route, names: Collection[str], values: Tensor | None = None) -> Tensor:
+    """Replace regions of a routed tensor by zero, or by given values.
+
+    Args:
+        x: The tensor.
+        route: The route with the place and the regions of the units.
+        names: The names of the regions.
+        values: One value for each entry along the dimension of units; zeros by default.
+
+    Returns:
+        A tensor like `x`.
+
+    Example:
+        >>> from lightning_vista.routing import LabelRule
+        >>> route = Route("encoder", LabelRule("label", {"low": [0]}), regions={"low": "0:2", "high": "rest"})
+        >>> import torch
+        >>> replace_regions(torch.ones(1, 3), route, ["low"], torch.tensor([5.0, 6.0, 7.0]))
+        tensor([[5., 6., 1.]])
+    """
+    place = route.place
+    regions = Regions.parse(route.regions, place.count_units(x))
+    replaced = x.clone()
+    units_last = replaced.movedim(place.dim, -1)
+    for name, entries in zip(regions.units, regions.entries(place.unit_size), strict=True):
+        if name in names:
+            units_last[..., entries] = 0 if values is None else values.to(x)[entries]
+    return replaced
+
+
+def ablate_regions(
+    model: nn.Module,
+    taps: Sequence[Tap],
+    regions: Sequence[str],
+    mode: AblationMode,
+    means: Mapping[str, Tensor],
+) -> None:
+    """Remove regions from a model, in place.
+
+    Args:
+        model: The model.
+        taps: Its routed modules, whose units must be known.
+        regions: The names of the regions.
+        mode: "zero", "mean" or "slice", see `ablate`.
+        means: The mean of each routed tensor for "mean", by `Tap.key`.
+
+    Raises:
+        UnknownStructureError: If the columns that read the units are not known, or if parameters cannot be cut.
+        ValueError: If the units cannot be removed in this mode.
+    """
+    # Several routes may name the same units; a slice shifts indices, so the units of a layer must go in one call.
+    by_units: dict[UnitGroup, set[int]] = defaultdict(set)
+    means_of: dict[UnitGroup, Tensor | None] = {}
+    for tap in taps:
+        if tap.units and tap.regions and not _cut_whole_branch(model, tap, regions):
+            by_units[tap.units].update(unit for name in regions for unit in tap.regions.units.get(name, ()))
+            means_of[tap.units] = means.get(tap.key)
+    for group, units in by_units.items():
+        ablate(model, group, sorted(units), mode, means_of[group])
+
+
+def _cut_whole_branch(model: nn.Module, tap: Tap, regions: Sequence[str]) -> bool:
+    """Remove a branch if it makes up all of a tap's regions, and return whether it was one."""
+    owner, _, part = tap.name.rpartition(".")
+    is_branch = part == "new" and isinstance(model.get_submodule(owner), Branches)
+    if not is_branch or not tap.regions or not set(tap.regions.units) <= set(regions):
+        return False
+    cut_branch(model, owner)
+    return True

@@ -1,0 +1,36 @@
+"""One language of patterns for modules and parameters."""
+
+import pytest
+import torch
+from torch import nn
+
+from lightning_vista.routing.naming import find_modules, find_parameters
+
+
+def network() -> nn.Module:
+    return nn.ModuleDict({"blocks": nn.ModuleList([nn.Sequential(nn.Linear(2, 2)) for _ in range(3)])})
+
+
+def test_a_star_is_one_part_between_dots() -> None:
+    assert list(find_modules(network(), ["blocks.*"])) == ["blocks.0", "blocks.1", "blocks.2"]
+    assert list(find_parameters(network(), ["blocks.[0-1].0.weight"])) == ["blocks.0.0.weight", "blocks.1.0.weight"]
+    for find, kind in ((find_modules, "module"), (find_parameters, "parameter")):
+        with pytest.raises(
+            ValueError, match=rf"expected a {kind} of ModuleDict, got '\*\.nothing'\. Did you mean one of"
+        ):
+            find(network(), ["*.nothing"])
+    with pytest.raises(ValueError, match=r"got '\*\.weight'.*'blocks.2.0.weight'"):
+        find_parameters(network(), ["*.weight"])
+
+
+def test_wrappers_add_nothing_to_names() -> None:
+    model = nn.Sequential(nn.Linear(2, 2))
+    model[0] = torch.compile(model[0], backend="eager")  # type: ignore[assignment]
+    assert list(find_parameters(model, ["0.weight"])) == ["0.weight"]
+
+
+def test_a_tied_parameter_is_found_once_by_any_name() -> None:
+    model = nn.Sequential(nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False))
+    model[1].weight = model[0].weight
+    assert list(find_parameters(model, ["*.weight"])) == ["0.weight"]
+    assert list(find_parameters(model, ["1.weight"])) == ["1.weight"]
