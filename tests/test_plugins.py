@@ -33,7 +33,7 @@ def test_an_installed_package_brings_its_judge(judge: str, shards: Path, tmp_pat
     config.write_text(CONFIG.format(judge=judge, run=tmp_path / "run", shards=shards), encoding="utf-8")
     command = [sys.executable, "-m", "lightning_vista", "test", "--config", str(config)]
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site"), "CUDA_VISIBLE_DEVICES": ""}
-    subprocess.run(command, env=environment, check=True, capture_output=True, timeout=300)
+    subprocess.run(command, env=environment, check=True, capture_output=True, timeout=900)
     assert read_scores(tmp_path / "run").rows.height == 40
 
 
