@@ -9,6 +9,8 @@ import yaml
 from lightning_vista.cli import main
 from lightning_vista.vista.tables import read_scores
 
+pytestmark = pytest.mark.portable
+
 
 def test_build_verify_test_and_report_from_the_command_line(
     dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

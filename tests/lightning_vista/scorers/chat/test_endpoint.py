@@ -206,7 +206,7 @@ def test_rate_limits_lower_what_runs_at_once(server: ChatServer, tmp_path: Path)
     replies = ask(server, requests, tmp_path, limits=Limits(concurrency=32, attempts=20))
     assert replies == [Reply(f"reply to {number}") for number in range(100)]
     assert server.most_at_once > 16
-    assert sum(server.received.values()) < 2 * 100  # it learns: most requests come when there is room
+    assert sum(server.received.values()) < 6 * 100  # it learns: about 200, where a limit that stays sends thousands
 
 
 @pytest.mark.parametrize("as_date", [False, True])
