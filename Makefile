@@ -8,10 +8,10 @@ WORKS := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info <
 VENV ?= .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow check format weights
+.PHONY: help setup demo test test-slow test-portable check format weights
 
 help: ## list the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
 
 $(BIN)/python:
 	@for python in $(PYTHON); do \
@@ -41,7 +41,10 @@ test: setup ## the quick tests, a worker per core (about 4 minutes on 2 cores)
 	$(BIN)/pytest $(PARALLEL)
 
 test-slow: setup ## the tests that take minutes: studies, faults, the browser
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -m slow $(PARALLEL)
+
+test-portable: setup ## about 100 quick tests of all rooms, for another Python: make test-portable VENV=/tmp/venv
+	$(BIN)/pytest -m 'portable and not slow' $(PARALLEL)
 
 check: setup ## format, lint, types, doctests, import directions
 	$(BIN)/ruff format --check .
