@@ -1,4 +1,11 @@
-"""A tiny dataset in the official layout, and its shards; made once."""
+"""One thread per worker, no time limits of hypothesis, and a tiny dataset with its shards, made once per worker."""
+
+import os
+
+# Before torch, numpy and polars are imported, also by the processes that tests start: `make test` runs a worker on
+# every core, and the threads of one would take the core of another.
+for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS"):
+    os.environ.setdefault(variable, "1")
 
 import tarfile
 from collections.abc import Iterator
@@ -6,11 +13,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 from tiny_data import moving_square, tiny_problem_sets
 
 from lightning_vista.video import encode_mp4
 from lightning_vista.vista import write_problem_sets
 from lightning_vista.vista.shards import build_shards
+
+# An example may take as long as a busy machine needs.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 OFFICIAL = Path(__file__).parents[2] / "shared" / "vista-official.tar.xz"
 

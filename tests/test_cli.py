@@ -9,6 +9,8 @@ import yaml
 from lightning_vista.cli import main
 from lightning_vista.vista.tables import read_scores
 
+pytestmark = pytest.mark.portable
+
 
 def test_build_verify_test_and_report_from_the_command_line(
     dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -83,7 +85,7 @@ def test_two_processes_give_the_table_of_one(shards: Path, tmp_path: Path) -> No
     for name, processes in (("one", ["--trainer.devices", "1"]), ("two", ["--trainer.devices", "2"])):
         model = ["--model", "RandomScorer", "--evaluation.run_dir", str(tmp_path / name)]
         command = [sys.executable, "-m", "lightning_vista", "test", *model, *data, *trainer, *processes]
-        subprocess.run(command, check=True, capture_output=True, timeout=120, cwd=tmp_path)
+        subprocess.run(command, check=True, capture_output=True, timeout=900, cwd=tmp_path)
     assert (tmp_path / "one/scores.parquet").read_bytes() == (tmp_path / "two/scores.parquet").read_bytes()
 
 

@@ -24,16 +24,23 @@ trainer: {{accelerator: cpu, logger: false}}
 """
 
 
-@pytest.mark.parametrize("judge", ["BrightnessScorer", "brightness_judge.BrightnessScorer"])
-def test_an_installed_package_brings_its_judge(judge: str, shards: Path, tmp_path: Path) -> None:
-    shutil.copytree(PACKAGE, tmp_path / "source")
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the package installed."""
+    folder = tmp_path_factory.mktemp("plugin")
+    shutil.copytree(PACKAGE, folder / "source")
     install = ["pip", "install", "--quiet", "--no-deps", "--no-index", "--no-build-isolation", "--target"]
-    subprocess.run([sys.executable, "-m", *install, str(tmp_path / "site"), str(tmp_path / "source")], check=True)
+    subprocess.run([sys.executable, "-m", *install, str(folder / "site"), str(folder / "source")], check=True)
+    return folder / "site"
+
+
+@pytest.mark.parametrize("judge", ["BrightnessScorer", "brightness_judge.BrightnessScorer"])
+def test_an_installed_package_brings_its_judge(judge: str, site: Path, shards: Path, tmp_path: Path) -> None:
     config = tmp_path / "judge.yaml"
     config.write_text(CONFIG.format(judge=judge, run=tmp_path / "run", shards=shards), encoding="utf-8")
     command = [sys.executable, "-m", "lightning_vista", "test", "--config", str(config)]
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site"), "CUDA_VISIBLE_DEVICES": ""}
-    subprocess.run(command, env=environment, check=True, capture_output=True, timeout=300)
+    environment = {**os.environ, "PYTHONPATH": str(site), "CUDA_VISIBLE_DEVICES": ""}
+    subprocess.run(command, env=environment, check=True, capture_output=True, timeout=900)
     assert read_scores(tmp_path / "run").rows.height == 40
 
 

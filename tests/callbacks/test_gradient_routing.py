@@ -266,7 +266,7 @@ def test_two_processes_train_like_one(isolate: list[str], tmp_path: Path) -> Non
     for devices in (1, 2):
         out = tmp_path / f"{devices}.pt"
         arguments = [sys.executable, str(Path(train_routed.__file__)), str(devices), str(out), *isolate]
-        subprocess.run(arguments, check=True, timeout=300, stdin=subprocess.DEVNULL)
+        subprocess.run(arguments, check=True, timeout=900, stdin=subprocess.DEVNULL)
         weights.append(torch.load(out, weights_only=True))
     for name, weight in weights[0].items():
         torch.testing.assert_close(weights[1][name], weight, rtol=1e-5, atol=1e-6)

@@ -63,7 +63,7 @@ class Browser:
         os.close(self._out)  # the browser ends with its pipe
         os.close(self._in)
         try:
-            self._process.wait(timeout=20)
+            self._process.wait(timeout=120)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
@@ -82,7 +82,7 @@ class Browser:
         result: dict[str, Any] = answer["result"]
         return result
 
-    def _read(self, seconds: float = 60) -> dict[str, Any]:
+    def _read(self, seconds: float = 300) -> dict[str, Any]:
         while b"\0" not in self._received:
             if not select.select([self._in], [], [], seconds)[0]:
                 raise BrowserError(f"no answer in {seconds} seconds")
@@ -101,7 +101,7 @@ class Browser:
             raise BrowserError(json.dumps(answer["exceptionDetails"]))
         return answer["result"].get("value")
 
-    def wait_for(self, condition: str, seconds: float = 30) -> None:
+    def wait_for(self, condition: str, seconds: float = 300) -> None:
         """Wait until a JavaScript expression is true."""
         end = time.monotonic() + seconds
         while not self.run(condition):

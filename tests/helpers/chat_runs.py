@@ -39,7 +39,12 @@ def run_chat_scorer(url: str, shards: str, run_dir: str) -> None:
 
 
 def killed_at(server: ChatServer, requests: int, shards: Path, run_dir: Path) -> bool:
-    """Run in a process of its own and kill that when the server has got so many requests; whether it came to that."""
+    """Run in a process of its own and kill that when the server has got so many requests; whether it came to that.
+
+    From then on the server holds its replies, so that the run cannot end before the kill reaches it.
+    """
+    faults = server.fault
+    server.fault = lambda body, earlier: "stall" if sum(server.received.values()) >= requests else None
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["lightning", "lightning_vista.scorers", "lightning_vista.datamodules", "openai"])
     process = context.Process(target=run_chat_scorer, args=(server.url, str(shards), str(run_dir)))
@@ -48,6 +53,7 @@ def killed_at(server: ChatServer, requests: int, shards: Path, run_dir: Path) ->
         time.sleep(0.005)
     process.kill()
     process.join()
+    server.fault = faults
     if process.exitcode not in (0, -9):
         raise RuntimeError(f"the run itself failed with exit code {process.exitcode}")
     return process.exitcode == -9

@@ -8,13 +8,17 @@ import random
 import re
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
+import pytest
+
 Body = dict[str, Any]
 #: What can go wrong before a reply has been given.
-FAULTS = ("429", "500", "drop", "cut", "garbled", "html", "error", "stall")
+FAULTS = ("429", "500", "drop", "cut", "garbled", "html", "error", "late")
+#: The status by which the server tells a client that its patience is over, see `replies_can_be_late`.
+_LATE = 598
 
 
 class ChatServer:
@@ -25,6 +29,8 @@ class ChatServer:
         say: The model: the text, or the whole completion, for the body of a request.
         fault: What goes wrong with a request, given its body and how often it came before; None if nothing does.
         latency: Seconds before a reply.
+        wait_for: The first replies wait until so many requests are there.
+        pass_time: Lets a share of the client's timeout pass, see `skipping_time`; used by "stall" and "drip".
         retry_after: The header of a 429.
         keys: The `Authorization` headers that came.
         received: How often each request came, by the hash of its body.
@@ -38,6 +44,8 @@ class ChatServer:
         self.say: Callable[[Body], str | Body] = say_scores
         self.fault: Callable[[Body, int], str | None] = lambda body, earlier: None
         self.latency = 0.0
+        self.wait_for = 0
+        self.pass_time: Callable[[float], Awaitable[None]] | None = None
         self.retry_after = "0.05"
         self.keys: set[str] = set()
         self.received: Counter[str] = Counter()
@@ -70,13 +78,12 @@ class ChatServer:
         fault = self.fault(body, self.received[name])
         self.received[name] += 1
         self.bodies.append(body)
-        if self.latency:
-            await asyncio.sleep(self.latency)
-        if fault in ("drop", "stall"):
-            await asyncio.sleep(0 if fault == "drop" else 30)
+        await self._hold_back(fault)
+        if fault == "drop":
             raise ConnectionError
-        if fault in ("429", "500", "401", "400"):
-            await self._send(writer, int(fault), json.dumps({"error": {"message": last_text(body), "code": None}}))
+        if fault in ("429", "500", "401", "400", "late"):
+            status = _LATE if fault == "late" else int(fault)
+            await self._send(writer, status, json.dumps({"error": {"message": last_text(body), "code": None}}))
         elif fault == "quota":
             error = {"message": "You exceeded your current quota", "code": "insufficient_quota"}
             await self._send(writer, 429, json.dumps({"error": error}))
@@ -92,6 +99,15 @@ class ChatServer:
             if fault in (None, "slow"):
                 self.answered[name] += 1
 
+    async def _hold_back(self, fault: str | None) -> None:
+        if self.latency:
+            await asyncio.sleep(self.latency)
+        while self.most_at_once < self.wait_for:
+            await asyncio.sleep(0.001)
+        if fault == "stall":
+            await self._let_pass(1.0)
+            await asyncio.sleep(86400)  # the end of the server cancels it
+
     async def _reply(self, writer: asyncio.StreamWriter, text: str, fault: str | None) -> None:
         if fault == "garbled":
             await self._send(writer, 200, text[: len(text) // 2])
@@ -102,11 +118,17 @@ class ChatServer:
         elif fault in ("slow", "drip"):
             writer.write(_head(200, len(text), "application/json"))
             for start in range(0, len(text), 40):
-                await asyncio.sleep(0.005 if fault == "slow" else 0.2)
+                await asyncio.sleep(0.005)
                 writer.write(text[start : start + 40].encode())
                 await writer.drain()
+                if fault == "drip" and start <= 80:  # each piece comes in time, the whole does not
+                    await self._let_pass(0.4)
         else:
             await self._send(writer, 200, text)
+
+    async def _let_pass(self, share: float) -> None:
+        if self.pass_time:
+            await self.pass_time(share)
 
     async def _send(
         self, writer: asyncio.StreamWriter, status: int, text: str, content_type: str = "application/json"
@@ -142,6 +164,66 @@ def chat_server() -> Iterator[ChatServer]:
         loop.call_soon_threadsafe(done.set)
         thread.join()
         loop.close()
+
+
+@contextmanager
+def skipping_time(server: ChatServer, timeout: float) -> Iterator[None]:
+    """Let the server put the clock of the running event loop forward, so that no test waits for a long timeout.
+
+    Args:
+        server: The server that this loop asks, one request at a time: the others would be late as well.
+        timeout: The client's timeout, in seconds.
+    """
+    loop, ahead = asyncio.get_running_loop(), 0.0
+    now = loop.time
+
+    async def put_forward(share: float) -> None:
+        nonlocal ahead
+        for skipped in (share * timeout, 0.0):
+            for _ in range(20):  # what has come is read first; then what is late is given up
+                await asyncio.sleep(0)
+            ahead += skipped
+
+    async def pass_time(share: float) -> None:
+        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(put_forward(share), loop))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "time", lambda: now() + ahead)
+        server.pass_time = pass_time
+        yield
+        server.pass_time = None
+
+
+def noting(waits: list[float]) -> Callable[..., Awaitable[None]]:
+    """A stand-in for `asyncio.sleep` that notes for how long it should wait, and does not."""
+    sleep = asyncio.sleep
+
+    async def note(seconds: float) -> None:
+        waits.append(seconds)
+        await sleep(0)
+
+    return note
+
+
+def replies_can_be_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the fault "late" reach the client as a timeout of just that request, with no time in it.
+
+    Timeouts that are short enough to wait for would strike other requests too when the machine is busy.
+    """
+    import openai
+    from openai.resources.chat.completions import AsyncCompletions
+
+    create = AsyncCompletions.create
+
+    async def create_in_time(*args: Any, **request: Any) -> Any:
+        try:
+            return await create(*args, **request)
+        except openai.APIStatusError as error:
+            if error.status_code == _LATE:
+                raise TimeoutError from None
+            raise
+
+    monkeypatch.setattr(AsyncCompletions, "create", create_in_time)
 
 
 def completion(said: str | Body) -> Body:

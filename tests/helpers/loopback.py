@@ -4,7 +4,7 @@ import hashlib
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -18,6 +18,7 @@ class Remote:
         fetched: How often each file was sent whole.
         ranges: How often a part of each file was sent.
         seconds_per_file: How long sending a whole file takes.
+        meanwhile: Called with a file's name when part of it has been sent.
         versions: Whether it tells versions apart (ETag).
     """
 
@@ -27,6 +28,7 @@ class Remote:
         self.fetched: Counter[str] = Counter()
         self.ranges: Counter[str] = Counter()
         self.seconds_per_file = 0.0
+        self.meanwhile: Callable[[str], None] = lambda name: None
         self.versions = True
 
 
@@ -60,15 +62,16 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if body:
             (self.remote.ranges if span else self.remote.fetched)[name] += 1
-            self._send(part)
+            self._send(name, part)
 
-    def _send(self, content: bytes, pieces: int = 10) -> None:
+    def _send(self, name: str, content: bytes, pieces: int = 10) -> None:
         step = len(content) // pieces + 1
         for start in range(0, len(content), step):
             try:
                 self.wfile.write(content[start : start + step])
             except OSError:  # the reader was killed
                 return
+            self.remote.meanwhile(name)
             time.sleep(self.remote.seconds_per_file / pieces)
 
     def log_message(self, format: str, *args: object) -> None:

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,18 +31,22 @@ def table(run: Path, entry: dict[str, Any]) -> list[dict[str, Any]]:
     return [dict(zip(content["columns"], row, strict=True)) for row in content["data"]]
 
 
-def wait_until_written(run_file: Path, seconds: float = 30) -> None:
-    """Wait until wandb's own process, which goes on after `finish` has returned, has written a run file."""
-    end, size = time.monotonic() + seconds, -1
-    while size != run_file.stat().st_size or size < 100:  # the header alone is smaller
+@cache
+def wait_until_written(run_file: Path, seconds: float = 300) -> None:
+    """Wait until wandb's own process, which goes on after `finish` has returned, has written a run file to its end."""
+    end = time.monotonic() + seconds
+    while '"type":"exit"' not in _read(run_file.parent):
         if time.monotonic() > end:
-            raise TimeoutError(f"{run_file} still grows, or stays empty, after {seconds} s")
-        size = run_file.stat().st_size
-        time.sleep(0.5)
+            raise TimeoutError(f"{run_file} does not end with the record of the run's end after {seconds} s")
+        time.sleep(0.2)
 
 
 def _inspect(run: Path, *options: str) -> str:
     (run_file,) = run.glob("run-*.wandb")
     wait_until_written(run_file)
+    return _read(run, *options)
+
+
+def _read(run: Path, *options: str) -> str:
     command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", *options, str(run)]
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=300).stdout

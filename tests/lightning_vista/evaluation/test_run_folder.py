@@ -5,6 +5,8 @@ import pytest
 
 from lightning_vista.evaluation.run_folder import PairScores, RunFolder, RunFolderError
 
+pytestmark = pytest.mark.portable
+
 SET = "toy/level_2/permutation/order"
 
 

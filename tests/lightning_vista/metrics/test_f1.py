@@ -6,6 +6,8 @@ from sklearn.metrics import accuracy_score, f1_score
 
 from lightning_vista.metrics import accuracy, macro_f1
 
+pytestmark = pytest.mark.portable
+
 
 @settings(max_examples=60, deadline=None)
 @given(data=st.data(), videos=st.integers(1, 8), labels=st.integers(2, 5))

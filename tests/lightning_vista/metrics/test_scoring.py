@@ -5,6 +5,8 @@ import torch
 
 from lightning_vista.metrics import ProblemSetResult, score_problem_set
 
+pytestmark = pytest.mark.portable
+
 NAN = math.nan
 
 

@@ -1,7 +1,6 @@
 import base64
 import hashlib
 import json
-import time
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -206,12 +205,10 @@ def test_headline_names_the_best_judge() -> None:
 
 
 @pytest.mark.slow
-def test_the_whole_benchmark_in_seconds_and_15_mb(tmp_path: Path) -> None:
+def test_the_whole_benchmark_fits_in_15_mb(tmp_path: Path) -> None:
     kinds = ("foundation/objects", "foundation/clean", "level_2/remix", "level_5/permutation")
     sets = [f"{('home', 'craft', 'world')[n % 3]}/{kinds[n % 4]}/number_{n}" for n in range(492)]
     judged = [score_table(f"judge {number}", number / 5, sets) for number in range(5)]
     results = build_results(judged)
-    start = time.perf_counter()
     page = write_page(results, judged, tmp_path / "report.html")
-    assert time.perf_counter() - start < 20
     assert page.stat().st_size < 15e6

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from lightning_vista.routing import FieldRule, Route, Router
 
+pytestmark = pytest.mark.portable
+
 SITES = [(name, site) for name, make in SUBJECTS.items() for site in make().sites]
 GROUPS = ["a", "b", "c"]
 

@@ -15,6 +15,8 @@ from tiny_data import moving_square
 from lightning_vista.video import FrameSpec, VideoError, check_video, decode_video, decoding, encode_mp4, sample_indices
 from lightning_vista.video.decoding import decode_frames
 
+pytestmark = pytest.mark.portable
+
 
 def encode(frames: NDArray[np.uint8], container: str = "mp4", codec: str = "libx264", **options: str) -> bytes:
     """A video with any codec options, for what `encode_mp4` does not make."""

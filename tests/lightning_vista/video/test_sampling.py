@@ -6,6 +6,8 @@ from hypothesis import strategies as st
 
 from lightning_vista.video import FrameSpec, sample_indices
 
+pytestmark = pytest.mark.portable
+
 
 @given(total=st.integers(1, 400), wanted=st.integers(2, 40))
 def test_uniform_includes_both_ends_and_is_even(total: int, wanted: int) -> None:

@@ -19,6 +19,8 @@ from lightning_vista.vista.samples import sample_key, unpack_sample
 from lightning_vista.vista.shards import build_shards, verify_shards
 from lightning_vista.vista.storage import Storage
 
+pytestmark = pytest.mark.portable
+
 
 def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}

@@ -17,6 +17,8 @@ from lightning_vista.vista.tables import (
     write_scores,
 )
 
+pytestmark = pytest.mark.portable
+
 REMIX = "home/level_2/remix/a"
 Row = dict[str, Any]
 
