@@ -3,11 +3,12 @@
 import os
 import warnings
 from collections.abc import Collection, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import lightning as L
 from torch.utils.data import DataLoader
 
+from lightning_vista.options import check_word
 from lightning_vista.video import FrameSpec
 from lightning_vista.vista import KINDS
 from lightning_vista.vista.batch import VideoBatch
@@ -67,8 +68,9 @@ class ViSTaDataModule(L.LightningDataModule):
         cache_mb: float = DEFAULT_CACHE_MB,
     ) -> None:
         super().__init__()
-        if unknown := sorted(set(kinds or ()) - set(KINDS)):
-            raise ValueError(f"kinds: expected some of {', '.join(KINDS)}, got {', '.join(unknown)}.")
+        check_word("on_error", on_error, get_args(OnError))
+        for kind in kinds or ():
+            check_word("kinds", kind, KINDS)
         # Lightning warns of every IterableDataset with a length; the length of ours is exact.
         warnings.filterwarnings("ignore", "Your `IterableDataset` has `__len__` defined")
         self.frame_spec = frame_spec or FrameSpec()

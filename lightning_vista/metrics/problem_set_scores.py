@@ -10,6 +10,7 @@ from torchmetrics import Metric
 
 from lightning_vista.metrics.rescaling import RESCALINGS, Rescaling
 from lightning_vista.metrics.scoring import ProblemSetResult, score_problem_set
+from lightning_vista.options import check_word
 from lightning_vista.parallel import one_thread
 from lightning_vista.vista.problem_sets import ProblemSet
 
@@ -64,8 +65,7 @@ class ProblemSetScores(Metric):
         **kwargs: Any,  # whatever torchmetrics takes
     ) -> None:
         super().__init__(**kwargs)
-        if rescaling not in RESCALINGS:
-            raise ValueError(f"rescaling: expected one of {', '.join(RESCALINGS)}, got {rescaling!r}")
+        check_word("rescaling", rescaling, RESCALINGS)
         self.problem_sets = tuple(problem_sets)
         self.rescaling: Rescaling = rescaling
         self.strict = strict

@@ -5,6 +5,8 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from lightning_vista.options import check_word
+
 Rescaling = Literal["none", "video", "label", "both"]
 RESCALINGS: tuple[Rescaling, ...] = get_args(Rescaling)
 
@@ -36,8 +38,7 @@ def rescale_scores(scores: Tensor, rescaling: Rescaling = "both") -> Tensor:
                 [-1.0000,  0.0000],
                 [ 0.0000,  0.0000]], dtype=torch.float64)
     """
-    if rescaling not in RESCALINGS:
-        raise ValueError(f"rescaling: expected one of {', '.join(RESCALINGS)}, got {rescaling!r}")
+    check_word("rescaling", rescaling, RESCALINGS)
     if scores.ndim != 2:
         raise ValueError(f"scores: expected (videos, labels), got the shape {tuple(scores.shape)}")
     scored = ~scores.isnan().any(dim=1)

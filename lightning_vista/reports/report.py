@@ -8,7 +8,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from lightning_vista.metrics import Rescaling
+from lightning_vista.metrics import RESCALINGS, Rescaling
+from lightning_vista.options import check_word
 from lightning_vista.reports.page import write_page
 from lightning_vista.reports.results import build_results, write_results
 from lightning_vista.vista.problem_sets import KINDS
@@ -34,6 +35,7 @@ def write_report(
         ScoreTableError: If a table is broken.
         ValueError: If two tables are of one model, or of a model called like a baseline.
     """
+    check_word("rescaling", rescaling, RESCALINGS)
     out = Path(out_dir)
     tables = [read_scores(run) for run in runs]
     results = build_results(tables, rescaling, strict)

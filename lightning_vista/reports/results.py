@@ -13,12 +13,14 @@ import torch
 from torch import Tensor
 
 from lightning_vista.metrics import (
+    RESCALINGS,
     ProblemSetResult,
     Rescaling,
     majority_baseline,
     random_baseline,
     score_problem_set,
 )
+from lightning_vista.options import check_word
 from lightning_vista.parallel import one_thread
 from lightning_vista.reports.comparisons import (
     cells,
@@ -84,6 +86,7 @@ def build_results(
         >>> results["random"]["aggregates"][0]["problem_sets"]
         1
     """
+    check_word("rescaling", rescaling, RESCALINGS)
     joined = join_tables(tables)
     sets = joined.problem_sets
     baselines = _baselines(sets)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lightning_vista.metrics import Rescaling
+from lightning_vista.metrics import RESCALINGS, Rescaling
+from lightning_vista.options import check_word
 from lightning_vista.reports.joining import predictions
 from lightning_vista.reports.results import CSV_COLUMNS, build_results
 from lightning_vista.reports.view import View
@@ -64,6 +65,7 @@ def read_run_results(run_path: str | Path, rescaling: Rescaling = "both", strict
         FileNotFoundError: If the folder has no score table.
         ValueError: If the judge is called like a baseline.
     """
+    check_word("rescaling", rescaling, RESCALINGS)
     run_path = Path(run_path)
     table = read_scores(run_path)
     results = build_results([table], rescaling, strict)

@@ -82,7 +82,6 @@ class ChatScorer(ConversationScorer):
         cache: str | None = None,
         name: str | None = None,
     ) -> None:
-        check_word("detail", detail, get_args(Detail))
         check_word("on_failure", on_failure, get_args(OnFailure))
         super().__init__(mode, jpeg_quality, name or Path(model).name)
         self.frame_spec = FrameSpec(num_frames, sampling, size)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lightning_vista.evaluation import Scores
 from lightning_vista.metrics import macro_f1
+from lightning_vista.options import check_word
 from lightning_vista.scorers.dual.heads import HEADS, MAX_CLAUSES, Head, SlotHead
 from lightning_vista.scorers.dual.losses import PairBatch, across_sets, frames_to_clauses, slots_to_clauses, within_sets
 from lightning_vista.scorers.dual.pretraining import (
@@ -75,8 +76,7 @@ class DualEncoderScorer(EmbeddingScorer):
         learning_rate: float = 1.5e-3,
         name: str | None = None,
     ) -> None:
-        if head not in get_args(Head):
-            raise ValueError(f"head: expected one of {', '.join(get_args(Head))}, got {head!r}.")
+        check_word("head", head, get_args(Head))
         super().__init__(name or f"dual-{head}")
         self.unknown: dict[str, list[str]] = {}
         self.out = out

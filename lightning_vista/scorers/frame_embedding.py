@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from lightning_vista.options import check_word
 from lightning_vista.scorers.embedding import EmbeddingScorer
 from lightning_vista.scorers.preprocessing import Preprocessing, PreprocessingMode
 
@@ -38,10 +39,9 @@ class FrameEmbeddingScorer(EmbeddingScorer):
         name: str | None = None,
         cache_dir: str | None = None,
     ) -> None:
+        check_word("preprocessing", preprocessing, get_args(PreprocessingMode))
         if not 2 <= num_frames <= 32:
             raise ValueError(f"num_frames: expected 2 to 32, got {num_frames}.")
-        if preprocessing not in get_args(PreprocessingMode):
-            raise ValueError(f"preprocessing: expected one of {get_args(PreprocessingMode)}, got {preprocessing!r}.")
         if frame_batch_size < 1:
             raise ValueError(f"frame_batch_size: expected at least 1, got {frame_batch_size}.")
         super().__init__(name, cache_dir=cache_dir)

@@ -4,12 +4,13 @@ import hashlib
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from PIL import Image
 
 from lightning_vista.optional import require
+from lightning_vista.options import check_word
 from lightning_vista.scorers.chat.chat_model import Message, Reply, Request
 from lightning_vista.scorers.chat.conversation import Conversation, Mode, Verdict, in_rounds
 from lightning_vista.scorers.chat.scorer import ConversationScorer
@@ -70,6 +71,7 @@ class LocalChatScorer(ConversationScorer):
         request_batch_size: int = 4,
         name: str | None = None,
     ) -> None:
+        check_word("dtype", dtype, get_args(DType))
         for key, value, least in (
             ("temperature", temperature, 0),
             ("max_tokens", max_tokens, 1),

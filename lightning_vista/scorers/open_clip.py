@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from lightning_vista.optional import require
+from lightning_vista.options import check_word
 from lightning_vista.scorers.frame_embedding import FrameEmbeddingScorer
 from lightning_vista.scorers.preprocessing import (
     PreprocessingMode,
@@ -65,8 +66,7 @@ class OpenCLIPScorer(FrameEmbeddingScorer):
         name: str | None = None,
         cache_dir: str | None = None,
     ) -> None:
-        if dtype not in get_args(DType):
-            raise ValueError(f"dtype: expected one of {get_args(DType)}, got {dtype!r}.")
+        check_word("dtype", dtype, get_args(DType))
         label = name or f"{Path(model).name}-{num_frames}f"
         super().__init__(num_frames, preprocessing, frame_batch_size, label, cache_dir)
         open_clip = require("open_clip", extra="vlm")

@@ -120,13 +120,15 @@ def open_clip_preprocessing(frames: FrameSpec, settings: dict[str, Any]) -> Prep
         ValueError: If it pads, which a `FrameSpec` cannot express.
     """
     crops = {"shortest": True, "squash": False}
-    if settings["resize_mode"] not in crops:
-        raise ValueError(
-            f"The model's resize_mode is {settings['resize_mode']!r}, expected one of {', '.join(crops)}: "
-            "use preprocessing='authors'."
-        )
-    # open_clip takes all that is not bilinear for bicubic.
-    interpolation: Interpolation = "bilinear" if settings["interpolation"] == "bilinear" else "bicubic"
+    # `random` concerns training; open_clip.transform.image_transform evaluates such models with bicubic interpolation.
+    interpolations: dict[str, Interpolation] = {"bicubic": "bicubic", "bilinear": "bilinear", "random": "bicubic"}
+    for name, known in (("resize_mode", crops), ("interpolation", interpolations)):
+        if settings[name] not in known:
+            raise ValueError(
+                f"The model's `{name}`: expected one of {', '.join(known)}, got {settings[name]!r}. "
+                "Use preprocessing='authors'."
+            )
+    interpolation = interpolations[settings["interpolation"]]
     plain = authors_preprocessing(frames, settings["size"], settings["mean"], settings["std"])
     spec = replace(plain.frame_spec, interpolation=interpolation, crop=crops[settings["resize_mode"]])
     return plain._replace(frame_spec=spec)

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from lightning_vista.optional import require
+from lightning_vista.options import check_word
 from lightning_vista.scorers.embedding import EmbeddingScorer
 from lightning_vista.scorers.preprocessing import STATISTICS, authors_preprocessing
 from lightning_vista.scorers.viclip_model import ViCLIP
@@ -52,8 +53,7 @@ class ViCLIPScorer(EmbeddingScorer):
         name: str | None = None,
         cache_dir: str | None = None,
     ) -> None:
-        if dtype not in get_args(DType):
-            raise ValueError(f"dtype: expected one of {get_args(DType)}, got {dtype!r}.")
+        check_word("dtype", dtype, get_args(DType))
         super().__init__(name or Path(weights).stem, cache_dir=cache_dir)
         self.model = load_viclip(weights).to(getattr(torch, dtype)).requires_grad_(False)
         sizes = self.model.sizes

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
+from lightning_vista.options import check_word
 from lightning_vista.parallel import ordered_map
 from lightning_vista.progress import progress_bar
 from lightning_vista.video import FrameSpec, check_video, decode_video
@@ -89,10 +90,9 @@ def build_shards(
         ShardError: If a video is missing, undecodable or outside `videos_dir`; it lists all of them.
         ValueError: If a pattern of `select` matches no problem set, or `max_shard_mb` is not positive.
     """
-    if max_shard_mb <= 0 or missing not in ("error", "skip"):
-        raise ValueError(
-            f"Expected max_shard_mb above 0 and missing 'error' or 'skip', got {max_shard_mb} and {missing!r}."
-        )
+    check_word("missing", missing, get_args(Missing))
+    if max_shard_mb <= 0:
+        raise ValueError(f"`max_shard_mb`: expected a positive number of megabytes, got {max_shard_mb}.")
     out = Path(out_dir)
     problem_sets = read_problem_sets(tasks_dir).matching(select)
     videos, absent = _find_videos(problem_sets, Path(videos_dir))

@@ -4,12 +4,13 @@ import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from lightning_vista.optional import require
+from lightning_vista.options import check_word
 from lightning_vista.video import FrameSpec
 from lightning_vista.vista.batch import Candidates, DecodedVideo, Unreadable, VideoBatch, collate_videos
 from lightning_vista.vista.index import Sample, ShardError, ShardIndex
@@ -52,6 +53,7 @@ class SampleStream(IterableDataset[VideoBatch]):
         world_size: int = 1,
         on_error: OnError = "raise",
     ) -> None:
+        check_word("on_error", on_error, get_args(OnError))
         check_frame_spec(index.frames, spec)
         if batch_size < 1:
             raise ValueError(f"batch_size: expected at least 1 video, got {batch_size}.")

@@ -5,8 +5,10 @@ import math
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import get_args
 
-from lightning_vista.scorers.chat.chat_model import Reply, Request
+from lightning_vista.options import check_word
+from lightning_vista.scorers.chat.chat_model import Detail, Reply, Request
 from lightning_vista.scorers.chat.conversation import Mode, converse
 from lightning_vista.scorers.chat.limits import Limits
 from lightning_vista.vista.batch import Candidates
@@ -91,7 +93,7 @@ def text_tokens(request: Request) -> int:
     return sum(math.ceil(len(message.text) / 4) for message in request.messages)
 
 
-def image_tokens(height: int, width: int, detail: str) -> int:
+def image_tokens(height: int, width: int, detail: Detail) -> int:
     """The tokens of an image, by GPT-4o's rule; of other models an estimate.
 
     Args:
@@ -104,6 +106,7 @@ def image_tokens(height: int, width: int, detail: str) -> int:
         >>> image_tokens(512, 512, "low"), image_tokens(512, 512, "high"), image_tokens(1024, 1024, "high")
         (85, 255, 765)
     """
+    check_word("detail", detail, get_args(Detail))
     if detail == "low":
         return 85
     scale = min(1.0, 2048 / max(height, width))
@@ -159,6 +162,7 @@ def plan(
     Returns:
         What they add up to; what a video is asked twice counts once.
     """
+    check_word("mode", mode, get_args(Mode))
     requests = images = prompt = completion = 0
     for video, sets in videos:
         frames = [video.encode()] * num_frames

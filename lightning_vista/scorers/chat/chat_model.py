@@ -3,7 +3,9 @@
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
+
+from lightning_vista.options import check_word
 
 Role = Literal["user", "assistant"]
 Finish = Literal["stop", "length", "refusal"]
@@ -22,6 +24,9 @@ class Message:
     role: Role
     text: str
     images: tuple[bytes, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_word("role", self.role, get_args(Role))
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,9 @@ class Reply:
     text: str
     finish: Finish = "stop"
 
+    def __post_init__(self) -> None:
+        check_word("finish", self.finish, get_args(Finish))
+
 
 Detail = Literal["low", "high", "auto"]
 #: The highest score that a chat scorer asks for; the lowest is 0.
@@ -83,6 +91,9 @@ class ChatModel:
     json_schema: bool = True
     parameters: Mapping[str, Any] = field(default_factory=dict)
     repeat: int = 0
+
+    def __post_init__(self) -> None:
+        check_word("detail", self.detail, get_args(Detail))
 
     @property
     def is_default_endpoint(self) -> bool:

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from string import Template
-from typing import Literal, TypeAlias, TypeVar
+from typing import Literal, TypeAlias, TypeVar, get_args
 
+from lightning_vista.options import check_word
 from lightning_vista.scorers.chat.chat_model import Message, Reply, Request
 from lightning_vista.scorers.chat.parsing import UnreadableReply, parse_scores, read_text
 from lightning_vista.vista.batch import Candidates
@@ -68,6 +69,7 @@ class Verdict:
 
 
 Conversation: TypeAlias = Generator[Request, Reply, Verdict]
+_Asking: TypeAlias = Callable[[list[Turn], tuple[bytes, ...], Candidates], Generator[Request, Reply, tuple[float, ...]]]
 
 
 def converse(mode: Mode, frames: Sequence[bytes], candidates: Candidates) -> Conversation:
@@ -95,8 +97,14 @@ def converse(mode: Mode, frames: Sequence[bytes], candidates: Candidates) -> Con
         ...     end.value.scores
         (5.0, 0.0)
     """
+    # Checked here and not in the generator below, whose first line runs only at the first `next`.
+    check_word("mode", mode, get_args(Mode))
+    return _converse(_in_stages if mode == "stages" else _at_once, frames, candidates)
+
+
+def _converse(ask: _Asking, frames: Sequence[bytes], candidates: Candidates) -> Conversation:
+    """Hold a conversation and turn a reply that stays unreadable into a verdict without scores."""
     turns: list[Turn] = []
-    ask = _in_stages if mode == "stages" else _at_once
     try:
         scores = yield from ask(turns, tuple(frames), candidates)
     except UnreadableReply as fault:

@@ -3,8 +3,9 @@
 import json
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
+from lightning_vista.options import check_word
 from lightning_vista.scorers.chat.chat_model import HIGHEST, Reply
 
 Reason = Literal["parse_error", "refusal", "truncated"]
@@ -38,6 +39,7 @@ class UnreadableReply(ValueError):
     """
 
     def __init__(self, reason: Reason, problem: str) -> None:
+        check_word("reason", reason, get_args(Reason))
         super().__init__(problem)
         self.reason: Reason = reason
 

@@ -259,10 +259,7 @@ def test_without_the_hub_a_folder_is_asked_for(monkeypatch: pytest.MonkeyPatch) 
         CLIPScorer("somebody/clip-that-is-not-cached")
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [{"num_frames": 1}, {"num_frames": 33}, {"dtype": "int8"}, {"preprocessing": "crop"}, {"frame_batch_size": 0}],
-)
+@pytest.mark.parametrize("settings", [{"num_frames": 1}, {"num_frames": 33}, {"frame_batch_size": 0}])
 def test_arguments_outside_their_ranges_are_errors(settings: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=f"{next(iter(settings))}: expected .*, got"):
+    with pytest.raises(ValueError, match=f"`{next(iter(settings))}`: expected .*, got"):
         CLIPScorer("never/read", **settings)

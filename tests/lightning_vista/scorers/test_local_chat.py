@@ -108,7 +108,7 @@ def test_the_whole_loop(checkpoint: str, shards: Path, tmp_path: Path, mode: str
     [({"temperature": -1}, "temperature"), ({"max_tokens": 0}, "max_tokens"), ({"request_batch_size": 0}, "request")],
 )
 def test_wrong_arguments_are_refused(settings: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=f"{message}.*expected at least"):
+    with pytest.raises(ValueError, match=f"`{message}.*`: expected at least"):
         LocalChatScorer("nowhere", **settings)
 
 
