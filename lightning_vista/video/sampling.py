@@ -87,8 +87,9 @@ def sample_indices(total_frames: int, num_frames: int, sampling: Sampling = "uni
         return [(2 * i * last + gaps) // (2 * gaps) for i in range(num_frames)]
     if gaps == 0 or total_frames <= num_frames:
         raise ValueError(
-            f"`sampling`: expected a video of more than `num_frames` >= 2 frames for 'stride', got {num_frames} of "
-            f"{total_frames} frames. Take fewer frames, or use 'uniform', which repeats frames."
+            # This text becomes a reason in score tables (`on_error: unscored`), which stay the same over releases.
+            f"sampling 'stride' needs at least 2 frames out of a longer video, got {num_frames} of {total_frames}: "
+            "take fewer frames, or use sampling 'uniform', which repeats frames."
         )
     step = last // gaps if last % gaps == 0 else total_frames // gaps + 1
     return [min(i * step, last) for i in range(num_frames)]
