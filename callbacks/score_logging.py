@@ -16,7 +16,7 @@ from lightning_vista.optional import require
 from lightning_vista.run_files import free_path
 
 if TYPE_CHECKING:  # needs the extra `vista`, which people who only train need not have
-    from lightning_vista.reports.run_results import Cell, RunResults, Table
+    from lightning_vista.reports.run_results import CellValue, RunResults, Table
 
 #: TensorBoard shows text, and renders it again at every look: a long table is cut there.
 _MARKDOWN_ROWS = 500
@@ -100,7 +100,7 @@ def _markdown(table: "Table") -> Iterator[str]:
         yield f"\n{len(table.rows) - _MARKDOWN_ROWS} more rows are left out here; the run folder holds all scores."
 
 
-def _markdown_row(cells: "tuple[Cell, ...]") -> str:
+def _markdown_row(cells: "tuple[CellValue, ...]") -> str:
     texts = (f"{cell:.4g}" if isinstance(cell, float) else "" if cell is None else str(cell) for cell in cells)
     return f"| {' | '.join(' '.join(text.replace('|', '&#124;').split()) for text in texts)} |"
 

@@ -17,7 +17,7 @@ _SET_COLUMNS = ("model", "rescaling", "problem_set", "environment", "level", "ki
 _SET_FIGURES = ("macro_f1", "accuracy", "videos", "unscored", "ties")
 _VIDEO_COLUMNS = ("model", "problem_set", "video", "target", "prediction", "correct", "scores", "reason")
 
-Cell = str | int | float | bool | None
+CellValue = str | int | float | bool | None
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Table:
     """Columns of one type each, None where there is no value."""
 
     columns: tuple[str, ...]
-    rows: Sequence[tuple[Cell, ...]]
+    rows: Sequence[tuple[CellValue, ...]]
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def _problem_set_rows(
     return rows
 
 
-def _video_rows(table: ScoreTable, rescaling: Rescaling, strict: bool) -> Iterator[tuple[Cell, ...]]:
+def _video_rows(table: ScoreTable, rescaling: Rescaling, strict: bool) -> Iterator[tuple[CellValue, ...]]:
     """One row per (problem set, video); several labels are joined by commas, an unscored video predicts none."""
     scores: dict[tuple[str, str], dict[str, float | None]] = {}
     reasons: dict[tuple[str, str], str | None] = {}
@@ -151,7 +151,7 @@ def _examples(run_path: Path, videos: Table) -> dict[Path, str]:
     listing = run_path / "examples" / "examples.json"
     if not listing.is_file():
         return {}
-    verdicts: dict[Cell, list[str]] = {}
+    verdicts: dict[CellValue, list[str]] = {}
     for _, id, video, target, prediction, *_ in videos.rows:
         verdicts.setdefault(video, []).append(f"{id}: true: {target}; predicted: {prediction or 'nothing'}")
     files = {entry["file"]: entry["video"] for entry in json.loads(listing.read_text(encoding="utf-8"))}

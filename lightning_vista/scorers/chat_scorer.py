@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 from lightning_vista.options import check_word
 from lightning_vista.scorers.chat.budget import image_tokens, plan
 from lightning_vista.scorers.chat.chat_model import DEFAULT_ENDPOINT, ChatModel, Detail
-from lightning_vista.scorers.chat.conversation import Conversation, Mode, Verdict
+from lightning_vista.scorers.chat.conversation import ChatMode, Conversation, Verdict
 from lightning_vista.scorers.chat.endpoint import Endpoint, EndpointError, EventLoopThread
 from lightning_vista.scorers.chat.limits import Limits
 from lightning_vista.scorers.chat.reply_cache import ReplyCache
@@ -65,7 +65,7 @@ class ChatScorer(ConversationScorer):
         model: str,
         base_url: str = DEFAULT_ENDPOINT,
         key_variable: str = "OPENAI_API_KEY",
-        mode: Mode = "stages",
+        mode: ChatMode = "stages",
         num_frames: int = 16,
         sampling: Sampling = "uniform",
         size: int | None = 512,

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -16,11 +16,9 @@ from lightning_vista.scorers.preprocessing import (
     authors_preprocessing,
     processor_preprocessing,
 )
-from lightning_vista.scorers.pretrained import load_frozen_model, load_pretrained
+from lightning_vista.scorers.pretrained import AutoDType, load_frozen_model, load_pretrained
 from lightning_vista.video import FrameSpec
 from lightning_vista.video.sampling import Sampling
-
-DType = Literal["float32", "bfloat16", "float16", "auto"]
 
 _EXPECTED = (
     "Expected the id of a checkpoint on the Hugging Face hub, where that can be reached, or a local folder with a "
@@ -58,7 +56,7 @@ class CLIPScorer(FrameEmbeddingScorer):
     def __init__(
         self,
         model: str,
-        dtype: DType = "float32",
+        dtype: AutoDType = "float32",
         num_frames: int = 8,
         sampling: Sampling = "uniform",
         preprocessing: PreprocessingMode = "authors",
@@ -66,7 +64,7 @@ class CLIPScorer(FrameEmbeddingScorer):
         name: str | None = None,
         cache_dir: str | None = None,
     ) -> None:
-        check_word("dtype", dtype, get_args(DType))
+        check_word("dtype", dtype, get_args(AutoDType))
         label = name or f"{Path(model).absolute().name}-{num_frames}f"
         super().__init__(num_frames, preprocessing, frame_batch_size, label, cache_dir)
         transformers = require("transformers", extra="vlm")

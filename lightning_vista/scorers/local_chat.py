@@ -4,7 +4,7 @@ import hashlib
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 from PIL import Image
@@ -12,13 +12,11 @@ from PIL import Image
 from lightning_vista.optional import require
 from lightning_vista.options import check_word
 from lightning_vista.scorers.chat.chat_model import Message, Reply, Request
-from lightning_vista.scorers.chat.conversation import Conversation, Mode, Verdict, in_rounds
+from lightning_vista.scorers.chat.conversation import ChatMode, Conversation, Verdict, in_rounds
 from lightning_vista.scorers.chat.scorer import ConversationScorer
-from lightning_vista.scorers.pretrained import load_frozen_model, load_pretrained
+from lightning_vista.scorers.pretrained import AutoDType, load_frozen_model, load_pretrained
 from lightning_vista.video import FrameSpec
 from lightning_vista.video.sampling import Sampling
-
-DType = Literal["float32", "bfloat16", "float16", "auto"]
 
 _EXPECTED = (
     "Expected the id of a checkpoint on the Hugging Face hub, where that can be reached, or a local folder with an "
@@ -59,8 +57,8 @@ class LocalChatScorer(ConversationScorer):
     def __init__(
         self,
         model: str,
-        dtype: DType = "auto",
-        mode: Mode = "stages",
+        dtype: AutoDType = "auto",
+        mode: ChatMode = "stages",
         num_frames: int = 16,
         sampling: Sampling = "uniform",
         size: int | None = 384,
@@ -71,7 +69,7 @@ class LocalChatScorer(ConversationScorer):
         request_batch_size: int = 4,
         name: str | None = None,
     ) -> None:
-        check_word("dtype", dtype, get_args(DType))
+        check_word("dtype", dtype, get_args(AutoDType))
         for key, value, least in (
             ("temperature", temperature, 0),
             ("max_tokens", max_tokens, 1),

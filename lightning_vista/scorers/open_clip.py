@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
@@ -16,10 +16,10 @@ from lightning_vista.scorers.preprocessing import (
     authors_preprocessing,
     open_clip_preprocessing,
 )
+from lightning_vista.scorers.pretrained import DType
 from lightning_vista.video import FrameSpec
 from lightning_vista.video.sampling import Sampling
 
-DType = Literal["float32", "bfloat16", "float16"]
 #: open_clip's names.
 _PRECISIONS = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 

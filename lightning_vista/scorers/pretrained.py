@@ -1,7 +1,11 @@
 """Loads checkpoints in transformers' format, with errors that say what was expected."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
+
+#: Types of a model's weights; `auto` is the type that the checkpoint was saved with.
+DType = Literal["float32", "bfloat16", "float16"]
+AutoDType = Literal["float32", "bfloat16", "float16", "auto"]
 
 
 def load_pretrained(loader: Callable[..., Any], model: str, expected: str, **options: Any) -> Any:
@@ -25,7 +29,7 @@ def load_pretrained(loader: Callable[..., Any], model: str, expected: str, **opt
         raise FileNotFoundError(f"Cannot load {model!r}: {error}\n{expected}") from error
 
 
-def load_frozen_model(loader: Callable[..., Any], model: str, expected: str, dtype: str) -> Any:
+def load_frozen_model(loader: Callable[..., Any], model: str, expected: str, dtype: AutoDType) -> Any:
     """Load a model, frozen and in evaluation mode.
 
     Args:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor
@@ -13,11 +13,10 @@ from lightning_vista.optional import require
 from lightning_vista.options import check_word
 from lightning_vista.scorers.embedding import EmbeddingScorer
 from lightning_vista.scorers.preprocessing import STATISTICS, authors_preprocessing
+from lightning_vista.scorers.pretrained import DType
 from lightning_vista.scorers.viclip_model import ViCLIP
 from lightning_vista.video import FrameSpec
 from lightning_vista.video.sampling import Sampling
-
-DType = Literal["float32", "bfloat16", "float16"]
 
 
 class ViCLIPScorer(EmbeddingScorer):

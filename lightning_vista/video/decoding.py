@@ -14,9 +14,9 @@ from torch import Tensor
 from lightning_vista.video.resizing import resize_frames
 from lightning_vista.video.sampling import FrameSpec, sample_indices
 
-Image = NDArray[np.uint8]
+RGBImage = NDArray[np.uint8]
 Choose = Callable[[int], list[int]]
-Decoded = tuple[list[Image], list[int], int]
+Decoded = tuple[list[RGBImage], list[int], int]
 Packets = Sequence["av.Packet[av.VideoStream]"]
 
 
@@ -176,9 +176,9 @@ class _RGBConverter:
     def __init__(self) -> None:
         self._reformatter = VideoReformatter()
 
-    def __call__(self, frame: av.VideoFrame) -> Image:
+    def __call__(self, frame: av.VideoFrame) -> RGBImage:
         rgb = self._reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
-        image: Image = np.asarray(rgb, dtype=np.uint8)
+        image: RGBImage = np.asarray(rgb, dtype=np.uint8)
         return np.ascontiguousarray(np.rot90(image, frame.rotation // 90)) if frame.rotation else image
 
 

@@ -9,7 +9,7 @@ from typing import get_args
 
 from lightning_vista.options import check_word
 from lightning_vista.scorers.chat.chat_model import Detail, Reply, Request
-from lightning_vista.scorers.chat.conversation import Mode, converse
+from lightning_vista.scorers.chat.conversation import ChatMode, converse
 from lightning_vista.scorers.chat.limits import Limits
 from lightning_vista.vista.batch import Candidates
 
@@ -149,7 +149,7 @@ class Plan:
 
 
 def plan(
-    mode: Mode, num_frames: int, tokens_per_image: int, videos: Iterable[tuple[str, Iterable[Candidates]]]
+    mode: ChatMode, num_frames: int, tokens_per_image: int, videos: Iterable[tuple[str, Iterable[Candidates]]]
 ) -> Plan:
     """Walk through all conversations with replies of the usual length.
 
@@ -162,7 +162,7 @@ def plan(
     Returns:
         What they add up to; what a video is asked twice counts once.
     """
-    check_word("mode", mode, get_args(Mode))
+    check_word("mode", mode, get_args(ChatMode))
     requests = images = prompt = completion = 0
     for video, sets in videos:
         frames = [video.encode()] * num_frames
@@ -174,7 +174,7 @@ def plan(
     return Plan(requests, images, prompt, completion)
 
 
-def _walk(mode: Mode, frames: list[bytes], candidates: Candidates) -> Iterable[tuple[Request, int]]:
+def _walk(mode: ChatMode, frames: list[bytes], candidates: Candidates) -> Iterable[tuple[Request, int]]:
     """Each request of a conversation that goes well, with the tokens of its reply."""
     conversation = converse(mode, frames, candidates)
     describing, comparing = _PER_FRAME * len(frames), _PER_CANDIDATE * len(candidates.labels)

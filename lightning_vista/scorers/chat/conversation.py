@@ -48,7 +48,7 @@ def _template(prompt: str) -> Template:
     return Template((PROMPTS / f"{prompt}.txt").read_text(encoding="utf-8"))
 
 
-Mode = Literal["stages", "single"]
+ChatMode = Literal["stages", "single"]
 T = TypeVar("T")
 Turn: TypeAlias = tuple[Request, Reply]
 
@@ -72,7 +72,7 @@ Conversation: TypeAlias = Generator[Request, Reply, Verdict]
 _Asking: TypeAlias = Callable[[list[Turn], tuple[bytes, ...], Candidates], Generator[Request, Reply, tuple[float, ...]]]
 
 
-def converse(mode: Mode, frames: Sequence[bytes], candidates: Candidates) -> Conversation:
+def converse(mode: ChatMode, frames: Sequence[bytes], candidates: Candidates) -> Conversation:
     """Ask which candidates describe a video.
 
     A reply that cannot be used is asked for once more; if that fails too, the verdict has no scores.
@@ -98,7 +98,7 @@ def converse(mode: Mode, frames: Sequence[bytes], candidates: Candidates) -> Con
         (5.0, 0.0)
     """
     # Checked here and not in the generator below, whose first line runs only at the first `next`.
-    check_word("mode", mode, get_args(Mode))
+    check_word("mode", mode, get_args(ChatMode))
     return _converse(_in_stages if mode == "stages" else _at_once, frames, candidates)
 
 

@@ -10,7 +10,14 @@ import torch
 from lightning_vista.evaluation import Scores
 from lightning_vista.options import check_word
 from lightning_vista.scorers.base import VLMScorer
-from lightning_vista.scorers.chat.conversation import Conversation, Mode, Verdict, converse, prompts_hash, transcript
+from lightning_vista.scorers.chat.conversation import (
+    ChatMode,
+    Conversation,
+    Verdict,
+    converse,
+    prompts_hash,
+    transcript,
+)
 from lightning_vista.video.encoding import encode_jpeg
 from lightning_vista.vista.batch import VideoBatch
 
@@ -30,12 +37,12 @@ class ConversationScorer(VLMScorer):
         ValueError: If the mode is unknown or the quality outside its range.
     """
 
-    def __init__(self, mode: Mode, jpeg_quality: int, name: str) -> None:
-        check_word("mode", mode, get_args(Mode))
+    def __init__(self, mode: ChatMode, jpeg_quality: int, name: str) -> None:
+        check_word("mode", mode, get_args(ChatMode))
         if not 1 <= jpeg_quality <= 95:
             raise ValueError(f"jpeg_quality: expected 1 to 95, got {jpeg_quality}.")
         super().__init__(name)
-        self.mode: Mode = mode
+        self.mode: ChatMode = mode
         self.jpeg_quality = jpeg_quality
 
     @abstractmethod

@@ -155,7 +155,7 @@ def test_half_precision_does_not_reach_the_scores(degrade: Any) -> None:  # any 
 @pytest.mark.parametrize("part", [rows() + rows()[:1], rows()[1:]])
 def test_every_candidate_must_be_scored_once(metric: ProblemSetScores, part: list[Any]) -> None:
     update(metric, part)
-    with pytest.raises(ValueError, match=r"mp4 got \d scores for its \d candidates: give each candidate exactly one"):
+    with pytest.raises(ValueError, match=r"mp4 got \d scores for its \d candidates. Give each candidate exactly one"):
         metric.per_problem_set()
 
 

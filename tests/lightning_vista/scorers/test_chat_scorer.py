@@ -17,7 +17,7 @@ from lightning_vista.reports import write_report
 from lightning_vista.scorers import ChatScorer
 from lightning_vista.scorers.chat import limits as asking
 from lightning_vista.scorers.chat.budget import BudgetError
-from lightning_vista.scorers.chat.conversation import Mode
+from lightning_vista.scorers.chat.conversation import ChatMode
 from lightning_vista.scorers.chat.endpoint import EndpointError
 from lightning_vista.scorers.chat.limits import Limits
 from lightning_vista.vista.batch import Candidates, Question, VideoBatch
@@ -41,7 +41,7 @@ def scorer(server: ChatServer, **settings: Any) -> ChatScorer:  # what it takes
 
 
 @pytest.mark.parametrize("mode", ["stages", "single"])
-def test_every_pair_is_scored(server: ChatServer, shards: Path, tmp_path: Path, mode: Mode) -> None:
+def test_every_pair_is_scored(server: ChatServer, shards: Path, tmp_path: Path, mode: ChatMode) -> None:
     evaluate(scorer(server, mode=mode), shards, tmp_path)
     table = read_scores(tmp_path)
     assert table.model == "tiny"

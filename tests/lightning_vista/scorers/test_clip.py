@@ -21,7 +21,7 @@ from lightning_vista.vista import LabelledVideo, ProblemSet, write_problem_sets
 from lightning_vista.vista.shards import build_shards
 
 transformers: Any = importlib.import_module("transformers")  # much of it is untyped
-Mode = Literal["authors", "processor"]
+ChatMode = Literal["authors", "processor"]
 TEXTS = ["Go left.", "go right", "First we go to the red door, then we go left and pick up the key", "a b c"]
 
 
@@ -84,8 +84,8 @@ def embed(scorer: CLIPScorer, frames: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("size", [(60, 80), (81, 60), (49, 98), (32, 32), (24, 31)])
-@pytest.mark.parametrize("mode", get_args(Mode))
-def test_videos_are_embedded_as_by_transformers(checkpoint: str, mode: Mode, size: tuple[int, int]) -> None:
+@pytest.mark.parametrize("mode", get_args(ChatMode))
+def test_videos_are_embedded_as_by_transformers(checkpoint: str, mode: ChatMode, size: tuple[int, int]) -> None:
     frames = videos(3, *size)
     scorer = CLIPScorer(checkpoint, num_frames=3, preprocessing=mode)
     expected = expected_videos(checkpoint, frames, squeeze=mode == "authors")
@@ -103,7 +103,7 @@ def test_descriptions_are_embedded_as_by_transformers(checkpoint: str) -> None:
 
 
 def test_the_two_preprocessings_differ_where_frames_are_not_square(checkpoints: dict[str, str]) -> None:
-    squeezed, cropped = (CLIPScorer(checkpoints["clip"], preprocessing=mode) for mode in get_args(Mode))
+    squeezed, cropped = (CLIPScorer(checkpoints["clip"], preprocessing=mode) for mode in get_args(ChatMode))
     assert squeezed.frame_spec == FrameSpec(num_frames=8, size=SIZE, interpolation="bicubic", crop=False)
     assert cropped.frame_spec == FrameSpec(num_frames=8, size=SIZE, interpolation="bicubic", crop=True)
     assert (embed(squeezed, videos()) - embed(cropped, videos())).norm(dim=-1).min() > 0.01
