@@ -232,7 +232,7 @@ def test_a_clip_is_scored_without_trainer_and_shards(dataset: Path) -> None:
     assert list(scores) == texts
     assert scores == Colours().score_video(video.read_bytes(), texts)
     assert scores[texts[1]] > scores[texts[0]]
-    with pytest.raises(ValueError, match="`descriptions`: expected different descriptions"):
+    with pytest.raises(ValueError, match="`descriptions`: expected a list of different descriptions"):
         Colours().score_video(video, [texts[0], texts[0]])
 
 

@@ -99,7 +99,7 @@ def test_a_finished_or_repeated_run_asks_nothing_again(server: ChatServer, shard
 
 
 def test_a_budget_stops_the_run_and_a_larger_one_goes_on(server: ChatServer, shards: Path, tmp_path: Path) -> None:
-    with pytest.raises(BudgetError, match="raise it and give the same command again"):
+    with pytest.raises(BudgetError, match="Raise it and run the same command again"):
         evaluate(scorer(server, limits=Limits(max_requests=20)), shards, tmp_path)
     assert sum(server.received.values()) == 20
     evaluate(scorer(server, limits=Limits(max_requests=REQUESTS, concurrency=2)), shards, tmp_path)
@@ -173,7 +173,7 @@ def test_the_key_is_in_no_file(server: ChatServer, shards: Path, tmp_path: Path)
 
 def test_a_clip_is_scored_without_a_run(server: ChatServer, dataset: Path, tmp_path: Path) -> None:
     video = next((dataset / "videos").rglob("*.mp4"))
-    with pytest.raises(ValueError, match='give cache="replies.sqlite"'):
+    with pytest.raises(ValueError, match='give a file such as cache="replies.sqlite"'):
         scorer(server).score_video(video, ["We see a ball", "We see a cup"])
     judge = scorer(server, cache=str(tmp_path / "replies.sqlite"))
     assert set(judge.score_video(video, ["We see a ball", "We see a cup"])) == {"We see a ball", "We see a cup"}

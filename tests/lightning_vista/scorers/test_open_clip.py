@@ -106,7 +106,7 @@ def test_what_is_not_there_is_named(model: str, pretrained: str | None, message:
 
 
 def test_weights_beside_a_folders_own_are_an_error(models: dict[str, str]) -> None:
-    with pytest.raises(ValueError, match="has its own weights, got pretrained='laion2b'"):
+    with pytest.raises(ValueError, match="has its own weights, got 'laion2b'"):
         OpenCLIPScorer(models["own"], "laion2b")
 
 

@@ -151,7 +151,7 @@ def test_another_file_is_an_error(content: object, message: str, tmp_path: Path)
 
 
 def test_missing_files_and_files_of_something_else_are_errors(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="There are no weights at .*Expected a published ViCLIP"):
+    with pytest.raises(FileNotFoundError, match="No weights at .*Expected a published ViCLIP"):
         ViCLIPScorer(str(tmp_path / "nothing.pth"))
     for content in (b"", b"not a checkpoint"):
         (tmp_path / "text.pth").write_bytes(content)

@@ -74,11 +74,11 @@ def test_every_passing_fault_is_waited_out(server: ChatServer, tmp_path: Path, f
 @pytest.mark.parametrize(
     ("fault", "times", "message"),
     [
-        ("500", 3, "was asked 3 times, but: InternalServerError.*Give the same command again"),
-        ("stall", 3, "was asked 3 times, but: (TimeoutError|APITimeoutError)"),
-        ("401", 1, "was asked once, but: AuthenticationError.*Check the key in TEST_KEY"),
-        ("400", 1, "was asked once, but: BadRequestError.*json_schema: false"),
-        ("429", 1, "was asked once, but: RateLimitError"),
+        ("500", 3, "asked 3 times, got InternalServerError.*Run the same command again"),
+        ("stall", 3, "asked 3 times, got (TimeoutError|APITimeoutError)"),
+        ("401", 1, "asked once, got AuthenticationError.*Check the key in TEST_KEY"),
+        ("400", 1, "asked once, got BadRequestError.*json_schema: false"),
+        ("429", 1, "asked once, got RateLimitError"),
         ("quota", 1, "exceeded your current quota"),
     ],
 )
@@ -182,7 +182,7 @@ def test_without_a_key_only_other_endpoints_are_asked(
     monkeypatch.delenv("TEST_KEY")
     assert ask(server, [text_request("a")], tmp_path) == [Reply("reply to a")]
     cache = ReplyCache(tmp_path / "replies.sqlite")
-    with pytest.raises(PermissionError, match="set the environment variable TEST_KEY"):
+    with pytest.raises(PermissionError, match="Set the environment variable TEST_KEY"):
         Endpoint(ChatModel("m"), "TEST_KEY", Limits(), cache, 100)
     cache.close()
 
