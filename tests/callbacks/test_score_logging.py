@@ -196,7 +196,7 @@ def test_a_long_table_is_cut_in_tensorboard_and_says_so(
     evaluate(shards, tmp_path, logger)
     *table, _, note = logger.texts["test/videos"].splitlines()
     assert len(table) == 2 + 3
-    assert note.startswith("11 more rows are left out")
+    assert note.startswith("11 more rows are omitted")
 
 
 def test_tensorboard_itself_takes_them(shards: Path, tmp_path: Path) -> None:

@@ -202,8 +202,8 @@ def test_kinds_of_own_type_folders() -> None:
     ("tables", "message"),
     [
         ([], "expected at least one score table"),
-        ([table("random", 0.1)], "model 'random': the name of a baseline"),
-        ([table("a", 0.1), table("a", 0.2)], "model 'a': expected one table, came 2"),
+        ([table("random", 0.1)], "model 'random': this is the name of a baseline"),
+        ([table("a", 0.1), table("a", 0.2)], "model 'a': expected one table, got 2"),
         ([changed(table("a", 0.1), lambda rows: rows.with_columns(target=None))], "model 'a': expected targets"),
         (
             [table("a", 0.1), changed(table("b", 0.1), lambda rows: rows.filter(pl.col("label") != "z"))],
