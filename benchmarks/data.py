@@ -65,7 +65,7 @@ def write_score_tables(folder: Path, count: int, tasks: Path | None, num_models:
     Args:
         folder: Folder for the tables.
         count: Number of problem sets.
-        tasks: Folder of the official problem sets; None for synthetic ones of the same sizes (9 or 10 videos, 4 labels).
+        tasks: Folder of the official problem sets; None for synthetic ones of like sizes (9 or 10 videos, 4 labels).
         num_models: Number of tables.
 
     Returns:

@@ -1,6 +1,6 @@
 """The time that the shipped scorers take to load, and to score the embedded dataset's test split.
 
-Run it as `python benchmarks/shipped_speed.py`. It renders the split and prints seconds from decoding to the score table.
+Run it as `python benchmarks/shipped_speed.py`. It renders the split and prints seconds up to the score table.
 """
 
 import argparse

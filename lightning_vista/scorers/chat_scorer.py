@@ -108,7 +108,7 @@ class ChatScorer(ConversationScorer):
             loop.close()
 
     def hold(self, conversations: Sequence[Conversation]) -> list[Verdict]:
-        """Hold all conversations side by side."""
+        """Hold all conversations concurrently."""
         endpoint, loop = self._connection = self._connection or self._connect()
         try:
             return loop.run(self._hold_all(endpoint, conversations))

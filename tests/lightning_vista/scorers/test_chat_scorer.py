@@ -98,7 +98,7 @@ def test_a_finished_or_repeated_run_asks_nothing_again(server: ChatServer, shard
     assert sum(server.received.values()) == 2 * REQUESTS
 
 
-def test_a_budget_stops_the_run_and_a_larger_one_goes_on(server: ChatServer, shards: Path, tmp_path: Path) -> None:
+def test_a_budget_stops_the_run_and_a_larger_one_resumes(server: ChatServer, shards: Path, tmp_path: Path) -> None:
     with pytest.raises(BudgetError, match="Raise it and run the same command again"):
         evaluate(scorer(server, limits=Limits(max_requests=20)), shards, tmp_path)
     assert sum(server.received.values()) == 20
@@ -175,9 +175,9 @@ def test_a_clip_is_scored_without_a_run(server: ChatServer, dataset: Path, tmp_p
     video = next((dataset / "videos").rglob("*.mp4"))
     with pytest.raises(ValueError, match='give a file such as cache="replies.sqlite"'):
         scorer(server).score_video(video, ["We see a ball", "We see a cup"])
-    judge = scorer(server, cache=str(tmp_path / "replies.sqlite"))
-    assert set(judge.score_video(video, ["We see a ball", "We see a cup"])) == {"We see a ball", "We see a cup"}
-    judge.close()
+    chat = scorer(server, cache=str(tmp_path / "replies.sqlite"))
+    assert set(chat.score_video(video, ["We see a ball", "We see a cup"])) == {"We see a ball", "We see a cup"}
+    chat.close()
     assert not [thread for thread in threading.enumerate() if thread.name == "chat"]
 
 
@@ -218,10 +218,10 @@ def test_pairs_at_an_ill_behaved_endpoint_are_neither_lost_nor_asked_twice(
 ) -> None:
     server.fault = faults_now_and_then(0.15)
     settings = {"limits": Limits(timeout=timeout, attempts=20), "cache": str(tmp_path / "replies.sqlite")}
-    judge = scorer(server, mode="single", **settings)
-    judge.setup("predict")
-    scores = judge.score(batch_of(videos, 2))
-    judge.teardown("predict")
+    chat = scorer(server, mode="single", **settings)
+    chat.setup("predict")
+    scores = chat.score(batch_of(videos, 2))
+    chat.teardown("predict")
     assert sum(not row.values.isnan().any() for sets in scores for row in sets) == 2 * videos
     assert (len(server.answered), set(server.answered.values())) == (2 * videos, {1})
     with sqlite3.connect(tmp_path / "replies.sqlite") as connection:

@@ -33,7 +33,7 @@ def test_the_official_metadata_is_reproduced_row_for_row(official: Path) -> None
     assert Counter(tuple(row.items()) for row in rows) == Counter(tuple(row.items()) for row in expected)
 
 
-def test_what_is_no_problem_set_is_listed_with_the_reason(official: Path) -> None:
+def test_other_files_are_listed_with_the_reason(official: Path) -> None:
     reasons = Counter(skipped.reason.split(":")[0] for skipped in read_problem_sets(official / "tasks").skipped)
     assert reasons == {"a template": 12, "neither <name>.yaml nor <name>_data.json": 9}
 
@@ -158,7 +158,7 @@ def test_type_folders_match_exactly(folder: str) -> None:
         kind_of(folder)
 
 
-def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_not_a_fault(tmp_path: Path) -> None:
     write_pair(tmp_path)
     path = tmp_path / "toy/level_2/remix/one_data.json"
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())

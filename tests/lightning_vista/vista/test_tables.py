@@ -160,7 +160,7 @@ def test_rows_without_a_key_or_of_another_type(tmp_path: Path) -> None:
         write_scores([row | {"score": "high"} for row in rows()], tmp_path / "scores.parquet")
 
 
-def test_files_that_are_no_table(tmp_path: Path) -> None:
+def test_files_that_are_not_tables(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"No score table at .*scores\.parquet\. Give a run folder"):
         read_scores(tmp_path)
     (tmp_path / "scores.parquet").write_text("not parquet, for all its length")

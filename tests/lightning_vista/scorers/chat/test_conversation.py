@@ -25,7 +25,7 @@ def hold(conversation: Conversation, replies: list[Reply]) -> Verdict:
             assert number + 1 == len(replies)
             verdict: Verdict = end.value
             return verdict
-    raise AssertionError("the conversation goes on")
+    raise AssertionError("the conversation has not ended")
 
 
 def test_three_stages_of_which_only_the_first_shows_the_frames() -> None:

@@ -96,7 +96,7 @@ def test_lasting_faults_are_an_error_and_never_cached(
     assert ask(server, [text_request("a")], tmp_path) == [Reply("reply to a")]
 
 
-def test_replies_that_are_no_answer_are_replies_all_the_same(server: ChatServer, tmp_path: Path) -> None:
+def test_refusals_and_truncated_replies_are_replies_too(server: ChatServer, tmp_path: Path) -> None:
     def say(body: dict[str, object]) -> dict[str, object]:
         result = completion("cut o")
         (choice,) = result["choices"]
@@ -206,7 +206,7 @@ def test_retry_after_is_obeyed(server: ChatServer, tmp_path: Path, as_date: bool
     assert time.monotonic() - start >= 0.4
 
 
-def test_a_budget_stops_and_a_larger_one_goes_on(server: ChatServer, tmp_path: Path) -> None:
+def test_a_budget_stops_and_a_larger_one_resumes(server: ChatServer, tmp_path: Path) -> None:
     requests = [text_request(f"{number:4000}") for number in range(20)]  # 1,000 tokens each
     replies = ask(server, requests, tmp_path, limits=Limits(max_requests=7))
     assert sum(isinstance(reply, Reply) for reply in replies) == 7
