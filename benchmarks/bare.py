@@ -1,4 +1,4 @@
-"""What one would write with PyAV alone: the baselines."""
+"""Baselines of decoding, written with PyAV alone."""
 
 from functools import partial
 from multiprocessing import get_context
@@ -15,7 +15,7 @@ from lightning_vista.video.resizing import resize_frames
 
 
 def wanted_frames(path: Path, spec: FrameSpec) -> Tensor:
-    """Decode one frame after the other as far as the last wanted one, convert and resize only wanted ones."""
+    """Decode frame by frame up to the last requested one; convert and resize only requested frames."""
     reformatter, images = VideoReformatter(), {}
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
@@ -30,7 +30,7 @@ def wanted_frames(path: Path, spec: FrameSpec) -> Tensor:
 
 
 def whole_video(path: Path, spec: FrameSpec) -> Tensor:
-    """Decode everything into one array, then choose."""
+    """Decode the whole video into one array, then select frames."""
     reformatter = VideoReformatter()
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
@@ -43,7 +43,7 @@ def whole_video(path: Path, spec: FrameSpec) -> Tensor:
 
 
 def wanted_frames_in_parallel(paths: list[Path], spec: FrameSpec, num_workers: int) -> None:
-    """`wanted_frames` of many files in as many processes as a DataLoader has workers; the frames stay there."""
+    """Run `wanted_frames` on many files in as many processes as a DataLoader has workers; the frames stay there."""
     with get_context("fork").Pool(num_workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         for _ in pool.imap_unordered(partial(_decode, spec=spec), paths, chunksize=1):
             pass

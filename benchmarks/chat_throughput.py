@@ -1,10 +1,10 @@
-"""How many requests a second the chat judge sends, beside sending them one by one.
+"""Requests per second of the chat scorer, compared with sending them one by one.
 
     python benchmarks/chat_throughput.py --json results.json
 
-The endpoint is a process of its own on this machine that answers every request after the same time; so the figure says
-what our side of the connection can do, and nothing of any model. Frames are few and small by default, since encoding
-many large ones (`--frames 16 --size 512`) takes processor time that a real endpoint's seconds would hide.
+The endpoint is a local process that answers every request after the same time. So the figure measures our side of the
+connection, not a model. Frames are few and small by default: encoding many large ones (`--frames 16 --size 512`) takes
+processor time that the seconds of a real endpoint would hide.
 """
 
 import argparse
@@ -40,7 +40,7 @@ REPLY = {
 
 
 def serve(address: Connection, latency: float) -> None:
-    """Answer every request after some time, without end."""
+    """Answer every request after a fixed time, until the process ends."""
     content = json.dumps(REPLY).encode()
     head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n".encode()
 
@@ -53,7 +53,7 @@ def serve(address: Connection, latency: float) -> None:
 
     async def main() -> None:
         server = await asyncio.start_server(connection, "127.0.0.1", 0, limit=2**22)
-        # The end of a client's connection is no event here.
+        # Ignore the errors that asyncio reports when a client closes its connection.
         asyncio.get_running_loop().set_exception_handler(lambda *_: None)
         address.send(server.sockets[0].getsockname()[1])
         await server.serve_forever()
@@ -63,7 +63,7 @@ def serve(address: Connection, latency: float) -> None:
 
 @contextmanager
 def endpoint(latency: float) -> Iterator[str]:
-    """The address of an endpoint that lasts as long as the context."""
+    """Run an endpoint during the context; yields its address."""
     ours, theirs = multiprocessing.Pipe()
     process = multiprocessing.get_context("spawn").Process(target=serve, args=(theirs, latency), daemon=True)
     process.start()
@@ -75,7 +75,7 @@ def endpoint(latency: float) -> Iterator[str]:
 
 
 def videos(count: int, num_frames: int, size: int) -> VideoBatch:
-    """Videos of soft noise, whose JPEG files are about as large as those of real frames."""
+    """Return videos of soft noise, whose JPEG files are about as large as those of real frames."""
     coarse = torch.rand(count * num_frames, 3, size // 8, size // 8)
     frames = (interpolate(coarse, (size, size), mode="bilinear") * 255).byte()
     candidates = (Candidates("toy/level_1/objects/a", ("a", "b"), ("We see a", "We see b")),)
@@ -86,15 +86,15 @@ def videos(count: int, num_frames: int, size: int) -> VideoBatch:
 
 
 def requests_per_second(url: str, batch: VideoBatch, concurrency: int) -> float:
-    """How many videos a second are encoded, asked about (once each) and kept; with a cache of its own."""
+    """Return the number of videos per second that are encoded, asked about (once each) and cached, with a new cache."""
     with tempfile.TemporaryDirectory() as folder:
         settings = {"limits": Limits(concurrency=concurrency), "cache": str(Path(folder) / "replies.sqlite")}
-        judge = ChatScorer("none", url, mode="single", json_schema=False, **settings)
-        judge.setup("predict")
+        scorer = ChatScorer("none", url, mode="single", json_schema=False, **settings)
+        scorer.setup("predict")
         start = time.perf_counter()
-        judge.score(batch)
+        scorer.score(batch)
         seconds = time.perf_counter() - start
-        judge.teardown("predict")
+        scorer.teardown("predict")
     return len(batch) / seconds
 
 
@@ -105,12 +105,12 @@ def main() -> None:
     few, many = (videos(count, options.frames, options.size) for count in (options.serial, options.requests))
     serial, parallel = [], []
     with endpoint(options.latency) as url:
-        requests_per_second(url, videos(1, options.frames, options.size), 1)  # imports
+        requests_per_second(url, videos(1, options.frames, options.size), 1)  # warm-up: imports the client
         for _ in range(options.rounds):
             serial.append(requests_per_second(url, few, 1))
             parallel.append(requests_per_second(url, many, options.concurrency))
     ratio = max(parallel) / max(serial)
-    print(f"one by one: {max(serial):.1f} requests/s; {options.concurrency} at once: {max(parallel):.1f} requests/s")
+    print(f"one by one: {max(serial):.1f} requests/s; {options.concurrency} concurrent: {max(parallel):.1f} requests/s")
     print(f"ratio {ratio:.1f}, target >= {TARGET:g}: {'met' if ratio >= TARGET else 'NOT MET'}")
     if options.json:
         machine = {"cores": os.cpu_count(), "load": os.getloadavg(), "python": platform.python_version()}
@@ -121,16 +121,16 @@ def main() -> None:
 
 
 def parse() -> argparse.Namespace:
-    """The options; all of them have defaults."""
-    parser = argparse.ArgumentParser(description="Measures the throughput of ChatScorer.")
-    parser.add_argument("--json", type=Path, help="where to write everything that was measured")
-    parser.add_argument("--latency", type=float, default=0.2, help="seconds that the endpoint takes")
-    parser.add_argument("--concurrency", type=int, default=32)
-    parser.add_argument("--requests", type=int, default=640, help="requests at that concurrency")
-    parser.add_argument("--serial", type=int, default=25, help="requests one by one")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--frames", type=int, default=1, help="frames of each video")
-    parser.add_argument("--size", type=int, default=64, help="their height and width")
+    """Parse the options; all of them have defaults."""
+    parser = argparse.ArgumentParser(description="Measure the throughput of ChatScorer.")
+    parser.add_argument("--json", type=Path, help="file for all measurements")
+    parser.add_argument("--latency", type=float, default=0.2, help="response time of the endpoint in seconds")
+    parser.add_argument("--concurrency", type=int, default=32, help="number of concurrent requests")
+    parser.add_argument("--requests", type=int, default=640, help="number of requests at that concurrency")
+    parser.add_argument("--serial", type=int, default=25, help="number of requests one by one")
+    parser.add_argument("--rounds", type=int, default=3, help="number of rounds; the fastest counts")
+    parser.add_argument("--frames", type=int, default=1, help="number of frames of each video")
+    parser.add_argument("--size", type=int, default=64, help="height and width of the frames in pixels")
     return parser.parse_args()
 
 

@@ -1,4 +1,4 @@
-"""Data to measure with, made on the spot."""
+"""Generated data for the benchmarks."""
 
 import os
 import random
@@ -20,7 +20,7 @@ LABELS = {"ab": "First, we go to a, and then we go to b", "ba": "First, we go to
 
 
 def moving_clip(seed: int, frames: int, size: int) -> np.ndarray:
-    """A soft texture that pans under five squares on their ways, `(frames, size, size, 3)`, uint8."""
+    """Return a clip `(frames, size, size, 3)`, uint8: a soft texture that pans under five moving squares."""
     rng = np.random.default_rng(seed)
     noise = torch.from_numpy(rng.uniform(0, 200, (1, 3, 24, 24)))
     ground = interpolate(noise, size=(2 * size, 2 * size), mode="bicubic")[0].permute(1, 2, 0)
@@ -38,7 +38,7 @@ def moving_clip(seed: int, frames: int, size: int) -> np.ndarray:
 
 
 def write_clips(folder: Path, count: int, frames: int, size: int, fps: int) -> list[Path]:
-    """A dataset of `count` clips in the official layout; the paths of its videos."""
+    """Write a dataset of `count` clips in the official layout; returns the paths of its videos."""
     problem_set = _permutation_set(count)
     write_problem_sets([problem_set], folder)
     paths = [folder / "videos" / problem_set.video_key(video) for video in problem_set.videos]
@@ -49,7 +49,7 @@ def write_clips(folder: Path, count: int, frames: int, size: int, fps: int) -> l
 
 
 def write_copies(folder: Path, count: int) -> None:
-    """A dataset of `count` videos that are all the same tiny file."""
+    """Write a dataset of `count` videos that are all the same tiny file."""
     problem_set = _permutation_set(count)
     write_problem_sets([problem_set], folder)
     first, *others = (folder / "videos" / problem_set.video_key(video) for video in problem_set.videos)
@@ -60,16 +60,16 @@ def write_copies(folder: Path, count: int) -> None:
 
 
 def write_score_tables(folder: Path, count: int, tasks: Path | None, num_models: int = 5) -> tuple[list[Path], str]:
-    """Score tables of judges that guess.
+    """Write score tables of random scores.
 
     Args:
-        folder: Where they go.
-        count: How many problem sets.
-        tasks: The official problem sets; synthetic ones of the same numbers (9 or 10 videos, 4 labels) where None.
-        num_models: How many judges.
+        folder: Folder for the tables.
+        count: Number of problem sets.
+        tasks: Folder of the official problem sets; None for synthetic ones of like sizes (9 or 10 videos, 4 labels).
+        num_models: Number of tables.
 
     Returns:
-        The tables, and what they hold in words.
+        Paths of the tables, and their content in words.
     """
     problem_sets = list(read_problem_sets(tasks))[:count] if tasks else [_synthetic_set(i) for i in range(count)]
     pairs = [(problem_set, video) for problem_set in problem_sets for video in problem_set.videos]
@@ -77,7 +77,7 @@ def write_score_tables(folder: Path, count: int, tasks: Path | None, num_models:
     for model in range(num_models):
         rng = random.Random(model)
         rows = [
-            (f"judge-{model}", item.id, item.video_key(video), label, rng.random(), label in video.labels, None)
+            (f"scorer-{model}", item.id, item.video_key(video), label, rng.random(), label in video.labels, None)
             for item, video in pairs
             for label in item.labels
         ]

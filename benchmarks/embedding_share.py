@@ -1,10 +1,10 @@
-"""How much of an embedding judge's evaluation is spent inside its model, and what sharing videos saves.
+"""The share of an embedding scorer's evaluation that its model takes, and the savings from shared videos.
 
     python benchmarks/embedding_share.py --json results.json
 
-The judge has the size of CLIP ViT-B/32 and random weights. Three evaluations of the same videos in turns, `--rounds`
-times: in one problem set, in `--sets` of them, and in these again with the embeddings kept from before. Of each the
-fastest counts. Seconds are those of the whole `Trainer.test`: it also reads the index and writes the run folder.
+The scorer has the size of CLIP ViT-B/32 and random weights. Three evaluations of the same videos take turns, `--rounds`
+times: in one problem set, in `--sets` problem sets, and in these again with cached embeddings. The fastest of each
+counts. Seconds are those of the whole `Trainer.test`, which also reads the index and writes the run folder.
 """
 
 import argparse
@@ -36,7 +36,7 @@ from lightning_vista.vista.shards import build_shards
 
 @dataclass
 class Evaluation:
-    """One evaluation: seconds on the clock, seconds inside the model, and what went through it."""
+    """One evaluation: wall-clock seconds, seconds inside the model, and the videos and texts that it encoded."""
 
     name: str
     seconds: float
@@ -46,17 +46,17 @@ class Evaluation:
 
 
 class TimedScorer(OpenCLIPScorer):
-    """Notes how long its model works, and on how much."""
+    """A scorer that records the time that its model takes, and the numbers of videos and texts."""
 
     seconds, videos, texts = 0.0, 0, 0
 
     def embed_videos(self, frames: Tensor) -> Tensor:
-        """As the base class."""
+        """Embed videos as the base class does, and record the time."""
         self.videos += len(frames)
         return self._timed(lambda: super(TimedScorer, self).embed_videos(frames))
 
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
-        """As the base class."""
+        """Embed texts as the base class does, and record the time."""
         self.texts += len(texts)
         return self._timed(lambda: super(TimedScorer, self).embed_texts(texts))
 
@@ -68,11 +68,11 @@ class TimedScorer(OpenCLIPScorer):
 
 
 def evaluate(name: str, scorer: TimedScorer, shards: Path, options: argparse.Namespace) -> Evaluation:
-    """Evaluate in a run folder of its own."""
+    """Evaluate once, in a new run folder."""
     scorer.seconds, scorer.videos, scorer.texts = 0.0, 0, 0
     data = ViSTaDataModule(str(shards), scorer.frame_spec, num_workers=options.workers)
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of few workers, and of what Lightning itself uses
+        warnings.simplefilter("ignore")  # about few workers, and about deprecations inside Lightning
         trainer = L.Trainer(
             accelerator=options.accelerator,
             devices=1,
@@ -87,7 +87,7 @@ def evaluate(name: str, scorer: TimedScorer, shards: Path, options: argparse.Nam
 
 
 def build(dataset: Path, count: int, num_sets: int) -> Path:
-    """Shards of the dataset's clips, all of them in each of several problem sets with descriptions of their own."""
+    """Build shards of the dataset's clips, all of them in each of several problem sets with distinct descriptions."""
     videos = tuple(
         LabelledVideo(f"clips/{number}.mp4", ("ab", "ba")[number % 2 : number % 2 + 1]) for number in range(count)
     )
@@ -104,7 +104,7 @@ def _problem_set(number: int, videos: tuple[LabelledVideo, ...]) -> ProblemSet:
 
 
 def measure(work: Path, options: argparse.Namespace) -> list[Evaluation]:
-    """The fastest of each of the three evaluations."""
+    """Run the three evaluations in turns; returns the fastest of each."""
     torch.manual_seed(0)
     torch.save(open_clip.create_model(options.model).state_dict(), work / "weights.pt")
     scorer = TimedScorer(options.model, str(work / "weights.pt"), num_frames=options.frames)
@@ -125,7 +125,7 @@ def main() -> None:
     """Measure, print a table, write JSON."""
     options = parse()
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    logging.getLogger().setLevel(logging.ERROR)  # open_clip warns of random weights
+    logging.getLogger().setLevel(logging.ERROR)  # open_clip warns about random weights
     with tempfile.TemporaryDirectory() as folder:
         evaluations = measure(Path(folder), options)
     one, many, again = evaluations
@@ -155,20 +155,20 @@ def main() -> None:
 
 
 def parse() -> argparse.Namespace:
-    """The options; all of them have defaults."""
+    """Parse the options; all of them have defaults."""
     parser = argparse.ArgumentParser(
-        description="Measures what an embedding judge's evaluation spends outside its model."
+        description="Measure the time that an embedding scorer's evaluation spends outside its model."
     )
-    parser.add_argument("--json", type=Path, help="where to write everything that was measured")
-    parser.add_argument("--model", default="ViT-B-32", help="any model that open_clip names (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--accelerator", default="cpu")
-    parser.add_argument("--workers", type=int, default=1, help="processes that decode (default: %(default)s)")
-    parser.add_argument("--frames", type=int, default=8, help="frames of each video")
-    parser.add_argument("--sets", type=int, default=30, help="problem sets that share the videos")
+    parser.add_argument("--json", type=Path, help="file for all measurements")
+    parser.add_argument("--model", default="ViT-B-32", help="name of a model of open_clip (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="number of rounds; the fastest counts")
+    parser.add_argument("--accelerator", default="cpu", help="Lightning's accelerator (default: %(default)s)")
+    parser.add_argument("--workers", type=int, default=1, help="number of decoding processes (default: %(default)s)")
+    parser.add_argument("--frames", type=int, default=8, help="number of frames of each video")
+    parser.add_argument("--sets", type=int, default=30, help="number of problem sets that share the videos")
     parser.add_argument("--clips", type=int, default=40, help="number of videos")
-    parser.add_argument("--clip-frames", type=int, default=100)
-    parser.add_argument("--clip-size", type=int, default=300, help="height and width")
+    parser.add_argument("--clip-frames", type=int, default=100, help="length of a video in frames")
+    parser.add_argument("--clip-size", type=int, default=300, help="height and width of a video in pixels")
     return parser.parse_args()
 
 

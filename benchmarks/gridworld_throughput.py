@@ -1,9 +1,9 @@
-"""Steps per second of the grid of scalable oversight, beside one that resets its environments in a loop.
+"""Steps per second of the grid of scalable oversight, compared with a grid that resets its environments in a loop.
 
     python benchmarks/gridworld_throughput.py --json results.json
 
 Both step all environments at once; the baseline begins new episodes one environment at a time. A greedy policy walks to
-the diamond, so that many episodes end in every step. Both take turns, only their steps are timed, and the ratio is the
+the diamond, so that many episodes end in every step. Both take turns, and only their steps are timed. The figure is the
 median over rounds of the ratio of CPU seconds within a round.
 """
 
@@ -20,12 +20,12 @@ from torch import Tensor
 
 from lightning_vista.oversight.grid import OversightGridworld
 
-#: How many times the baseline's steps per second there should be.
+#: Target of the ratio of steps per second, ours over the baseline's.
 TARGET = 5.0
 
 
 class LoopedGridworld(OversightGridworld):
-    """The same grid; every environment whose episode ended gets its next one in turn."""
+    """The same grid, in which environments whose episode ended begin the next one in a loop."""
 
     def _begin(self, ended: Tensor) -> None:
         self.places, self.overseen, self.age = self.places.clone(), self.overseen.clone(), self.age.clone()
@@ -38,14 +38,14 @@ class LoopedGridworld(OversightGridworld):
 
 
 def greedy(env: OversightGridworld) -> Tensor:
-    """A move that brings each agent nearer to its diamond."""
+    """Return a move that brings each agent nearer to its diamond."""
     rows, columns = env.places // env.size, env.places % env.size
     down, right = rows[:, 1] - rows[:, 0], columns[:, 1] - columns[:, 0]
     return torch.where(down != 0, (down > 0).long(), 2 + (right > 0).long())
 
 
 def measure(env: OversightGridworld, steps: int) -> tuple[float, float]:
-    """CPU seconds of some steps, and the share of environments whose episode ended in a step."""
+    """Return the CPU seconds of some steps, and the share of environments whose episode ended in a step."""
     seconds, ended = 0.0, 0
     for _ in range(steps):
         action = greedy(env)
@@ -65,7 +65,7 @@ def main() -> None:
     rounds = []
     for number in range(options.rounds + 1):
         (seconds, ended), (baseline, _) = measure(ours, options.steps), measure(looped, options.steps)
-        if number:  # the first does not count
+        if number:  # the first round is a warm-up
             rounds.append({"cpu_seconds": seconds, "baseline_cpu_seconds": baseline, "ended": ended})
     ratio = median(item["baseline_cpu_seconds"] / item["cpu_seconds"] for item in rounds)
     rate = options.steps * options.envs / median(item["cpu_seconds"] for item in rounds)
@@ -80,12 +80,12 @@ def main() -> None:
 
 
 def parse() -> argparse.Namespace:
-    """The options; all of them have defaults."""
-    parser = argparse.ArgumentParser(description="Measures how fast the grid of scalable oversight steps.")
-    parser.add_argument("--json", type=Path, help="where to write everything that was measured")
-    parser.add_argument("--envs", type=int, default=512)
-    parser.add_argument("--steps", type=int, default=200, help="steps of all environments in a round")
-    parser.add_argument("--rounds", type=int, default=9)
+    """Parse the options; all of them have defaults."""
+    parser = argparse.ArgumentParser(description="Measure the speed of the grid of scalable oversight.")
+    parser.add_argument("--json", type=Path, help="file for all measurements")
+    parser.add_argument("--envs", type=int, default=512, help="number of environments")
+    parser.add_argument("--steps", type=int, default=200, help="number of steps of all environments in a round")
+    parser.add_argument("--rounds", type=int, default=9, help="number of rounds")
     return parser.parse_args()
 
 

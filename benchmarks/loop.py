@@ -1,4 +1,4 @@
-"""The evaluation that is measured: `Trainer.test` with a judge that does not look."""
+"""The evaluation to measure: `Trainer.test` with random scores."""
 
 import os
 import time
@@ -17,11 +17,11 @@ from lightning_vista.vista.batch import VideoBatch
 
 
 class Cost(NamedTuple):
-    """How long some work took.
+    """The time that some work took.
 
     Attributes:
-        seconds: On the clock.
-        cpu: CPU seconds of this process and of those that it started and that have ended.
+        seconds: Wall-clock seconds.
+        cpu: CPU seconds of this process and of its child processes that have ended.
     """
 
     seconds: float
@@ -36,23 +36,23 @@ class Cost(NamedTuple):
 
 
 class _TimedData(ViSTaDataModule):
-    """Notes when the loader is made: the workers start after that, and decode before Lightning's first batch."""
+    """A datamodule that records when its loader is made: the workers start then, before Lightning's first batch."""
 
     started = cpu_started = 0.0
 
     def test_dataloader(self) -> DataLoader[VideoBatch]:
-        """As the base class."""
+        """Make the loader as the base class does, and record the time."""
         self.started, self.cpu_started = time.perf_counter(), time.process_time()
         return super().test_dataloader()
 
 
 class _Stop(L.Callback):
-    """Notes when the last batch has ended."""
+    """A callback that records the end of the last batch."""
 
     stopped = cpu_stopped = 0.0
 
     def on_test_batch_end(self, *_: object) -> None:
-        """Called after each batch."""
+        """Record the time after each batch."""
         self.stopped, self.cpu_stopped = time.perf_counter(), time.process_time()
 
 
@@ -66,9 +66,17 @@ def evaluate(
 ) -> tuple[Cost, Cost]:
     """Evaluate once, in a run folder that does not exist yet.
 
+    Args:
+        shards: Folder of the shards.
+        spec: Frames of each video.
+        num_workers: Number of decoding processes.
+        run_dir: The run folder.
+        batch_size: Number of videos in a batch.
+        callbacks: Further callbacks of the trainer.
+
     Returns:
-        The loop, from before the workers start to the end of the last batch; and the whole of `Trainer.test`, which
-        also reads the index, joins the scores and writes the run folder with its example videos.
+        Cost of the loop, from before the workers start to the end of the last batch, and of the whole `Trainer.test`,
+        which also reads the index, joins the scores and writes the run folder with its example videos.
     """
     scorer, stop = RandomScorer(), _Stop()
     scorer.frame_spec = spec
@@ -84,7 +92,7 @@ def evaluate(
     )
     workers = _ended_workers()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of few workers, and of what Lightning itself uses
+        warnings.simplefilter("ignore")  # about few workers, and about deprecations inside Lightning
         whole = Cost.of(lambda: trainer.test(scorer, data, verbose=False))
     cpu = stop.cpu_stopped - data.cpu_started + _ended_workers() - workers
     return Cost(stop.stopped - data.started, cpu), whole

@@ -1,6 +1,6 @@
-"""The memory that an evaluation needs: prints the peak of the main process and of its workers, in bytes, as JSON.
+"""Peak memory of an evaluation: that of the main process and of its workers, printed in bytes as JSON.
 
-Run in a process of its own, once per measurement: `python benchmarks/peak_memory.py SHARDS WORKERS`.
+Run it in a separate process for each measurement: `python benchmarks/peak_memory.py SHARDS WORKERS`.
 """
 
 import json
@@ -17,19 +17,19 @@ from lightning_vista.video import FrameSpec
 
 
 class _Watch(L.Callback):
-    """Reads the peaks of the workers while they live."""
+    """A callback that reads the peaks of the workers while they live."""
 
     def __init__(self) -> None:
         self.workers: dict[int | None, int] = {}
 
     def on_test_batch_end(self, *_: object) -> None:
-        """Read them after each batch."""
+        """Read the peaks after each batch."""
         for worker in multiprocessing.active_children():
             self.workers[worker.pid] = max(peak(worker.pid), self.workers.get(worker.pid, 0))  # 0 once it has ended
 
 
 def peak(process: int | str | None) -> int:
-    """The largest resident set of a process so far, in bytes; 0 if it has ended."""
+    """Return the largest resident set of a process so far, in bytes; 0 if it has ended."""
     try:
         status = Path(f"/proc/{process}/status").read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -39,7 +39,7 @@ def peak(process: int | str | None) -> int:
 
 
 def main(shards: str, num_workers: int) -> None:
-    """Evaluate once and print."""
+    """Evaluate once and print the peaks."""
     watch = _Watch()
     with tempfile.TemporaryDirectory() as folder:
         evaluate(Path(shards), FrameSpec(2, size=16), num_workers, Path(folder), batch_size=32, callbacks=[watch])

@@ -1,11 +1,11 @@
-"""What gradient routing costs, each figure beside a baseline of the same run.
+"""The cost of gradient routing, each figure beside a baseline of the same run.
 
     python benchmarks/routing_overhead.py --json results.json
 
-A GPT-Neo with 28 million parameters (4 layers, width 400, 8 heads, 50,257 tokens, embeddings tied) is trained on random
-tokens with AdamW; the hidden units of all MLPs are routed by token. Steps of the variants are taken in turns, and each
-figure is the median over rounds of the ratio within a round: of CPU seconds, which other work on the machine disturbs
-less, with that of seconds beside it.
+A GPT-Neo with 28 million parameters (4 layers, width 400, 8 heads, 50,257 tokens, tied embeddings) is trained on random
+tokens with AdamW; the hidden units of all MLPs are routed by token. The variants take turns. Each figure is the median
+over rounds of the ratio of CPU seconds within a round, which other work on the machine disturbs less than wall-clock
+seconds; their ratio is reported beside it.
 """
 
 import argparse
@@ -42,10 +42,10 @@ class Measurement:
     """One line of the table.
 
     Attributes:
-        name: What was measured.
-        value: The figure that has a target.
-        target: The largest that it should be.
-        details: What it was made of.
+        name: Name of the measurement.
+        value: Figure with a target.
+        target: Largest acceptable value.
+        details: Parts of the figure.
     """
 
     name: str
@@ -55,12 +55,12 @@ class Measurement:
 
     @property
     def met(self) -> bool:
-        """Whether it is as it should be."""
+        """Whether the value meets the target."""
         return self.value <= self.target
 
 
 def make_model(options: argparse.Namespace) -> GPTNeoForCausalLM:
-    """The model, with the same weights each time."""
+    """Build the model, with the same weights each time."""
     torch.manual_seed(0)
     config = GPTNeoConfig(
         vocab_size=options.vocabulary, hidden_size=options.width, num_layers=4, num_heads=8,
@@ -71,16 +71,16 @@ def make_model(options: argparse.Namespace) -> GPTNeoForCausalLM:
 
 
 def make_routes(options: argparse.Namespace) -> list[Route]:
-    """A tenth of the tokens train one eighth of the hidden units, the others the rest."""
+    """Build routes in which a tenth of the tokens train one eighth of the hidden units, and the others the rest."""
     rule = TokenRule({"forget": list(range(options.vocabulary // 10))}, otherwise="retain")
     return [Route(_MODULES, rule, {"forget": f"0:{options.width // 2}", "retain": "rest"})]
 
 
 def by_formula(model: nn.Module, options: argparse.Namespace) -> Callable[[Tensor], None]:
-    """Route as the paper writes it, `m * x + (1 - m) * stop_gradient(x)`, with a mask of the tensor's size.
+    """Route by the paper's formula, `m * x + (1 - m) * stop_gradient(x)`, with a mask of the tensor's size.
 
     Returns:
-        What to call with the tokens before each step.
+        A function to call with the tokens before each step.
     """
     (route,) = make_routes(options)
     region = (torch.arange(4 * options.width) >= options.width // 2).long()
@@ -101,7 +101,7 @@ def by_formula(model: nn.Module, options: argparse.Namespace) -> Callable[[Tenso
 
 
 def make_routed(kind: str, options: argparse.Namespace) -> tuple[GPTNeoForCausalLM, Callable[[Tensor], None]]:
-    """A model that is "plain", "routed" or by "formula", and what to call with the tokens before each step."""
+    """Build a "plain" or "routed" model, or one by "formula", with a function to call before each step."""
     model = make_model(options)
     if kind == "formula":
         return model, by_formula(model, options)
@@ -113,7 +113,7 @@ def make_routed(kind: str, options: argparse.Namespace) -> tuple[GPTNeoForCausal
 
 
 def make_step(kind: str, options: argparse.Namespace, is_compiled: bool = False) -> Callable[[], None]:
-    """A training step."""
+    """Return a training step."""
     model, before = make_routed(kind, options)
     called: Any = torch.compile(model) if is_compiled else model
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
@@ -129,7 +129,10 @@ def make_step(kind: str, options: argparse.Namespace, is_compiled: bool = False)
 
 
 def make_activations(kind: str, options: argparse.Namespace) -> Callable[[], None]:
-    """The routed activations alone, forward and backward: in a whole step their cost is lost in its noise."""
+    """Return a step of the routed activations alone, forward and backward.
+
+    In a whole training step their cost would be lost in the noise.
+    """
     model, before = make_routed(kind, options)
     tokens = torch.randint(options.vocabulary, (options.batch, options.tokens))
     hidden = torch.randn(*tokens.shape, 4 * options.width, requires_grad=True)
@@ -146,7 +149,7 @@ def make_activations(kind: str, options: argparse.Namespace) -> Callable[[], Non
 
 
 def take_turns(works: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[Cost]]:
-    """The costs of some works, each done once in every round, after one that does not count."""
+    """Measure the costs of some works, each done once in every round, after a warm-up round."""
     costs: dict[str, list[Cost]] = {name: [] for name in works}
     for number in range(rounds + 1):
         for name, work in works.items():
@@ -157,7 +160,7 @@ def take_turns(works: Mapping[str, Callable[[], object]], rounds: int) -> dict[s
 
 
 def ratio(costs: Mapping[str, Sequence[Cost]], ours: str, baseline: str) -> tuple[float, dict[str, Any]]:
-    """The median ratio of CPU seconds; and the details, among them the ratio of seconds."""
+    """Return the median ratio of CPU seconds, and details such as the ratio of seconds."""
     pairs = list(zip(costs[ours], costs[baseline], strict=True))
     details = {
         "seconds_ratio": median(one.seconds / other.seconds for one, other in pairs),
@@ -170,14 +173,14 @@ def ratio(costs: Mapping[str, Sequence[Cost]], ours: str, baseline: str) -> tupl
 
 
 def steps(options: argparse.Namespace, is_compiled: bool) -> Measurement:
-    """A step, routed and unrouted."""
+    """Compare a routed step with an unrouted one."""
     works = {kind: make_step(kind, options, is_compiled) for kind in ("plain", "routed")}
     value, details = ratio(take_turns(works, options.rounds), "routed", "plain")
     return Measurement(f"{'compiled ' * is_compiled}step: routed / unrouted", value, 1.02, details)
 
 
 def activations(options: argparse.Namespace) -> Measurement:
-    """What our operation adds to the routed activations, rule included, against what the formula adds."""
+    """Compare the cost that our operation adds to the routed activations, including the rule, with the formula's."""
     kinds = ("plain", "routed", "formula")
     costs = take_turns({kind: make_activations(kind, options) for kind in kinds}, 10 * options.rounds)
     plain, routed, formula = (median(cost.cpu for cost in costs[kind]) for kind in kinds)
@@ -187,7 +190,7 @@ def activations(options: argparse.Namespace) -> Measurement:
 
 
 def rules(options: argparse.Namespace) -> Measurement:
-    """The rule on many tokens, against a step on as many, which is extrapolated by tokens from a smaller one."""
+    """Compare the rule on many tokens with a step on as many, which is extrapolated from a smaller step."""
     tokens = torch.randint(options.vocabulary, (_RULE_TOKENS // options.tokens, options.tokens))
     (route,) = make_routes(options)
     works = {"rule": lambda: route.rule.memberships({"input_ids": tokens}), "step": make_step("plain", options)}
@@ -199,7 +202,7 @@ def rules(options: argparse.Namespace) -> Measurement:
 
 
 def memory() -> Measurement:
-    """The peaks of two processes that train."""
+    """Compare the peak memory of two processes that train."""
     script = [sys.executable, __file__, *sys.argv[1:], "--peak-of"]
     peaks = {
         kind: int(subprocess.run([*script, kind], check=True, capture_output=True, text=True, timeout=600).stdout)
@@ -209,7 +212,7 @@ def memory() -> Measurement:
 
 
 def print_peak(kind: str, options: argparse.Namespace) -> None:
-    """Train a little and print the largest resident set of this process, in bytes."""
+    """Train for three steps and print the largest resident set of this process, in bytes."""
     step = make_step(kind, options)
     for _ in range(3):
         step()
@@ -217,7 +220,7 @@ def print_peak(kind: str, options: argparse.Namespace) -> None:
 
 
 def imports(rounds: int) -> Measurement:
-    """Importing our callbacks, against importing Lightning alone."""
+    """Compare the import of our callbacks with the import of Lightning alone."""
     codes = {"ours": "import lightning_vista.callbacks", "lightning": "import lightning"}
     works = {name: partial(subprocess.run, [sys.executable, "-c", code], check=True) for name, code in codes.items()}
     value, details = ratio(take_turns(works, rounds), "ours", "lightning")
@@ -225,7 +228,7 @@ def imports(rounds: int) -> Measurement:
 
 
 def measure(options: argparse.Namespace) -> Iterator[Measurement]:
-    """Everything that was asked for."""
+    """Yield the selected measurements."""
     if "eager" in options.only:
         yield steps(options, is_compiled=False)
     if "activations" in options.only:
@@ -268,16 +271,16 @@ def main() -> None:
 
 
 def parse() -> argparse.Namespace:
-    """The options; all of them have defaults."""
-    parser = argparse.ArgumentParser(description="Measures what gradient routing costs.")
+    """Parse the options; all of them have defaults."""
+    parser = argparse.ArgumentParser(description="Measure the cost of gradient routing.")
     parts = ["eager", "activations", "rule", "compiled", "memory", "imports"]
-    parser.add_argument("--only", nargs="+", choices=parts, default=parts)
-    parser.add_argument("--json", type=Path, help="where to write everything that was measured")
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--batch", type=int, default=8, help="sequences in a step")
-    parser.add_argument("--tokens", type=int, default=128, help="tokens of a sequence")
-    parser.add_argument("--width", type=int, default=400, help="the model's width")
-    parser.add_argument("--vocabulary", type=int, default=50_257)
+    parser.add_argument("--only", nargs="+", choices=parts, default=parts, help="parts to measure")
+    parser.add_argument("--json", type=Path, help="file for all measurements")
+    parser.add_argument("--rounds", type=int, default=15, help="number of rounds")
+    parser.add_argument("--batch", type=int, default=8, help="number of sequences in a step")
+    parser.add_argument("--tokens", type=int, default=128, help="number of tokens of a sequence")
+    parser.add_argument("--width", type=int, default=400, help="width of the model")
+    parser.add_argument("--vocabulary", type=int, default=50_257, help="number of token ids")
     parser.add_argument("--peak-of", help=argparse.SUPPRESS)
     return parser.parse_args()
 

@@ -1,6 +1,6 @@
-"""The tables of the model card, from the run folders of judges on the embedded dataset's test split.
+"""The tables of the model card, from run folders of scorers on the embedded dataset's test split.
 
-Run as `python benchmarks/shipped_card.py RUN...`; several runs of one name, such as other seeds, are averaged.
+Run it as `python benchmarks/shipped_card.py RUN...`; several runs of one name, such as other seeds, are averaged.
 """
 
 import sys
@@ -20,21 +20,21 @@ _KINDS = {
     "actions": ("pick_v_put", "toggle", "opening_v_closing"),
     "general": ("remix",),
     "permutation, mixed steps": ("permutation",),
-    "permutation, go-to steps only": ("permutation_go_only",),
+    "permutation, trace-free": ("permutation_go_only",),
 }
 _DRAWS = 2000
 
 
 @dataclass(frozen=True)
 class Figure:
-    """The result of a judge on a problem set.
+    """The result of a scorer on a problem set.
 
     Attributes:
-        level: The number of steps.
-        type: The type folder.
-        held_out: Whether it is about what occurs in no training video.
+        level: Number of steps.
+        type: Type folder.
+        held_out: Whether its combinations are absent from the training videos.
         macro_f1: Macro F1 without rescaling.
-        random: The expected macro F1 of guessing, from 1,000 draws.
+        random: Expected macro F1 of random predictions, from 1,000 draws.
     """
 
     level: int
@@ -45,13 +45,13 @@ class Figure:
 
 
 def read_figures(run: str) -> tuple[str, list[Figure]]:
-    """The judge of a run folder and its figures.
+    """Read the scorer of a run folder and its figures.
 
     Args:
-        run: A run folder, or its score table.
+        run: Run folder, or its score table.
 
     Returns:
-        The judge's name, and one figure for each problem set of the embedded dataset's test split.
+        Name of the scorer, and one figure for each problem set of the embedded dataset's test split.
     """
     table = read_scores(run)
     figures = []
@@ -69,7 +69,7 @@ def read_figures(run: str) -> tuple[str, list[Figure]]:
 
 
 def slope_with_level(figures: Sequence[Figure]) -> tuple[float, float, float]:
-    """How much macro F1 changes with each level: least squares over problem sets, and a 95 % bootstrap interval.
+    """Fit the change of macro F1 per level by least squares, with a 95 % bootstrap interval over problem sets.
 
     Args:
         figures: Figures of at least two levels.
@@ -95,35 +95,35 @@ def _slope(levels: Tensor, values: Tensor) -> Tensor:
 
 
 def table_of(runs: Sequence[str]) -> str:
-    """The tables, as Markdown.
+    """Return the tables as Markdown.
 
     Args:
         runs: Run folders.
 
     Returns:
-        Macro F1 by kind, seen and held-out combinations apart, then go-only permutations by level with slopes.
+        Macro F1 by kind, separately for seen and held-out combinations, then by level with slopes.
     """
-    judges: dict[str, list[list[Figure]]] = {}
+    scorers: dict[str, list[list[Figure]]] = {}
     for run in runs:
         name, figures = read_figures(run)
-        judges.setdefault(name, []).append(figures)
-    names = list(judges)
+        scorers.setdefault(name, []).append(figures)
+    names = list(scorers)
     rows = [["macro F1 (seen / held out)", *names, "random"]]
     for kind, types in _KINDS.items():
-        rows.append([kind, *(_seen_and_held_out(judges[name], types) for name in names)])
-        rows[-1].append(_mean([[figure for figure in judges[names[0]][0] if figure.type in types]], "random"))
+        rows.append([kind, *(_seen_and_held_out(scorers[name], types) for name in names)])
+        rows[-1].append(_mean([[figure for figure in scorers[names[0]][0] if figure.type in types]], "random"))
     orders = [["seen combinations", *names, "random"]]
     for type in ("remix", "permutation", "permutation_go_only"):
         for level in range(2, 9):
-            chosen = [[_at(run, type, level) for run in judges[name]] for name in names]
+            chosen = [[_at(run, type, level) for run in scorers[name]] for name in names]
             orders.append([f"{type}, level {level}", *map(_mean, chosen), _mean(chosen[0][:1], "random")])
-        slopes = [slope_with_level([f for run in judges[name] for f in _at(run, type)]) for name in names]
+        slopes = [slope_with_level([f for run in scorers[name] for f in _at(run, type)]) for name in names]
         orders.append([f"{type}, slope", *(f"{s:+.3f} ({low:+.3f} to {high:+.3f})" for s, low, high in slopes), ""])
     return _markdown(rows) + "\n\n" + _markdown(orders)
 
 
 def _at(figures: Sequence[Figure], type: str, level: int | None = None) -> list[Figure]:
-    """The figures of seen combinations, of a type and, where given, a level."""
+    """Return the figures of seen combinations of a type and, if given, a level."""
     return [f for f in figures if f.type == type and not f.held_out and level in (None, f.level)]
 
 
@@ -135,7 +135,7 @@ def _seen_and_held_out(runs: Sequence[Sequence[Figure]], types: Sequence[str]) -
 
 
 def _mean(runs: Sequence[Sequence[Figure]], what: str = "macro_f1") -> str:
-    """The mean over problem sets and runs, with the standard deviation over runs where there are several."""
+    """Return the mean over problem sets and runs, with the standard deviation over several runs."""
     means = [mean(getattr(figure, what) for figure in run) for run in runs if run]
     if not means:
         return "-"

@@ -1,6 +1,6 @@
-"""How long the judges that ship with the package take to load and to score the embedded dataset's test split.
+"""The time that the shipped scorers take to load, and to score the embedded dataset's test split.
 
-Run as `python benchmarks/shipped_speed.py`: renders the split, then prints seconds from decoding to the score table.
+Run it as `python benchmarks/shipped_speed.py`. It renders the split and prints seconds up to the score table.
 """
 
 import argparse
@@ -24,7 +24,7 @@ _BATCH = 32
 
 
 def seconds_of(head: Head, shards: Path, run_dir: Path) -> tuple[float, float]:
-    """The seconds to load a judge and to score every problem set of its world."""
+    """Return the seconds to load a scorer, and to score every problem set of its world."""
     start = time.perf_counter()
     scorer = DualEncoderScorer(head, weights="shipped")
     loaded = time.perf_counter()
@@ -42,11 +42,11 @@ def seconds_of(head: Head, shards: Path, run_dir: Path) -> tuple[float, float]:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description="Times the judges that ship with the package.")
-    parser.add_argument("--scale", type=float, default=1.0, help="how much of the embedded dataset")
+    parser = argparse.ArgumentParser(description="Time the scorers that ship with the package.")
+    parser.add_argument("--scale", type=float, default=1.0, help="share of the embedded dataset")
     scale = parser.parse_args().scale
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", ".*treespec.*")  # lightning against a newer torch
+    warnings.filterwarnings("ignore", ".*treespec.*")  # from Lightning with a newer torch
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         build_mini(root / "mini", scale=scale, splits=["test"])

@@ -1,10 +1,10 @@
-"""How fast and how small the evaluation is, each figure beside a baseline of the same run.
+"""Speed and memory of the evaluation, each figure beside a baseline of the same run.
 
     python benchmarks/vista_throughput.py --json results.json
     python benchmarks/vista_throughput.py --official vista-official.tar.xz --only report
 
-Each pair is timed in turns, `--rounds` times, and the fastest of each counts. Other work on the machine hurts a
-baseline with fewer processes more, which flatters the ratio of times; so the ratio of CPU seconds stands beside it.
+Each pair takes turns, `--rounds` times, and the fastest of each counts. Other work on the machine slows a baseline with
+fewer processes more, which flatters the ratio of times. So the ratio of CPU seconds is reported beside it.
 """
 
 import argparse
@@ -47,11 +47,11 @@ class Measurement:
     """One line of the table.
 
     Attributes:
-        name: What was measured.
-        value: The figure that has a target: a ratio of times, a ratio of memory, or seconds.
-        target: What it should be.
-        met: Whether it is.
-        details: What it was made of: seconds, CPU seconds, bytes.
+        name: Name of the measurement.
+        value: Figure with a target: a ratio of times, a ratio of memory, or seconds.
+        target: Target in words.
+        met: Whether the value meets the target.
+        details: Parts of the figure: seconds, CPU seconds, bytes.
     """
 
     name: str
@@ -64,7 +64,7 @@ class Measurement:
 def loop_against_bare(
     name: str, dataset: Path, spec: FrameSpec, batch_size: int, options: argparse.Namespace
 ) -> Measurement:
-    """`Trainer.test` against a pool of processes that decode the same frames and keep them."""
+    """Compare `Trainer.test` with a pool of processes that decode the same frames and keep them."""
     shards = build(dataset)
     paths = sorted((dataset / "videos").rglob("*.mp4"))
     wholes = []
@@ -85,7 +85,7 @@ def loop_against_bare(
 
 
 def reading_against_whole_videos(dataset: Path, spec: FrameSpec, options: argparse.Namespace) -> Iterator[Measurement]:
-    """Our reading, from whole videos and from stored frames, against decoding all frames; one process, one thread."""
+    """Compare our reading, of whole videos and of stored frames, with decoding all frames; one process, one thread."""
     paths = sorted((dataset / "videos").rglob("*.mp4"))
 
     def baseline() -> Cost:
@@ -99,7 +99,7 @@ def reading_against_whole_videos(dataset: Path, spec: FrameSpec, options: argpar
 
 
 def memory(work: Path, counts: tuple[int, int], num_workers: int) -> Measurement:
-    """The peak of the main process and its workers, for few samples and for many."""
+    """Measure the peak memory of the main process and its workers, for few samples and for many."""
     peaks = []
     for count in counts:
         folder = work / f"copies-{count}"
@@ -115,7 +115,7 @@ def memory(work: Path, counts: tuple[int, int], num_workers: int) -> Measurement
 
 
 def report(work: Path, num_sets: int, official: Path | None) -> Measurement:
-    """Score tables of five judges into the page."""
+    """Time the report of five score tables."""
     tasks = None
     if official is not None:
         with tarfile.open(official) as archive:
@@ -130,7 +130,7 @@ def report(work: Path, num_sets: int, official: Path | None) -> Measurement:
 
 
 def compare(ours: Callable[[], Cost], baseline: Callable[[], Cost], rounds: int) -> dict[str, Any]:
-    """Time both in turns; the best of each, and how many times better ours is."""
+    """Time both in turns; returns the best of each, and the ratios of baseline to ours."""
     costs: tuple[list[Cost], list[Cost]] = ([], [])
     for _ in range(rounds):
         for work, found in zip((ours, baseline), costs, strict=True):
@@ -147,30 +147,30 @@ def compare(ours: Callable[[], Cost], baseline: Callable[[], Cost], rounds: int)
 
 
 def at_least(name: str, value: float, target: float, details: dict[str, Any]) -> Measurement:
-    """A measurement that should be large."""
+    """Return a measurement with a minimum as its target."""
     return Measurement(name, value, f">= {target}", value >= target, details)
 
 
 def build(dataset: Path, frames: FrameSpec | None = None) -> Path:
-    """The shards of a dataset, beside it."""
+    """Build the shards of a dataset, beside it."""
     out = dataset / ("shards" if frames is None else f"shards-{frames.num_frames}-frames")
     build_shards(dataset / "tasks", dataset / "videos", out, frames=frames)
     return out
 
 
 def measure(work: Path, options: argparse.Namespace) -> Iterator[Measurement]:
-    """Everything that was asked for."""
+    """Yield the selected measurements."""
     if "mini" in options.only:
         build_mini(work / "mini", scale=options.mini_scale, splits=("test",))
         for num_frames in options.frames:
             spec = FrameSpec(num_frames, size=96)
-            # As `lightning-vista demo` does: small frames come in large batches.
+            # As in `lightning-vista demo`: large batches of small frames.
             yield loop_against_bare("mini dataset", work / "mini" / "test", spec, 32, options)
     if {"clips", "reading"} & set(options.only):
         write_clips(work / "clips", options.clips, options.clip_frames, options.clip_size, fps=30)
     if "clips" in options.only:
         for num_frames in options.frames:
-            # Few videos: small batches, so that each worker gets as many.
+            # There are few videos, so batches are small and every worker gets equally many.
             yield loop_against_bare("clips", work / "clips", FrameSpec(num_frames), 4, options)
     if "reading" in options.only:
         yield from reading_against_whole_videos(work / "clips", FrameSpec(8), options)
@@ -204,20 +204,24 @@ def main() -> None:
 
 
 def parse() -> argparse.Namespace:
-    """The options; all of them have defaults."""
-    parser = argparse.ArgumentParser(description="Measures the evaluation loop, its memory, and the report.")
+    """Parse the options; all of them have defaults."""
+    parser = argparse.ArgumentParser(description="Measure the evaluation loop, its memory, and the report.")
     parts = ["mini", "clips", "reading", "memory", "report"]
-    parser.add_argument("--only", nargs="+", choices=parts, default=parts)
-    parser.add_argument("--json", type=Path, help="where to write everything that was measured")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes (default: one per core)")
-    parser.add_argument("--frames", type=int, nargs="+", default=[8, 16], help="frames of each video")
-    parser.add_argument("--mini-scale", type=float, default=1.0, help="how much of the embedded dataset")
+    parser.add_argument("--only", nargs="+", choices=parts, default=parts, help="parts to measure")
+    parser.add_argument("--json", type=Path, help="file for all measurements")
+    parser.add_argument("--rounds", type=int, default=5, help="number of rounds; the fastest counts")
+    parser.add_argument(
+        "--workers", type=int, default=os.cpu_count(), help="number of processes (default: one per core)"
+    )
+    parser.add_argument("--frames", type=int, nargs="+", default=[8, 16], help="numbers of frames of each video")
+    parser.add_argument("--mini-scale", type=float, default=1.0, help="share of the embedded dataset")
     parser.add_argument("--clips", type=int, default=40, help="number of long clips")
-    parser.add_argument("--clip-frames", type=int, default=300)
-    parser.add_argument("--clip-size", type=int, default=300, help="height and width")
-    parser.add_argument("--samples", type=int, nargs=2, default=[1_000, 10_000], help="of the two memory measurements")
-    parser.add_argument("--sets", type=int, default=492, help="problem sets of the report")
+    parser.add_argument("--clip-frames", type=int, default=300, help="length of a clip in frames")
+    parser.add_argument("--clip-size", type=int, default=300, help="height and width of a clip in pixels")
+    parser.add_argument(
+        "--samples", type=int, nargs=2, default=[1_000, 10_000], help="samples for the two memory peaks"
+    )
+    parser.add_argument("--sets", type=int, default=492, help="number of problem sets in the report")
     parser.add_argument("--official", type=Path, help="archive of the official problem sets, for the report")
     return parser.parse_args()
 

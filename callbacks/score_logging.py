@@ -1,4 +1,4 @@
-"""Sends the results of a finished evaluation to every logger of the trainer."""
+"""A callback that sends the results of a finished evaluation to every logger of the trainer."""
 
 import csv
 from collections.abc import Iterator
@@ -15,23 +15,24 @@ from lightning_vista.evaluation import find_evaluation
 from lightning_vista.optional import require
 from lightning_vista.run_files import free_path
 
-if TYPE_CHECKING:  # needs the extra `vista`, which people who only train need not have
-    from lightning_vista.reports.run_results import Cell, RunResults, Table
+if TYPE_CHECKING:  # needs the extra `vista`, which is not installed for training alone
+    from lightning_vista.reports.run_results import CellValue, RunResults, Table
 
-#: TensorBoard shows text, and renders it again at every look: a long table is cut there.
+#: Maximum number of rows in TensorBoard, which renders tables anew at every view.
 _MARKDOWN_ROWS = 500
 
 
 @singledispatch
 def log_evaluation(logger: Logger, results: "RunResults", step: int) -> None:
-    """Send an evaluation to a logger; one without tables gets the judge's mean macro F1 in every cell, with its error.
+    """Send the results of an evaluation to a logger.
 
-    For a logger of your own, register a function: `@log_evaluation.register(MyLogger)`.
+    A logger without tables gets the scorer's mean macro F1 of every cell, with its standard error. Register a function
+    for a logger of your own: `@log_evaluation.register(MyLogger)`.
 
     Args:
-        logger: The logger; its class decides.
-        results: The results of the run.
-        step: The trainer's step.
+        logger: Logger; its class selects the registered function.
+        results: Results of the run.
+        step: Step of the trainer.
     """
     table = results.tables["aggregates"]
     figures = {
@@ -42,19 +43,19 @@ def log_evaluation(logger: Logger, results: "RunResults", step: int) -> None:
     }
     logger.log_metrics(figures, step)
     _say_once(
-        f"{type(logger).__name__} takes figures only: tables and videos of the evaluation are in the run folder, "
-        "and `lightning-vista report` shows them."
+        f"{type(logger).__name__} takes figures only. Tables and videos of the evaluation are in the run folder; "
+        "`lightning-vista report` shows them."
     )
 
 
 @log_evaluation.register(DummyLogger)
 def _to_nowhere(logger: DummyLogger, results: "RunResults", step: int) -> None:
-    """What stands for the logger in a `fast_dev_run`, whose results are not worth keeping."""
+    """Log nothing: this logger stands in for the others in a `fast_dev_run`, whose results are meaningless."""
 
 
 @log_evaluation.register(CSVLogger)
 def _to_csv(logger: CSVLogger, results: "RunResults", step: int) -> None:
-    """Tables beside `metrics.csv`."""
+    """Write tables beside `metrics.csv`."""
     folder = Path(logger.log_dir)
     folder.mkdir(parents=True, exist_ok=True)
     for name, table in results.tables.items():
@@ -64,16 +65,16 @@ def _to_csv(logger: CSVLogger, results: "RunResults", step: int) -> None:
 
 @log_evaluation.register(TensorBoardLogger)
 def _to_tensorboard(logger: TensorBoardLogger, results: "RunResults", step: int) -> None:
-    """Tables as text."""
+    """Log tables as text."""
     for name, table in results.tables.items():
         logger.experiment.add_text(f"test/{name}", "\n".join(_markdown(table)), step)
 
 
 @log_evaluation.register(WandbLogger)
 def _to_wandb(logger: WandbLogger, results: "RunResults", step: int) -> None:
-    """Tables, charts and videos."""
+    """Log tables, charts and videos."""
     wandb = require("wandb", "wandb")
-    # Logged whole and once, so not in wandb's mode INCREMENTAL: a resumed run would add to the rows of the test before.
+    # Whole tables, not wandb's mode INCREMENTAL: a resumed run would append to the rows of the previous test.
     media: dict[str, Any] = {f"test/{name}": _wandb_table(table) for name, table in results.tables.items()}
     for environment, table in results.f1_by_level.items():
         media[f"test/f1_by_level/{environment}"] = wandb.plot.line(
@@ -97,10 +98,10 @@ def _markdown(table: "Table") -> Iterator[str]:
     yield "|---" * len(table.columns) + "|"
     yield from map(_markdown_row, table.rows[:_MARKDOWN_ROWS])
     if len(table.rows) > _MARKDOWN_ROWS:
-        yield f"\n{len(table.rows) - _MARKDOWN_ROWS} more rows are left out here; the run folder holds all scores."
+        yield f"\n{len(table.rows) - _MARKDOWN_ROWS} more rows are omitted here; the run folder holds all scores."
 
 
-def _markdown_row(cells: "tuple[Cell, ...]") -> str:
+def _markdown_row(cells: "tuple[CellValue, ...]") -> str:
     texts = (f"{cell:.4g}" if isinstance(cell, float) else "" if cell is None else str(cell) for cell in cells)
     return f"| {' | '.join(' '.join(text.replace('|', '&#124;').split()) for text in texts)} |"
 
@@ -111,18 +112,19 @@ def _say_once(text: str) -> None:
 
 
 class ScoreLogging(L.Callback):
-    """After `test` with a scorer, gives every logger its results as tables, charts and example videos.
+    """A callback that sends tables, charts and example videos of a scorer's `test` to every logger.
 
-    The scorer logs its figures itself, with any logger. What comes on top depends on the logger (`log_evaluation`):
-    `WandbLogger` gets tables, charts and videos, `TensorBoardLogger` tables as text, `CSVLogger` files beside its
-    `metrics.csv`, and every other logger the means of all cells. Nothing happens with modules that are no scorers.
+    The `Evaluation` callback logs the main figures with any logger. The additions depend on the logger
+    (`log_evaluation`): `WandbLogger` gets tables, charts and videos, `TensorBoardLogger` tables as text, `CSVLogger`
+    files beside its `metrics.csv`, and every other logger the means of all cells. Without an evaluation the callback
+    does nothing.
 
     Example:
         >>> trainer = L.Trainer(logger=False, enable_progress_bar=False, callbacks=[ScoreLogging()])
     """
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Read the run folder, which is finished by now, and send it."""
+        """Read the finished run folder and send its results."""
         evaluation = find_evaluation(trainer)
         if evaluation is None or evaluation.run is None or not trainer.loggers or not trainer.is_global_zero:
             return

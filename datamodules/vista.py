@@ -3,11 +3,12 @@
 import os
 import warnings
 from collections.abc import Collection, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import lightning as L
 from torch.utils.data import DataLoader
 
+from lightning_vista.options import check_word
 from lightning_vista.video import FrameSpec
 from lightning_vista.vista import KINDS
 from lightning_vista.vista.batch import VideoBatch
@@ -17,32 +18,32 @@ from lightning_vista.vista.streams import EvaluationStream, OnError, SampleStrea
 
 
 class ViSTaDataModule(L.LightningDataModule):
-    """Videos and their candidate descriptions, from shards that `lightning-vista shards build` made.
+    """Videos with their candidate descriptions, from shards that `lightning-vista shards build` wrote.
 
     `test` and `predict` read every selected video exactly once, in a fixed order, for any number of processes and
     workers. `fit` streams `train_shards` and validates on `val_shards`.
 
     Args:
-        shards: The folder, or fsspec address, of the shards to evaluate on.
-        frame_spec: The frames of each video, their number and size; LightningCLI takes them from the scorer.
-        train_shards: The shards to train on.
-        val_shards: The shards to validate on.
-        problem_sets: Glob patterns of problem set ids; only these are asked about.
-        kinds: Only problem sets of these kinds, such as `objects` or `permutation`; all by default.
-        levels: Only problem sets of these levels, 1 to 8; all by default.
-        batch_size: Videos in a batch.
-        num_workers: Processes that read and decode; as many as there are cores by default, 0 for none.
-        on_error: For a video that turns out damaged: `raise`, or `unscored` to go on and count it.
-        shuffle_buffer: How many samples wait to be drawn from at random while training.
-        cache_dir: Where shards of remote addresses are kept; a folder in the user's cache folder by default. Runs and
-            their workers share it.
-        cache_mb: How many megabytes (10^6 bytes) of them at most; a few times the size of a shard (128) is enough to
-            read each once. 0 keeps nothing and reads single samples, which is right for a few problem sets of many.
+        shards: Folder, or fsspec address, of the shards to evaluate on.
+        frame_spec: Number, sampling and size of the frames of each video; LightningCLI takes it from the scorer.
+        train_shards: Folder or address of the shards to train on.
+        val_shards: Folder or address of the shards to validate on.
+        problem_sets: Glob patterns of the problem set ids to evaluate.
+        kinds: Kinds of the problem sets to evaluate, such as `objects` or `permutation`; all kinds by default.
+        levels: Levels of the problem sets to evaluate, 1 to 8; all levels by default.
+        batch_size: Number of videos in a batch.
+        num_workers: Number of processes that read and decode; by default the number of cores, 0 for none.
+        on_error: Treatment of a damaged video: `raise`, or `unscored` to continue and count it.
+        shuffle_buffer: Number of samples to draw from at random during training.
+        cache_dir: Folder for fetched shards of remote addresses, which runs and their workers share; by default a
+            folder in the user's cache folder.
+        cache_mb: Size of that folder in megabytes (10^6 bytes). A few times the size of a shard (128) is enough to
+            fetch each shard once. 0 reads single samples without a cache, which suits a few problem sets out of many.
 
     Raises:
-        FileNotFoundError: In `setup`, if a folder holds no finished shards.
-        ShardError: In `setup`, if the shards hold frames of another size than the scorer wants.
-        ValueError: If a kind is unknown; in `setup`, if a pattern matches, or all filters together select, nothing.
+        FileNotFoundError: In `setup`, if a folder does not hold finished shards.
+        ShardError: In `setup`, if the shards hold frames of another size than the scorer needs.
+        ValueError: If `on_error` or a kind is unknown; in `setup`, if a pattern or all filters together match nothing.
 
     Example:
         >>> ViSTaDataModule("shards", FrameSpec(num_frames=8, size=64), levels=[1, 2]).batch_size
@@ -67,9 +68,11 @@ class ViSTaDataModule(L.LightningDataModule):
         cache_mb: float = DEFAULT_CACHE_MB,
     ) -> None:
         super().__init__()
-        if unknown := sorted(set(kinds or ()) - set(KINDS)):
-            raise ValueError(f"kinds: expected some of {', '.join(KINDS)}, got {', '.join(unknown)}.")
-        # Lightning warns of every IterableDataset with a length; the length of ours is exact.
+        check_word("on_error", on_error, get_args(OnError))
+        for kind in kinds or ():
+            check_word("kinds", kind, KINDS)
+        # Lightning warns about every IterableDataset with a length, since most lengths are wrong with workers. The
+        # streams' lengths are exact.
         warnings.filterwarnings("ignore", "Your `IterableDataset` has `__len__` defined")
         self.frame_spec = frame_spec or FrameSpec()
         self.batch_size = batch_size
@@ -88,48 +91,61 @@ class ViSTaDataModule(L.LightningDataModule):
             self._indices[split] = self._selected(ShardIndex.read(self.storage(split)))
 
     def index(self, split: str = "test") -> ShardIndex:
-        """The index of a split (`train`, `val` or `test`), only with what is selected; after `setup`."""
+        """Return the index of a split, restricted to the selected problem sets.
+
+        Args:
+            split: `train`, `val` or `test`.
+
+        Raises:
+            ValueError: If `setup` has not read the split.
+        """
         if split not in self._indices:
             raise ValueError(
-                f"The index of {split!r} is known after `setup`: call datamodule.setup('test') or so first."
+                f"`split`: expected a split that `setup` has read, one of {sorted(self._indices)}, got {split!r}. "
+                "Call `datamodule.setup(stage)` first."
             )
         return self._indices[split]
 
     def storage(self, split: str = "test") -> Storage:
-        """The folder of a split's shards.
+        """Return the storage of a split's shards.
+
+        Args:
+            split: `train`, `val` or `test`.
 
         Raises:
-            ValueError: If the split was given no folder.
+            ValueError: If the split does not have a folder.
         """
+        check_word("split", split, tuple(self._urls))
         url = self._urls[split]
         if url is None:
             argument = {"test": "shards"}.get(split, f"{split}_shards")
             raise ValueError(
-                f"ViSTaDataModule needs `{argument}` here: a folder made by `lightning-vista shards build`."
+                f"`{argument}`: expected a folder written by `lightning-vista shards build`, got None. "
+                "Give it to the ViSTaDataModule."
             )
         return Storage(url, self.cache_dir, self.cache_mb)
 
     def skip(self, videos: Collection[str]) -> None:
-        """Leave these videos out of the next `test` or `predict`: they have been scored before."""
+        """Leave out videos of the next `test` or `predict` that have been scored before."""
         self._skipped = set(videos)
 
     def train_dataloader(self) -> DataLoader[VideoBatch]:
-        """Shuffled batches of `train_shards`."""
+        """Return shuffled batches of `train_shards`."""
         return self._loader(
             self._stream(TrainingStream, "train", num_workers=self.num_workers, shuffle_buffer=self.shuffle_buffer)
         )
 
     def val_dataloader(self) -> DataLoader[VideoBatch]:
-        """Each video of `val_shards` once, in order."""
+        """Return each video of `val_shards` once, in order."""
         return self._loader(self._stream(EvaluationStream, "val"))
 
     def test_dataloader(self) -> DataLoader[VideoBatch]:
-        """Each video of `shards` once, in order."""
+        """Return each video of `shards` once, in order, except those to skip."""
         samples = [sample for sample in self.index().samples if sample.video not in self._skipped]
         return self._loader(self._stream(EvaluationStream, "test", samples=samples))
 
     def predict_dataloader(self) -> DataLoader[VideoBatch]:
-        """The videos of `test_dataloader`; the scorer's `predict_step` sees no targets."""
+        """Return the videos of `test_dataloader`; the scorer's `predict_step` removes the targets."""
         return self.test_dataloader()
 
     def _stream(self, stream: type[SampleStream], split: str, **kwargs: Any) -> SampleStream:
@@ -148,7 +164,7 @@ class ViSTaDataModule(L.LightningDataModule):
         return DataLoader(stream, batch_size=None, num_workers=self.num_workers)
 
     def _selected(self, index: ShardIndex) -> ShardIndex:
-        """The index with only the problem sets that are asked for, and their videos."""
+        """Return the index with only the selected problem sets and their videos."""
         chosen = [
             problem_set
             for problem_set in index.problem_sets.matching(self._patterns)
@@ -157,7 +173,7 @@ class ViSTaDataModule(L.LightningDataModule):
         ]
         if not chosen:
             raise ValueError(
-                f"None of the {len(index.problem_sets)} problem sets is selected by problem_sets={self._patterns}, "
-                f"kinds={self._kinds}, levels={self._levels} together: ask for less."
+                f"None of the {len(index.problem_sets)} problem sets passes problem_sets={self._patterns}, "
+                f"kinds={self._kinds} and levels={self._levels} together. Loosen a filter."
             )
         return index.restricted_to(chosen)

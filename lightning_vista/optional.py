@@ -1,21 +1,21 @@
-"""One helper for packages that come with an extra, so that the error names the extra to install."""
+"""Lazy imports of packages that come with an extra; the error names the extra to install."""
 
 import importlib
 from types import ModuleType
 
 
 def require(package: str, extra: str) -> ModuleType:
-    """Import `package`, which the extra `lightning-vista[extra]` installs.
+    """Import a package that the extra `lightning-vista[extra]` installs.
 
     Args:
-        package: The full module name, such as `"transformers"`.
-        extra: The extra that lists it, such as `"vlm"`.
+        package: Full module name, such as `"transformers"`.
+        extra: Name of the extra that lists the package, such as `"vlm"`.
 
     Returns:
         The imported module.
 
     Raises:
-        ModuleNotFoundError: If the package is absent; the message names the command that installs it.
+        ModuleNotFoundError: If the package is not installed; the message names the command that installs it.
 
     Example:
         >>> require("math", extra="vista").sqrt(9)
@@ -25,9 +25,9 @@ def require(package: str, extra: str) -> ModuleType:
         return importlib.import_module(package)
     except ModuleNotFoundError as error:
         if error.name is None or not package.startswith(error.name):
-            raise  # something that the package itself needs is missing: its own message is the clearer one
+            raise  # The package is there, but one of its own dependencies is not: that message is the clearer one.
         raise ModuleNotFoundError(
-            f"This needs the package {package!r}, which is not installed. "
+            f"This feature needs the package {package!r}, which is not installed. "
             f"Install it with: pip install 'lightning-vista[{extra}]'",
             name=error.name,
         ) from error

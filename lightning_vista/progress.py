@@ -1,4 +1,4 @@
-"""One way to show that long work moves."""
+"""Progress bars of long work."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,14 +9,18 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 @contextmanager
 def progress_bar(title: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show a progress bar on the terminal's error output; nothing where that is not a terminal.
+    """Show a progress bar on standard error, unless standard error is not a terminal.
 
     Args:
-        title: What is being done.
-        total: The number of items.
+        title: Words for the work in progress.
+        total: Number of items.
 
     Yields:
-        A function to call with the number of items that have been finished since the last call.
+        A function to call with the number of items that were finished since the last call.
+
+    Example:
+        >>> with progress_bar("Packing videos", total=3) as advance:
+        ...     advance(3)
     """
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())

@@ -1,4 +1,4 @@
-"""Metrics of the benchmark: pure functions on tensors, and one class that holds state for the evaluation loop."""
+"""Metrics of the benchmark and of unlearning: pure functions on tensors, and classes that hold state."""
 
 from lightning_vista.metrics.aggregation import bootstrap_interval, standard_error, video_clusters
 from lightning_vista.metrics.baselines import majority_baseline, random_baseline

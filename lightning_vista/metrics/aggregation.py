@@ -11,13 +11,13 @@ from torch import Tensor
 
 
 def generator_for(name: str) -> torch.Generator:
-    """A random generator on the CPU, seeded by a name.
+    """Return a random generator on the CPU, seeded by a name.
 
     Args:
         name: Any text, such as a problem set's id.
 
     Returns:
-        A generator that gives the same numbers for the same name, on any machine.
+        A generator of the same numbers for the same name, on any machine.
 
     Example:
         >>> torch.equal(torch.rand(2, generator=generator_for("a")), torch.rand(2, generator=generator_for("a")))
@@ -32,10 +32,10 @@ _QUANTILES = (0.025, 0.975)
 
 
 def standard_error(values: Tensor) -> Tensor:
-    """The standard error of the mean: sample standard deviation / sqrt(n) (ViSTa, section 4).
+    """Compute the standard error of the mean: sample standard deviation / sqrt(n) (ViSTa, section 4).
 
     Args:
-        values: Figures `(problem_sets, ...)`, float; NaN is left out.
+        values: Figures `(problem_sets, ...)`, float; NaN is ignored.
 
     Returns:
         Standard errors `(...)`; NaN where fewer than two figures are left.
@@ -50,18 +50,19 @@ def standard_error(values: Tensor) -> Tensor:
 
 
 def video_clusters(videos: Sequence[Collection[Hashable]]) -> Tensor:
-    """Group problem sets that share videos, directly or through others.
+    """Cluster problem sets that share videos, directly or through other problem sets.
 
     Args:
-        videos: For each problem set, its videos.
+        videos: Videos of each problem set.
 
     Returns:
-        Cluster numbers `(problem_sets,)`, int64: equal for problem sets of one connected component.
+        Cluster numbers `(problem_sets,)`, int64; equal for problem sets of one connected component.
 
     Example:
         >>> video_clusters([{"a", "b"}, {"c"}, {"b", "d"}]).tolist()
         [0, 1, 0]
     """
+    # Union-find over problem sets; each root is the first problem set of its cluster.
     parents = list(range(len(videos)))
 
     def root(item: int) -> int:
@@ -78,17 +79,17 @@ def video_clusters(videos: Sequence[Collection[Hashable]]) -> Tensor:
 
 
 def bootstrap_interval(values: Tensor, clusters: Tensor, name: str, draws: int = BOOTSTRAP_DRAWS) -> Tensor:
-    """The 95 % percentile interval of each column's mean, from resampling whole clusters with replacement.
+    """Compute the 95 % percentile interval of each column's mean by resampling whole clusters with replacement.
 
-    Columns with figures for the same problem sets are resampled alike, and NaN is left out, so that the interval of
-    a column does not depend on the columns beside it.
+    NaN is ignored. Columns with figures for the same problem sets are resampled alike, so the interval of a column
+    does not depend on the other columns.
 
     Args:
-        values: Figures `(problem_sets, columns)`, float64; a column is a model or a paired difference of two, NaN
-            where it has no figure.
-        clusters: The cluster of each problem set `(problem_sets,)`, int64, from `video_clusters`.
-        name: What seeds the draws.
-        draws: The number of resamples.
+        values: Figures `(problem_sets, columns)`, float64; a column is a model or a paired difference of two models,
+            NaN where it has no figure.
+        clusters: Cluster of each problem set `(problem_sets,)`, int64, from `video_clusters`.
+        name: Text that seeds the draws.
+        draws: Number of resamples.
 
     Returns:
         Lower and upper ends `(2, columns)`, float64; NaN where a column has figures in fewer than two clusters.
@@ -110,7 +111,8 @@ def bootstrap_interval(values: Tensor, clusters: Tensor, name: str, draws: int =
 
 
 def _resampled_means(values: Tensor, clusters: Tensor, name: str, draws: int) -> Tensor:
-    """Means `(draws, columns)` of `values` (problem_sets, columns), whose clusters are numbered from 0."""
+    """Return means `(draws, columns)` of resampled `values` `(problem_sets, columns)`; clusters count from 0."""
+    # A resample's mean needs only each cluster's sum and size, so drawing clusters is two matrix products.
     sizes = clusters.bincount().to(values)
     sums = values.new_zeros(len(sizes), values.shape[1]).index_add(0, clusters, values)
     drawn = torch.randint(len(sizes), (draws, len(sizes)), generator=generator_for(name))
@@ -119,7 +121,7 @@ def _resampled_means(values: Tensor, clusters: Tensor, name: str, draws: int) ->
 
 
 class SeedMean(NamedTuple):
-    """A mean over seeds with its 95% interval; NaN where there are too few seeds for either."""
+    """A mean over seeds with its 95% interval; NaN where there are too few seeds."""
 
     mean: float
     ci_low: float
@@ -127,13 +129,13 @@ class SeedMean(NamedTuple):
 
 
 def seed_mean(values: Sequence[float]) -> SeedMean:
-    """The mean with its 95% interval by Student's distribution: mean -+ t * standard deviation / sqrt(n).
+    """Compute a mean with its 95% interval by Student's distribution: mean -+ t * standard deviation / sqrt(n).
 
     Args:
-        values: The figure of each seed.
+        values: Figures, one per seed.
 
     Returns:
-        Mean and interval; of one value no interval, of none nothing.
+        Mean and interval; the interval is NaN for one value, and the mean too for none.
 
     Example:
         >>> [round(end, 2) for end in seed_mean([1.0, 2.0, 3.0])]

@@ -1,4 +1,4 @@
-"""What guessing gives on a problem set: the most frequent label, and a label at random (ViSTa, section 4)."""
+"""Baselines on a problem set: the most frequent label, and a random label (ViSTa, section 4)."""
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ def majority_baseline(targets: Tensor) -> ProblemSetResult:
         targets: True labels `(videos, labels)`, bool.
 
     Returns:
-        The result; equally frequent labels go to the first, and are counted as ties.
+        The result; among equally frequent labels the first one is predicted, and a tie is counted.
 
     Example:
         >>> majority_baseline(torch.tensor([[True, False], [True, False], [False, True]])).macro_f1
@@ -31,11 +31,11 @@ def random_baseline(targets: Tensor, problem_set: str, draws: int = RANDOM_DRAWS
 
     Args:
         targets: True labels `(videos, labels)`, bool.
-        problem_set: The problem set's id, which seeds the draws: the figure is the same whatever else is scored.
-        draws: How many times every video is drawn.
+        problem_set: Id of the problem set. It seeds the draws, so the figure does not depend on other problem sets.
+        draws: Number of draws per video.
 
     Returns:
-        The result, its `macro_f1` and `accuracy` the means over the draws.
+        The result, with the means over the draws as `macro_f1` and `accuracy`.
 
     Example:
         >>> round(random_baseline(torch.eye(2, dtype=torch.bool), "home/level_2/remix/a").accuracy, 1)

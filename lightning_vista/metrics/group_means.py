@@ -1,4 +1,4 @@
-"""Means of figures over the images of groups of classes."""
+"""Means of figures over the images of each group of classes."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,12 +9,12 @@ from torchmetrics import Metric
 
 
 class GroupMeans(Metric):
-    """The means of several figures per image, over the images of each group of classes.
+    """The means of several per-image figures over the images of each group of classes.
 
     Args:
-        figures: Names of the figures, in the order that `update` gives them.
-        groups: The classes of each group; groups may overlap, so that a single class may be one too.
-        **kwargs: Of `torchmetrics.Metric`.
+        figures: Names of the figures, in the order of the rows that `update` takes.
+        groups: Group -> its classes; groups may overlap, so a single class may be a group as well.
+        **kwargs: Further arguments of `torchmetrics.Metric`.
 
     Example:
         >>> metric = GroupMeans(["loss"], {"low": [0, 1], "class_1": [1]})
@@ -44,8 +44,8 @@ class GroupMeans(Metric):
         """Add images.
 
         Args:
-            values: For each figure, its value for each image, `(figures, batch)`.
-            labels: The class of each image, `(batch,)`.
+            values: Value of each figure for each image `(figures, batch)`, float.
+            labels: Class of each image `(batch,)`, integer.
         """
         members = [torch.isin(labels, labels.new_tensor(classes)) for classes in self.groups.values()]
         membership = torch.stack(members, dim=1).to(self.sums)
@@ -53,7 +53,7 @@ class GroupMeans(Metric):
         self.counts += membership.sum(dim=0)
 
     def compute(self) -> dict[str, Tensor]:
-        """The mean of each figure over each group, `{"<figure>/<group>": scalar}`; NaN for a group without images."""
+        """Return the mean of each figure over each group, `{"<figure>/<group>": scalar}`; NaN without images."""
         means = self.sums / self.counts
         return {
             f"{figure}/{group}": means[row, column]

@@ -1,4 +1,4 @@
-"""The metric of the evaluation loop: gathers scores from every batch and rank, gives macro F1 (ViSTa, section 4)."""
+"""The metric of the evaluation loop: macro F1 from scores of all batches and ranks (ViSTa, section 4)."""
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -10,6 +10,7 @@ from torchmetrics import Metric
 
 from lightning_vista.metrics.rescaling import RESCALINGS, Rescaling
 from lightning_vista.metrics.scoring import ProblemSetResult, score_problem_set
+from lightning_vista.options import check_word
 from lightning_vista.parallel import one_thread
 from lightning_vista.vista.problem_sets import ProblemSet
 
@@ -17,15 +18,15 @@ from lightning_vista.vista.problem_sets import ProblemSet
 class ProblemSetScores(Metric):
     """Macro F1 over problem sets, from scores that arrive in any order and on any rank.
 
-    The state has one slot per (problem set, video, candidate), and ranks are joined by a sum over slots; so a rank
-    without videos needs no special case, and a video scored twice is noticed. Scores stay float64 under `half()`,
+    The state has one slot per (problem set, video, candidate), and ranks are joined by a sum over slots. So a rank
+    without videos is not a special case, and a video scored twice is detected. Scores stay float64 under `half()`,
     `set_dtype()` and `to(dtype)`. Videos that no rank scored are left out.
 
     Args:
-        problem_sets: What is scored; `update` names problem sets, videos and labels by their position here.
-        rescaling: `none`, `video`, `label` or `both` (the paper's).
-        strict: Whether an unscored video is wrong; otherwise it is left out.
-        **kwargs: Of `torchmetrics.Metric`.
+        problem_sets: Problem sets to score; `update` refers to problem sets, videos and labels by their position here.
+        rescaling: `none`, `video`, `label` or `both` (the paper's), see `rescale_scores`.
+        strict: Whether an unscored video counts as wrong; otherwise it is left out.
+        **kwargs: Further arguments of `torchmetrics.Metric`.
 
     Raises:
         ValueError: If `rescaling` is unknown.
@@ -64,8 +65,7 @@ class ProblemSetScores(Metric):
         **kwargs: Any,  # whatever torchmetrics takes
     ) -> None:
         super().__init__(**kwargs)
-        if rescaling not in RESCALINGS:
-            raise ValueError(f"rescaling: expected one of {', '.join(RESCALINGS)}, got {rescaling!r}")
+        check_word("rescaling", rescaling, RESCALINGS)
         self.problem_sets = tuple(problem_sets)
         self.rescaling: Rescaling = rescaling
         self.strict = strict
@@ -86,29 +86,29 @@ class ProblemSetScores(Metric):
         self.add_state("counts", torch.zeros(slots, dtype=torch.long), dist_reduce_fx="sum")
 
     def locate(self, problem_set: str, video: str) -> tuple[int, int]:
-        """The numbers that `update` wants for a problem set and one of its videos.
+        """Return the positions that `update` takes for a problem set and one of its videos.
 
         Args:
-            problem_set: The problem set's id.
-            video: The video's path below the folder of all videos (`ProblemSet.video_key`).
+            problem_set: Id of the problem set.
+            video: Path of the video below the folder of all videos (`ProblemSet.video_key`).
 
         Returns:
-            The position of the problem set, and of the video in it.
+            Position of the problem set, and position of the video in it.
 
         Raises:
-            KeyError: If the problem set is unknown or has no such video.
+            KeyError: If the problem set is unknown or does not have this video.
         """
         return self._positions[problem_set, video]
 
     def update(self, problem_set: Tensor, video: Tensor, label: Tensor, score: Tensor, target: Tensor) -> None:
-        """Add rows, one per (video, candidate), all of shape `(rows,)`; they may lie on any device.
+        """Add rows, one per (video, candidate), on any device.
 
         Args:
-            problem_set: Positions in `problem_sets`, integer.
-            video: Positions in the `videos` of the problem set, integer.
-            label: Positions in the `labels` of the problem set, integer.
-            score: Scores, float; NaN is unscored.
-            target: Whether the label is true, bool.
+            problem_set: Positions in `problem_sets` `(rows,)`, integer.
+            video: Positions in the `videos` of the problem set `(rows,)`, integer.
+            label: Positions in the `labels` of the problem set `(rows,)`, integer.
+            score: Scores `(rows,)`, float; NaN means unscored.
+            target: Truth of the labels `(rows,)`, bool.
 
         Raises:
             ValueError: If the shapes differ, a position does not exist, or a score is infinite.
@@ -122,14 +122,15 @@ class ProblemSetScores(Metric):
         self._check_range("video", video, self._num_videos[problem_set])
         self._check_range("label", label, self._num_labels[problem_set])
         if score.isinf().any():
-            raise ValueError("score: expected finite numbers, got infinity: give NaN where a video is unscored.")
+            raise ValueError("`score`: expected finite numbers, got infinity. Give NaN where a video is unscored.")
+        # Added and not assigned: a video scored twice shows as a count of 2, within a rank as well as across ranks.
         slots = self._first_slot[problem_set] + video * self._num_labels[problem_set] + label
         self.scores = self.scores.index_add(0, slots, score.double())
         self.targets = self.targets.index_add(0, slots, target.long())
         self.counts = self.counts.index_add(0, slots, torch.ones_like(slots))
 
     def compute(self) -> dict[str, Tensor]:
-        """The figures to log, over all ranks.
+        """Compute the figures to log, over all ranks.
 
         Returns:
             Scalars: `macro_f1` and `accuracy` (unweighted means over the problem sets, float64), `unscored` and
@@ -155,7 +156,7 @@ class ProblemSetScores(Metric):
         return figures | {name: self._mean(cells[name]) for name in sorted(cells)}
 
     def per_problem_set(self) -> dict[str, ProblemSetResult]:
-        """The result of every problem set that has videos with scores, by its id, over all ranks.
+        """Compute the result of every problem set with scored videos, by its id, over all ranks.
 
         Returns:
             Results in the order of `problem_sets`, the same on every rank.
@@ -163,13 +164,14 @@ class ProblemSetScores(Metric):
         Raises:
             ValueError: As for `compute`.
         """
+        # Inside `compute`, torchmetrics has synced the state already; syncing twice is an error.
         local = not self._is_synced
         with self.sync_context(dist_sync_fn=self.dist_sync_fn, should_sync=local, should_unsync=local):
             return self._results()
 
     @one_thread()
     def _results(self) -> dict[str, ProblemSetResult]:
-        """The results of the state as it is, local or synced."""
+        """Return the results of the current state, local or synced."""
         sizes = (self._num_videos * self._num_labels).tolist()
         columns = (torch.split(column.cpu(), sizes) for column in (self.scores, self.targets, self.counts))
         results = {}
@@ -183,30 +185,40 @@ class ProblemSetScores(Metric):
         return results
 
     def _mean(self, values: list[float]) -> Tensor:
-        """The mean of the figures that exist."""
+        """Return the mean of the figures that are not NaN."""
         return torch.tensor(values, dtype=torch.float64, device=self.device).nanmean()
 
     def _check_range(self, name: str, positions: Tensor, size: Tensor) -> None:
         """Raise unless every position is in [0, size)."""
         outside = (positions < 0) | (positions >= size.to(positions.device))
         if outside.any():
-            raise ValueError(f"{name}: position {positions[outside][0].item()} does not exist in `problem_sets`.")
+            raise ValueError(
+                f"`{name}`: expected positions in `problem_sets`, got {positions[outside][0].item()}, which is outside."
+            )
 
     def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = "") -> Self:
-        """Follow `fn` to another device, but never to another type: z-scores need float64 (overrides torchmetrics)."""
+        """Follow `fn` to another device, but never to another type: z-scores need float64 (torchmetrics override)."""
         super()._apply(lambda tensor: tensor.to(fn(tensor).device), exclude_state)
         return self
 
 
 def _seen_videos(problem_set: ProblemSet, counts: Tensor) -> Tensor:
-    """Which videos `(videos,)` have scores, given how often each candidate `(videos, labels)` was scored."""
+    """Return a mask of the videos with scores `(videos,)`, bool, from the number of scores of each candidate.
+
+    Args:
+        problem_set: The problem set.
+        counts: Number of scores of each candidate `(videos, labels)`, int64.
+
+    Raises:
+        ValueError: If a video has a candidate without a score, or with several.
+    """
     seen = counts.any(dim=1)
     wrong = seen & (counts != 1).any(dim=1)
     if wrong.any():
         position = int(wrong.nonzero()[0])
         video = problem_set.video_key(problem_set.videos[position])
         raise ValueError(
-            f"{problem_set.id}: {video} got {int(counts[position].sum())} scores for its {counts.shape[1]} candidates: "
-            "give each candidate exactly one, and do not use a sampler that repeats samples (DistributedSampler)."
+            f"{problem_set.id}: {video} got {int(counts[position].sum())} scores for its {counts.shape[1]} candidates. "
+            "Give each candidate exactly one, and do not use a sampler that repeats samples (DistributedSampler)."
         )
     return seen

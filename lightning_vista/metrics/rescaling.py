@@ -1,9 +1,11 @@
-"""How raw scores are made comparable before the highest one is taken as the prediction (ViSTa, section 4)."""
+"""Rescaling of raw scores before the highest one becomes the prediction (ViSTa, section 4)."""
 
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor
+
+from lightning_vista.options import check_word
 
 Rescaling = Literal["none", "video", "label", "both"]
 RESCALINGS: tuple[Rescaling, ...] = get_args(Rescaling)
@@ -15,20 +17,21 @@ EPSILON = 1e-6
 def rescale_scores(scores: Tensor, rescaling: Rescaling = "both") -> Tensor:
     """Rescale the scores of one problem set; `both` is the paper's protocol.
 
-    `video` is p(v, l) = exp s(v, l) / sum_l' exp s(v, l'). `label` is z(v, l) = (s(v, l) - m(l)) / (d(l) + 1e-6) with
-    m and d the mean and sample standard deviation of label l over the videos. `both` does the second on the first.
-    `label` and `both` are transductive: they look at the other videos. Of one video alone, every z is 0.
+    `video` is the softmax within a video, p(v, l) = exp s(v, l) / sum_l' exp s(v, l'). `label` is the z-score
+    z(v, l) = (s(v, l) - m(l)) / (d(l) + 1e-6), where m and d are the mean and the sample standard deviation of label l
+    over the videos. `both` applies `label` to the result of `video`. `label` and `both` are transductive: they depend
+    on the other videos. For a single video, every z is 0.
 
     Args:
-        scores: Scores `(videos, labels)`, any float type; NaN is unscored.
+        scores: Scores `(videos, labels)`, any float type; NaN means unscored.
         rescaling: `none`, `video`, `label` or `both`.
 
     Returns:
-        Rescaled scores `(videos, labels)`, float64. A video with any NaN is NaN throughout and has no part in the
+        Rescaled scores `(videos, labels)`, float64. A video with any NaN is NaN throughout and does not enter the
         means and deviations of the others.
 
     Raises:
-        ValueError: If `rescaling` is none of the four, or `scores` does not have two dimensions.
+        ValueError: If `rescaling` is unknown, or `scores` does not have two dimensions.
 
     Example:
         >>> rescale_scores(torch.tensor([[2.0, 0.0], [0.0, 0.0], [1.0, 0.0]]), "label")
@@ -36,10 +39,9 @@ def rescale_scores(scores: Tensor, rescaling: Rescaling = "both") -> Tensor:
                 [-1.0000,  0.0000],
                 [ 0.0000,  0.0000]], dtype=torch.float64)
     """
-    if rescaling not in RESCALINGS:
-        raise ValueError(f"rescaling: expected one of {', '.join(RESCALINGS)}, got {rescaling!r}")
+    check_word("rescaling", rescaling, RESCALINGS)
     if scores.ndim != 2:
-        raise ValueError(f"scores: expected (videos, labels), got the shape {tuple(scores.shape)}")
+        raise ValueError(f"`scores`: expected (videos, labels), got the shape {tuple(scores.shape)}.")
     scored = ~scores.isnan().any(dim=1)
     values = scores[scored].double()
     if rescaling in ("video", "both"):
@@ -52,9 +54,9 @@ def rescale_scores(scores: Tensor, rescaling: Rescaling = "both") -> Tensor:
 
 
 def _standardise(values: Tensor) -> Tensor:
-    """Z-scores of each column of `(videos, labels)`."""
-    # The first row is taken off before the mean, so that a constant column is exactly 0 (a tie between constant
-    # labels) and not the rounding error of its mean.
+    """Return the z-scores of each column of `(videos, labels)`."""
+    # The first row is subtracted before the mean, so that a constant column is exactly 0. Otherwise the rounding error
+    # of its mean, divided by a tiny deviation, would decide between constant labels, which should tie.
     centred = values - values[:1]
     centred = centred - centred.mean(dim=0)
     deviation = (centred.square().sum(dim=0) / max(len(values) - 1, 1)).sqrt()

@@ -1,7 +1,7 @@
-"""Is a judge fit to be a reward? How its scores of one description order right and wrong videos.
+"""The quality of a scorer as a reward: the order in which it puts right and wrong videos of one description.
 
-ViSTa asks which description fits a video. A reward asks the other way round: of all that an agent could do, is the
-description's own video scored highest?
+ViSTa asks which description fits a video. A reward asks the opposite: among all videos that an agent could produce,
+does the description's own video get the highest score?
 """
 
 from typing import NamedTuple
@@ -11,15 +11,15 @@ from torch import Tensor
 
 
 class RewardQuality(NamedTuple):
-    """How a judge's scores order the videos of a problem set; means over its descriptions.
+    """Figures of the order in which a scorer puts the videos of a problem set; means over the descriptions.
 
     Attributes:
-        auc: The chance that a right video is scored above a wrong one, a tie counting half.
-        rank_accuracy: The share of descriptions whose highest score has a right video and no wrong one.
-        margin: The best right video's score less the best wrong one's, in standard deviations of the description's
-            scores over the videos; 0 where all are equal.
-        exploitable: 1 if the best wrong video of some description is scored at least as high as the best right one, so
-            that an agent could earn as much by it, else 0.
+        auc: Chance that a right video gets a higher score than a wrong one, in [0, 1]; a tie counts half.
+        rank_accuracy: Share of descriptions whose highest score belongs to right videos only, in [0, 1].
+        margin: Score of the best right video minus that of the best wrong one, in standard deviations of the
+            description's scores over the videos; 0 where all scores are equal.
+        exploitable: 1 if, for some description, the best wrong video scores at least as high as the best right one, so
+            that an agent could earn as much by it; otherwise 0.
     """
 
     auc: float
@@ -32,11 +32,11 @@ def reward_quality(scores: Tensor, targets: Tensor) -> RewardQuality:
     """Compare the scores of right and wrong videos, description by description.
 
     Args:
-        scores: Scores `(videos, labels)`, any float type; an unscored one (NaN) is left out.
-        targets: Which labels are true `(videos, labels)`, bool.
+        scores: Scores `(videos, labels)`, any float type; NaN means unscored and is ignored.
+        targets: True labels `(videos, labels)`, bool.
 
     Returns:
-        Means over the labels that have both right and wrong videos with scores; NaN if there is no such label.
+        Means over the labels with scores of both right and wrong videos; NaN if there is no such label.
 
     Raises:
         ValueError: If the shapes differ.
@@ -48,7 +48,9 @@ def reward_quality(scores: Tensor, targets: Tensor) -> RewardQuality:
         (0.75, 0.5, 1.0)
     """
     if scores.shape != targets.shape:
-        raise ValueError(f"scores {tuple(scores.shape)} and targets {tuple(targets.shape)}: expected the same shape")
+        raise ValueError(
+            f"`scores`, `targets`: expected the same shape, got {tuple(scores.shape)} and {tuple(targets.shape)}."
+        )
     scores = scores.double()
     right, wrong = targets & ~scores.isnan(), ~targets & ~scores.isnan()
     known = right.any(dim=0) & wrong.any(dim=0)
@@ -66,12 +68,12 @@ def reward_quality(scores: Tensor, targets: Tensor) -> RewardQuality:
 
 
 def _best(scores: Tensor, chosen: Tensor) -> Tensor:
-    """The highest of some scores of each label `(labels,)`."""
+    """Return the highest of the chosen scores of each label `(labels,)`."""
     return scores.masked_fill(~chosen, -torch.inf).amax(dim=1)
 
 
 def _auc(scores: Tensor, right: Tensor, wrong: Tensor) -> Tensor:
-    """The area under the receiver operating characteristic of each label `(labels,)`: Mann and Whitney's U."""
+    """Return the area under the receiver operating characteristic of each label `(labels,)`: Mann and Whitney's U."""
     pairs = (right.unsqueeze(2) & wrong.unsqueeze(1)).double()  # (labels, right videos, wrong videos)
     above = (scores.unsqueeze(2) - scores.unsqueeze(1)).nan_to_num().sign()
     return ((above + 1) / 2 * pairs).sum(dim=(1, 2)) / pairs.sum(dim=(1, 2))

@@ -1,4 +1,4 @@
-"""From scores to predictions, accuracy and macro F1."""
+"""Predictions, accuracy and macro F1 from scores (ViSTa, section 4)."""
 
 from dataclasses import dataclass
 
@@ -9,14 +9,15 @@ from lightning_vista.metrics.rescaling import Rescaling, rescale_scores
 
 
 def macro_f1(predictions: Tensor, targets: Tensor) -> Tensor:
-    """Macro F1: the mean, over the labels that are true or predicted of any video, of 2 TP / (2 TP + FP + FN).
+    """Compute macro F1: the mean of 2 TP / (2 TP + FP + FN) over the labels that are true or predicted of any video.
 
     Args:
         predictions: Predicted labels `(..., videos, labels)`, bool; leading dimensions are separate predictions.
         targets: True labels `(..., videos, labels)`, bool, broadcast against `predictions`.
 
     Returns:
-        Macro F1 `(...)`, float64 in [0, 1]; a label never hit counts 0. NaN where no label is true or predicted.
+        Macro F1 `(...)`, float64 in [0, 1]; a label without a true positive counts 0. NaN where no label is true or
+        predicted.
 
     Example:
         >>> import torch
@@ -32,7 +33,7 @@ def macro_f1(predictions: Tensor, targets: Tensor) -> Tensor:
 
 
 def accuracy(predictions: Tensor, targets: Tensor) -> Tensor:
-    """The share of videos whose predicted labels are exactly the true ones.
+    """Compute the share of videos whose predicted labels are exactly the true ones.
 
     Args:
         predictions: Predicted labels `(..., videos, labels)`, bool; leading dimensions are separate predictions.
@@ -53,12 +54,12 @@ def predict_labels(scores: Tensor, num_labels: int | Tensor = 1) -> Tensor:
     """Predict the `num_labels` best labels of each video.
 
     Args:
-        scores: Scores `(..., videos, labels)`, any float type; NaN is unscored.
-        num_labels: How many labels each video has: one number, or `(videos,)` integers (multi-label problem sets).
+        scores: Scores `(..., videos, labels)`, any float type; NaN means unscored.
+        num_labels: Number of labels of each video: one number, or `(videos,)` integers in multi-label problem sets.
 
     Returns:
-        Predictions `(..., videos, labels)`, bool. Between equal scores the label listed first wins; a video with any
-        NaN predicts nothing.
+        Predictions `(..., videos, labels)`, bool. Between equal scores the label listed first is predicted. A video
+        with any NaN does not predict a label.
 
     Example:
         >>> predict_labels(torch.tensor([[0.1, 0.7, 0.7], [0.3, 0.2, 0.1]]), torch.tensor([1, 2]))
@@ -73,11 +74,11 @@ def predict_labels(scores: Tensor, num_labels: int | Tensor = 1) -> Tensor:
 
 
 def count_ties(scores: Tensor, num_labels: int | Tensor = 1) -> int:
-    """Count the videos whose prediction was settled by the order of the labels.
+    """Count the videos whose prediction was decided by the order of the labels.
 
     Args:
-        scores: Scores `(videos, labels)`, any float type; NaN is unscored.
-        num_labels: How many labels each video has: one number, or `(videos,)` integers.
+        scores: Scores `(videos, labels)`, any float type; NaN means unscored.
+        num_labels: Number of labels of each video: one number, or `(videos,)` integers.
 
     Returns:
         The number of scored videos whose last predicted and first unpredicted label have equal scores.
@@ -87,6 +88,7 @@ def count_ties(scores: Tensor, num_labels: int | Tensor = 1) -> int:
         1
     """
     predicted = predict_labels(scores, num_labels)
+    # An unscored video predicts nothing, so its `last_in` is inf and its `first_out` NaN: never a tie.
     last_in = scores.masked_fill(~predicted, torch.inf).amin(dim=-1)
     first_out = scores.masked_fill(predicted, -torch.inf).amax(dim=-1)
     return int((last_in == first_out).sum())
@@ -94,14 +96,14 @@ def count_ties(scores: Tensor, num_labels: int | Tensor = 1) -> int:
 
 @dataclass(frozen=True)
 class ProblemSetResult:
-    """How a model did on one problem set.
+    """The result of a model on one problem set.
 
     Attributes:
         macro_f1: Macro F1 in [0, 1]; NaN if no video counts (`strict=False`, all unscored).
-        accuracy: The share of videos with exactly the true labels; NaN as above.
-        videos: The number of videos, unscored ones included.
-        unscored: The number of videos with a candidate that has no score.
-        ties: The number of scored videos whose prediction was settled by the order of the labels.
+        accuracy: Share of videos with exactly the true labels in [0, 1]; NaN as above.
+        videos: Number of videos, including unscored ones.
+        unscored: Number of videos with a candidate that lacks a score.
+        ties: Number of scored videos whose prediction was decided by the order of the labels.
     """
 
     macro_f1: float
@@ -119,9 +121,9 @@ def score_problem_set(
     Args:
         scores: Scores `(videos, labels)`, any float type; one NaN makes its video unscored.
         targets: True labels `(videos, labels)`, bool. With k true labels the k best are predicted.
-        rescaling: `none`, `video`, `label` or `both`.
-        strict: Whether an unscored video is wrong: it predicts nothing and its labels are missed. Otherwise it is
-            left out. It is counted in `unscored` either way.
+        rescaling: `none`, `video`, `label` or `both`, see `rescale_scores`.
+        strict: Whether an unscored video counts as wrong: it does not predict a label, so its labels are missed.
+            Otherwise it is left out. It is counted in `unscored` either way.
 
     Returns:
         The result.
@@ -136,7 +138,9 @@ def score_problem_set(
         ProblemSetResult(macro_f1=1.0, accuracy=1.0, videos=3, unscored=1, ties=0)
     """
     if scores.shape != targets.shape:
-        raise ValueError(f"scores {tuple(scores.shape)} and targets {tuple(targets.shape)}: expected the same shape")
+        raise ValueError(
+            f"`scores`, `targets`: expected the same shape, got {tuple(scores.shape)} and {tuple(targets.shape)}."
+        )
     rescaled = rescale_scores(scores, rescaling)
     num_labels = targets.sum(dim=1)
     predictions = predict_labels(rescaled, num_labels)

@@ -1,6 +1,7 @@
-"""How well a model has forgotten, and at what cost: the figures of the unlearning studies.
+"""Figures of the unlearning studies: the degree of forgetting, and its cost.
 
-All losses are mean cross-entropies over held-out tokens, in nats; `forget` of texts to forget, `retain` of others.
+All losses are mean cross-entropies over held-out tokens, in nats. A forget loss is that of texts to forget, a retain
+loss that of other texts.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,14 +13,17 @@ from lightning_vista.metrics.aggregation import SeedMean, seed_mean
 
 
 def shallow_unlearning(relearning: Tensor) -> Tensor:
-    """The forget loss after ablation, before anything is relearned (gradient routing, 4.2.2).
+    """Return the forget loss after ablation, before relearning (gradient routing, section 4.2.2).
 
     Args:
-        relearning: The held-out forget loss before relearning and after each of its steps, `(..., steps + 1)`; such as
-            one row for each draw of texts to relearn from.
+        relearning: Held-out forget losses before relearning and after each of its steps `(..., steps + 1)`, float; for
+            example one row for each draw of texts to relearn from.
 
     Returns:
-        The loss, `(...)`.
+        The loss `(...)`.
+
+    Raises:
+        ValueError: If `relearning` does not hold a loss.
 
     Example:
         >>> shallow_unlearning(torch.tensor([2.5, 1.0, 1.2]))
@@ -29,16 +33,18 @@ def shallow_unlearning(relearning: Tensor) -> Tensor:
 
 
 def robust_unlearning(relearning: Tensor) -> Tensor:
-    """The lowest forget loss that relearning reaches (gradient routing, 4.2.2).
+    """Return the lowest forget loss that relearning reaches (gradient routing, section 4.2.2).
 
-    It says little alone: a model that has become worse at everything relearns slowly too, so print its retain loss
-    beside it.
+    Report the retain loss beside it: a model that has become worse at everything relearns slowly as well.
 
     Args:
-        relearning: As for `shallow_unlearning`.
+        relearning: Held-out forget losses `(..., steps + 1)`, as for `shallow_unlearning`.
 
     Returns:
-        The loss, `(...)`.
+        The loss `(...)`.
+
+    Raises:
+        ValueError: If `relearning` does not hold a loss.
 
     Example:
         >>> robust_unlearning(torch.tensor([[2.5, 1.0, 1.2], [2.5, 1.5, 1.4]]))
@@ -48,14 +54,14 @@ def robust_unlearning(relearning: Tensor) -> Tensor:
 
 
 def alignment_tax(retain: float, base_retain: float) -> float:
-    """How much forgetting costs on other texts (gradient routing, 4.2.2).
+    """Compute the cost of forgetting on other texts (gradient routing, section 4.2.2).
 
     Args:
-        retain: The retain loss of the model after it has forgotten.
-        base_retain: That of a model trained on the same data in the ordinary way.
+        retain: Retain loss of the model after forgetting.
+        base_retain: Retain loss of a model trained on the same data in the ordinary way.
 
     Returns:
-        Their difference: 0 where it costs nothing.
+        The difference in nats; 0 if forgetting is free.
 
     Example:
         >>> alignment_tax(0.75, 0.5)
@@ -65,24 +71,27 @@ def alignment_tax(retain: float, base_retain: float) -> float:
 
 
 def retain_forget_frontier(retain: Tensor, forget: Tensor) -> Tensor:
-    """Which models are not surpassed: none has a lower retain loss at a forget loss as high, nor the other way round.
+    """Return the models on the Pareto frontier of low retain loss and high forget loss.
 
     Args:
-        retain: Retain losses, `(models,)`.
-        forget: Forget losses, `(models,)`.
+        retain: Retain losses `(models,)`, float.
+        forget: Forget losses `(models,)`, float.
 
     Returns:
-        The places of these models by rising retain loss, `(models on the frontier,)`; of equal models the first.
+        Positions of these models by rising retain loss `(models on the frontier,)`, int64; the first of equal models.
 
     Raises:
-        ValueError: If a loss is not a number, or there are not as many of both.
+        ValueError: If a loss is NaN, or the shapes differ.
 
     Example:
         >>> retain_forget_frontier(torch.tensor([0.7, 0.6, 0.8]), torch.tensor([2.0, 1.0, 1.5]))
         tensor([1, 0])
     """
     if retain.shape != forget.shape or retain.dim() != 1 or torch.stack([retain, forget]).isnan().any():
-        raise ValueError(f"Expected two losses of each model, all of them numbers, got {retain} and {forget}.")
+        raise ValueError(
+            f"`retain`, `forget`: expected two losses of each model, all of them numbers, got {retain} and {forget}."
+        )
+    # By rising retain loss, a model is on the frontier if its forget loss exceeds that of all models before it.
     order = sorted(range(len(retain)), key=lambda place: (float(retain[place]), -float(forget[place])))
     frontier: list[int] = []
     for place in order:
@@ -94,25 +103,24 @@ def retain_forget_frontier(retain: Tensor, forget: Tensor) -> Tensor:
 def leakage(
     forget: float, exposure_losses: Sequence[float], exposure_tokens: Sequence[float], undiscovered_tokens: float
 ) -> float:
-    """How much of undiscovered forget data was learned by what stays after ablation (selective gradient masking).
+    """Compute the share of undiscovered forget data that the ablated model has learned (selective gradient masking).
 
-    Ordinary models, trained on the retain data with more and more forget data among it, tell what a forget loss is
-    worth: the number of forget tokens to which a model must be exposed to reach it, between two models by
-    interpolation.
+    Ordinary models, trained on the retain data mixed with more and more forget data, convert a forget loss into
+    tokens: the number of forget tokens that a model must see to reach it. Between two models it is interpolated.
 
     Args:
-        forget: The forget loss of the ablated model.
+        forget: Forget loss of the ablated model.
         exposure_losses: Forget losses of the ordinary models, falling.
-        exposure_tokens: How many forget tokens each has seen, rising from 0.
-        undiscovered_tokens: How many unlabelled, or wrongly labelled, forget tokens the ablated model has seen.
+        exposure_tokens: Numbers of forget tokens that the ordinary models have seen, rising from 0.
+        undiscovered_tokens: Number of unlabelled, or wrongly labelled, forget tokens that the ablated model has seen.
 
     Returns:
-        The tokens that the forget loss is worth over those that were undiscovered: 0 if nothing leaked, 1 if all did.
-        A loss outside those of the ordinary models counts as the nearest of them.
+        Tokens that the forget loss is equivalent to, divided by the undiscovered tokens: 0 if nothing leaked, 1 if
+        everything did. A loss outside the range of the ordinary models counts as the nearest end of the range.
 
     Raises:
-        ValueError: If there are fewer than two ordinary models, losses do not fall with rising tokens, or nothing was
-            undiscovered.
+        ValueError: If there are fewer than two ordinary models, the losses do not fall as the tokens rise, or
+            `undiscovered_tokens` is not positive.
 
     Example:
         >>> leakage(2.0, exposure_losses=[2.5, 1.5, 0.5], exposure_tokens=[0, 100, 1000], undiscovered_tokens=200)
@@ -121,8 +129,9 @@ def leakage(
     losses, tokens = torch.tensor([list(exposure_losses), list(exposure_tokens)], dtype=torch.float64)
     if len(losses) < 2 or (losses.diff() >= 0).any() or (tokens.diff() <= 0).any() or undiscovered_tokens <= 0:
         raise ValueError(
-            "Expected losses that fall over at least two rising numbers of tokens, and more than 0 undiscovered "
-            f"tokens, got {losses.tolist()}, {tokens.tolist()} and {undiscovered_tokens}."
+            "`exposure_losses`, `exposure_tokens`, `undiscovered_tokens`: expected losses that fall over at least two "
+            f"rising numbers of tokens, and a positive number, got {losses.tolist()}, {tokens.tolist()} and "
+            f"{undiscovered_tokens}."
         )
     place = int((losses[1:-1] > forget).sum())
     share = ((losses[place] - forget) / (losses[place] - losses[place + 1])).clamp(0, 1)
@@ -130,10 +139,10 @@ def leakage(
 
 
 def summarize_seeds(runs: Iterable[Mapping[str, float]]) -> dict[str, SeedMean]:
-    """Mean and 95% interval over seeds of each figure.
+    """Compute the mean and the 95% interval over seeds of each figure.
 
     Args:
-        runs: The figures of each seed, by name.
+        runs: Figures by name, one mapping per seed.
 
     Returns:
         Name -> mean and interval, over the seeds that have the figure.
@@ -151,5 +160,7 @@ def summarize_seeds(runs: Iterable[Mapping[str, float]]) -> dict[str, SeedMean]:
 
 def _curves(relearning: Tensor) -> Tensor:
     if relearning.dim() == 0 or relearning.shape[-1] == 0:
-        raise ValueError(f"Expected the losses of at least one step, got the shape {tuple(relearning.shape)}.")
+        raise ValueError(
+            f"`relearning`: expected the losses of at least one step, got the shape {tuple(relearning.shape)}."
+        )
     return relearning

@@ -1,4 +1,4 @@
-"""Tables and one page of what judges were scored at."""
+"""Reports of evaluations: result tables and one HTML page."""
 
 from lightning_vista.reports.report import write_report
 from lightning_vista.reports.results import build_results, write_results

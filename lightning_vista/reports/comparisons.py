@@ -16,17 +16,18 @@ from lightning_vista.vista.problem_sets import KINDS, ProblemSet
 
 ALL = "all"
 
-#: Two sorts of permutation sets: orders of `go to` steps alone, which no single frame gives away, and the others.
+#: Two sorts of permutation sets. The trace-free ones (`go_only` in data) permute `go to` steps only, so that a single
+#: frame does not reveal the order; `mixed` ones permute all steps. These names are data and stay as they are.
 SPLIT_OF_TYPE = {"permutation_go_only": "go_only", "permutation": "mixed"}
 
 
 class Cell(NamedTuple):
-    """Problem sets that are averaged together; `all` stands where something is pooled.
+    """The key of problem sets that are averaged together; `all` marks a pooled dimension.
 
     Attributes:
-        environment: An environment, or `all`.
-        level: A level, or `all`.
-        group: A kind or split, or `all`.
+        environment: Environment, or `all`.
+        level: Level, or `all`.
+        group: Kind or split, or `all`.
     """
 
     environment: str
@@ -35,13 +36,13 @@ class Cell(NamedTuple):
 
 
 def cells(problem_sets: Sequence[ProblemSet]) -> dict[Cell, list[int]]:
-    """Every cell that has problem sets, by environment, level and kind, each on its own and pooled.
+    """Return the non-empty cells by environment, level and kind, each separately and pooled.
 
     Args:
-        problem_sets: The problem sets.
+        problem_sets: Problem sets.
 
     Returns:
-        Cell -> the positions of its problem sets; ordered by environment, level and kind, `all` after the others.
+        Cell -> positions of its problem sets; ordered by environment, level and kind, with `all` after the others.
 
     Example:
         >>> for cell in cells([ProblemSet("home/level_2/remix/a", {}, ())]):
@@ -59,15 +60,15 @@ def cells(problem_sets: Sequence[ProblemSet]) -> dict[Cell, list[int]]:
 
 
 def order_leak_cells(problem_sets: Sequence[ProblemSet]) -> dict[Cell, list[int]]:
-    """The permutation sets by environment, level and split.
+    """Return the cells of the permutation sets by environment, level and split.
 
-    A model that does well on mixed orders and not on go-only ones may read the order off what the steps leave behind.
+    A model that does well on mixed orders but not on trace-free ones may infer the order from traces of the steps.
 
     Args:
-        problem_sets: The problem sets.
+        problem_sets: Problem sets.
 
     Returns:
-        Cell -> the positions of its problem sets; nothing where no set is `go_only`, as in the official dataset.
+        Cell -> positions of its problem sets; empty if none is trace-free (`go_only`), as in the official dataset.
 
     Example:
         >>> sets = [ProblemSet(f"home/level_2/{type}/a", {}, ()) for type in ("permutation", "permutation_go_only")]
@@ -90,14 +91,14 @@ def tabulate(
 
     Args:
         values: Figures `(problem_sets, columns)`, float64; NaN where a column has none.
-        videos: The videos of each problem set; sets of a cell that share any are resampled together.
-        by_cell: Cell -> the positions of its problem sets.
-        group: What the rows call the cell's group.
-        mean: What the rows call the mean.
+        videos: Videos of each problem set; sets of a cell that share videos are resampled together.
+        by_cell: Cell -> positions of its problem sets.
+        group: Key of the cell's group in the rows.
+        mean: Key of the mean in the rows.
 
     Returns:
         For each column its rows `{environment, level, <group>, <mean>, standard_error, ci_low, ci_high,
-        problem_sets}`, one per cell in which it has figures; the number of those is `problem_sets`. What does not
+        problem_sets}`, one per cell in which it has figures; `problem_sets` is their number. A value that does not
         exist (the standard error of one figure, the 95 % interval of one cluster) is None.
 
     Example:
@@ -120,13 +121,13 @@ def tabulate(
 
 
 def paired_differences(values: Tensor) -> Tensor:
-    """Each model's figure minus each other's, problem set by problem set.
+    """Subtract each model's figure from each other's, problem set by problem set.
 
     Args:
-        values: Figures `(problem_sets, models)`, NaN where a model has none.
+        values: Figures `(problem_sets, models)`, float; NaN where a model has none.
 
     Returns:
-        Differences `(problem_sets, models * models)`, all of the first model first; NaN unless both have a figure.
+        Differences `(problem_sets, models * models)`, those of the first model first; NaN unless both have a figure.
 
     Example:
         >>> import torch
@@ -137,7 +138,7 @@ def paired_differences(values: Tensor) -> Tensor:
 
 
 def finite(value: float) -> float | None:
-    """The number itself, or None (JSON's null) where it is NaN.
+    """Return a number, or None (JSON's null) if it is NaN.
 
     Args:
         value: Any number.
@@ -157,7 +158,7 @@ def _cells(
     groups_of: Callable[[ProblemSet], Sequence[str]],
     group_order: Sequence[str],
 ) -> dict[Cell, list[int]]:
-    """The positions of the problem sets in every cell, in reading order."""
+    """Return the positions of the problem sets in every cell, in reading order."""
     found: dict[Cell, list[int]] = defaultdict(list)
     for position, item in enumerate(problem_sets):
         levels: tuple[int | str, ...] = (item.level, ALL)
@@ -180,12 +181,12 @@ def reward_rows(
     """Average `reward_quality` over the problem sets of each cell.
 
     Args:
-        problem_sets: Score tables side by side.
-        by_cell: Cell -> the positions of its problem sets.
+        problem_sets: Joined score tables.
+        by_cell: Cell -> positions of its problem sets.
 
     Returns:
         Model -> rows `{figure, environment, level, kind, mean, standard_error, ci_low, ci_high, problem_sets}` for each
-        figure of `RewardQuality`; `exploitable` of permutation sets only, where all that is wrong is the order.
+        figure of `RewardQuality`; `exploitable` only for permutation sets, where wrong videos differ in order alone.
     """
     models = list(dict.fromkeys(model for item in problem_sets for model in item.scores))
     values = torch.tensor([[_quality(item, model) for model in models] for item in problem_sets], dtype=torch.float64)
@@ -203,7 +204,7 @@ def reward_rows(
 
 
 def _quality(item: JoinedProblemSet, model: str) -> RewardQuality:
-    """The quality of one model on one problem set; NaN where there is none."""
+    """Return the quality of one model on one problem set; NaN if its table lacks the set."""
     if model not in item.scores:
         return _NOTHING
     quality = reward_quality(item.scores[model], item.targets)

@@ -1,4 +1,4 @@
-"""What run folders hold for the eye: example videos with their candidate descriptions, and transcripts of chats."""
+"""Example videos with their candidate descriptions, and transcripts of chats, from run folders."""
 
 import base64
 import json
@@ -9,14 +9,20 @@ from typing import Any
 
 from lightning_vista.vista.tables import ScoreTable
 
-#: What the page spends on videos and on transcripts, so that with plotly.js (5 MB) it stays below 15 MB.
+#: Budgets of the page for videos and for transcripts; with plotly.js (5 MB) it stays below 15 MB.
 VIDEO_BYTES = 6_000_000
 TRANSCRIPT_CHARACTERS = 1_000_000
 
 
 @dataclass(frozen=True)
 class Transcript:
-    """A chat judge's conversation about one video."""
+    """A chat scorer's conversation about one video.
+
+    Attributes:
+        run: Name of the run folder.
+        name: Name of the transcript's file.
+        text: Text of the conversation.
+    """
 
     run: str
     name: str
@@ -24,19 +30,19 @@ class Transcript:
 
     @property
     def key(self) -> str:
-        """The key of the video's sample, which its example file shares."""
+        """Key of the video's sample, which is the stem of its example file too."""
         return Path(self.name).stem
 
 
 @dataclass
 class Showcase:
-    """What a page shows beside the numbers.
+    """The videos and transcripts of a page.
 
     Attributes:
-        examples: For each card `{video, problem_set, descriptions, file, scores}`; `file` is a key of `videos`.
-        videos: Videos as base64, each once, however many runs and problem sets show it.
+        examples: Cards `{video, problem_set, descriptions, file, scores}`; `video` is a key of `videos`.
+        videos: Video -> its base64 text; each video once, however many runs and problem sets show it.
         transcripts: Conversations, those of the example videos first.
-        left_out: What did not fit, in words.
+        left_out: Sentences about the videos and transcripts that did not fit.
     """
 
     examples: list[dict[str, Any]] = field(default_factory=list)
@@ -50,14 +56,14 @@ def read_showcase(runs: Iterable[Path], tables: Sequence[ScoreTable]) -> Showcas
 
     Args:
         runs: Run folders, each with or without `examples/` and `transcripts/`.
-        tables: The score tables, for the scores shown beside the videos.
+        tables: Score tables, for the scores beside the videos.
 
     Returns:
-        Everything that fits, with a word on what does not.
+        The examples and transcripts that fit, and a report of the others.
 
     Raises:
-        ValueError: If an `examples.json` is not as a run writes it.
-        FileNotFoundError: If it names a video that is not there.
+        ValueError: If an `examples.json` does not have a run's format.
+        FileNotFoundError: If an `examples.json` names a video that does not exist.
     """
     showcase = Showcase()
     folders = list(runs)
@@ -91,18 +97,18 @@ def _add_examples(showcase: Showcase, folder: Path) -> None:
 
 
 def _checked(entries: object, listing: Path) -> list[dict[str, Any]]:
-    """The entries of an `examples.json`, if they are what a run writes."""
+    """Return the entries of an `examples.json`, or raise if they do not have a run's format."""
     if isinstance(entries, list) and all(map(_is_example, entries)):
         return entries
     wrong = next((entry for entry in entries if not _is_example(entry)), None) if isinstance(entries, list) else entries
     raise ValueError(
         f"{listing}: expected a list of {{video, file, problem_set, descriptions: {{label: text}}}} with plain file "
-        f"names, came {str(wrong)[:200]}: run `test` again to write the folder anew."
+        f"names, got {str(wrong)[:200]}. Run `test` again to write the folder anew."
     )
 
 
 def _is_example(entry: object) -> bool:
-    """Whether an entry has all its texts, and a file name that leads nowhere else."""
+    """Tell whether an entry has all its texts, and a plain file name, which cannot lead out of the folder."""
     return (
         isinstance(entry, dict)
         and all(isinstance(entry.get(key), str) for key in ("video", "file", "problem_set"))
@@ -112,7 +118,7 @@ def _is_example(entry: object) -> bool:
 
 
 def _add_scores(examples: list[dict[str, Any]], tables: Sequence[ScoreTable]) -> None:
-    """Give each example its models' scores: `{model: {label: score or None}}`."""
+    """Add the models' scores to each example: `{model: {label: score or None}}`."""
     wanted = {(example["problem_set"], example["video"]) for example in examples}
     videos = {video for _, video in wanted}
     found: dict[tuple[str, str], dict[str, dict[str, float | None]]] = {}

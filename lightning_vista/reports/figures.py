@@ -1,4 +1,4 @@
-"""The figures of the report, as plain plotly specifications, each with a table that says the same in numbers."""
+"""The figures of the report, as plain plotly specifications, each with a table of its numbers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from lightning_vista.reports.view import Counts, Row, View, number
 from lightning_vista.vista import KINDS
 
 KIND_TITLES = {"all": "All kinds"} | {kind: kind.capitalize() for kind in KINDS}
-SPLIT_TITLES = {"go_only": "Go-only orders", "mixed": "Mixed orders"}
+SPLIT_TITLES = {"go_only": "Trace-free orders", "mixed": "Mixed orders"}
 
 _Points = Mapping[str, Sequence[tuple[int, Row]]]  # model -> (level, aggregate)
 _ROW_COLUMNS = ("Mean F1", "95% interval", "Standard error", "Problem sets")
@@ -32,11 +32,11 @@ class Figure:
 
     Attributes:
         title: Heading above the figure.
-        summary: What a reader who cannot see it is told.
+        summary: Description for readers who cannot see the figure.
         plot: `{"data": [...], "layout": {...}}`; a trace's `meta` lists the models it belongs to.
         columns: Heads of the table.
         rows: Cells of the table, as text.
-        counts: For each model, how many judgements stand behind the figure, unscored ones and ties among them.
+        counts: Model -> numbers of videos, unscored videos and ties behind the figure.
     """
 
     title: str
@@ -48,7 +48,7 @@ class Figure:
 
 
 def f1_by_level(view: View, environment: str, kind: str) -> Figure:
-    """Mean macro F1 over the number of actions, one line per model with its 95% intervals (ViSTa, section 4)."""
+    """Plot mean macro F1 over the number of actions, one line per model with its 95% intervals (ViSTa, section 4)."""
     levels = view.levels_of(environment, kind)
     points = {
         model: [(level, row) for level in levels if (row := view.row(model, environment, level, kind))]
@@ -58,7 +58,7 @@ def f1_by_level(view: View, environment: str, kind: str) -> Figure:
 
 
 def order_leak(view: View, environment: str, split: str) -> Figure:
-    """F1 by level on the permutation sets whose orders leave no trace (`go_only`), or on the others (`mixed`)."""
+    """Plot F1 by level on the trace-free permutation sets (`go_only`), or on the others (`mixed`)."""
     points = {
         model: [
             (int(row["level"]), row)
@@ -71,7 +71,7 @@ def order_leak(view: View, environment: str, split: str) -> Figure:
 
 
 def level_one_bars(view: View, environment: str) -> Figure:
-    """Mean macro F1 on the problem sets of level 1, one group of bars per kind."""
+    """Plot mean macro F1 on the problem sets of level 1, one cluster of bars per kind."""
     kinds = view.kinds_at(environment, 1)
     looks = styles(view.models)
     data = []
@@ -106,7 +106,7 @@ def level_one_bars(view: View, environment: str) -> Figure:
 
 
 def raw_beside_rescaled(rescaled: View, raw: View, environment: str) -> Figure:
-    """For each model, its mean macro F1 from raw scores (hollow) and from rescaled ones (filled), joined by a line."""
+    """Plot each model's mean macro F1 from raw scores (hollow) and from rescaled ones (filled), joined by a line."""
     looks = styles(rescaled.models)
     data = []
     rows = []
@@ -130,7 +130,7 @@ def raw_beside_rescaled(rescaled: View, raw: View, environment: str) -> Figure:
 
 
 def draw_differences(view: View, environment: str) -> Figure:
-    """Mean difference in macro F1 between two models over the same problem sets, with its 95% interval."""
+    """Plot the mean difference in macro F1 of each pair of models over the same problem sets, with 95% intervals."""
     models = list(view.models)
     looks = styles(models)
     found = [
@@ -177,7 +177,7 @@ def _count_cells(
 ) -> tuple[str, ...]:
     counts = view.counts(model, environment, level, kind)
     if model in BASELINES:
-        return str(counts.videos), "–", "–"  # noqa: RUF001  they score everything, and their ties mean nothing
+        return str(counts.videos), "–", "–"  # noqa: RUF001  they score everything, and their ties are meaningless
     return str(counts.videos), str(counts.unscored), str(counts.ties)
 
 
@@ -187,7 +187,7 @@ def _decimal(value: object, spec: str = ".3f") -> str:
 
 
 def _by_level(view: View, environment: str, group: str, title: str, points: _Points) -> Figure:
-    """The lines of a kind or split, with their table."""
+    """Return the figure of a kind or split, with its table."""
     rows = [
         (model, str(level), *_row_cells(row), *_count_cells(view, model, environment, level, group))
         for model, pairs in points.items()
@@ -204,7 +204,7 @@ def _by_level(view: View, environment: str, group: str, title: str, points: _Poi
 
 
 def _lines(points: _Points) -> dict[str, Any]:
-    """One line per model; models stand a little beside each other, so that no interval hides another."""
+    """Return one line per model; models are shifted slightly, so that intervals do not hide each other."""
     levels = sorted({level for pairs in points.values() for level, _ in pairs})
     looks = styles(points)
     data = []
@@ -232,7 +232,7 @@ def _lines(points: _Points) -> dict[str, Any]:
 
 
 def _dots(name: str, owners: list[int], rows: Sequence[Row], look: Style, value: str) -> dict[str, Any]:
-    """Values of one horizontal row, with their intervals; the page gives the rows that it shows their places."""
+    """Return the values of one horizontal row, with their intervals; the page positions the visible rows."""
     return {
         "type": "scatter",
         "name": name,
@@ -246,7 +246,7 @@ def _dots(name: str, owners: list[int], rows: Sequence[Row], look: Style, value:
 
 
 def _pairs(view: View) -> list[tuple[str, Row]]:
-    """Every pair of models once, a judge before a baseline; two baselines are no news."""
+    """Return every pair of models once, a scorer before a baseline, without the pair of the two baselines."""
     pairs = []
     seen: set[tuple[frozenset[str], str, str, str]] = set()
     for model, part in view.models.items():
@@ -264,6 +264,6 @@ def _difference_name(model: str, row: Row) -> str:
 
 
 def _ends(trace: Mapping[str, Any]) -> list[float]:
-    """The ends of a trace's first interval."""
+    """Return the ends of a trace's first interval."""
     x, bars = trace["x"][0] or 0.0, trace["error_x"]
     return [x - bars["arrayminus"][0], x + bars["array"][0]]

@@ -1,17 +1,18 @@
-"""What the numbers say, in a sentence or two."""
+"""The main findings of a report in a few sentences."""
 
 from lightning_vista.reports.style import interval
 from lightning_vista.reports.view import Row, View, number
 
 
 def headline(view: View) -> list[str]:
-    """The findings of a view as plain sentences, as far as there are numbers for them.
+    """Return the findings of a view as plain sentences.
 
     Args:
-        view: The results of every model under the chosen rescaling.
+        view: Results of every model under the chosen rescaling.
 
     Returns:
-        One to three sentences: who judges best, what longer sequences and other orders do to it, what is unscored.
+        One to three sentences: the best scorer, the effect of longer sequences and other orders on it, and the
+        unscored videos. A sentence without numbers is omitted.
 
     Example:
         >>> row = {"environment": "all", "level": "all", "kind": "all", "mean_macro_f1": 0.5, "problem_sets": 9}
@@ -21,21 +22,21 @@ def headline(view: View) -> list[str]:
     """
     environment = view.environments[0] if view.environments else "all"
     rows = {model: row for model in view.models if (row := view.row(model, environment))}
-    judges = [model for model in view.judges if model in rows]
-    if not judges:
-        return ["There are no judges to report on, only baselines."]
-    best = max(judges, key=lambda model: number(rows[model]["mean_macro_f1"]) or 0.0)
+    scorers = [model for model in view.scorers if model in rows]
+    if not scorers:
+        return ["This report holds only baselines, without a scorer."]
+    best = max(scorers, key=lambda model: number(rows[model]["mean_macro_f1"]) or 0.0)
     sentences = [
-        _best(best, rows, len(judges)),
+        _best(best, rows, len(scorers)),
         _with_length(view, best, environment),
-        _unscored(view, judges, environment),
+        _unscored(view, scorers, environment),
     ]
     return [sentence for sentence in sentences if sentence]
 
 
-def _best(best: str, rows: dict[str, Row], judges: int) -> str:
+def _best(best: str, rows: dict[str, Row], scorers: int) -> str:
     row = rows[best]
-    who = f"{best} reaches" if judges == 1 else f"Of {judges} judges, {best} does best: it reaches"
+    who = f"{best} reaches" if scorers == 1 else f"Of {scorers} scorers, {best} does best: it reaches"
     baselines = [
         f"{_f1(rows[model])} {words}"
         for model, words in (("majority", "for the majority label"), ("random", "for a random one"))
@@ -49,7 +50,7 @@ def _best(best: str, rows: dict[str, Row], judges: int) -> str:
 
 
 def _with_length(view: View, model: str, environment: str) -> str:
-    """How F1 changes from the shortest to the longest sequences, and with the order alone."""
+    """Describe the change of F1 from the shortest to the longest sequences, and with the order alone."""
     found = [(level, row) for level in view.levels_of(environment) if (row := view.row(model, environment, level))]
     if len(found) < 2:
         return ""
@@ -64,9 +65,10 @@ def _with_length(view: View, model: str, environment: str) -> str:
     return f"{sentence}."
 
 
-def _unscored(view: View, judges: list[str], environment: str) -> str:
-    counts = sum((view.counts(model, environment) for model in judges[1:]), view.counts(judges[0], environment))
-    return f"{counts.unscored:,} of {counts.videos:,} judgements are unscored." if counts.unscored else ""
+def _unscored(view: View, scorers: list[str], environment: str) -> str:
+    counts = sum((view.counts(model, environment) for model in scorers[1:]), view.counts(scorers[0], environment))
+    pairs = f"{counts.unscored:,} of {counts.videos:,} (video, problem set) pairs"
+    return f"{pairs} are unscored." if counts.unscored else ""
 
 
 def _f1(row: Row) -> str:

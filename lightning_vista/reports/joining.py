@@ -1,4 +1,4 @@
-"""Joins score tables by problem set, and predicts labels from them."""
+"""Joining of score tables by problem set, and predictions from them."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,10 +23,10 @@ class JoinedProblemSet:
     """One problem set with the scores of every model that was run on it.
 
     Attributes:
-        outline: Its environment, level, type and kind.
-        videos: The videos that any table has for it, sorted.
+        outline: Environment, level, type and kind of the problem set.
+        videos: Videos that any table has for the problem set, sorted.
         targets: True labels `(videos, labels)`, bool.
-        scores: Model -> scores `(videos, labels)`, float64; NaN is unscored, or a video its table lacks.
+        scores: Model -> scores `(videos, labels)`, float64; NaN means unscored, or a video that the table lacks.
     """
 
     outline: ProblemSet
@@ -37,11 +37,11 @@ class JoinedProblemSet:
 
 @dataclass(frozen=True)
 class JoinedTables:
-    """Score tables side by side.
+    """Score tables joined by problem set.
 
     Attributes:
-        problem_sets: The union of the tables' problem sets, by id.
-        unscored: Model -> reason -> the number of unscored (problem set, video) pairs.
+        problem_sets: Union of the tables' problem sets, ordered by id.
+        unscored: Model -> reason -> number of unscored (problem set, video) pairs.
     """
 
     problem_sets: tuple[JoinedProblemSet, ...]
@@ -49,24 +49,26 @@ class JoinedTables:
 
 
 def join_tables(tables: Sequence[ScoreTable]) -> JoinedTables:
-    """Lay score tables side by side.
+    """Join score tables by problem set.
 
-    A video that one table has and another lacks, in a problem set of both, is unscored for the second: figures of
-    one problem set are always over the same videos. Labels keep the order of the first table that has the set.
+    A video that one table has and another lacks, in a problem set of both, is unscored for the second. So the figures
+    of one problem set are always over the same videos. Labels keep the order of the first table that has the set.
 
     Args:
-        tables: One table per model, all with targets.
+        tables: Score tables, one per model, all with targets.
 
     Returns:
         The joined tables.
 
     Raises:
-        ValueError: If there is no table, a name is taken twice or reserved, targets are absent, or tables disagree
+        ValueError: If there is no table, a name occurs twice or is reserved, targets are missing, or tables disagree
             about a problem set's labels, targets or kind.
     """
     faults = list(_name_faults(tables)) or list(_content_faults(tables))
     if faults:
         raise ValueError("These score tables cannot be compared:\n" + "\n".join(f"  - {fault}" for fault in faults))
+    # `slots` are the rows of the union of all tables, in the order of a score table. Every table's scores are aligned
+    # with them, so that a problem set is one contiguous slice (videos x labels) of every column.
     rows = pl.concat([table.rows.select(*_KEY, "target") for table in tables])
     slots = order_rows(rows.unique(_KEY, keep="first", maintain_order=True))
     columns = {table.model: _scores_on(slots, table) for table in tables}
@@ -91,7 +93,7 @@ def join_tables(tables: Sequence[ScoreTable]) -> JoinedTables:
 
 
 def _scores_on(slots: pl.DataFrame, table: ScoreTable) -> pl.DataFrame:
-    """A table's scores and reasons in the rows of `slots`; what it lacks is NaN, for the reason `ABSENT`."""
+    """Return a table's scores and reasons in the rows of `slots`; missing rows are NaN, with the reason `ABSENT`."""
     own = table.rows.select(*_KEY, "score", "reason", pl.lit(True).alias("present"))
     joined = slots.join(own, on=_KEY, how="left", maintain_order="left")
     reason = pl.when(pl.col("present").is_null()).then(pl.lit(ABSENT)).otherwise("reason")
@@ -99,7 +101,7 @@ def _scores_on(slots: pl.DataFrame, table: ScoreTable) -> pl.DataFrame:
 
 
 def _reasons(scores: pl.DataFrame, table: ScoreTable) -> dict[str, int]:
-    """How many videos of the table's problem sets are unscored, for each reason."""
+    """Return the number of unscored videos of the table's problem sets, by reason."""
     videos = scores.filter(pl.col("problem_set").is_in(table.problem_sets)).group_by("problem_set", "video")
     unscored = videos.agg(pl.col("score").is_nan().any(), pl.col("reason").drop_nulls().first()).filter("score")
     counts = unscored.group_by(pl.col("reason").fill_null(NO_REASON)).len().sort("reason")
@@ -107,58 +109,58 @@ def _reasons(scores: pl.DataFrame, table: ScoreTable) -> dict[str, int]:
 
 
 def _tensor(column: pl.Series) -> Tensor:
-    """A column as a tensor of its own."""
+    """Return a column as a tensor that owns its memory."""
     return torch.tensor(column.to_numpy())
 
 
 def _name_faults(tables: Sequence[ScoreTable]) -> Iterator[str]:
-    """Whether every table has a name of its own, and targets."""
+    """Yield the faults of names that are repeated or reserved, and of tables without targets."""
     if not tables:
-        yield "expected at least one score table, came none"
+        yield "expected at least one score table, got none. Give a run folder or a score table."
     names = [table.model for table in tables]
     for name in sorted(set(names)):
         if name in BASELINES:
-            yield f"model {name!r}: the name of a baseline: give the scorer another `name`"
+            yield f"model {name!r}: this is the name of a baseline. Give the scorer another `name`."
         if names.count(name) > 1:
-            yield f"model {name!r}: expected one table, came {names.count(name)}: give each scorer its own `name`"
+            yield f"model {name!r}: expected one table, got {names.count(name)}. Give each scorer its own `name`."
     for table in tables:
         if table.rows["target"].null_count():
-            yield f"model {table.model!r}: expected targets, came none (a table of `predict`): run `test`"
+            yield f"model {table.model!r}: expected targets, got none (a table of `predict`). Run `test`."
 
 
 def _content_faults(tables: Sequence[ScoreTable]) -> Iterator[str]:
-    """Where tables disagree about a problem set."""
+    """Yield the problem sets on which tables disagree."""
     rows = pl.concat([table.rows.select("model", *_KEY, "target") for table in tables])
     labels = rows.group_by("problem_set", "model").agg(pl.col("label").unique().sort())
     differing = labels.group_by("problem_set").agg(pl.col("label").n_unique()).filter(pl.col("label") > 1)
     for id in differing["problem_set"].sort():
-        yield f"{id}: expected the same labels in every table: score the same version of the problem set"
+        yield f"{id}: expected the same labels in every table. Score the same version of the problem set."
     targets = rows.group_by(_KEY).agg(pl.col("target").n_unique()).filter(pl.col("target") > 1)
     for id, video, label in targets.select(_KEY).sort(_KEY).head(3).iter_rows():
-        yield f"{id}: {video} is {label!r} in one table and not in another: score the same version of the problem set"
+        yield f"{id}: {video} is {label!r} in one table and not in another. Score the same version of the problem set."
     kinds: dict[str, str] = {}
     for id, kind in (pair for table in tables for pair in table.kinds.items()):
         if kinds.setdefault(id, kind) != kind:
-            yield f"{id}: kind {kinds[id]!r} in one table and {kind!r} in another: score the same version"
+            yield f"{id}: kind {kinds[id]!r} in one table and {kind!r} in another. Score the same version."
 
 
-#: A label by its place in the list of labels; a list of several in a multi-label set, of none where unscored.
+#: A label by its position in the list of labels; a list of several labels in a multi-label set, empty where unscored.
 Prediction = int | list[int]
 
 
 def predictions(tables: Sequence[ScoreTable], rescalings: Sequence[Rescaling]) -> dict[str, dict[str, Any]]:
-    """Labels, videos, truth and predictions of each problem set.
+    """Return labels, videos, truth and predictions of each problem set.
 
     Args:
-        tables: One score table per model, with targets.
-        rescalings: The rescalings to predict under.
+        tables: Score tables, one per model, with targets.
+        rescalings: Rescalings under which to predict.
 
     Returns:
         Problem set id -> `{"labels": [...], "videos": [...], "truth": [Prediction, ...],
-        "predicted": {rescaling: {model: [Prediction, ...]}}}`, the lists in the order of `videos`.
+        "predicted": {rescaling: {model: [Prediction, ...]}}}`, with lists in the order of `videos`.
 
     Raises:
-        ValueError: If the tables cannot be compared; it lists why.
+        ValueError: If the tables cannot be compared; the message lists the reasons.
     """
     by_set = pl.concat(table.rows for table in tables).group_by("problem_set")
     labels = dict(by_set.agg(pl.col("label").unique(maintain_order=True)).iter_rows())
@@ -180,6 +182,6 @@ def predictions(tables: Sequence[ScoreTable], rescalings: Sequence[Rescaling]) -
 
 
 def _places(chosen: Tensor) -> list[Prediction]:
-    """The chosen labels of each row of a mask `(videos, labels)`."""
+    """Return the chosen labels of each row of a mask `(videos, labels)`."""
     rows = [[place for place, is_ in enumerate(row) if is_] for row in chosen.tolist()]
     return [row[0] if len(row) == 1 else row for row in rows]

@@ -1,4 +1,4 @@
-"""The report page, one HTML file that needs no network."""
+"""The report page: one HTML file that works without a network."""
 
 import base64
 import hashlib
@@ -23,22 +23,22 @@ from lightning_vista.vista.tables import ScoreTable
 def page_data(
     shown: Sequence[View], plots: Mapping[str, Any], tables: Sequence[ScoreTable], showcase: Showcase
 ) -> dict[str, Any]:
-    """Everything the script needs, ready for JSON; what belongs to models is listed in the order of `models`.
+    """Return the data of the page's script as JSON values; lists of models' values follow the order of `models`.
 
     Args:
-        shown: The chosen view first.
+        shown: Views, the chosen one first.
         plots: Key -> plotly specification.
-        tables: The score tables.
-        showcase: The example videos and transcripts.
+        tables: Score tables.
+        showcase: Example videos and transcripts.
 
     Returns:
-        `{models, looks, judges, rescalings, plots, sets, examples, videos}`.
+        `{models, looks, scorers, rescalings, plots, sets, examples, videos}`.
     """
     models = list(shown[0].models)
     return {
         "models": models,
         "looks": [{"glyph": look.glyph, "colour": look.colour} for look in styles(models).values()],
-        "judges": len(shown[0].judges),
+        "scorers": len(shown[0].scorers),
         "rescalings": [view.rescaling for view in shown],
         "plots": plots,
         "sets": list(_problem_sets(shown, tables, showcase)),
@@ -48,7 +48,7 @@ def page_data(
 
 
 def _example(example: Mapping[str, Any], models: Sequence[str], showcase: Showcase) -> dict[str, Any]:
-    """One card: a video, its candidate descriptions and the scores that each model gave them."""
+    """Return one card: a video, its candidate descriptions, and the scores that each model gave them."""
     labels = list(example["descriptions"])
     key = Path(example["file"]).stem
     return {
@@ -67,7 +67,7 @@ def _example(example: Mapping[str, Any], models: Sequence[str], showcase: Showca
 
 
 def _problem_sets(shown: Sequence[View], tables: Sequence[ScoreTable], showcase: Showcase) -> Iterator[dict[str, Any]]:
-    """Every problem set with its results and predictions under each rescaling, model by model."""
+    """Yield every problem set with its results and predictions under each rescaling, model by model."""
     predicted = predictions(tables, [view.rescaling for view in shown])
     descriptions = {example["problem_set"]: example["descriptions"] for example in showcase.examples}
     for name in sorted({name for part in shown[0].models.values() for name in part["problem_sets"]}):
@@ -90,7 +90,7 @@ def _problem_sets(shown: Sequence[View], tables: Sequence[ScoreTable], showcase:
 
 
 def _entry(view: View, model: str, problem_set: str) -> list[float | int | None] | None:
-    """Macro F1, accuracy, videos, unscored and ties of a model on a problem set, if it has seen it."""
+    """Return macro F1, accuracy, videos, unscored and ties of a model on a problem set; None if its table lacks it."""
     entry = view.models.get(model, {"problem_sets": {}})["problem_sets"].get(problem_set)
     if entry is None:
         return None
@@ -105,7 +105,14 @@ TEMPLATES = Path(__file__).with_name("templates")
 
 @dataclass(frozen=True)
 class Panel:
-    """The figures of a section for one environment and rescaling (`any`: for each); the page shows one at a time."""
+    """The figures of a section for one environment and rescaling (`any` for all); the page shows one panel at a time.
+
+    Attributes:
+        section: Id of the section.
+        environment: Environment of the figures.
+        rescaling: Rescaling of the figures, or `any`.
+        figures: Figures of the panel.
+    """
 
     section: str
     environment: str
@@ -113,7 +120,7 @@ class Panel:
     figures: Sequence[figures.Figure]
 
     def key(self, index: int) -> str:
-        """The name under which the page finds the plot of a figure."""
+        """Return the key of a figure's plot in the page's data."""
         return f"{self.section}/{self.rescaling}/{self.environment}/{index}"
 
 
@@ -126,20 +133,20 @@ def write_page(
 ) -> Path:
     """Write the report page; the same input gives the same bytes.
 
-    Every text of the input is shown as text, whatever it looks like, and a content security policy forbids the page
-    to load or run anything that is not in the file.
+    All text of the input appears as text, even if it looks like markup. A content security policy keeps the page from
+    loading or running anything that is not in the file.
 
     Args:
-        results: The contents of `results.json`: all models under one rescaling, baselines among them.
-        tables: The score tables that the results were computed from.
-        out_path: The HTML file to write; its folder is made.
-        runs: Run folders, for their `examples/` and `transcripts/`; without them the page says what it lacks.
+        results: Content of `results.json`: all models under one rescaling, including the baselines.
+        tables: Score tables from which the results were computed.
+        out_path: HTML file to write; its folder is created.
+        runs: Run folders with `examples/` and `transcripts/`; without them the page says that it lacks these.
 
     Returns:
-        The path of the file, which is below 15 MB for the whole benchmark and five models.
+        Path of the file, which is below 15 MB for the whole benchmark and five models.
 
     Raises:
-        ValueError: If the results are of several rescalings, or an `examples.json` is not as a run writes it.
+        ValueError: If the results have several rescalings, or an `examples.json` does not have a run's format.
         ModuleNotFoundError: If jinja2 or plotly is missing; the message names the extra.
     """
     kinds = {problem_set: kind for table in tables for problem_set, kind in table.kinds.items()}
@@ -153,7 +160,7 @@ def write_page(
         panels=panels,
         looks=styles(shown[0].models),
         headline=headline(shown[0]),
-        incomplete=[model for model in shown[0].judges if _is_incomplete(results[model])],
+        incomplete=[model for model in shown[0].scorers if _is_incomplete(results[model])],
         strict=all(part.get("strict", True) for part in results.values()),
         kind_titles=figures.KIND_TITLES,
         interval=interval,
@@ -171,7 +178,13 @@ def write_page(
 
 
 def embed_json(value: object) -> str:
-    r"""JSON in ASCII that no HTML parser takes for the end of its script.
+    r"""Return JSON in ASCII without characters that an HTML parser could take for the end of the script.
+
+    Args:
+        value: JSON values.
+
+    Returns:
+        The text.
 
     Example:
         >>> print(embed_json("</script>"))
@@ -184,19 +197,23 @@ def embed_json(value: object) -> str:
 
 
 def content_policy(scripts: Iterable[str]) -> str:
-    """A content security policy that runs exactly these scripts and fetches nothing.
+    """Return a content security policy that permits exactly these scripts and fetches nothing.
 
     Args:
-        scripts: The text of each inline script, as it stands between its tags.
+        scripts: Text of each inline script, exactly as between its tags.
 
     Returns:
-        The content of the `Content-Security-Policy` meta tag.
+        Content of the `Content-Security-Policy` meta tag.
+
+    Example:
+        >>> content_policy(["alert(1)"]).split("; ")[1]
+        "script-src 'sha256-bhHHL3z2vDgxUt0W3dWQOrprscmda2Y5pLsLg4GF+pI='"
     """
     digests = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
     rules = {
         "default-src": "'none'",
         "script-src": " ".join(f"'sha256-{digest}'" for digest in digests),
-        "style-src": "'unsafe-inline'",  # plotly styles its elements as it draws
+        "style-src": "'unsafe-inline'",  # plotly sets inline styles when it draws
         "img-src": "data:",
         "media-src": "data:",
         "base-uri": "'none'",
@@ -218,12 +235,12 @@ def _template() -> Any:
 
 
 def _is_incomplete(part: Mapping[str, Any]) -> bool:
-    """Whether a model's results list reasons for unscored videos, or problem sets that its table lacks."""
+    """Tell whether a model's results list reasons for unscored videos, or problem sets that its table lacks."""
     return bool(part.get("missing") or part.get("unscored", {}).get("reasons"))
 
 
 def _panels(shown: Sequence[View]) -> Iterator[Panel]:
-    """Every figure there is something to draw for, section by section."""
+    """Yield the panels of all sections; figures without data are omitted."""
     for view in shown:
         for environment in view.environments:
             kinds = ("all", *view.kinds_at(environment))

@@ -1,4 +1,4 @@
-"""From run folders or bare score tables to `results.json`, `results.csv` and the page."""
+"""Reports from run folders or bare score tables: `results.json`, `results.csv` and the page."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,7 +8,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from lightning_vista.metrics import Rescaling
+from lightning_vista.metrics import RESCALINGS, Rescaling
+from lightning_vista.options import check_word
 from lightning_vista.reports.page import write_page
 from lightning_vista.reports.results import build_results, write_results
 from lightning_vista.vista.problem_sets import KINDS
@@ -21,19 +22,23 @@ def write_report(
     """Write `results.json`, `results.csv` and `report.html`, and print the main figures.
 
     Args:
-        runs: Run folders, or score tables alone: then the page has no example videos, and says so.
-        out_dir: The folder to write.
-        rescaling: `none`, `video`, `label` or `both` (the paper's); the page shows `none` beside it.
-        strict: Whether unscored videos are wrong, or left out.
+        runs: Run folders, or bare score tables; with the latter the page says that it lacks example videos.
+        out_dir: Folder for the three files.
+        rescaling: `none`, `video`, `label` or `both` (the paper's), see `rescale_scores`; the page also shows `none`.
+        strict: Whether unscored videos count as wrong; otherwise they are left out.
 
     Returns:
-        The path of the page.
+        Path of the page.
 
     Raises:
-        FileNotFoundError: If there is no score table at one of the places.
+        FileNotFoundError: If one of the paths does not hold a score table.
         ScoreTableError: If a table is broken.
-        ValueError: If two tables are of one model, or of a model called like a baseline.
+        ValueError: If two tables belong to one model, a model has the name of a baseline, or `rescaling` is unknown.
+
+    Example:
+        >>> page = write_report(["runs/clip", "runs/gpt-4o"], "report")  # doctest: +SKIP
     """
+    check_word("rescaling", rescaling, RESCALINGS)
     out = Path(out_dir)
     tables = [read_scores(run) for run in runs]
     results = build_results(tables, rescaling, strict)
@@ -41,20 +46,20 @@ def write_report(
     page = write_page(results, tables, out / "report.html", runs=[run for run in runs if Path(run).is_dir()])
     console = Console()
     if not console.is_terminal:
-        console = Console(width=120)  # a file or a pipe has room, where rich would take 80
+        console = Console(width=120)  # rich would wrap files and pipes at 80 columns
     console.print(summary_table(results))
     console.print(f"Page: {page}", soft_wrap=True)
     return page
 
 
 def summary_table(results: Mapping[str, Mapping[str, Any]]) -> Table:
-    """The mean macro F1 of every kind and level over all environments; the page has the intervals.
+    """Build a table of the mean macro F1 of every kind and level over all environments.
 
     Args:
-        results: What `build_results` gives.
+        results: Result of `build_results`.
 
     Returns:
-        A table for the terminal.
+        A table for the terminal; the page holds the intervals as well.
     """
     rescaling = next(iter(results.values()))["rescaling"]
     table = Table(title=f"Mean macro F1 over problem sets (rescaling: {rescaling})", box=box.SIMPLE)

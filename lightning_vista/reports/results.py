@@ -1,4 +1,4 @@
-"""Score tables in, results out: `results.json` and `results.csv`, the figures behind every report."""
+"""Results from score tables: `results.json` and `results.csv`, the figures behind every report."""
 
 import csv
 import io
@@ -13,12 +13,14 @@ import torch
 from torch import Tensor
 
 from lightning_vista.metrics import (
+    RESCALINGS,
     ProblemSetResult,
     Rescaling,
     majority_baseline,
     random_baseline,
     score_problem_set,
 )
+from lightning_vista.options import check_word
 from lightning_vista.parallel import one_thread
 from lightning_vista.reports.comparisons import (
     cells,
@@ -46,31 +48,31 @@ def build_results(
     """Score and compare models (ViSTa, section 4).
 
     Args:
-        tables: One table per model, all with targets.
-        rescaling: `none`, `video`, `label` or `both` (the paper's); baselines have nothing to rescale.
-        strict: Whether an unscored video is wrong; otherwise it is left out. It is counted either way.
+        tables: Score tables, one per model, all with targets.
+        rescaling: `none`, `video`, `label` or `both` (the paper's), see `rescale_scores`; baselines are not rescaled.
+        strict: Whether an unscored video counts as wrong; otherwise it is left out. It is counted either way.
 
     Returns:
-        Model -> its results, the tables' models in their order, then `majority` and `random`:
+        Model -> its results, with the tables' models in their order, then `majority` and `random`:
 
-        - `rescaling`, `strict`, `config_hash` (text; empty where unknown);
+        - `rescaling`, `strict`, `config_hash` (text; empty if unknown);
         - `problem_sets`: {id: {macro_f1, accuracy, videos, unscored, ties}};
         - `aggregates`: [{environment, level, kind, mean_macro_f1, standard_error, ci_low, ci_high, problem_sets}],
-          where `all` stands for what is pooled and a cell without problem sets of the model has no row;
-        - `raw`: {rescaling: "none", problem_sets, aggregates}, from the scores as they came;
+          where `all` marks a pooled dimension, and a cell without problem sets of the model does not have a row;
+        - `raw`: {rescaling: "none", problem_sets, aggregates}, from the raw scores;
         - `differences`: [{other, environment, level, kind, mean_difference, standard_error, ci_low, ci_high,
           problem_sets}], this model minus the other, over the problem sets of both;
         - `order_leak`: [{environment, level, split, mean_macro_f1, standard_error, ci_low, ci_high, problem_sets}]
-          of the permutation sets, split into `go_only` and `mixed`; empty where none are the former;
+          of the permutation sets, split into trace-free ones (`go_only`) and `mixed`; empty without trace-free ones;
         - `reward_quality`: [{figure, environment, level, kind, mean, standard_error, ci_low, ci_high, problem_sets}],
-          the figures of `RewardQuality` from the scores as they came; empty for baselines;
+          the figures of `RewardQuality` from the raw scores; empty for baselines;
         - `unscored`: {videos, reasons: {reason: videos}} and `ties`, totals over the problem sets;
         - `missing`: ids of the problem sets that another table has and this one lacks.
 
         Figures that do not exist, such as the standard error of one problem set, are None.
 
     Raises:
-        ValueError: If the tables cannot be compared; it lists why.
+        ValueError: If `rescaling` is unknown, or the tables cannot be compared; the message lists the reasons.
 
     Example:
         >>> import polars as pl
@@ -84,6 +86,7 @@ def build_results(
         >>> results["random"]["aggregates"][0]["problem_sets"]
         1
     """
+    check_word("rescaling", rescaling, RESCALINGS)
     joined = join_tables(tables)
     sets = joined.problem_sets
     baselines = _baselines(sets)
@@ -117,8 +120,8 @@ def write_results(results: Mapping[str, Mapping[str, Any]], out_dir: str | Path)
     """Write `results.json`, and `results.csv` with one row per model and aggregate.
 
     Args:
-        results: From `build_results`.
-        out_dir: The folder for both; made if need be. Each file appears whole or not at all.
+        results: Result of `build_results`.
+        out_dir: Folder for both files; it is created if needed. Each file appears whole or not at all.
 
     Raises:
         ValueError: If a figure is NaN or infinite, which JSON cannot hold.
@@ -135,7 +138,7 @@ def write_results(results: Mapping[str, Mapping[str, Any]], out_dir: str | Path)
 
 
 def _score(problem_sets: Sequence[JoinedProblemSet], rescaling: Rescaling, strict: bool) -> _Results:
-    """Every model on every problem set that its table has."""
+    """Score every model on every problem set that its table has."""
     results: _Results = {model: {} for item in problem_sets for model in item.scores}
     for item in problem_sets:
         for model, scores in item.scores.items():
@@ -144,7 +147,7 @@ def _score(problem_sets: Sequence[JoinedProblemSet], rescaling: Rescaling, stric
 
 
 def _baselines(problem_sets: Sequence[JoinedProblemSet]) -> _Results:
-    """The baselines on every problem set."""
+    """Score the baselines on every problem set."""
     return {
         "majority": {item.outline.id: majority_baseline(item.targets) for item in problem_sets},
         "random": {item.outline.id: random_baseline(item.targets, item.outline.id) for item in problem_sets},
@@ -152,7 +155,7 @@ def _baselines(problem_sets: Sequence[JoinedProblemSet]) -> _Results:
 
 
 def _compare(problem_sets: Sequence[JoinedProblemSet], results: _Results, raw: _Results) -> dict[str, dict[str, _Rows]]:
-    """Model -> its rows of `aggregates` (rescaled and `raw`), `differences`, `order_leak` and `reward_quality`."""
+    """Return each model's rows of `aggregates` (rescaled and `raw`), `differences`, `order_leak`, `reward_quality`."""
     outlines = [item.outline for item in problem_sets]
     videos = [{(item.outline.environment, video) for video in item.videos} for item in problem_sets]
     by_cell = cells(outlines)
@@ -180,7 +183,7 @@ def _compare(problem_sets: Sequence[JoinedProblemSet], results: _Results, raw: _
 
 
 def _macro_f1(results: _Results, problem_sets: Sequence[JoinedProblemSet]) -> Tensor:
-    """Macro F1 `(problem_sets, models)`, float64; NaN where a model was not run."""
+    """Return macro F1 `(problem_sets, models)`, float64; NaN where a model was not run."""
     return torch.tensor(
         [
             [own[item.outline.id].macro_f1 if item.outline.id in own else torch.nan for own in results.values()]
@@ -191,7 +194,7 @@ def _macro_f1(results: _Results, problem_sets: Sequence[JoinedProblemSet]) -> Te
 
 
 def _figures(results: Mapping[str, ProblemSetResult]) -> dict[str, dict[str, float | None]]:
-    """The results of one model as JSON holds them."""
+    """Return the results of one model as JSON values."""
     return {id: {name: finite(value) for name, value in asdict(result).items()} for id, result in results.items()}
 
 

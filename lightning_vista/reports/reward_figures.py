@@ -1,4 +1,4 @@
-"""The figures of judges as rewards: is the right video scored highest, and does a wrong order pay as much?"""
+"""The figures of scorers as rewards: ranks of the right videos, and rewards of wrong orders."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,15 +12,15 @@ _ORDERED = ("AUC", "95% interval", "Rank accuracy", "95% interval", "Margin", "9
 
 
 def reward_figures(view: View, environment: str) -> list[Figure]:
-    """The figures of an environment, as far as there is something to show.
+    """Return the figures of an environment that have data.
 
     Args:
-        view: The results.
-        environment: One of its environments.
+        view: Results of all models.
+        environment: Environment to show.
 
     Returns:
-        Bars of AUC by kind, with a table of the other figures of `RewardQuality` by kind and level; and, where there
-        are permutation sets, lines of the share of them in which a wrong order pays as much as the right one.
+        Bars of AUC by kind, with a table of the other figures of `RewardQuality` by kind and level; and, with
+        permutation sets, lines of the share of them in which a wrong order pays as much as the right one.
     """
     found = {
         model: [row for row in part.get("reward_quality", ()) if row["environment"] == environment]
@@ -30,7 +30,7 @@ def reward_figures(view: View, environment: str) -> list[Figure]:
 
 
 def _order_of_videos(view: View, found: dict[str, list[Row]]) -> Figure:
-    """How often a right video is scored above a wrong one, by kind."""
+    """Plot the chance that a right video is scored above a wrong one, by kind."""
     looks = styles(view.models)
     data = []
     for index, (model, rows) in enumerate(found.items()):
@@ -51,7 +51,7 @@ def _order_of_videos(view: View, found: dict[str, list[Row]]) -> Figure:
 
 
 def _wrong_orders(view: View, found: dict[str, list[Row]]) -> Figure:
-    """How often a wrong order pays as much as the right one, by level."""
+    """Plot the share of problem sets in which a wrong order pays as much as the right one, by level."""
     looks = styles(view.models)
     data = []
     cells = []
@@ -76,7 +76,7 @@ def _wrong_orders(view: View, found: dict[str, list[Row]]) -> Figure:
 
 
 def _trace(model: str, index: int, x: Sequence[Any], rows: Sequence[Row], bars: str) -> dict[str, Any]:
-    """Means with their intervals."""
+    """Return means with their intervals."""
     return {
         "name": plotly_text(model),
         "meta": [index],
@@ -88,7 +88,7 @@ def _trace(model: str, index: int, x: Sequence[Any], rows: Sequence[Row], bars: 
 
 
 def _table(model: str, rows: Sequence[Row]) -> list[tuple[str, ...]]:
-    """One row for each kind and level, in the order of the results."""
+    """Return one row for each kind and level, in the order of the results."""
     by_cell: dict[tuple[str, str], dict[str, Row]] = {}
     for row in rows:
         by_cell.setdefault((row["kind"], str(row["level"])), {})[row["figure"]] = row
@@ -105,7 +105,7 @@ def _table(model: str, rows: Sequence[Row]) -> list[tuple[str, ...]]:
 
 
 def _figure(row: Row) -> tuple[str, str]:
-    """A mean and its interval in words."""
+    """Return a mean and its interval in words."""
     return f"{row['mean']:.3f}", interval(row)
 
 

@@ -1,4 +1,4 @@
-"""The tables, charts and videos of a finished run, for loggers."""
+"""Tables, charts and videos of a finished run, for loggers."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lightning_vista.metrics import Rescaling
+from lightning_vista.metrics import RESCALINGS, Rescaling
+from lightning_vista.options import check_word
 from lightning_vista.reports.joining import predictions
 from lightning_vista.reports.results import CSV_COLUMNS, build_results
 from lightning_vista.reports.view import View
@@ -16,15 +17,15 @@ _SET_COLUMNS = ("model", "rescaling", "problem_set", "environment", "level", "ki
 _SET_FIGURES = ("macro_f1", "accuracy", "videos", "unscored", "ties")
 _VIDEO_COLUMNS = ("model", "problem_set", "video", "target", "prediction", "correct", "scores", "reason")
 
-Cell = str | int | float | bool | None
+CellValue = str | int | float | bool | None
 
 
 @dataclass(frozen=True)
 class Table:
-    """Columns of one type each, None where there is no value."""
+    """A table whose columns have one type each; None stands for a missing value."""
 
     columns: tuple[str, ...]
-    rows: Sequence[tuple[Cell, ...]]
+    rows: Sequence[tuple[CellValue, ...]]
 
 
 @dataclass(frozen=True)
@@ -32,14 +33,14 @@ class RunResults:
     """The tables, charts and videos of an evaluation.
 
     Attributes:
-        model: The judge's name.
-        tables: By name: `problem_sets` and `aggregates`, results of the judge and of the baselines, as in
+        model: Name of the scorer.
+        tables: Tables by name: `problem_sets` and `aggregates`, results of the scorer and the baselines as in
             `results.json`; `videos`, one row for each video of each problem set with its true and predicted labels
             and, as JSON, its scores.
-        f1_by_level: Environment -> the judge's mean macro F1 with columns `level`, `kind` and `mean_macro_f1`,
-            where there are several levels.
-        level_one: Environment -> the same of level 1 alone, with columns `kind` and `mean_macro_f1`.
-        examples: Video files of the run folder, with captions.
+        f1_by_level: Environment -> mean macro F1 of the scorer, with the columns `level`, `kind` and `mean_macro_f1`;
+            only environments with several levels.
+        level_one: Environment -> mean macro F1 of level 1 alone, with the columns `kind` and `mean_macro_f1`.
+        examples: Video file in the run folder -> caption.
     """
 
     model: str
@@ -53,17 +54,18 @@ def read_run_results(run_path: str | Path, rescaling: Rescaling = "both", strict
     """Read the results of a run.
 
     Args:
-        run_path: The folder that `test` wrote.
-        rescaling: `none`, `video`, `label` or `both` (the paper's).
-        strict: Whether an unscored video is wrong, or left out.
+        run_path: Folder that `test` wrote.
+        rescaling: `none`, `video`, `label` or `both` (the paper's), see `rescale_scores`.
+        strict: Whether an unscored video counts as wrong; otherwise it is left out.
 
     Returns:
-        Everything that loggers may take.
+        The results, for any logger.
 
     Raises:
-        FileNotFoundError: If the folder has no score table.
-        ValueError: If the judge is called like a baseline.
+        FileNotFoundError: If the folder does not hold a score table.
+        ValueError: If the scorer has the name of a baseline, or `rescaling` is unknown.
     """
+    check_word("rescaling", rescaling, RESCALINGS)
     run_path = Path(run_path)
     table = read_scores(run_path)
     results = build_results([table], rescaling, strict)
@@ -90,10 +92,10 @@ def _table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def _charts(aggregates: Sequence[Mapping[str, Any]], rescaling: Rescaling) -> tuple[dict[str, Table], dict[str, Table]]:
-    """For each environment macro F1 by level, where there are several, and at level 1, where there is that."""
+    """Return each environment's macro F1 by level, if it has several levels, and at level 1, if it has that level."""
     lines: dict[str, Table] = {}
     bars: dict[str, Table] = {}
-    for environment in View(rescaling, {"judge": {"aggregates": aggregates}}).environments:
+    for environment in View(rescaling, {"scorer": {"aggregates": aggregates}}).environments:
         rows = [row for row in aggregates if row["environment"] == environment and row["level"] != "all"]
         ones = [row for row in rows if row["level"] == 1 and row["kind"] != "all"]
         if len({row["level"] for row in rows}) > 1:
@@ -106,7 +108,7 @@ def _charts(aggregates: Sequence[Mapping[str, Any]], rescaling: Rescaling) -> tu
 def _problem_set_rows(
     results: Mapping[str, Mapping[str, Any]], table: ScoreTable, rescaling: Rescaling
 ) -> list[dict[str, Any]]:
-
+    """Return one row per model and problem set."""
     rows = []
     for model, entry in results.items():
         for id, figures in entry["problem_sets"].items():
@@ -116,8 +118,8 @@ def _problem_set_rows(
     return rows
 
 
-def _video_rows(table: ScoreTable, rescaling: Rescaling, strict: bool) -> Iterator[tuple[Cell, ...]]:
-    """One row per (problem set, video); several labels are joined by commas, an unscored video predicts none."""
+def _video_rows(table: ScoreTable, rescaling: Rescaling, strict: bool) -> Iterator[tuple[CellValue, ...]]:
+    """Yield one row per (problem set, video); several labels are joined by commas, an unscored video has none."""
     scores: dict[tuple[str, str], dict[str, float | None]] = {}
     reasons: dict[tuple[str, str], str | None] = {}
     columns = ("problem_set", "video", "label", "score", "reason")
@@ -140,16 +142,16 @@ def _video_rows(table: ScoreTable, rescaling: Rescaling, strict: bool) -> Iterat
 
 
 def _names(places: int | list[int], labels: Sequence[str]) -> str | None:
-    """Labels by their places; None where there are none."""
+    """Return labels by their positions, joined by commas; None for an empty list."""
     return ", ".join(labels[place] for place in (places if isinstance(places, list) else [places])) or None
 
 
 def _examples(run_path: Path, videos: Table) -> dict[Path, str]:
-    """The example videos of a run folder, with what the judge made of them."""
+    """Return the example videos of a run folder, with true and predicted labels as captions."""
     listing = run_path / "examples" / "examples.json"
     if not listing.is_file():
         return {}
-    verdicts: dict[Cell, list[str]] = {}
+    verdicts: dict[CellValue, list[str]] = {}
     for _, id, video, target, prediction, *_ in videos.rows:
         verdicts.setdefault(video, []).append(f"{id}: true: {target}; predicted: {prediction or 'nothing'}")
     files = {entry["file"]: entry["video"] for entry in json.loads(listing.read_text(encoding="utf-8"))}

@@ -1,6 +1,6 @@
-"""How the figures look: one style per model, one layout for all, text that plotly cannot take for markup.
+"""The look of the figures: one style per model, one layout for all, and text that plotly cannot take for markup.
 
-Colours are CSS variables, such as `var(--series-1)`: the page puts in those of its light or dark theme.
+Colours are CSS variables such as `var(--series-1)`; the page replaces them with the colours of its light or dark theme.
 """
 
 import html
@@ -11,7 +11,7 @@ from typing import Any
 from lightning_vista.reports.joining import BASELINES
 from lightning_vista.reports.view import Row, number
 
-#: Plotly's symbol and the character that the legend shows for it; models beyond the last start again.
+#: Plotly's symbols with the characters that the legend shows for them; further models start again with the first.
 SYMBOLS = (
     ("circle", "●"),
     ("square", "■"),
@@ -27,7 +27,14 @@ DASHES = {"majority": ("dash", "╌"), "random": ("dot", "┈")}
 
 @dataclass(frozen=True)
 class Style:
-    """How one model looks in every figure: colour, symbol and dash say the same, for those who see no colour."""
+    """The look of one model in every figure; symbol and dash repeat the colour's information without colour vision.
+
+    Attributes:
+        colour: CSS variable of the colour.
+        symbol: Plotly's symbol.
+        glyph: Character that stands for the symbol in text.
+        dash: Plotly's dash of lines.
+    """
 
     colour: str
     symbol: str
@@ -36,45 +43,52 @@ class Style:
 
 
 def styles(models: Iterable[str]) -> dict[str, Style]:
-    """One style per model; the baselines are grey and have no symbol.
+    """Return one style per model; the baselines are grey lines without a symbol.
+
+    Args:
+        models: Names of the models.
 
     Example:
         >>> styles(["clip", "majority"])["clip"].colour
         'var(--series-1)'
     """
     chosen: dict[str, Style] = {}
-    judges = 0
+    scorers = 0
     for model in models:
         if model in BASELINES:
             dash, glyph = DASHES[model]
             chosen[model] = Style(f"var(--{model})", "line-ew", glyph, dash)
         else:
-            symbol, glyph = SYMBOLS[judges % len(SYMBOLS)]
-            chosen[model] = Style(f"var(--series-{judges % 8 + 1})", symbol, glyph, "solid")
-            judges += 1
+            symbol, glyph = SYMBOLS[scorers % len(SYMBOLS)]
+            chosen[model] = Style(f"var(--series-{scorers % 8 + 1})", symbol, glyph, "solid")
+            scorers += 1
     return chosen
 
 
 def plotly_text(text: str, limit: int = 44) -> str:
-    """Text that plotly shows as it is: it would otherwise read `<b>`, `<a href=...>` and the like as markup.
+    """Escape text for plotly, which would otherwise read `<b>`, `<a href=...>` and the like as markup.
 
     Args:
         text: Any text.
-        limit: Longer text loses its middle, which the tables beside the figures still show.
+        limit: Maximum length; longer text loses its middle, which the tables beside the figures still show.
 
     Returns:
         The text with `&`, `<` and `>` as entities.
 
     Example:
-        >>> plotly_text("<b>judge</b>")
-        '&lt;b&gt;judge&lt;/b&gt;'
+        >>> plotly_text("<b>scorer</b>")
+        '&lt;b&gt;scorer&lt;/b&gt;'
     """
     half = limit // 2
     return html.escape(text if len(text) <= limit else f"{text[:half]}…{text[-half:]}", quote=False)
 
 
 def interval(row: Row, spec: str = ".3f") -> str:
-    """The 95% interval of an aggregate in words.
+    """Return the 95% interval of an aggregate in words; a dash if there is none.
+
+    Args:
+        row: Aggregate with `ci_low` and `ci_high`.
+        spec: Format of the numbers.
 
     Example:
         >>> interval({"ci_low": 0.25, "ci_high": 0.5})
@@ -85,7 +99,7 @@ def interval(row: Row, spec: str = ".3f") -> str:
 
 
 def error_bars(rows: Sequence[Row], colour: str, value: str = "mean_macro_f1") -> dict[str, Any]:
-    """Plotly's error bars for 95% intervals, which need not be symmetric; none where there is no interval."""
+    """Return plotly's error bars for 95% intervals, which may be asymmetric; of length 0 without an interval."""
     triples = [(number(row[value]), number(row["ci_low"]), number(row["ci_high"])) for row in rows]
     return {
         "type": "data",
@@ -99,7 +113,7 @@ def error_bars(rows: Sequence[Row], colour: str, value: str = "mean_macro_f1") -
 
 
 def hover(rows: Sequence[Row], value: str) -> dict[str, Any]:
-    """What a pointer sees: no text of the user's enters the template, in which plotly would look for formats."""
+    """Return plotly's hover text; user text stays out of the template, in which plotly would look for formats."""
     return {
         "customdata": [[interval(row), row["problem_sets"]] for row in rows],
         "hovertemplate": f"%{{fullData.name}}<br>{value} (%{{customdata[0]}})<br>"
@@ -108,7 +122,7 @@ def hover(rows: Sequence[Row], value: str) -> dict[str, Any]:
 
 
 def rows_layout(title: str, reach: list[float]) -> dict[str, Any]:
-    """The layout of figures with one horizontal row per model or pair; the page puts each name above its dots."""
+    """Return the layout of figures with one horizontal row per model or pair; the page puts names above the dots."""
     return layout(
         xaxis={"title": {"text": title}, "range": reach, "dtick": 0.25, "fixedrange": True},
         yaxis={"showticklabels": False, "showgrid": False, "zeroline": False, "fixedrange": True},
@@ -121,7 +135,7 @@ def rows_layout(title: str, reach: list[float]) -> dict[str, Any]:
 
 
 def layout(**changes: Any) -> dict[str, Any]:
-    """What all figures share: nothing moves under a thumb, F1 goes from 0 to 1, the legend is the page's own."""
+    """Return the shared layout: no dragging or zooming by touch, F1 from 0 to 1, and the page's own legend."""
     axis = {"gridcolor": "var(--grid)", "linecolor": "var(--rule)", "zerolinecolor": "var(--axis)", "automargin": True}
     shared: dict[str, Any] = {
         "showlegend": False,

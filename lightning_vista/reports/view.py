@@ -1,4 +1,4 @@
-"""The results as the page reads them: one rescaling at a time, looked up by environment, level and kind."""
+"""Views of the results for the page: one rescaling at a time, by environment, level and kind."""
 
 import math
 from collections.abc import Mapping
@@ -19,13 +19,13 @@ Key = tuple[str, str, str]
 
 @dataclass(frozen=True)
 class Counts:
-    """How many judgements (video, problem set) stand behind a figure, and how many of them are special.
+    """The counts behind a figure.
 
     Attributes:
-        problem_sets: Problem sets.
-        videos: Videos, counted once per problem set.
-        unscored: Of these, the ones without a score for every description.
-        ties: Of these, the ones whose highest score several descriptions share.
+        problem_sets: Number of problem sets.
+        videos: Number of videos, counted once per problem set.
+        unscored: Number of these videos that lack the score of a description.
+        ties: Number of these videos whose highest score several descriptions share.
     """
 
     problem_sets: int = 0
@@ -49,12 +49,12 @@ class View:
     Attributes:
         rescaling: `none`, `video`, `label` or `both`.
         models: Model -> its part of `results.json` under this rescaling.
-        kinds: Problem set id -> kind, for sets whose type folder does not tell it.
+        kinds: Problem set id -> kind, for sets whose type folder does not determine it.
 
     Example:
         >>> row = {"environment": "all", "level": 2, "kind": "general", "mean_macro_f1": 0.5}
-        >>> view = View("both", {"judge": {"problem_sets": {}, "aggregates": [row]}})
-        >>> view.row("judge", "all", 2, "general")["mean_macro_f1"]
+        >>> view = View("both", {"scorer": {"problem_sets": {}, "aggregates": [row]}})
+        >>> view.row("scorer", "all", 2, "general")["mean_macro_f1"]
         0.5
     """
 
@@ -63,13 +63,13 @@ class View:
     kinds: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def judges(self) -> list[str]:
-        """The models that are not baselines, in the order of the results."""
+    def scorers(self) -> list[str]:
+        """Models that are not baselines, in the order of the results."""
         return [model for model in self.models if model not in BASELINES]
 
     @cached_property
     def environments(self) -> list[str]:
-        """Every environment of the aggregates, `all` first; one alone needs no `all`."""
+        """Environments of the aggregates, `all` first; a single environment appears without `all`."""
         found = {str(row["environment"]) for part in self.models.values() for row in part["aggregates"]}
         return sorted(found if len(found) != 2 else found - {"all"}, key=lambda name: (name != "all", name))
 
@@ -81,35 +81,35 @@ class View:
         }
 
     def row(self, model: str, environment: str, level: int | str = "all", kind: str = "all") -> Row | None:
-        """The aggregate of one model over the problem sets of an environment, level and kind, if there are any."""
+        """Return a model's aggregate over the problem sets of an environment, level and kind; None without any."""
         return self._rows[model].get((environment, str(level), kind))
 
     def levels_of(self, environment: str, kind: str = "all") -> list[int]:
-        """The levels at which an environment has problem sets of a kind."""
+        """Return the levels at which an environment has problem sets of a kind."""
         keys = {key for rows in self._rows.values() for key in rows}
         return sorted(int(level) for env, level, k in keys if env == environment and k == kind and level != "all")
 
     def kinds_at(self, environment: str, level: int | str = "all") -> list[str]:
-        """The kinds that an environment has at a level, in the order of `KINDS`."""
+        """Return the kinds that an environment has at a level, in the order of `KINDS`."""
         keys = {key for rows in self._rows.values() for key in rows}
         return [kind for kind in KINDS if (environment, str(level), kind) in keys]
 
     def place(self, problem_set: str) -> Key:
-        """Environment, level and kind of a problem set, as the aggregates spell them."""
+        """Return environment, level and kind of a problem set, as the aggregates spell them."""
         it = outline(problem_set, self.kinds)
         return it.environment, str(it.level), it.kind
 
     def counts_of_all(self, environment: str, level: int | str = "all", kind: str = "all") -> dict[str, Counts]:
-        """The counts of every judge; baselines score everything, and their ties mean nothing."""
-        return {model: self.counts(model, environment, level, kind) for model in self.judges}
+        """Return the counts of every scorer; baselines score everything, and their ties are meaningless."""
+        return {model: self.counts(model, environment, level, kind) for model in self.scorers}
 
     def counts(self, model: str, environment: str, level: int | str = "all", kind: str = "all") -> Counts:
-        """The judgements behind `row`, those without a score, and those that were ties."""
+        """Return the counts behind `row`."""
         return self._counts[model].get((environment, str(level), kind), Counts())
 
     @cached_property
     def _counts(self) -> Mapping[str, Mapping[Key, Counts]]:
-        """Sums over problem sets, for every combination of a value and `all`; also by split of the order leak."""
+        """Sums over problem sets for every combination of a value and `all`, and by split of the order leak."""
         sums: dict[str, dict[Key, Counts]] = {}
         for model, part in self.models.items():
             rows = sums.setdefault(model, {})
@@ -124,23 +124,23 @@ class View:
 
 
 def views(results: Mapping[str, Mapping[str, Any]], kinds: Mapping[str, str] | None = None) -> list[View]:
-    """The chosen rescaling first, then, where the results hold them, the raw scores; baselines come last in both.
+    """Return the view of the chosen rescaling, followed by that of the raw scores if the results hold them.
 
     Args:
-        results: The contents of `results.json`.
-        kinds: Problem set id -> kind, for sets whose type folder does not tell it.
+        results: Content of `results.json`.
+        kinds: Problem set id -> kind, for sets whose type folder does not determine it.
 
     Returns:
-        One or two views of the same models.
+        One or two views of the same models, with the baselines last.
 
     Raises:
-        ValueError: If there are no models, or they were rescaled differently and so cannot be compared.
+        ValueError: If there is no model, or the models' rescalings differ, so that they cannot be compared.
     """
     rescalings = {part["rescaling"] for model, part in results.items() if model not in BASELINES}
     if len(rescalings) != 1:
         raise ValueError(
-            f"A page compares models under one rescaling, got {sorted(rescalings) or 'no models'}: "
-            "compute the results of every score table with the same one."
+            f"`results`: expected models under one rescaling, got {sorted(rescalings) or 'no models'}. "
+            "Compute the results of every score table with the same rescaling."
         )
     ordered = dict(sorted(results.items(), key=lambda item: item[0] in BASELINES))
     chosen = View(rescalings.pop(), ordered, kinds or {})
@@ -149,5 +149,10 @@ def views(results: Mapping[str, Mapping[str, Any]], kinds: Mapping[str, str] | N
 
 
 def number(value: object) -> float | None:
-    """A finite number as it is, everything else as None: JSON and plotly know no NaN."""
+    """Return a finite number, or None for everything else, since JSON and plotly lack NaN.
+
+    Example:
+        >>> number(1), number(float("nan")), number("1")
+        (1.0, None, None)
+    """
     return float(value) if isinstance(value, int | float) and math.isfinite(value) else None

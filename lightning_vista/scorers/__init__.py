@@ -1,4 +1,4 @@
-"""Judges of sequential tasks, as LightningModules."""
+"""Scorers: LightningModules that judge videos of sequential tasks."""
 
 from lightning_vista.evaluation.pairs import Scores
 from lightning_vista.scorers.base import VLMScorer

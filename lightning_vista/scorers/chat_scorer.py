@@ -1,4 +1,4 @@
-"""GPT-4o and every other chat model behind an OpenAI-compatible endpoint as judges (ViSTa, section 4)."""
+"""GPT-4o and other chat models behind an OpenAI-compatible endpoint as scorers (ViSTa, section 4)."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 from lightning_vista.options import check_word
 from lightning_vista.scorers.chat.budget import image_tokens, plan
 from lightning_vista.scorers.chat.chat_model import DEFAULT_ENDPOINT, ChatModel, Detail
-from lightning_vista.scorers.chat.conversation import Conversation, Mode, Verdict
+from lightning_vista.scorers.chat.conversation import ChatMode, Conversation, Verdict
 from lightning_vista.scorers.chat.endpoint import Endpoint, EndpointError, EventLoopThread
 from lightning_vista.scorers.chat.limits import Limits
 from lightning_vista.scorers.chat.reply_cache import ReplyCache
@@ -22,38 +22,38 @@ OnFailure = Literal["raise", "unscored"]
 
 
 class ChatScorer(ConversationScorer):
-    """Asks a chat model behind an OpenAI-compatible endpoint for a score from 0 to 5.
+    """A scorer that asks a chat model behind an OpenAI-compatible endpoint for scores from 0 to 5.
 
-    Every reply goes into a cache before it is used, so a run that was killed, or stopped by its limits, goes on with
-    the same command and asks nothing twice. A reply that cannot be used is asked for once more; then the pair is
-    unscored, with the reason `parse_error`, `refusal` or `truncated`.
+    Every reply is cached before it is used. So a run that was killed, or stopped by its limits, resumes with the same
+    command and asks nothing twice. An unusable reply is requested once more; if that fails, the pair is unscored with
+    the reason `parse_error`, `refusal` or `truncated`.
 
     Args:
-        model: The model's name at the endpoint.
-        base_url: The address of the endpoint, up to `/v1`.
-        key_variable: The environment variable that holds the key; the key itself is never written anywhere.
-        mode: `stages`, the paper's three questions, or `single`.
-        num_frames: How many frames of each video; the paper shows 16.
-        sampling: Which frames, see `sample_indices`.
-        size: Height and width of the frames in pixels; None keeps the video's own.
-        detail: How closely the model looks at them: `low` (a price for each image), `high` (for each tile) or `auto`.
-        jpeg_quality: Of the frames as they are sent, 1 to 95.
-        json_schema: Whether `single` holds the reply to a JSON schema; not every endpoint can.
-        temperature: 0.7 in the paper; None leaves it to the model.
-        seed: For endpoints that can repeat themselves; None sends none.
-        max_tokens: The longest reply, sent as `max_completion_tokens`; None leaves it to the model.
+        model: Name of the model at the endpoint.
+        base_url: Address of the endpoint, up to `/v1`.
+        key_variable: Name of the environment variable that holds the key; the key itself is never written to a file.
+        mode: Course of the conversation: `stages` (the paper's three questions) or `single` (all of them at once).
+        num_frames: Number of frames of each video; 16 in the paper.
+        sampling: Rule that chooses the frames, see `sample_indices`.
+        size: Height and width of the frames in pixels; None keeps the video's own size.
+        detail: Resolution at which the model sees a frame: `low` (a flat price per image), `high` (a price per tile) or
+            `auto`.
+        jpeg_quality: JPEG quality of the frames that the model sees, 1 to 95.
+        json_schema: Whether `single` constrains the reply to a JSON schema, which not every endpoint supports.
+        temperature: Sampling temperature, 0.7 in the paper; None leaves it to the model.
+        seed: Random seed for endpoints that support one; None omits it.
+        max_tokens: Maximum length of a reply, sent as `max_completion_tokens`; None leaves it to the model.
         parameters: Further fields of every request, such as `{reasoning_effort: low}`.
-        repeat: Another number asks everything anew, beside what is in the cache.
-        limits: How fast and how much may be asked.
-        on_failure: For a request that the endpoint does not answer, `raise` or `unscored` to go on without it.
-        cache: The file of the replies, which runs may share; `replies.sqlite` in the run folder by default.
-            Needed outside a run.
-        name: See `VLMScorer`; the model's name by default.
+        repeat: Number of the repetition; a new number requests all replies again, and the cache keeps both.
+        limits: Limits on the speed, number and cost of requests.
+        on_failure: Treatment of a request that the endpoint does not answer: `raise`, or `unscored` to continue.
+        cache: File of the replies, which runs may share; by default `replies.sqlite` in the run folder. Required
+            outside a run.
+        name: Name in tables and figures; by default the model's name.
 
     Raises:
-        ValueError: If an argument is outside the ranges above; while it runs, a `BudgetError` if the limits are
-            reached.
-        EndpointError: While it runs, if the endpoint does not answer.
+        ValueError: If an argument is outside the ranges above; while scoring, a `BudgetError` if a limit is reached.
+        EndpointError: While scoring, if the endpoint does not answer.
 
     Example:
         >>> ChatScorer("gpt-4o", limits=Limits(max_requests=1000)).name
@@ -65,7 +65,7 @@ class ChatScorer(ConversationScorer):
         model: str,
         base_url: str = DEFAULT_ENDPOINT,
         key_variable: str = "OPENAI_API_KEY",
-        mode: Mode = "stages",
+        mode: ChatMode = "stages",
         num_frames: int = 16,
         sampling: Sampling = "uniform",
         size: int | None = 512,
@@ -82,11 +82,10 @@ class ChatScorer(ConversationScorer):
         cache: str | None = None,
         name: str | None = None,
     ) -> None:
-        check_word("detail", detail, get_args(Detail))
         check_word("on_failure", on_failure, get_args(OnFailure))
         super().__init__(mode, jpeg_quality, name or Path(model).name)
         self.frame_spec = FrameSpec(num_frames, sampling, size)
-        # These change no reply: a run may be resumed with other ones.
+        # These do not change replies, so a run may resume with other values.
         for key in ("key_variable", "limits", "on_failure", "cache"):
             self.hparams.pop(key, None)
         given = {"temperature": temperature, "seed": seed, "max_completion_tokens": max_tokens}
@@ -109,12 +108,12 @@ class ChatScorer(ConversationScorer):
             loop.close()
 
     def hold(self, conversations: Sequence[Conversation]) -> list[Verdict]:
-        """Hold all conversations side by side."""
+        """Hold all conversations concurrently."""
         endpoint, loop = self._connection = self._connection or self._connect()
         try:
             return loop.run(self._hold_all(endpoint, conversations))
         except BaseException:
-            self.close()  # Lightning tears nothing down after an error
+            self.close()  # Lightning does not call `teardown` after an error
             raise
 
     def plan(self, index: ShardIndex) -> str:
@@ -131,15 +130,16 @@ class ChatScorer(ConversationScorer):
         """Open the cache and the connections."""
         if self.cache is None and self.workspace is None:
             raise ValueError(
-                f"`cache`: expected a file for the replies, got None. Replies cost money, so {self.name} keeps them: "
-                'outside of `test` and `predict` give cache="replies.sqlite" or so.'
+                f"`cache`: expected a file for the replies, got None. Replies cost money, so {self.name} keeps them. "
+                'Outside of `test` and `predict`, give a file such as cache="replies.sqlite".'
             )
         cache = ReplyCache(self.cache or Path(str(self.workspace), "replies.sqlite"))
         endpoint = Endpoint(self.chat, self.key_variable, self.limits, cache, self._tokens_per_image)
         return endpoint, EventLoopThread()
 
     async def _hold_all(self, endpoint: Endpoint, conversations: Sequence[Conversation]) -> list[Verdict]:
-        # Where one fails the others are held to their ends: what is under way has been paid for.
+        """Hold the conversations concurrently, and raise the first failure once all of them have ended."""
+        # Not a TaskGroup, which would cancel the others at the first failure: their requests have been paid for.
         held = (self._hold_one(endpoint, conversation) for conversation in conversations)
         results = await asyncio.gather(*held, return_exceptions=True)
         verdicts = []

@@ -1,13 +1,14 @@
-"""CLIP, SigLIP and SigLIP 2 as judges (ViSTa, section 4)."""
+"""CLIP, SigLIP and SigLIP 2 as scorers (ViSTa, section 4)."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from lightning_vista.optional import require
+from lightning_vista.options import check_word
 from lightning_vista.scorers.frame_embedding import FrameEmbeddingScorer
 from lightning_vista.scorers.preprocessing import (
     STATISTICS,
@@ -15,11 +16,9 @@ from lightning_vista.scorers.preprocessing import (
     authors_preprocessing,
     processor_preprocessing,
 )
-from lightning_vista.scorers.pretrained import load_frozen_model, load_pretrained
+from lightning_vista.scorers.pretrained import AutoDType, load_frozen_model, load_pretrained
 from lightning_vista.video import FrameSpec
 from lightning_vista.video.sampling import Sampling
-
-DType = Literal["float32", "bfloat16", "float16", "auto"]
 
 _EXPECTED = (
     "Expected the id of a checkpoint on the Hugging Face hub, where that can be reached, or a local folder with a "
@@ -28,25 +27,25 @@ _EXPECTED = (
 
 
 class CLIPScorer(FrameEmbeddingScorer):
-    """Scores a description by the mean, over frames, of its cosine with each frame, as CLIP embeds them.
+    """A scorer by the mean cosine, over frames, of a description with each frame in CLIP's embedding space.
 
-    Of fixed-resolution SigLIP 2 the `model_type` is `siglip`. `OpenCLIPScorer` loads what open_clip has.
+    The `model_type` of fixed-resolution SigLIP 2 is `siglip`. For open_clip's models see `OpenCLIPScorer`.
 
     Args:
-        model: The hub id, or the local folder, of a CLIP or SigLIP checkpoint in transformers' format.
-        dtype: The type of the weights; `auto` is the checkpoint's. Embeddings are float32 in any case.
-        num_frames: How many frames of each video, 2 to 32; the published figures use 2, 4, 8, 16 and 32.
-        sampling: Which frames, see `sample_indices`.
-        preprocessing: `authors` squeezes whole frames to a square with bicubic interpolation. `processor` does what
-            the checkpoint's image processor says; CLIP's usually cuts off what does not fit a square.
-        frame_batch_size: How many frames go through the vision tower at once: less takes less memory.
-        name: See `VLMScorer`; by default that of the checkpoint with the number of frames.
-        cache_dir: See `EmbeddingScorer`.
+        model: Hub id or local folder of a CLIP or SigLIP checkpoint in transformers' format.
+        dtype: Type of the weights; `auto` keeps the checkpoint's. Embeddings are float32 in any case.
+        num_frames: Number of frames of each video, 2 to 32; the published figures use 2, 4, 8, 16 and 32.
+        sampling: Rule that chooses the frames, see `sample_indices`.
+        preprocessing: `authors` squeezes whole frames to a square with bicubic interpolation. `processor` follows the
+            checkpoint's image processor; CLIP's usually crops to a square.
+        frame_batch_size: Number of frames that pass through the vision tower at once; fewer need less memory.
+        name: Name in tables and figures; by default the checkpoint's name with the number of frames.
+        cache_dir: Folder for embeddings of videos, see `EmbeddingScorer`.
 
     Raises:
         FileNotFoundError: If there is no such checkpoint, or the hub cannot be reached.
-        ValueError: If the checkpoint is another kind of model or lacks weights, its image processor cannot be followed
-            exactly, or another argument is outside the ranges above.
+        ValueError: If the checkpoint is another kind of model or lacks weights, if its image processor cannot be
+            followed exactly, or if another argument is outside the ranges above.
 
     Example:
         >>> scorer = CLIPScorer("openai/clip-vit-base-patch32", num_frames=4)  # doctest: +SKIP
@@ -57,7 +56,7 @@ class CLIPScorer(FrameEmbeddingScorer):
     def __init__(
         self,
         model: str,
-        dtype: DType = "float32",
+        dtype: AutoDType = "float32",
         num_frames: int = 8,
         sampling: Sampling = "uniform",
         preprocessing: PreprocessingMode = "authors",
@@ -65,8 +64,7 @@ class CLIPScorer(FrameEmbeddingScorer):
         name: str | None = None,
         cache_dir: str | None = None,
     ) -> None:
-        if dtype not in get_args(DType):
-            raise ValueError(f"dtype: expected one of {get_args(DType)}, got {dtype!r}.")
+        check_word("dtype", dtype, get_args(AutoDType))
         label = name or f"{Path(model).absolute().name}-{num_frames}f"
         super().__init__(num_frames, preprocessing, frame_batch_size, label, cache_dir)
         transformers = require("transformers", extra="vlm")
@@ -87,13 +85,13 @@ class CLIPScorer(FrameEmbeddingScorer):
         return features
 
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
-        """Unit-length embeddings `(texts, dim)`, float32; what is too long is truncated and counted."""
-        # Without an attention mask: SigLIP was trained on padding, and what precedes it cannot see it in CLIP.
+        """Return unit-length embeddings `(texts, dim)`, float32; long texts are truncated and counted."""
+        # No attention mask: SigLIP was trained with padding in view, and CLIP's causal mask hides padding anyway.
         features = self.model.get_text_features(input_ids=self._tokenize(texts).to(self.model.device))
         return normalize(features.pooler_output.float(), dim=-1)
 
     def _tokenize(self, texts: Sequence[str]) -> Tensor:
-        """Token ids `(texts, tokens)`, truncated and padded to the model's length."""
+        """Return token ids `(texts, tokens)`, truncated and padded to the model's length."""
         # SigLIP was trained on lower-case text; the tokenizers of some of its checkpoints leave that to the caller.
         cased = self.model.config.model_type == "clip"
         written = [text if cased else text.lower() for text in texts]
@@ -113,19 +111,19 @@ class CLIPScorer(FrameEmbeddingScorer):
 
 
 def _load_config(transformers: Any, model: str) -> Any:  # a lazily imported module, a config of it
-    """The configuration of a fixed-resolution CLIP or SigLIP."""
+    """Return the configuration of a fixed-resolution CLIP or SigLIP."""
     settings, _ = load_pretrained(transformers.PreTrainedConfig.get_config_dict, model, _EXPECTED)
     if not settings:
         raise FileNotFoundError(f"{model!r} has no config.json. {_EXPECTED}")
     model_type = settings.get("model_type")
     if model_type == "siglip2":
         raise ValueError(
-            f"{model!r} is the NaFlex variant of SigLIP 2 (model_type 'siglip2'), which takes frames of any shape: use "
-            "one of a fixed resolution (model_type 'siglip'), such as google/siglip2-base-patch16-224."
+            f"`model`: expected a fixed resolution, got {model!r}, the NaFlex variant of SigLIP 2 (model_type "
+            "'siglip2'). Use a model of model_type 'siglip', such as google/siglip2-base-patch16-224."
         )
     if model_type not in ("clip", "siglip"):
         raise ValueError(
-            f"{model!r} has model_type {model_type!r}, expected 'clip' (CLIP) or 'siglip' (SigLIP, and SigLIP 2 of a "
-            "fixed resolution), with both the vision and the text tower."
+            "`model`: expected model_type 'clip' (CLIP) or 'siglip' (SigLIP, and SigLIP 2 of a fixed resolution), with "
+            f"both the vision and the text tower, got {model!r} of model_type {model_type!r}."
         )
     return load_pretrained(transformers.AutoConfig.from_pretrained, model, _EXPECTED)

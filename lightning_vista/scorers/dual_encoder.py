@@ -1,4 +1,4 @@
-"""The judges that ship with the package: small dual encoders with three ways to treat time."""
+"""The scorers that ship with the package: small dual encoders with three treatments of time."""
 
 import math
 import warnings
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lightning_vista.evaluation import Scores
 from lightning_vista.metrics import macro_f1
+from lightning_vista.options import check_word
 from lightning_vista.scorers.dual.heads import HEADS, MAX_CLAUSES, Head, SlotHead
 from lightning_vista.scorers.dual.losses import PairBatch, across_sets, frames_to_clauses, slots_to_clauses, within_sets
 from lightning_vista.scorers.dual.pretraining import (
@@ -31,30 +32,30 @@ TOO_MANY_STEPS = "too_many_steps"
 
 
 class DualEncoderScorer(EmbeddingScorer):
-    """Scores a description by its cosine with a video, both embedded by small networks of our own.
+    """A scorer by the cosine of a description with a video, both embedded by small networks of our own.
 
-    `DualEncoderScorer("temporal", weights="shipped")` is ready for the embedded dataset's home world;
-    `lightning-vista fit` trains other ones.
+    `DualEncoderScorer("temporal", weights="shipped")` is ready for the embedded dataset's home world. Train others with
+    `lightning-vista fit`.
 
     Args:
-        head: `mean` (frames by themselves, averaged: CLIP's analogue), `temporal` (a transformer over frames:
-            ViCLIP's analogue) or `slot` (one slot for each step).
-        weights: A file that training wrote, and that must be of the same head, or `shipped` for the weights (of the
-            frame encoder too) that come with the package; None starts from scratch.
-        frame_weights: A file that the pretraining of frames wrote; its tower and size then hold, and the frame encoder
-            is kept as it is.
-        out: The file that training writes; none if None.
-        tower: `small-cnn` or any image model of timm, see `FrameEncoder`.
+        head: Treatment of time: `mean` (the average over separate frames, as in CLIP), `temporal` (a transformer over
+            frames, as in ViCLIP) or `slot` (one slot for each step).
+        weights: File that training wrote with the same head, or `shipped` for the package's own weights (including
+            those of the frame encoder); None starts from scratch.
+        frame_weights: File that the pretraining of frames wrote. Its tower and size replace the arguments, and the
+            frame encoder is frozen.
+        out: File for the weights after training; None writes no file.
+        tower: `small-cnn` or the name of an image model of timm, see `FrameEncoder`.
         size: Height and width of the frames in pixels.
-        num_frames: How many frames of each video.
-        vocabulary: The words of descriptions; by default those of the home world.
-        allow_unknown: Whether to score descriptions with words outside the vocabulary, as if these were not there.
-        learning_rate: The highest rate of AdamW; it rises for a tenth of the steps and then falls as a cosine.
-        name: See `VLMScorer`; `dual-<head>` by default.
+        num_frames: Number of frames of each video.
+        vocabulary: Words of descriptions; by default those of the home world.
+        allow_unknown: Whether to score descriptions with words outside the vocabulary, ignoring these words.
+        learning_rate: Highest AdamW learning rate; it rises for a tenth of the steps and then falls as a cosine.
+        name: Name in tables and figures; `dual-<head>` by default.
 
     Raises:
-        FileNotFoundError: If a file of weights is absent.
-        ValueError: If the head is unknown, or the weights are of another one.
+        FileNotFoundError: If a file of weights does not exist.
+        ValueError: If the head or tower is unknown, or the weights belong to another head.
 
     Example:
         >>> DualEncoderScorer("mean", vocabulary=["we", "see", "a", "ball"]).name
@@ -75,8 +76,7 @@ class DualEncoderScorer(EmbeddingScorer):
         learning_rate: float = 1.5e-3,
         name: str | None = None,
     ) -> None:
-        if head not in get_args(Head):
-            raise ValueError(f"head: expected one of {', '.join(get_args(Head))}, got {head!r}.")
+        check_word("head", head, get_args(Head))
         super().__init__(name or f"dual-{head}")
         self.unknown: dict[str, list[str]] = {}
         self.out = out
@@ -86,7 +86,10 @@ class DualEncoderScorer(EmbeddingScorer):
         self.frame_weights = frame_weights
         settings, state = load_weights(weights) if weights else ({}, {})
         if settings and settings["head"] != head:
-            raise ValueError(f"{weights} holds the head {settings['head']!r}: give head={settings['head']!r}.")
+            raise ValueError(
+                f"`head`: expected {settings['head']!r}, the head in {weights}, got {head!r}. Give that head, or other "
+                "weights."
+            )
         frame_settings, frame_state = load_weights(frame_weights) if frame_weights else ({}, {})
         self.settings: dict[str, Any] = settings or {
             "head": head,
@@ -94,7 +97,7 @@ class DualEncoderScorer(EmbeddingScorer):
             "vocabulary": list(vocabulary or _home_vocabulary()),
             **(frame_settings or {"tower": tower, "size": size, "dim": 192}),
         }
-        # Not by way of the base class: a FrameSpec among the hyper-parameters keeps checkpoints from being loaded.
+        # Not through the base class: with a FrameSpec among the hyperparameters, torch refuses to load a checkpoint.
         self.frame_spec = FrameSpec(self.settings["num_frames"], size=self.settings["size"])
         self.frames = FrameEncoder(self.settings["tower"], self.settings["size"], self.settings["dim"])
         self.head = HEADS[head](self.settings["dim"], self.settings["vocabulary"], self.settings["num_frames"])
@@ -107,16 +110,16 @@ class DualEncoderScorer(EmbeddingScorer):
 
     @property
     def vocabulary(self) -> tuple[str, ...]:
-        """The words that it knows."""
+        """Words that the scorer knows."""
         return tuple(self.settings["vocabulary"])
 
     def forget(self) -> None:
-        """Forget the embeddings of descriptions, and which words were not known in them."""
+        """Forget the embeddings of descriptions, and their unknown words."""
         super().forget()
         self.unknown.clear()
 
     def warn_of_unread(self) -> None:
-        """Warn which words were not known."""
+        """Warn about unknown words."""
         super().warn_of_unread()
         if self.unknown:
             words = sorted({word for words in self.unknown.values() for word in words})
@@ -129,11 +132,15 @@ class DualEncoderScorer(EmbeddingScorer):
             )
 
     def embed_videos(self, frames: Tensor) -> Tensor:
-        """Embed videos `(batch, dim)`."""
+        """Return unit-length embeddings of videos `(batch, dim)`, float32.
+
+        Args:
+            frames: RGB frames `(batch, frames, 3, height, width)`, uint8.
+        """
         return self.head.embed_videos(self._features(frames)).whole
 
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
-        """Embed descriptions `(texts, dim)`; one with too many steps gives NaN."""
+        """Return unit-length embeddings of descriptions `(texts, dim)`, float32; NaN for one with too many steps."""
         for text in texts:
             words = self._clauses.unknown_words(text)
             if words:
@@ -143,7 +150,7 @@ class DualEncoderScorer(EmbeddingScorer):
         return self.head.embed_texts(short).whole.masked_fill(is_long[:, None], math.nan)
 
     def score(self, batch: VideoBatch) -> list[list[Scores]]:
-        """The cosine of each video with each description; NaN, with a reason, where that cannot be read."""
+        """Compute the cosine of each video with each description; NaN, with a reason, for unreadable descriptions."""
         scores = super().score(batch)
         return [
             [self._checked(each, candidates.descriptions) for each, candidates in zip(row, sets, strict=True)]
@@ -151,11 +158,14 @@ class DualEncoderScorer(EmbeddingScorer):
         ]
 
     def training_step(self, batch: PairBatch, batch_idx: int) -> Tensor:
-        """The sum of what `dual.losses` has.
+        """Return the sum of the losses in `dual.losses`.
 
         Args:
             batch: Problem sets of the train split.
-            batch_idx: Not used.
+            batch_idx: Unused.
+
+        Returns:
+            The loss, a scalar.
         """
         videos = self.head.embed_videos(self._features(batch.frames))
         texts = self.head.embed_texts(batch.texts)
@@ -176,7 +186,7 @@ class DualEncoderScorer(EmbeddingScorer):
 
         Args:
             batch: Problem sets of the validation split.
-            batch_idx: Not used.
+            batch_idx: Unused.
         """
         scores = self.embed_videos(batch.frames) @ self.head.embed_texts(batch.texts).whole.T
         for group in range(int(batch.video_groups.max()) + 1):
@@ -188,11 +198,11 @@ class DualEncoderScorer(EmbeddingScorer):
             self.log_dict({"val/macro_f1": f1, f"val/macro_f1/level_{level}": f1}, on_epoch=True, batch_size=1)
 
     def configure_optimizers(self) -> Any:  # one of Lightning's many forms
-        """AdamW with one cycle of the learning rate."""
+        """Return AdamW with one cycle of the learning rate."""
         return one_cycle(self, self.learning_rate)
 
     def on_train_end(self) -> None:
-        """Write the weights; those of a frozen frame encoder have a file already."""
+        """Write the weights, except those of a frozen frame encoder, which have their own file."""
         if self.out is not None and self.trainer.is_global_zero:
             trained = nn.ModuleDict(
                 {"head": self.head} if self.frame_weights else {"head": self.head, "frames": self.frames}
@@ -204,24 +214,27 @@ class DualEncoderScorer(EmbeddingScorer):
         return self.head.clauses if isinstance(self.head, SlotHead) else self.head.texts.clauses
 
     def _features(self, frames: Tensor) -> Tensor:
-        """Features of frames `(videos, frames, features)`; what are features already stay as they are."""
+        """Return features of frames `(videos, frames, features)`; an input of features is returned unchanged."""
         if frames.ndim == 3:
             return frames.to(self.log_scale.dtype)
         if self.frame_weights:
-            self.frames.eval()
+            self.frames.eval()  # Lightning's `train()` would let the batch norms of the frozen encoder drift
         with torch.autocast(frames.device.type, torch.bfloat16):
             features: Tensor = self.frames(frames.flatten(0, 1))
         return features.float().reshape(*frames.shape[:2], -1)
 
     def _load(self, state: dict[str, Tensor]) -> None:
-        """Take over trained weights."""
+        """Load trained weights."""
         found = self.load_state_dict(state, strict=False)
         absent = [name for name in found.missing_keys if name.startswith("head.")]
         if absent or found.unexpected_keys:
-            raise ValueError(f"These weights do not fit: missing {absent}, unexpected {found.unexpected_keys}.")
+            raise ValueError(
+                f"`weights`: expected those of this network, got missing {absent}, unexpected {found.unexpected_keys}. "
+                "Give a file that training wrote with this release."
+            )
 
     def _checked(self, scores: Scores, descriptions: Sequence[str]) -> Scores:
-        """Scores without those of descriptions that cannot be read."""
+        """Return the scores with NaN for descriptions that the scorer cannot read."""
         if scores.values.isnan().any():
             return replace(scores, reason=TOO_MANY_STEPS)
         unknown = [text in self.unknown and not self.allow_unknown for text in descriptions]
@@ -232,7 +245,7 @@ class DualEncoderScorer(EmbeddingScorer):
 
 
 def _home_vocabulary() -> tuple[str, ...]:
-    """The words of the home world; imported here because it takes seconds, and only training needs it."""
+    """Return the words of the home world; imported here because that takes seconds, and only training needs it."""
     from lightning_vista.mini import WORLDS
 
     return tuple(WORLDS["home"].vocabulary)

@@ -1,4 +1,4 @@
-"""Judges that embed videos and descriptions into one space, as CLIP does."""
+"""The base of scorers that embed videos and descriptions into one space, as CLIP does."""
 
 import warnings
 from abc import abstractmethod
@@ -18,20 +18,20 @@ from lightning_vista.vista.batch import VideoBatch
 
 
 class EmbeddingScorer(VLMScorer):
-    """A judge whose score is the dot product of a video's and a description's embedding.
+    """A scorer by the dot product of a video's and a description's embedding.
 
     Subclasses write `embed_videos` and `embed_texts`; for a cosine they return unit-length vectors. Each video and
     each description is embedded once per run.
 
     Args:
-        name: See `VLMScorer`.
-        frame_spec: See `VLMScorer`.
-        cache_dir: Where the embeddings of videos are kept, so that later runs of the same judge, on whatever problem
-            sets, encode only new videos. Any number of judges and processes may share it. None keeps nothing.
+        name: Name in tables and figures, see `VLMScorer`.
+        frame_spec: Frames to score, see `VLMScorer`.
+        cache_dir: Folder for embeddings of videos, so that later runs of the same scorer, on any problem sets, encode
+            only new videos. Any number of scorers and processes may share it. None disables the cache.
 
     Attributes:
-        truncated: How many tokens were cut off each description that is longer than the model's text; a run ends with
-            a warning that counts them.
+        truncated: Description -> number of tokens cut off, for descriptions longer than the model reads. A run ends
+            with a warning that counts them.
 
     Example:
         >>> class Colour(EmbeddingScorer):
@@ -50,7 +50,7 @@ class EmbeddingScorer(VLMScorer):
         cache_dir: str | None = None,
     ) -> None:
         super().__init__(name, frame_spec)
-        self.hparams.pop("cache_dir", None)  # a run may be resumed with another one
+        self.hparams.pop("cache_dir", None)  # the cache does not change scores, so a run may resume with another one
         self.cache_dir = cache_dir
         self.truncated: dict[str, int] = {}
         self._embedded_texts: dict[str, Tensor] = {}
@@ -61,10 +61,10 @@ class EmbeddingScorer(VLMScorer):
         """Embed videos.
 
         Args:
-            frames: uint8 RGB `(batch, frames, 3, height, width)`, as `frame_spec` says.
+            frames: RGB frames `(batch, frames, 3, height, width)`, uint8, as specified by `frame_spec`.
 
         Returns:
-            Floats `(batch, dim)`.
+            Embeddings `(batch, dim)`, float.
         """
 
     @abstractmethod
@@ -75,21 +75,21 @@ class EmbeddingScorer(VLMScorer):
             texts: Any number of different descriptions.
 
         Returns:
-            Floats `(texts, dim)`.
+            Embeddings `(texts, dim)`, float.
         """
 
     def fingerprint(self) -> str:
-        """The hash of the weights: there may be others at the same path."""
+        """Return the hash of the weights, since the same path may hold other weights later."""
         return hash_weights(self)
 
     def forget(self) -> None:
-        """Forget the embeddings of descriptions: they belong to weights that have changed."""
+        """Forget the embeddings of descriptions, which belong to weights that have changed."""
         self._embedded_texts.clear()
         self.truncated.clear()
-        self._cache = None
+        self._cache = None  # its folder is named by the hash of the weights
 
     def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
-        """Load weights, and forget the embeddings that others made."""
+        """Load weights, and forget the embeddings that the former weights gave."""
         self.forget()
         return super().load_state_dict(*args, **kwargs)
 
@@ -100,21 +100,21 @@ class EmbeddingScorer(VLMScorer):
         return super().train(mode)
 
     def setup(self, stage: str) -> None:
-        """Forget the descriptions of an earlier run, whose weights may have been others."""
+        """Forget the descriptions of an earlier run, which may have had other weights."""
         self.forget()
 
     def teardown(self, stage: str) -> None:
-        """Warn of what the scorer could not read."""
+        """Warn about descriptions that the scorer could not read."""
         self.warn_of_unread()
 
     def score_clips(self, frames: Tensor, descriptions: Sequence[str]) -> list[Scores]:
-        """Score clips, see `VLMScorer`, and warn of what the scorer could not read."""
+        """Score clips, see `VLMScorer`, and warn about descriptions that the scorer could not read."""
         scores = super().score_clips(frames, descriptions)
         self.warn_of_unread()
         return scores
 
     def warn_of_unread(self) -> None:
-        """Warn how many descriptions were truncated; once for each."""
+        """Warn about truncated descriptions, with their number."""
         if self.truncated:
             warnings.warn(
                 f"{self.name}: {len(self.truncated)} of {len(self._embedded_texts)} descriptions were truncated to the "
@@ -123,7 +123,7 @@ class EmbeddingScorer(VLMScorer):
             )
 
     def score(self, batch: VideoBatch) -> list[list[Scores]]:
-        """The dot product of each video with each of its candidate descriptions."""
+        """Compute the dot product of each video with each of its candidate descriptions."""
         self._embed_new_texts(batch)
         videos = self._embed_new_videos(batch.frames)
         return [
@@ -135,12 +135,12 @@ class EmbeddingScorer(VLMScorer):
         ]
 
     def count_truncated(self, texts: Sequence[str], lengths: Sequence[int], limit: int) -> None:
-        """Note which descriptions are truncated; for `embed_texts`.
+        """Record truncated descriptions; to be called by `embed_texts`.
 
         Args:
-            texts: The descriptions.
-            lengths: How many tokens each has.
-            limit: How many tokens the model reads.
+            texts: Descriptions.
+            lengths: Number of tokens of each description.
+            limit: Number of tokens that the model reads.
         """
         self._text_length = limit
         excess = {text: length - limit for text, length in zip(texts, lengths, strict=True)}
@@ -155,7 +155,7 @@ class EmbeddingScorer(VLMScorer):
     def _embed_new_videos(self, frames: Tensor) -> Tensor:
         if self.cache_dir is None:
             return self.embed_videos(frames)
-        if self._cache is None:  # not in `setup`: a checkpoint is loaded after it
+        if self._cache is None:  # not in `setup`, because Lightning loads a checkpoint after that
             inner = identity(self, ignored=("name",))
             self._cache = EmbeddingCache(Path(self.cache_dir) / inner[:16])
         return self._cache.embed(frames, self.embed_videos)

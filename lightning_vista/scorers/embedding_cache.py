@@ -1,4 +1,4 @@
-"""Embeddings of videos on disk, so that another run of the same judge does not encode them again."""
+"""Embeddings of videos on disk, so that another run of the same scorer does not encode them again."""
 
 import hashlib
 import os
@@ -13,13 +13,13 @@ from torch import Tensor, nn
 
 
 class EmbeddingCache:
-    """Keeps each video's embedding in a small file that is named by the hash of its frames.
+    """A folder with a small file per video, which holds its embedding and is named by the hash of its frames.
 
-    The hash is of the pixels that the judge sees, so it stands for the video, for which of its frames were taken and
-    for how they were resized. A file is there whole or not at all: processes may share a folder, and be killed.
+    The hash is that of the pixels that the scorer sees. So it covers the video, the choice of frames and the resizing.
+    Files are complete or absent: processes may share a folder, and may be killed.
 
     Args:
-        folder: The folder of one judge; other weights or settings need another one.
+        folder: Folder of one scorer; other weights or settings need another folder.
 
     Example:
         >>> import tempfile
@@ -36,14 +36,14 @@ class EmbeddingCache:
         self.folder = Path(folder)
 
     def embed(self, frames: Tensor, embed: Callable[[Tensor], Tensor]) -> Tensor:
-        """Embed videos, only those that have not been embedded before.
+        """Embed videos; compute only the embeddings that the cache lacks.
 
         Args:
-            frames: uint8 `(batch, frames, 3, height, width)`.
-            embed: Gives the embeddings `(videos, dim)` of some of them.
+            frames: RGB frames `(batch, frames, 3, height, width)`, uint8.
+            embed: Function from the frames of some videos to their embeddings `(videos, dim)`.
 
         Returns:
-            The embeddings `(batch, dim)`, on the device of the frames.
+            Embeddings `(batch, dim)`, on the device of the frames.
 
         Raises:
             ValueError: If a file of the cache is damaged.
@@ -53,6 +53,7 @@ class EmbeddingCache:
         if missing:
             for number, embedding in zip(missing, embed(frames[missing]), strict=True):
                 _write(paths[number], embedding)
+        # New embeddings are read back too, so that a run gives the same bits with a cold and with a warm cache.
         return torch.stack([_read(path) for path in paths]).to(frames.device)
 
     def _path(self, video: Tensor) -> Path:
@@ -63,30 +64,34 @@ class EmbeddingCache:
 
 
 def hash_weights(module: nn.Module) -> str:
-    """The hash of a module's parameters and buffers, with their names, shapes and types.
+    """Return the hash of a module's parameters and buffers, with their names, shapes and types.
 
     Args:
-        module: The module, on any device.
+        module: Module on any device.
 
     Returns:
-        64 hex digits.
+        SHA-256 as 64 hex digits.
+
+    Example:
+        >>> len(hash_weights(nn.Linear(2, 3)))
+        64
     """
     digest = hashlib.sha256()
     for name, value in module.state_dict().items():
         digest.update(f"{name} {tuple(value.shape)} {value.dtype}\n".encode())
-        # As bytes: numpy does not know bfloat16.
+        # Hashed as bytes, since numpy lacks bfloat16.
         digest.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
 def _write(path: Path, embedding: Tensor) -> None:
-    """Write a file in one step; the last of several writers wins, with the same content."""
+    """Write a file in one step; if several processes do, the last one wins, with the same content."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(f".{uuid4().hex}.tmp")
     with temporary.open("wb") as file:
         file.write(save({"embedding": embedding.detach().cpu().contiguous()}))
         file.flush()
-        os.fsync(file.fileno())  # else a power cut may leave the name without the content
+        os.fsync(file.fileno())  # otherwise a power cut could leave the name without the content
     temporary.replace(path)
 
 
@@ -94,4 +99,4 @@ def _read(path: Path) -> Tensor:
     try:
         return load(path.read_bytes())["embedding"]
     except (SafetensorError, KeyError) as error:
-        raise ValueError(f"{path} is no embedding ({error}): remove the file, and it is made again.") from error
+        raise ValueError(f"{path} is not an embedding ({error}). Remove the file; it will be made again.") from error

@@ -1,4 +1,4 @@
-"""Judges that embed each frame by itself, as CLIP does."""
+"""The base of scorers that embed each frame separately, as CLIP does."""
 
 from abc import abstractmethod
 from typing import get_args
@@ -7,22 +7,23 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from lightning_vista.options import check_word
 from lightning_vista.scorers.embedding import EmbeddingScorer
 from lightning_vista.scorers.preprocessing import Preprocessing, PreprocessingMode
 
 
 class FrameEmbeddingScorer(EmbeddingScorer):
-    """Scores a description by the mean, over frames, of its cosine with each frame (ViSTa, section 4).
+    """A scorer by the mean cosine, over frames, of a description with each frame (ViSTa, section 4).
 
-    Every frame is encoded and brought to unit length; their mean is the video's embedding. Subclasses write
-    `embed_frames` and `embed_texts`, and set `preprocessing` with its `frame_spec`.
+    Every frame is encoded and normalised to unit length; the mean of the frames is the video's embedding. Subclasses
+    write `embed_frames` and `embed_texts`, and set `preprocessing` and its `frame_spec`.
 
     Args:
-        num_frames: How many frames of each video, 2 to 32; the published figures use 2, 4, 8, 16 and 32.
-        preprocessing: `authors` or `processor`, for the subclass to follow.
-        frame_batch_size: How many frames go through the vision tower at once: less takes less memory.
-        name: See `VLMScorer`.
-        cache_dir: See `EmbeddingScorer`.
+        num_frames: Number of frames of each video, 2 to 32; the published figures use 2, 4, 8, 16 and 32.
+        preprocessing: `authors` or `processor`; the subclass implements it.
+        frame_batch_size: Number of frames that pass through the vision tower at once; fewer need less memory.
+        name: Name in tables and figures, see `VLMScorer`.
+        cache_dir: Folder for embeddings of videos, see `EmbeddingScorer`.
 
     Raises:
         ValueError: If an argument is outside the ranges above.
@@ -38,12 +39,11 @@ class FrameEmbeddingScorer(EmbeddingScorer):
         name: str | None = None,
         cache_dir: str | None = None,
     ) -> None:
+        check_word("preprocessing", preprocessing, get_args(PreprocessingMode))
         if not 2 <= num_frames <= 32:
-            raise ValueError(f"num_frames: expected 2 to 32, got {num_frames}.")
-        if preprocessing not in get_args(PreprocessingMode):
-            raise ValueError(f"preprocessing: expected one of {get_args(PreprocessingMode)}, got {preprocessing!r}.")
+            raise ValueError(f"`num_frames`: expected 2 to 32, got {num_frames}.")
         if frame_batch_size < 1:
-            raise ValueError(f"frame_batch_size: expected at least 1, got {frame_batch_size}.")
+            raise ValueError(f"`frame_batch_size`: expected at least 1, got {frame_batch_size}.")
         super().__init__(name, cache_dir=cache_dir)
         self.frame_batch_size = frame_batch_size
 
@@ -52,14 +52,18 @@ class FrameEmbeddingScorer(EmbeddingScorer):
         """Embed frames.
 
         Args:
-            pixels: float32 `(frames, 3, height, width)`, normalised as the model's vision tower takes them.
+            pixels: Frames `(frames, 3, height, width)`, float32, normalised as the model's vision tower expects.
 
         Returns:
-            Floats `(frames, dim)` of any length.
+            Embeddings `(frames, dim)`, float, of any length.
         """
 
     def embed_videos(self, frames: Tensor) -> Tensor:
-        """The mean of the unit-length embeddings of each video's frames, `(batch, dim)`, float32."""
+        """Return the mean of the unit-length embeddings of each video's frames `(batch, dim)`, float32.
+
+        Args:
+            frames: RGB frames `(batch, frames, 3, height, width)`, uint8.
+        """
         batch, num_frames = frames.shape[:2]
         chunks = torch.split(frames.flatten(0, 1), self.frame_batch_size)
         embeddings = [self.embed_frames(self.preprocessing.normalize(chunk)) for chunk in chunks]

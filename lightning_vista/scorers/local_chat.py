@@ -1,23 +1,22 @@
-"""Image-text models on this machine as judges (ViSTa, section 4)."""
+"""Local image-text models as scorers (ViSTa, section 4)."""
 
 import hashlib
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, get_args
 
 import torch
 from PIL import Image
 
 from lightning_vista.optional import require
+from lightning_vista.options import check_word
 from lightning_vista.scorers.chat.chat_model import Message, Reply, Request
-from lightning_vista.scorers.chat.conversation import Conversation, Mode, Verdict, in_rounds
+from lightning_vista.scorers.chat.conversation import ChatMode, Conversation, Verdict, in_rounds
 from lightning_vista.scorers.chat.scorer import ConversationScorer
-from lightning_vista.scorers.pretrained import load_frozen_model, load_pretrained
+from lightning_vista.scorers.pretrained import AutoDType, load_frozen_model, load_pretrained
 from lightning_vista.video import FrameSpec
 from lightning_vista.video.sampling import Sampling
-
-DType = Literal["float32", "bfloat16", "float16", "auto"]
 
 _EXPECTED = (
     "Expected the id of a checkpoint on the Hugging Face hub, where that can be reached, or a local folder with an "
@@ -26,28 +25,28 @@ _EXPECTED = (
 
 
 class LocalChatScorer(ConversationScorer):
-    """Asks an image-text model in transformers' format, on this machine, for a score from 0 to 5.
+    """A scorer that asks a local image-text model in transformers' format for scores from 0 to 5.
 
-    The conversation is that of `ChatScorer`. Replies do not depend on the batch that they come from: they are greedy,
-    or, with a temperature, drawn one by one with a seed made of `seed` and the request.
+    The conversation is that of `ChatScorer`. A reply does not depend on the other requests of its batch: it is greedy,
+    or, with a temperature, sampled alone with a seed derived from `seed` and the request.
 
     Args:
-        model: The hub id, or the local folder, of a checkpoint that `AutoModelForImageTextToText` reads.
-        dtype: The type of the weights; `auto` is the checkpoint's.
-        mode: `stages`, the paper's three questions, or `single`.
-        num_frames: How many frames of each video.
-        sampling: Which frames, see `sample_indices`.
-        size: Height and width of the frames in pixels; None keeps the video's own.
-        jpeg_quality: Of the frames as they are shown, 1 to 95.
-        temperature: 0 for the likeliest reply.
-        seed: Of replies with a temperature.
-        max_tokens: The longest reply.
-        request_batch_size: How many requests are answered at once: fewer take less memory.
-        name: See `VLMScorer`; the name of the checkpoint by default.
+        model: Hub id or local folder of a checkpoint that `AutoModelForImageTextToText` reads.
+        dtype: Type of the weights; `auto` keeps the checkpoint's.
+        mode: Course of the conversation: `stages` (the paper's three questions) or `single` (all of them at once).
+        num_frames: Number of frames of each video.
+        sampling: Rule that chooses the frames, see `sample_indices`.
+        size: Height and width of the frames in pixels; None keeps the video's own size.
+        jpeg_quality: JPEG quality of the frames that the model sees, 1 to 95.
+        temperature: Sampling temperature; 0 takes the most likely tokens.
+        seed: Random seed for replies with a temperature.
+        max_tokens: Maximum length of a reply.
+        request_batch_size: Number of requests that are answered at once; fewer need less memory.
+        name: Name in tables and figures; by default the checkpoint's name.
 
     Raises:
         FileNotFoundError: If there is no such checkpoint, or the hub cannot be reached.
-        ValueError: If the checkpoint is no image-text model or lacks weights, or another argument is outside its
+        ValueError: If the checkpoint is not an image-text model or lacks weights, or another argument is outside its
             range.
 
     Example:
@@ -58,8 +57,8 @@ class LocalChatScorer(ConversationScorer):
     def __init__(
         self,
         model: str,
-        dtype: DType = "auto",
-        mode: Mode = "stages",
+        dtype: AutoDType = "auto",
+        mode: ChatMode = "stages",
         num_frames: int = 16,
         sampling: Sampling = "uniform",
         size: int | None = 384,
@@ -70,13 +69,14 @@ class LocalChatScorer(ConversationScorer):
         request_batch_size: int = 4,
         name: str | None = None,
     ) -> None:
+        check_word("dtype", dtype, get_args(AutoDType))
         for key, value, least in (
             ("temperature", temperature, 0),
             ("max_tokens", max_tokens, 1),
             ("request_batch_size", request_batch_size, 1),
         ):
             if value < least:
-                raise ValueError(f"{key}: expected at least {least}, got {value}.")
+                raise ValueError(f"`{key}`: expected at least {least}, got {value}.")
         super().__init__(mode, jpeg_quality, name or Path(model).absolute().name)
         self.frame_spec = FrameSpec(num_frames, sampling, size)
         self.hparams.pop("request_batch_size")  # changes speed, not the scores
@@ -93,17 +93,17 @@ class LocalChatScorer(ConversationScorer):
         )
 
     def hold(self, conversations: Sequence[Conversation]) -> list[Verdict]:
-        """Hold the conversations side by side, question by question."""
+        """Hold the conversations concurrently, question by question."""
         return in_rounds(conversations, self.answer)
 
     def answer(self, requests: Sequence[Request]) -> list[Reply]:
-        """The model's replies.
+        """Return the model's replies.
 
         Args:
-            requests: Any number of them.
+            requests: Any number of requests.
 
         Returns:
-            A reply to each.
+            Replies, in the order of the requests.
         """
         chunks = (requests[i : i + self.request_batch_size] for i in range(0, len(requests), self.request_batch_size))
         return [reply for chunk in chunks for reply in self._answer_batch(chunk)]
@@ -131,7 +131,7 @@ class LocalChatScorer(ConversationScorer):
 
 
 def _content(message: Message) -> dict[str, Any]:
-    """A message as chat templates read it."""
+    """Return a message in the form that chat templates read."""
     images = [{"type": "image", "image": Image.open(io.BytesIO(image)).convert("RGB")} for image in message.images]
     return {"role": message.role, "content": [*images, {"type": "text", "text": message.text}]}
 

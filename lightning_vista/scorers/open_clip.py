@@ -1,51 +1,52 @@
-"""Whatever open_clip offers, as judges: the CLIP of the ViSTa paper (section 4) among them."""
+"""open_clip's models as scorers, including the CLIP of the ViSTa paper (section 4)."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from lightning_vista.optional import require
+from lightning_vista.options import check_word
 from lightning_vista.scorers.frame_embedding import FrameEmbeddingScorer
 from lightning_vista.scorers.preprocessing import (
     PreprocessingMode,
     authors_preprocessing,
     open_clip_preprocessing,
 )
+from lightning_vista.scorers.pretrained import DType
 from lightning_vista.video import FrameSpec
 from lightning_vista.video.sampling import Sampling
 
-DType = Literal["float32", "bfloat16", "float16"]
-#: open_clip's names.
+#: open_clip's names of the types.
 _PRECISIONS = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 
 
 class OpenCLIPScorer(FrameEmbeddingScorer):
-    """Scores a description by the mean, over frames, of its cosine with each frame, as an open_clip model embeds them.
+    """A scorer by the mean cosine, over frames, of a description with each frame in an open_clip model's space.
 
-    The paper's judge is `ViT-bigG-14` with `laion2b_s39b_b160k`. Towers of timm (SigLIP, ConvNeXt, EVA, MobileCLIP,
-    ...) come with open_clip's models that have them.
+    The paper's model is `ViT-bigG-14` with `laion2b_s39b_b160k`. Some of open_clip's models have a vision tower of timm
+    (SigLIP, ConvNeXt, EVA, MobileCLIP, ...).
 
     Args:
-        model: A model that `open_clip.list_models()` names, or `hf-hub:<owner>/<name>` or `local-dir:<folder>` for a
+        model: Name of a model in `open_clip.list_models()`, or `hf-hub:<owner>/<name>` or `local-dir:<folder>` for a
             hub repository or a folder in open_clip's format.
-        pretrained: The weights of a model that is named: a tag that `open_clip.list_pretrained()` names, which is
-            downloaded, or a file. None for a repository or folder, which has its own.
-        dtype: The type of the weights. Embeddings are float32 in any case.
-        num_frames: How many frames of each video, 2 to 32; the published figures use 2, 4, 8, 16 and 32.
-        sampling: Which frames, see `sample_indices`.
-        preprocessing: `authors` squeezes whole frames to a square with bicubic interpolation. `processor` does what
-            the model's own transform says; that usually cuts off what does not fit a square.
-        frame_batch_size: How many frames go through the vision tower at once: less takes less memory.
-        name: See `VLMScorer`; by default that of the model with the number of frames.
-        cache_dir: See `EmbeddingScorer`.
+        pretrained: Weights of a named model: a tag in `open_clip.list_pretrained()`, which is downloaded, or a file.
+            None for a repository or folder, which has its own weights.
+        dtype: Type of the weights. Embeddings are float32 in any case.
+        num_frames: Number of frames of each video, 2 to 32; the published figures use 2, 4, 8, 16 and 32.
+        sampling: Rule that chooses the frames, see `sample_indices`.
+        preprocessing: `authors` squeezes whole frames to a square with bicubic interpolation. `processor` follows the
+            model's own transform, which usually crops to a square.
+        frame_batch_size: Number of frames that pass through the vision tower at once; fewer need less memory.
+        name: Name in tables and figures; by default the model's name with the number of frames.
+        cache_dir: Folder for embeddings of videos, see `EmbeddingScorer`.
 
     Raises:
-        ValueError: If there is no such model or there are no such weights, they do not fit, the hub cannot be reached,
-            or another argument is outside the ranges above.
+        ValueError: If the model or the weights do not exist or do not fit together, if the hub cannot be reached, or if
+            another argument is outside the ranges above.
 
     Example:
         >>> scorer = OpenCLIPScorer("ViT-bigG-14", "laion2b_s39b_b160k", num_frames=4)  # doctest: +SKIP
@@ -65,8 +66,7 @@ class OpenCLIPScorer(FrameEmbeddingScorer):
         name: str | None = None,
         cache_dir: str | None = None,
     ) -> None:
-        if dtype not in get_args(DType):
-            raise ValueError(f"dtype: expected one of {get_args(DType)}, got {dtype!r}.")
+        check_word("dtype", dtype, get_args(DType))
         label = name or f"{Path(model).name}-{num_frames}f"
         super().__init__(num_frames, preprocessing, frame_batch_size, label, cache_dir)
         open_clip = require("open_clip", extra="vlm")
@@ -86,8 +86,9 @@ class OpenCLIPScorer(FrameEmbeddingScorer):
         return embeddings
 
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
-        """Unit-length embeddings `(texts, dim)`, float32; what is too long is truncated and counted."""
-        # All that open_clip's several kinds of tokenizers have in common: they cut and pad to what they are asked for.
+        """Return unit-length embeddings `(texts, dim)`, float32; long texts are truncated and counted."""
+        # open_clip has several kinds of tokenizers. All of them cut and pad to a requested length, and nothing else is
+        # common to them; so the uncut length is read off a tokenization with ample room.
         limit = self.tokenizer.context_length
         uncut = self.tokenizer(texts, context_length=16 * limit)
         self.count_truncated(texts, _lengths(uncut), limit)
@@ -95,9 +96,9 @@ class OpenCLIPScorer(FrameEmbeddingScorer):
 
 
 def _load_model(open_clip: Any, model: str, pretrained: str | None, precision: str) -> Any:
-    """The model, frozen and in evaluation mode."""
+    """Load the model, frozen and in evaluation mode."""
     if pretrained and model.startswith(("hf-hub:", "local-dir:")):
-        raise ValueError(f"{model!r} has its own weights, got pretrained={pretrained!r} besides: leave that out.")
+        raise ValueError(f"`pretrained`: expected None, since {model!r} has its own weights, got {pretrained!r}.")
     try:
         loaded = open_clip.create_model(model, pretrained, precision=precision, require_pretrained=True)
     except (RuntimeError, OSError) as error:
@@ -109,7 +110,7 @@ def _load_model(open_clip: Any, model: str, pretrained: str | None, precision: s
 
 
 def _lengths(tokens: Tensor) -> list[int]:
-    """How many tokens each row `(texts, tokens)` has before its padding, which is what it ends with."""
+    """Return the number of tokens of each row `(texts, tokens)` before its padding, whose id is the row's last one."""
     used = tokens != tokens[:, -1:]
     positions = torch.arange(1, tokens.shape[1] + 1)
     return [int(length) for length in (used * positions).amax(dim=1)]

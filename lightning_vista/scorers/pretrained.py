@@ -1,23 +1,27 @@
-"""Loads checkpoints in transformers' format, with errors that say what was expected."""
+"""Loaders of checkpoints in transformers' format, with errors that say what was expected."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
+
+#: Types of a model's weights; `auto` is the type that the checkpoint was saved with.
+DType = Literal["float32", "bfloat16", "float16"]
+AutoDType = Literal["float32", "bfloat16", "float16", "auto"]
 
 
 def load_pretrained(loader: Callable[..., Any], model: str, expected: str, **options: Any) -> Any:
     """Load a configuration, processor or model.
 
     Args:
-        loader: A `from_pretrained` of transformers.
-        model: A hub id or a local folder.
-        expected: What `model` should be, for the error.
-        options: Given to the loader.
+        loader: A `from_pretrained` method of transformers.
+        model: Hub id or local folder of the checkpoint.
+        expected: Sentence about the expected `model`, for the error.
+        **options: Further arguments of the loader.
 
     Returns:
-        What the loader returns.
+        The loaded object.
 
     Raises:
-        FileNotFoundError: If it cannot be found or read.
+        FileNotFoundError: If the checkpoint cannot be found or read.
     """
     try:
         return loader(model, **options)
@@ -25,23 +29,26 @@ def load_pretrained(loader: Callable[..., Any], model: str, expected: str, **opt
         raise FileNotFoundError(f"Cannot load {model!r}: {error}\n{expected}") from error
 
 
-def load_frozen_model(loader: Callable[..., Any], model: str, expected: str, dtype: str) -> Any:
+def load_frozen_model(loader: Callable[..., Any], model: str, expected: str, dtype: AutoDType) -> Any:
     """Load a model, frozen and in evaluation mode.
 
     Args:
-        loader: The `from_pretrained` of a model class of transformers.
-        model: A hub id or a local folder.
-        expected: What `model` should be, for the error.
-        dtype: The type of its weights.
+        loader: The `from_pretrained` method of a model class of transformers.
+        model: Hub id or local folder of the checkpoint.
+        expected: Sentence about the expected `model`, for the error.
+        dtype: Type of the weights.
 
     Returns:
         The model.
 
     Raises:
-        FileNotFoundError: If it cannot be found or read.
-        ValueError: If it lacks weights, which transformers would draw at random.
+        FileNotFoundError: If the checkpoint cannot be found or read.
+        ValueError: If the checkpoint lacks weights, which transformers would draw at random.
     """
     loaded, report = load_pretrained(loader, model, expected, dtype=dtype, output_loading_info=True)
     if report["missing_keys"]:
-        raise ValueError(f"{model!r} lacks the weights {sorted(report['missing_keys'])}, which would be random.")
+        raise ValueError(
+            f"{model!r} lacks the weights {sorted(report['missing_keys'])}, which would be random. "
+            "Give a complete checkpoint of this kind of model."
+        )
     return loaded.eval().requires_grad_(False)

@@ -1,4 +1,4 @@
-"""The judge that does not look: what any other must beat."""
+"""A scorer that draws random scores: the chance level for all others."""
 
 import hashlib
 
@@ -11,11 +11,17 @@ from lightning_vista.vista.batch import Candidates, VideoBatch
 
 
 class RandomScorer(VLMScorer):
-    """Scores drawn uniformly from [0, 1), the same for the same seed, video and problem set.
+    """A scorer whose scores are drawn uniformly from [0, 1): equal for the same seed, video and problem set.
 
     Args:
-        seed: What the draws depend on, besides the video's path and the problem set's id.
-        name: See `VLMScorer`; `random` itself is the report's name for the expected value of such a judge.
+        seed: Random seed, combined with the video's path and the problem set's id.
+        name: Name in tables and figures. The name `random` is reserved for the report's expected value of chance.
+
+    Example:
+        >>> frames = torch.zeros(1, 2, 3, 32, 32, dtype=torch.uint8)
+        >>> first, again = (RandomScorer().score_clips(frames, ["We see a ball", "We see a cup"]) for _ in range(2))
+        >>> torch.equal(first[0].values, again[0].values)
+        True
     """
 
     frame_spec = FrameSpec(num_frames=2, size=32)
@@ -25,7 +31,7 @@ class RandomScorer(VLMScorer):
         self.seed = seed
 
     def score(self, batch: VideoBatch) -> list[list[Scores]]:
-        """Random scores for every candidate."""
+        """Draw a score for every candidate."""
         return [
             [self._draw(question.video, candidates) for candidates in question.candidates]
             for question in batch.questions

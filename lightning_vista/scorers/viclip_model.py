@@ -1,6 +1,6 @@
 """ViCLIP: a CLIP whose vision tower attends to all patches of all frames together (arXiv:2307.06942, section 4.1).
 
-Modules and parameters bear the names that the published checkpoints have. Attention and layers are CLIP's.
+Modules and parameters have the names of the published checkpoints. Attention and layers are those of CLIP.
 """
 
 from collections import OrderedDict
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, scaled_dot_product_attention
 
-#: Units of an attention head, in both towers of all published sizes.
+#: Width of an attention head, in both towers of all published sizes.
 HEAD_DIM = 64
 
 
@@ -20,16 +20,16 @@ class ViCLIPSizes:
     """The sizes of a ViCLIP.
 
     Attributes:
-        vision_width: Units of the vision tower.
-        vision_layers: Its blocks.
+        vision_width: Width of the vision tower.
+        vision_layers: Number of blocks of the vision tower.
         patch_size: Height and width of a patch in pixels.
-        num_patches: Patches of a frame.
-        num_frames: Frames of a video.
-        text_width: Units of the text tower.
-        text_layers: Its blocks.
-        vocabulary: The number of token ids.
-        text_length: Tokens of a text.
-        dim: Units of an embedding.
+        num_patches: Number of patches of a frame.
+        num_frames: Number of frames of a video.
+        text_width: Width of the text tower.
+        text_layers: Number of blocks of the text tower.
+        vocabulary: Number of token ids.
+        text_length: Number of tokens of a text.
+        dim: Width of an embedding.
     """
 
     vision_width: int
@@ -50,10 +50,13 @@ class ViCLIPSizes:
 
     @classmethod
     def of(cls, state: Mapping[str, Tensor]) -> "ViCLIPSizes":
-        """The sizes of the model that a state dict is of.
+        """Return the sizes of the model that a state dict belongs to.
+
+        Args:
+            state: Tensors by name, as in a published checkpoint.
 
         Raises:
-            KeyError: If it lacks a tensor that tells.
+            KeyError: If a tensor that determines a size is missing.
         """
         vision, text = "vision_encoder.", "text_encoder."
         return cls(
@@ -93,7 +96,7 @@ class QuickGELU(nn.Module):
     """`x * sigmoid(1.702 x)`, CLIP's fast approximation of GELU."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Applied to each number."""
+        """Apply the function to each number."""
         return x * torch.sigmoid(1.702 * x)
 
 
@@ -116,7 +119,7 @@ class Block(nn.Module):
 
 
 class Transformer(nn.Module):
-    """Blocks in a row."""
+    """A sequence of blocks."""
 
     def __init__(self, width: int, layers: int, causal: bool) -> None:
         super().__init__()
@@ -131,7 +134,7 @@ class Transformer(nn.Module):
 
 
 class VisionEncoder(nn.Module):
-    """Embeds videos: one transformer over a class token and the patches of all frames."""
+    """The vision tower: one transformer over a class token and the patches of all frames."""
 
     def __init__(self, sizes: ViCLIPSizes) -> None:
         super().__init__()
@@ -146,11 +149,18 @@ class VisionEncoder(nn.Module):
         self.proj = nn.Parameter(torch.empty(width, sizes.dim))
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Embed normalised `(batch, frames, 3, height, width)`, one frame or `num_frames` of them: `(batch, dim)`."""
+        """Embed videos.
+
+        Args:
+            pixels: Normalised frames `(batch, frames, 3, height, width)`, float; 1 frame or `num_frames` frames.
+
+        Returns:
+            Embeddings `(batch, dim)`.
+        """
         patches = self.conv1(pixels.transpose(1, 2)).flatten(3).permute(0, 3, 2, 1)  # (batch, patches, frames, width)
         moments: Tensor = self.temporal_positional_embedding
         if patches.shape[2] == 1:
-            moments = moments.mean(dim=1, keepdim=True)
+            moments = moments.mean(dim=1, keepdim=True)  # as in the authors' code for images
         patches = patches + self.positional_embedding[1:, None] + moments
         token = (self.class_embedding + self.positional_embedding[0]).expand(len(patches), 1, -1)
         x = self.ln_pre(torch.cat([token, patches.flatten(1, 2)], dim=1))
@@ -159,7 +169,7 @@ class VisionEncoder(nn.Module):
 
 
 class TextEncoder(nn.Module):
-    """Embeds texts: a causal transformer, read at the end-of-text token."""
+    """The text tower: a causal transformer, read at the end-of-text token."""
 
     def __init__(self, sizes: ViCLIPSizes) -> None:
         super().__init__()
@@ -170,7 +180,14 @@ class TextEncoder(nn.Module):
         self.text_projection = nn.Parameter(torch.empty(sizes.text_width, sizes.dim))
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Embed token ids `(texts, text_length)`, end-of-text being the highest: `(texts, dim)`."""
+        """Embed texts.
+
+        Args:
+            tokens: Token ids `(texts, text_length)`, integer; the end-of-text token has the highest id.
+
+        Returns:
+            Embeddings `(texts, dim)`.
+        """
         x = self.transformer(self.token_embedding(tokens) + self.positional_embedding)
         ends = x[torch.arange(len(x), device=x.device), tokens.argmax(dim=-1)]
         embeddings: Tensor = self.ln_final(ends) @ self.text_projection
@@ -178,7 +195,7 @@ class TextEncoder(nn.Module):
 
 
 class ViCLIP(nn.Module):
-    """Both towers, and the temperature of their training, which scores do not need."""
+    """Both towers, and the temperature of their training, which scoring does not need."""
 
     def __init__(self, sizes: ViCLIPSizes) -> None:
         super().__init__()
@@ -189,7 +206,7 @@ class ViCLIP(nn.Module):
 
     @classmethod
     def from_state(cls, state: Mapping[str, Tensor]) -> "ViCLIP":
-        """The model that a state dict is of, with its tensors as weights.
+        """Build the model that a state dict belongs to, with its tensors as weights.
 
         Args:
             state: Tensors named `vision_encoder.*`, `text_encoder.*` and `temp`.
@@ -198,12 +215,13 @@ class ViCLIP(nn.Module):
             The model, in evaluation mode.
 
         Raises:
-            ValueError: If a tensor is missing, superfluous or of another shape than the rest tells.
+            ValueError: If a tensor is missing or superfluous, or its shape does not fit the others.
         """
         try:
             sizes = ViCLIPSizes.of(state)
         except KeyError as error:
             raise ValueError(f"expected the tensors of a ViCLIP, but {error} is missing") from error
+        # On the meta device nothing is allocated or initialised: the state dict's own tensors become the weights.
         with torch.device("meta"):
             model = cls(sizes)
         try:
@@ -214,6 +232,6 @@ class ViCLIP(nn.Module):
 
 
 def _count_blocks(state: Mapping[str, Tensor], tower: str) -> int:
-    """How many blocks a tower has."""
+    """Return the number of blocks of a tower."""
     start = f"{tower}transformer.resblocks."
     return len({name.removeprefix(start).split(".")[0] for name in state if name.startswith(start)})

@@ -1,4 +1,4 @@
-"""Decoding and encoding video, and choosing frames."""
+"""Video decoding, video encoding and frame sampling."""
 
 from lightning_vista.video.decoding import Clip, VideoError, check_video, decode_video
 from lightning_vista.video.encoding import encode_mp4

@@ -1,4 +1,4 @@
-"""Encoding videos and images."""
+"""Encoders of videos, and encoders and decoders of single frames."""
 
 import io
 
@@ -13,14 +13,13 @@ from torch import Tensor
 def encode_mp4(frames: NDArray[np.uint8], fps: int = 8, crf: int = 20, preset: str = "veryfast") -> bytes:
     """Encode frames as H.264 in an mp4 container.
 
-    One thread only: x264 splits its work by thread, so the bytes would otherwise depend on the machine. And without its
-    macroblock trees, which read memory that nobody wrote when frames are small.
+    The same frames give the same bytes on any machine.
 
     Args:
-        frames: RGB frames `(frames, height, width, 3)`, uint8, height and width even, at least one frame.
+        frames: RGB frames `(frames, height, width, 3)`, uint8, with even height and width; at least one frame.
         fps: Frames per second.
         crf: x264's constant rate factor, 0 (lossless) to 51.
-        preset: x264's speed preset.
+        preset: Name of x264's speed preset.
 
     Returns:
         The bytes of the mp4 file.
@@ -33,12 +32,19 @@ def encode_mp4(frames: NDArray[np.uint8], fps: int = 8, crf: int = 20, preset: s
         True
     """
     if frames.ndim != 4 or frames.shape[0] < 1 or frames.shape[3] != 3 or frames.dtype != np.uint8:
-        raise ValueError(f"Expected uint8 frames (frames, height, width, 3), got {frames.dtype} {frames.shape}.")
+        raise ValueError(
+            f"`frames`: expected uint8 (frames, height, width, 3), got {frames.dtype} {tuple(frames.shape)}."
+        )
     height, width = frames.shape[1:3]
     if height % 2 or width % 2:
-        raise ValueError(f"H.264 with 4:2:0 colour needs even frame sizes, got {height}x{width}: pad by a pixel.")
+        raise ValueError(
+            f"`frames`: expected an even height and width, which H.264 with 4:2:0 colour needs, got {height}x{width}. "
+            "Pad by a pixel."
+        )
     file = io.BytesIO()
     with av.open(file, "w", format="mp4") as container:
+        # x264 splits its work by thread, so with several threads the bytes would depend on the machine. Its macroblock
+        # trees read uninitialised memory when frames are small, so with them the bytes would differ between runs.
         options = {"crf": str(crf), "preset": preset, "threads": "1", "mbtree": "0"}
         stream = container.add_stream("libx264", rate=fps, options=options)
         stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
@@ -50,13 +56,36 @@ def encode_mp4(frames: NDArray[np.uint8], fps: int = 8, crf: int = 20, preset: s
 
 
 def encode_jpeg(frame: Tensor, quality: int = 95) -> bytes:
-    """One frame, uint8 `(3, height, width)`, as a JPEG image with full colour resolution."""
+    """Encode one frame as a JPEG image with full colour resolution.
+
+    Args:
+        frame: RGB frame `(3, height, width)`, uint8, on the CPU.
+        quality: Pillow's JPEG quality, 1 to 95.
+
+    Returns:
+        The bytes of the JPEG file.
+
+    Example:
+        >>> decode_jpeg(encode_jpeg(torch.zeros(3, 8, 16, dtype=torch.uint8))).shape
+        torch.Size([3, 8, 16])
+    """
     file = io.BytesIO()
     Image.fromarray(frame.permute(1, 2, 0).numpy()).save(file, format="JPEG", quality=quality, subsampling=0)
     return file.getvalue()
 
 
 def decode_jpeg(data: bytes) -> Tensor:
-    """The frame of a JPEG image, uint8 `(3, height, width)`."""
+    """Decode a JPEG image.
+
+    Args:
+        data: The bytes of a JPEG file.
+
+    Returns:
+        RGB frame `(3, height, width)`, uint8.
+
+    Raises:
+        OSError: If the bytes are not a JPEG image.
+    """
+    # Only the JPEG reader: shards come from anywhere, and Pillow has readers of many formats to be attacked by.
     with Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
         return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)

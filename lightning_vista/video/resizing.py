@@ -1,4 +1,4 @@
-"""Resizes frames as a scorer wants them."""
+"""Frame resizing."""
 
 from torch import Tensor
 from torch.nn.functional import interpolate
@@ -7,14 +7,14 @@ from lightning_vista.video.sampling import FrameSpec
 
 
 def resize_frames(frames: Tensor, spec: FrameSpec) -> Tensor:
-    """Bring frames to `spec.size`, squeezed or centre-cropped as `spec.crop` says.
+    """Resize frames to `spec.size`, squeezing or centre-cropping them as `spec.crop` says.
 
     Args:
-        frames: uint8 `(frames, 3, height, width)`.
-        spec: The size, interpolation and crop.
+        frames: RGB frames `(frames, 3, height, width)`, uint8.
+        spec: Size, interpolation and crop of the result.
 
     Returns:
-        uint8 `(frames, 3, *spec.height_width)`; the frames themselves where `spec.size` is None or theirs already.
+        Frames `(frames, 3, *spec.height_width)`, uint8; the input itself where `spec.size` is None or already met.
 
     Example:
         >>> import torch
@@ -26,7 +26,8 @@ def resize_frames(frames: Tensor, spec: FrameSpec) -> Tensor:
     height, width = spec.height_width
     if not spec.crop:
         return _resize(frames, height, width, spec.interpolation)
-    # As transformers' image processors do: the longer edge is cut to whole pixels, an odd rest is left below and right.
+    # As in transformers' image processors: the longer edge is rounded down to whole pixels, and an odd remainder of
+    # the crop is left at the bottom and the right.
     if height * frames.shape[3] >= width * frames.shape[2]:
         inner = (height, frames.shape[3] * height // frames.shape[2])
     else:

@@ -1,7 +1,9 @@
-"""Which frames of a video a judge sees, and in which form (ViSTa, section 4)."""
+"""Frame sampling, and the form in which a scorer gets frames (ViSTa, section 4)."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args
+
+from lightning_vista.options import check_word
 
 Sampling = Literal["uniform", "stride"]
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
@@ -9,15 +11,15 @@ Interpolation = Literal["nearest", "bilinear", "bicubic"]
 
 @dataclass(frozen=True)
 class FrameSpec:
-    """The frames that a scorer wants; the datamodule's workers deliver exactly these.
+    """The frames that a scorer needs; the datamodule's workers deliver exactly these.
 
     Attributes:
-        num_frames: How many frames of each video, at least 1.
+        num_frames: Number of frames of each video, at least 1.
         sampling: `uniform` or `stride`, see `sample_indices`.
-        size: Height and width in pixels, one number for a square; None keeps the video's own size.
-        interpolation: `nearest`, `bilinear` or `bicubic`; the last two with antialiasing.
-        crop: False squeezes the whole frame into `size`, as the ViSTa authors do. True resizes the shorter edge
-            and cuts out the centre, as CLIP's own processor does.
+        size: Height and width in pixels, or one number for a square; None keeps the video's own size.
+        interpolation: `nearest`, `bilinear` or `bicubic`; the last two use antialiasing.
+        crop: Whether to resize the shorter edge and cut out the centre, as CLIP's own processor does. Otherwise the
+            whole frame is squeezed into `size`, as the ViSTa authors do.
 
     Raises:
         ValueError: If a value is outside the ranges above.
@@ -35,31 +37,30 @@ class FrameSpec:
 
     def __post_init__(self) -> None:
         if self.num_frames < 1:
-            raise ValueError(f"num_frames: expected at least 1, got {self.num_frames}.")
-        _check_sampling(self.sampling)
-        if self.interpolation not in get_args(Interpolation):
-            raise ValueError(f"interpolation: expected one of {get_args(Interpolation)}, got {self.interpolation!r}.")
+            raise ValueError(f"`num_frames`: expected at least 1, got {self.num_frames}.")
+        check_word("sampling", self.sampling, get_args(Sampling))
+        check_word("interpolation", self.interpolation, get_args(Interpolation))
         if self.height_width is not None and min(self.height_width) < 1:
-            raise ValueError(f"size: expected positive pixels or None, got {self.size}.")
+            raise ValueError(f"`size`: expected a positive number of pixels or None, got {self.size}.")
         if self.crop and self.size is None:
-            raise ValueError("crop needs a size to cut out: give one, or leave crop off.")
+            raise ValueError("`size`: expected the size of the crop, got None. Give a size, or set `crop` to False.")
 
     @property
     def height_width(self) -> tuple[int, int] | None:
-        """`size` as (height, width), None for the video's own."""
+        """Height and width in pixels; None for the video's own size."""
         return (self.size, self.size) if isinstance(self.size, int) else self.size
 
 
 def sample_indices(total_frames: int, num_frames: int, sampling: Sampling = "uniform") -> list[int]:
-    """The indices of the frames to look at.
+    """Return the indices of the frames to sample (ViSTa, section 4).
 
-    `uniform` takes evenly spaced frames, first and last included, rounded to the nearest frame (halves up); a video
-    shorter than `num_frames` repeats frames, and a single frame is the middle one. `stride` is the ViSTa authors'
-    rule: a whole step, (T-1)/(n-1) where that divides and T//(n-1)+1 otherwise, held at the last frame.
+    `uniform` takes evenly spaced frames, including the first and the last, rounded to the nearest frame (halves up).
+    A video shorter than `num_frames` repeats frames, and a single frame is the middle one. `stride` is the ViSTa
+    authors' rule: frame i * step, held at the last frame, where step is (T-1)/(n-1) if whole and T//(n-1)+1 otherwise.
 
     Args:
-        total_frames: The number of frames of the video, T >= 1.
-        num_frames: How many to take, n >= 1; for `stride` 2 <= n < T.
+        total_frames: Number of frames of the video, T >= 1.
+        num_frames: Number of frames to take, n >= 1; for `stride` 2 <= n < T.
         sampling: `uniform` or `stride`.
 
     Returns:
@@ -74,9 +75,11 @@ def sample_indices(total_frames: int, num_frames: int, sampling: Sampling = "uni
         >>> sample_indices(10, 5, "stride")
         [0, 3, 6, 9, 9]
     """
-    _check_sampling(sampling)
+    check_word("sampling", sampling, get_args(Sampling))
     if total_frames < 1 or num_frames < 1:
-        raise ValueError(f"Expected at least one frame, got total_frames={total_frames}, num_frames={num_frames}.")
+        raise ValueError(
+            f"`total_frames`, `num_frames`: expected at least 1 frame each, got {total_frames} and {num_frames}."
+        )
     last, gaps = total_frames - 1, num_frames - 1
     if sampling == "uniform":
         if gaps == 0:
@@ -84,13 +87,9 @@ def sample_indices(total_frames: int, num_frames: int, sampling: Sampling = "uni
         return [(2 * i * last + gaps) // (2 * gaps) for i in range(num_frames)]
     if gaps == 0 or total_frames <= num_frames:
         raise ValueError(
+            # This text becomes a reason in score tables (`on_error: unscored`), which stay the same over releases.
             f"sampling 'stride' needs at least 2 frames out of a longer video, got {num_frames} of {total_frames}: "
             "take fewer frames, or use sampling 'uniform', which repeats frames."
         )
     step = last // gaps if last % gaps == 0 else total_frames // gaps + 1
     return [min(i * step, last) for i in range(num_frames)]
-
-
-def _check_sampling(sampling: str) -> None:
-    if sampling not in get_args(Sampling):
-        raise ValueError(f"sampling: expected one of {get_args(Sampling)}, got {sampling!r}.")

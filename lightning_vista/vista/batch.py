@@ -1,4 +1,4 @@
-"""What a scorer is handed: videos, and for each of them the candidate descriptions of its problem sets."""
+"""Batches for scorers: videos, each with the candidate descriptions of its problem sets."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,11 +16,11 @@ class Candidates:
     """The descriptions of one problem set, to be scored against a video.
 
     Attributes:
-        problem_set: Its id.
-        labels: The label ids, in the order of the problem set.
-        descriptions: One for each label.
-        hint: What a chat judge is told about the videos, if anything.
-        example: A worked example for a chat judge, if any.
+        problem_set: Id of the problem set.
+        labels: Label ids, in the order of the problem set.
+        descriptions: Descriptions, one per label.
+        hint: Words about the videos for a chat scorer, if any.
+        example: A worked example for a chat scorer, if any.
     """
 
     problem_set: str
@@ -31,19 +31,19 @@ class Candidates:
 
     @classmethod
     def of(cls, problem_set: ProblemSet) -> "Candidates":
-        """The candidates of a problem set."""
+        """Return the candidates of a problem set."""
         descriptions = tuple(problem_set.descriptions.values())
         return cls(problem_set.id, problem_set.labels, descriptions, problem_set.hint, problem_set.example)
 
 
 @dataclass(frozen=True)
 class Question:
-    """A video's problem sets: what it is asked, and the answers.
+    """The candidates of a video in all its problem sets, and the true ones among them.
 
     Attributes:
-        video: The video's path.
-        candidates: The candidates of each problem set that it is in.
-        targets: For each of these, which candidates are true; None where a scorer must not know.
+        video: Path of the video.
+        candidates: Candidates of each problem set that the video is in.
+        targets: Truth of each candidate, for each problem set; None where a scorer must not know it.
     """
 
     video: str
@@ -53,7 +53,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Unreadable:
-    """A video that could not be decoded while it was evaluated, and why."""
+    """A video that could not be decoded during an evaluation, with the reason."""
 
     sample: Sample
     reason: str
@@ -64,10 +64,10 @@ class VideoBatch:
     """Videos with the candidate descriptions of all their problem sets.
 
     Attributes:
-        frames: uint8 RGB `(batch, frames, 3, height, width)`.
-        frame_indices: Which frames of each video these are.
-        questions: For each video, its path, candidates and targets.
-        unreadable: Videos that belong here but could not be decoded, with the reason; they have no frames.
+        frames: RGB frames `(batch, frames, 3, height, width)`, uint8.
+        frame_indices: Positions of the frames in each video.
+        questions: Path, candidates and targets of each video.
+        unreadable: Videos of this batch that could not be decoded, with the reason; they have no frames.
     """
 
     frames: Tensor
@@ -80,24 +80,24 @@ class VideoBatch:
 
     @property
     def videos(self) -> tuple[str, ...]:
-        """Each video's path."""
+        """Paths of the videos."""
         return tuple(question.video for question in self.questions)
 
     @property
     def candidates(self) -> tuple[tuple[Candidates, ...], ...]:
-        """For each video, the candidates of each problem set that it is in."""
+        """Candidates of each video, problem set by problem set."""
         return tuple(question.candidates for question in self.questions)
 
     def to(self, *args: Any, **kwargs: Any) -> "VideoBatch":  # whatever Tensor.to takes
-        """The batch with its frames moved, as `torch.Tensor.to`; Lightning calls this."""
+        """Return the batch with its frames moved, as `torch.Tensor.to` does; Lightning calls this."""
         return replace(self, frames=self.frames.to(*args, **kwargs))
 
     def pin_memory(self) -> "VideoBatch":
-        """The batch with its frames in pinned memory; torch's DataLoader calls this."""
+        """Return the batch with its frames in pinned memory; torch's DataLoader calls this."""
         return replace(self, frames=self.frames.pin_memory())
 
     def without_targets(self) -> "VideoBatch":
-        """The batch as a scorer may see it."""
+        """Return the batch without its targets, as a scorer may see it."""
         return replace(
             self,
             questions=tuple(replace(question, targets=None) for question in self.questions),
@@ -107,7 +107,7 @@ class VideoBatch:
 
 @dataclass(frozen=True)
 class DecodedVideo:
-    """A sample and its frames `(frames, 3, height, width)`, uint8, with their indices in the video."""
+    """A sample with its frames `(frames, 3, height, width)`, uint8, and their positions in the video."""
 
     sample: Sample
     frames: Tensor
@@ -118,11 +118,11 @@ def collate_videos(items: Sequence[DecodedVideo | Unreadable], candidates: Mappi
     """Join decoded videos into a batch.
 
     Args:
-        items: The videos, and those that could not be decoded.
-        candidates: Every problem set's candidates, by id.
+        items: Decoded videos, and those that could not be decoded.
+        candidates: Candidates of every problem set, by id.
 
     Returns:
-        The batch.
+        The batch, in the order of the items.
 
     Raises:
         ValueError: If the videos differ in size.
@@ -131,7 +131,7 @@ def collate_videos(items: Sequence[DecodedVideo | Unreadable], candidates: Mappi
     sizes = {tuple(item.frames.shape[2:]): item.sample.video for item in decoded}
     if len(sizes) > 1:
         named = "; ".join(f"{height}x{width}: {video}" for (height, width), video in sizes.items())
-        raise ValueError(f"Videos of one batch differ in size ({named}): set FrameSpec.size, or batch_size=1.")
+        raise ValueError(f"Videos of one batch differ in size ({named}). Set FrameSpec.size, or batch_size=1.")
     unreadable = [item for item in items if isinstance(item, Unreadable)]
     return VideoBatch(
         frames=torch.stack([item.frames for item in decoded]) if decoded else torch.empty(0, 0, 3, 0, 0).byte(),
@@ -142,27 +142,32 @@ def collate_videos(items: Sequence[DecodedVideo | Unreadable], candidates: Mappi
 
 
 def clips_batch(frames: Tensor, descriptions: Sequence[str]) -> VideoBatch:
-    """Ask about the same descriptions of several clips, outside the benchmark.
+    """Build a batch that asks about the same descriptions of several clips, outside the benchmark.
 
     Args:
-        frames: uint8 RGB `(batch, frames, 3, height, width)`.
-        descriptions: At least one; all different.
+        frames: RGB frames `(batch, frames, 3, height, width)`, uint8.
+        descriptions: Candidate descriptions, at least one and all different.
 
     Returns:
         The batch, with one problem set named "clip".
 
     Raises:
-        ValueError: If there is no description, or one is repeated.
+        ValueError: If there is no description, or a description is repeated.
+
+    Example:
+        >>> batch = clips_batch(torch.zeros(2, 8, 3, 16, 16, dtype=torch.uint8), ["We see a ball", "We see a cup"])
+        >>> batch.videos, batch.candidates[0][0].labels
+        (('clip 0', 'clip 1'), ('0', '1'))
     """
     if isinstance(descriptions, str) or not descriptions or len(set(descriptions)) < len(descriptions):
-        raise ValueError(f"`descriptions`: expected different descriptions in a list, got {descriptions!r}.")
+        raise ValueError(f"`descriptions`: expected a list of different descriptions, got {descriptions!r}.")
     candidates = Candidates("clip", tuple(map(str, range(len(descriptions)))), tuple(descriptions))
     questions = tuple(Question(f"clip {number}", (candidates,), None) for number in range(len(frames)))
     return VideoBatch(frames, (tuple(range(frames.shape[1])),) * len(frames), questions)
 
 
 def _question(sample: Sample, candidates: Mapping[str, Candidates]) -> Question:
-    """What a video is asked."""
+    """Return the candidates and targets of a video."""
     asked = tuple(candidates[membership.problem_set] for membership in sample.memberships)
     targets = tuple(
         tuple(label in membership.labels for label in choices.labels)

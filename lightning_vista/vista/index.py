@@ -1,4 +1,4 @@
-"""`index.json`: which samples the shards of a folder hold, and where."""
+"""`index.json`: the list of samples in a folder of shards, and the place of each."""
 
 import json
 import re
@@ -18,12 +18,12 @@ _SHARD_NAME = re.compile(r"\d{6,}\.tar")
 
 
 class ShardError(ValueError):
-    """Shards that are incomplete, changed or unreadable; the message names them and what to do."""
+    """Incomplete, changed or unreadable shards; the message names them and the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
 class Membership:
-    """One problem set that a video belongs to, with its true labels there."""
+    """A problem set that a video belongs to, with the video's true labels in it."""
 
     problem_set: str
     labels: tuple[str, ...]
@@ -34,13 +34,13 @@ class Sample:
     """One video of the shards.
 
     Attributes:
-        key: The stem of its files in the tar: the first 16 hex digits of the SHA-256 of `video`.
-        video: Its path, `<environment>/<path>`.
-        shard: The name of its tar file.
-        offset: Where its first tar header starts, in bytes.
-        bytes: The length of all its tar members, headers and padding included.
-        sha256: The hash of these bytes.
-        memberships: Every problem set it is in.
+        key: Stem of its files in the tar: the first 16 hex digits of the SHA-256 of `video`.
+        video: Path of the video, `<environment>/<path>`.
+        shard: Name of the tar file.
+        offset: Start of its first tar header, in bytes.
+        bytes: Length of all its tar members, headers and padding included.
+        sha256: SHA-256 of these bytes.
+        memberships: Problem sets that the video is in.
     """
 
     key: str
@@ -57,11 +57,11 @@ class ShardIndex:
     """The content of `index.json`.
 
     Attributes:
-        problem_sets: The problem sets, their videos in the order of the samples.
-        samples: The videos, in the order of the shards.
-        frames: Which frames the samples hold as JPEG images; None where they hold whole videos.
+        problem_sets: Problem sets, with their videos in the order of the samples.
+        samples: Videos, in the order of the shards.
+        frames: Frames that the samples hold as JPEG images; None where they hold whole videos.
         skipped: Videos left out on request, with the reason.
-        plan: The hash of what was built: the list of videos, their labels and sizes, the settings.
+        plan: Hash of the build's input: the list of videos, their labels and sizes, and the settings.
     """
 
     problem_sets: ProblemSets
@@ -71,12 +71,12 @@ class ShardIndex:
     plan: str
 
     def summary(self) -> str:
-        """The counts in words."""
+        """Return the counts in words."""
         shards = len({sample.shard for sample in self.samples})
         return f"{len(self.problem_sets)} problem sets, {len(self.samples)} videos, {shards} shard(s)"
 
     def to_json(self) -> str:
-        """The text of `index.json`: the same index gives the same text."""
+        """Return the text of `index.json`; the same index gives the same text."""
         memberships = [membership for sample in self.samples for membership in sample.memberships]
         document = {
             "version": INDEX_VERSION,
@@ -97,13 +97,13 @@ class ShardIndex:
         return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
 
     def write(self, folder: Path) -> None:
-        """Write `index.json` in one step, so that a reader finds all of it or nothing."""
+        """Write `index.json` in one step, so that a reader finds a whole file or none."""
         temporary = folder / f".{INDEX_NAME}.tmp"
         temporary.write_text(self.to_json(), encoding="utf-8")
         temporary.replace(folder / INDEX_NAME)
 
     def restricted_to(self, problem_sets: Iterable[ProblemSet]) -> "ShardIndex":
-        """The index with only some of its problem sets, and only the videos that are in any of them."""
+        """Return the index restricted to some of its problem sets, and to the videos in any of them."""
         chosen = ProblemSets(problem_sets, self.problem_sets.skipped)
         ids = {problem_set.id for problem_set in chosen}
         samples = []
@@ -118,39 +118,40 @@ class ShardIndex:
         """Read the index of a folder of shards.
 
         Args:
-            storage: The folder, local or remote.
+            storage: The folder of shards, local or remote.
 
         Returns:
             The index.
 
         Raises:
-            FileNotFoundError: If there is none: the build has not finished, or it is another folder.
-            ShardError: If it is not an index of this version, or names something other than shards.
+            FileNotFoundError: If there is no index: the build has not finished, or the folder is the wrong one.
+            ShardError: If the file is not an index of this version, or names something other than shards.
         """
         try:
             document = json.loads(storage.read_file(INDEX_NAME))
         except FileNotFoundError:
             raise FileNotFoundError(
-                f"No {INDEX_NAME} in {storage.url}: give a folder that `lightning-vista shards build` has finished."
+                f"No {INDEX_NAME} in {storage.url}. Give a folder that `lightning-vista shards build` has finished."
             ) from None
         except ValueError as error:
-            raise ShardError(f"{INDEX_NAME} in {storage.url} is not JSON ({error}): build the shards again.") from error
+            raise ShardError(f"{INDEX_NAME} in {storage.url} is not JSON ({error}). Build the shards again.") from error
         if not isinstance(document, dict) or document.get("version") != INDEX_VERSION:
             version = document.get("version") if isinstance(document, dict) else None
             raise ShardError(
-                f"{INDEX_NAME} in {storage.url}: expected version {INDEX_VERSION}, got {version!r}: "
-                "build the shards again with this release."
+                f"{INDEX_NAME} in {storage.url}: expected version {INDEX_VERSION}, got {version!r}. "
+                "Build the shards again with this release."
             )
         try:
             return cls._from_document(document)
         except (KeyError, TypeError, ValueError) as error:
             raise ShardError(
-                f"{INDEX_NAME} in {storage.url} is damaged ({error!r}): build the shards again."
+                f"{INDEX_NAME} in {storage.url} is damaged ({error!r}). Build the shards again."
             ) from error
 
     @classmethod
     def _from_document(cls, document: Mapping[str, Any]) -> "ShardIndex":
         samples = tuple(sample_from_json(entry) for entry in document["samples"])
+        # An index may come from anywhere: names such as `../x` or `pipe:command` must never reach a file system.
         wrong = sorted({sample.shard for sample in samples if not _SHARD_NAME.fullmatch(sample.shard)})
         if wrong:
             raise ValueError(f"not names of shards: {', '.join(wrong)}")
@@ -178,7 +179,7 @@ class ShardIndex:
 
 
 def problem_set_header(problem_set: ProblemSet) -> dict[str, Any]:
-    """A problem set without its videos, as JSON."""
+    """Return a problem set as JSON, without its videos."""
     return {
         "id": problem_set.id,
         "descriptions": dict(problem_set.descriptions),
@@ -189,10 +190,10 @@ def problem_set_header(problem_set: ProblemSet) -> dict[str, Any]:
 
 
 def sample_from_json(entry: Mapping[str, Any]) -> Sample:
-    """The sample that `dataclasses.asdict` and JSON made this of."""
+    """Return the sample of a JSON object; the inverse of `dataclasses.asdict`."""
     return Sample(**{**entry, "memberships": memberships_from_json(entry["memberships"])})
 
 
 def memberships_from_json(entries: Sequence[Mapping[str, Any]]) -> tuple[Membership, ...]:
-    """The memberships of a sample, from JSON."""
+    """Return the memberships of a sample from their JSON list."""
     return tuple(Membership(entry["problem_set"], tuple(entry["labels"])) for entry in entries)

@@ -1,4 +1,4 @@
-"""Reads and writes the official ViSTa layout: a tree of `<name>.yaml` beside `<name>_data.json`, and `metadata.csv`."""
+"""Reader and writer of the official ViSTa layout: `<name>.yaml` beside `<name>_data.json`, and `metadata.csv`."""
 
 import csv
 import io
@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Any, overload
@@ -28,8 +29,8 @@ class Skipped:
     """A file of the tree that is not part of a problem set.
 
     Attributes:
-        path: The file, relative to the tasks folder.
-        reason: Why it is none.
+        path: Path of the file, relative to the tasks folder.
+        reason: Reason why it is not part of a problem set.
     """
 
     path: str
@@ -37,10 +38,14 @@ class Skipped:
 
 
 class ProblemSets(Sequence[ProblemSet]):
-    """The problem sets of a tree, ordered by id, and what else lay there.
+    """The problem sets of a tree, ordered by id, and the other files in it.
+
+    Args:
+        problem_sets: Problem sets in any order.
+        skipped: Files that are not part of a problem set, with the reason.
 
     Attributes:
-        skipped: Every file that is not part of a problem set, with the reason.
+        skipped: Files that are not part of a problem set, with the reason.
     """
 
     def __init__(self, problem_sets: Iterable[ProblemSet], skipped: Iterable[Skipped] = ()) -> None:
@@ -69,29 +74,35 @@ class ProblemSets(Sequence[ProblemSet]):
         return f"ProblemSets({len(self)} problem sets, {len(self.skipped)} other files)"
 
     def matching(self, patterns: Iterable[str]) -> "ProblemSets":
-        """The problem sets whose id matches any of some glob patterns.
+        """Return the problem sets whose id matches any of some glob patterns.
 
         Args:
-            patterns: Such as `alfred/*`; `*` also matches slashes.
+            patterns: Glob patterns such as `alfred/*`; `*` also matches slashes.
 
         Returns:
-            These problem sets, in order.
+            The matching problem sets, in order.
 
         Raises:
-            ValueError: If a pattern matches none.
+            ValueError: If a pattern matches no problem set.
+
+        Example:
+            >>> sets = ProblemSets(ProblemSet(f"{world}/level_2/remix/a", {}, ()) for world in ("craft", "home"))
+            >>> [problem_set.id for problem_set in sets.matching(["home/*"])]
+            ['home/level_2/remix/a']
         """
         patterns = tuple(patterns)
         for pattern in patterns:
             if not any(fnmatchcase(problem_set.id, pattern) for problem_set in self):
+                close = get_close_matches(pattern, [problem_set.id for problem_set in self], n=1) or [self[0].id]
                 raise ValueError(
-                    f"No problem set matches {pattern!r}; ids look like {self[0].id!r}. "
+                    f"No problem set matches {pattern!r}; ids look like {close[0]!r}. "
                     "Quote patterns on a command line, so that the shell leaves them alone."
                 )
         chosen = (item for item in self if any(fnmatchcase(item.id, pattern) for pattern in patterns))
         return ProblemSets(chosen, self.skipped)
 
     def memberships(self) -> dict[str, list[tuple[ProblemSet, tuple[str, ...]]]]:
-        """Each video's problem sets with its true labels there, by the video's path, both in sorted order."""
+        """Return each video's problem sets with its true labels in them, by the video's path; both are sorted."""
         members: dict[str, list[tuple[ProblemSet, tuple[str, ...]]]] = {}
         for problem_set in self:
             for video in problem_set.videos:
@@ -103,18 +114,18 @@ def read_problem_sets(tasks_dir: str | Path) -> ProblemSets:
     """Read every problem set below a `tasks/` folder.
 
     Args:
-        tasks_dir: A tree of `<environment>/<level folder>/[<type>/]<name>.yaml` + `<name>_data.json` pairs.
+        tasks_dir: Folder with pairs of `<environment>/<level folder>/[<type>/]<name>.yaml` and `<name>_data.json`.
 
     Returns:
         The problem sets, ordered by id; `.skipped` lists every other file with the reason.
 
     Raises:
-        FileNotFoundError: If the folder does not exist or holds no problem set.
-        ProblemSetError: If any problem set is broken; it lists all faults of the tree.
+        FileNotFoundError: If the folder does not exist or does not hold a problem set.
+        ProblemSetError: If any problem set is broken; the message lists all faults of the tree.
     """
     root = Path(tasks_dir)
     if not root.is_dir():
-        raise FileNotFoundError(f"No folder of problem sets at {root}: give the dataset's `tasks` folder.")
+        raise FileNotFoundError(f"No folder of problem sets at {root}. Give the dataset's `tasks` folder.")
     found: list[ProblemSet] = []
     skipped: list[Skipped] = []
     errors: list[str] = []
@@ -123,7 +134,7 @@ def read_problem_sets(tasks_dir: str | Path) -> ProblemSets:
         if name.endswith(_DATA_SUFFIX):
             partner = name.removesuffix(_DATA_SUFFIX) + ".yaml"
             if partner not in files:
-                errors.append(f"{name}: its descriptions are missing: add {partner}, or remove the file")
+                errors.append(f"{name}: expected its descriptions in {partner}, got no such file. Add or remove one.")
         elif not name.endswith(".yaml"):
             skipped.append(Skipped(name, f"neither <name>.yaml nor <name>{_DATA_SUFFIX}"))
         elif name.removesuffix(".yaml") + _DATA_SUFFIX not in files:
@@ -136,8 +147,8 @@ def read_problem_sets(tasks_dir: str | Path) -> ProblemSets:
         raise ProblemSetError(f"the problem sets of {root}", errors)
     if not found:
         raise FileNotFoundError(
-            f"{root} holds {len(files)} file(s) but no <name>.yaml with <name>{_DATA_SUFFIX} beside it: "
-            "give the folder that contains the environments (`tasks`)."
+            f"{root} holds {len(files)} file(s) but no <name>.yaml with <name>{_DATA_SUFFIX} beside it. "
+            "Give the folder that contains the environments (`tasks`)."
         )
     return ProblemSets(found, skipped)
 
@@ -146,8 +157,8 @@ def write_problem_sets(problem_sets: Iterable[ProblemSet], dataset_dir: str | Pa
     """Write `tasks/` and `metadata.csv` below a folder; the same problem sets give the same bytes.
 
     Args:
-        problem_sets: What to write; ids must be unique.
-        dataset_dir: The folder that `tasks/` and `metadata.csv` go into; files of the same names are replaced.
+        problem_sets: Problem sets with unique ids.
+        dataset_dir: Folder for `tasks/` and `metadata.csv`; files of the same names are replaced.
 
     Raises:
         ValueError: If two problem sets have the same id.
@@ -156,7 +167,7 @@ def write_problem_sets(problem_sets: Iterable[ProblemSet], dataset_dir: str | Pa
     ordered = ProblemSets(problem_sets)
     repeated = [id for id, count in Counter(problem_set.id for problem_set in ordered).items() if count > 1]
     if repeated:
-        raise ValueError(f"Problem sets need different ids, but these occur more than once: {', '.join(repeated)}")
+        raise ValueError(f"`problem_sets`: expected different ids, got these more than once: {', '.join(repeated)}.")
     for problem_set in ordered:
         path = root / "tasks" / f"{problem_set.id}.yaml"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -168,7 +179,14 @@ def write_problem_sets(problem_sets: Iterable[ProblemSet], dataset_dir: str | Pa
 
 
 def metadata_rows(problem_sets: Iterable[ProblemSet]) -> list[dict[str, str]]:
-    """The rows of the official `metadata.csv`: one per (video, true description), keys as `METADATA_COLUMNS`."""
+    """Return the rows of the official `metadata.csv`, one per (video, true description).
+
+    Args:
+        problem_sets: Problem sets in the order of the rows.
+
+    Returns:
+        Rows with the keys of `METADATA_COLUMNS`.
+    """
     return [
         {
             "video": problem_set.video_key(video),
@@ -185,7 +203,15 @@ def metadata_rows(problem_sets: Iterable[ProblemSet]) -> list[dict[str, str]]:
 
 
 def metadata_csv(problem_sets: Iterable[ProblemSet]) -> str:
-    """The text of `metadata.csv`, lines ending in a line feed."""
+    """Return the text of `metadata.csv`, with lines ending in a line feed.
+
+    Example:
+        >>> from lightning_vista.vista.problem_sets import LabelledVideo
+        >>> videos = (LabelledVideo("a.mp4", ("ab",)),)
+        >>> print(metadata_csv([ProblemSet("home/level_2/remix/a", {"ab": "We wait"}, videos)]), end="")
+        video,level,description,environment,problem_set_type,problem_set
+        home/a.mp4,2,We wait,home,remix,tasks/home/level_2/remix/a.yaml
+    """
     text = io.StringIO()
     writer = csv.DictWriter(text, METADATA_COLUMNS, lineterminator="\n")
     writer.writeheader()
@@ -194,7 +220,7 @@ def metadata_csv(problem_sets: Iterable[ProblemSet]) -> str:
 
 
 class _UniqueKeyLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # C where PyYAML has it
-    """Safe YAML that refuses a repeated key, where plain YAML would silently keep the last."""
+    """A safe YAML loader that refuses repeated keys, of which plain YAML would silently keep the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
@@ -208,20 +234,20 @@ class _UniqueKeyLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: 
 
 
 def _read_pair(root: Path, name: str, errors: list[str]) -> ProblemSet | None:
-    """Read one `<name>.yaml` with its data; add what is wrong to `errors` and return None then."""
+    """Read one `<name>.yaml` with its data; if it is broken, add its faults to `errors` and return None."""
     faults: list[str] = []
     id = name.removesuffix(".yaml")
     data_name = id + _DATA_SUFFIX
     header = _parse(root / name, lambda text: yaml.load(text, Loader=_UniqueKeyLoader), yaml.YAMLError, faults)
     entries = _parse(root / data_name, json.loads, json.JSONDecodeError, faults)
     if not faults and not isinstance(header, dict):
-        faults.append(f"expected a mapping with `label_prompts`, got {type(header).__name__}")
+        faults.append(f"expected a mapping with `label_prompts`, got {type(header).__name__}.")
     if faults:
         errors.extend(f"{name}: {fault}" for fault in faults)
         return None
     parts = id.split("/")
     if len(parts) < 3:
-        faults.append("expected it at <environment>/<level folder>/<type>/<name>.yaml: move it there")
+        faults.append("expected it at <environment>/<level folder>/<type>/<name>.yaml. Move it there.")
     else:
         for check in (lambda: level_of(parts[1]), lambda: kind_of(parts[-2], header.get("metadata"))):
             try:
@@ -231,7 +257,7 @@ def _read_pair(root: Path, name: str, errors: list[str]) -> ProblemSet | None:
     descriptions = _descriptions(header.get("label_prompts"), faults)
     for key in ("prompt_gpt", "example_gpt"):
         if not isinstance(header.get(key), str | None):
-            faults.append(f"`{key}`: expected text, got {type(header[key]).__name__}: quote it")
+            faults.append(f"`{key}`: expected text, got {type(header[key]).__name__}. Quote it.")
     errors.extend(f"{name}: {fault}" for fault in faults)
     data_faults: list[str] = []
     videos = _labelled_videos(entries, descriptions, data_faults)
@@ -243,7 +269,7 @@ def _read_pair(root: Path, name: str, errors: list[str]) -> ProblemSet | None:
 
 
 def _parse(path: Path, load: Any, error_type: type[Exception], faults: list[str]) -> Any:  # any document
-    """The parsed file, or None with the fault recorded."""
+    """Parse a file; if that fails, record the fault and return None."""
     try:
         return load(path.read_text(encoding="utf-8-sig"))
     except (error_type, UnicodeDecodeError) as error:
@@ -252,58 +278,61 @@ def _parse(path: Path, load: Any, error_type: type[Exception], faults: list[str]
 
 
 def _descriptions(prompts: object, faults: list[str]) -> dict[str, str]:
-    """Label id -> description, checked."""
+    """Check the mapping of label id to description and return it."""
     if not isinstance(prompts, dict) or not prompts:
-        came = "nothing" if prompts is None else repr(prompts)
-        faults.append(f"`label_prompts`: expected a mapping of label id to description, got {came}")
+        got = "nothing" if prompts is None else repr(prompts)
+        faults.append(f"`label_prompts`: expected a mapping of label id to description, got {got}.")
         return {}
     for label, description in prompts.items():
         if not isinstance(label, str) or not label.strip() or "," in label or label != label.strip():
             faults.append(
-                f"`label_prompts`: label id {label!r} must be text without commas or outer spaces: rename or quote it"
+                f"`label_prompts`: expected ids without commas or outer spaces, got {label!r}. Quote or rename it."
             )
         if not isinstance(description, str) or not description.strip():
-            faults.append(f"`label_prompts.{label}`: expected a description, got {description!r}")
+            faults.append(f"`label_prompts.{label}`: expected a description, got {description!r}.")
     return prompts
 
 
 def _labelled_videos(entries: object, descriptions: Mapping[str, str], faults: list[str]) -> list[LabelledVideo]:
-    """The list of the data file, checked against the label ids."""
+    """Check the list of the data file against the label ids and return its videos."""
     if not isinstance(entries, list) or not entries:
-        faults.append(f"expected a list of {{path, label}}, got {type(entries).__name__} {entries!r:.40}")
+        faults.append(f"expected a list of {{path, label}}, got {type(entries).__name__} {entries!r:.40}.")
         return []
     videos: dict[str, LabelledVideo] = {}
     for number, entry in enumerate(entries):
         keys = entry if isinstance(entry, dict) else {}
         path, label = keys.get("path"), keys.get("label")
         if not isinstance(path, str) or not isinstance(label, str):
-            faults.append(f"entry {number}: expected text for `path` and `label`, got {entry!r:.80}")
+            faults.append(f"entry {number}: expected text for `path` and `label`, got {entry!r:.80}.")
             continue
         labels = tuple(part.strip() for part in label.split(","))
         unknown = [part for part in labels if part not in descriptions]
         if unknown:
             known = ", ".join(map(str, descriptions))
+            close = get_close_matches(unknown[0], map(str, descriptions), n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
             faults.append(
-                f"entry {number} `label`: {', '.join(map(repr, unknown))} is not in `label_prompts` ({known})"
+                f"entry {number} `label`: expected labels of `label_prompts` ({known}), got "
+                f"{', '.join(map(repr, unknown))}.{hint}"
             )
         if len(set(labels)) < len(labels):
-            faults.append(f"entry {number} `label`: {label!r} names a label twice")
+            faults.append(f"entry {number} `label`: expected each label once, got {label!r}.")
         if not _stays_inside(path):
-            faults.append(f"entry {number} `path`: {path!r} must be relative and stay inside the video folder")
+            faults.append(f"entry {number} `path`: expected a relative path inside the video folder, got {path!r}.")
         if path in videos:
-            faults.append(f"entry {number} `path`: {path!r} is listed twice: give all its labels in one entry")
+            faults.append(f"entry {number} `path`: {path!r} is listed twice. Give all its labels in one entry.")
         videos[path] = LabelledVideo(path, labels)
     return list(videos.values())
 
 
 def _stays_inside(path: str) -> bool:
-    """Whether a path is relative, without `..`, and written with forward slashes."""
+    """Tell whether a path is relative, without `..`, and written with forward slashes."""
     pure = PurePosixPath(path)
     return bool(pure.parts) and not pure.is_absolute() and ".." not in pure.parts and "\\" not in path
 
 
 def _yaml_text(problem_set: ProblemSet) -> str:
-    """The YAML file of a problem set: descriptions first, then the chat judge's texts, then the rest."""
+    """Return the YAML file of a problem set: descriptions, then the texts for chat scorers, then the other keys."""
     header: dict[str, Any] = {"label_prompts": dict(problem_set.descriptions)}
     if problem_set.hint is not None:
         header["prompt_gpt"] = problem_set.hint

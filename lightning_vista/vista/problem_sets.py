@@ -1,25 +1,27 @@
-"""Problem sets: descriptions to choose from, and the videos that they are asked about."""
+"""Problem sets: descriptions to choose from, and the videos to choose for."""
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from lightning_vista.options import check_word
+
 
 class FaultsError(ValueError):
-    """Everything that is wrong with some input, raised once.
+    """All faults of some input, raised at once.
 
     Args:
-        what: The input, as in "the score table a.parquet".
-        errors: One line per fault: where it is, what was expected, what came, what to do.
+        what: Name of the input, as in "the score table a.parquet".
+        errors: One line per fault: its place, what was expected, what was found, and the remedy.
 
     Attributes:
         errors: These lines.
 
     Example:
-        >>> print(FaultsError("the list", ["entry 0: expected a name, got 3: quote it"]))
+        >>> print(FaultsError("the list", ["entry 0: expected a name, got 3. Quote it."]))
         1 fault(s) in the list:
-          - entry 0: expected a name, got 3: quote it
+          - entry 0: expected a name, got 3. Quote it.
     """
 
     def __init__(self, what: str, errors: Sequence[str]) -> None:
@@ -30,7 +32,7 @@ class FaultsError(ValueError):
 
 KINDS = ("objects", "properties", "actions", "tracking", "interaction", "general", "permutation")
 
-#: The kind that each type folder of the official layout belongs to; matched exactly, never by prefix.
+#: The kind of each type folder of the official layout; matched exactly, never by prefix.
 KIND_OF_TYPE: dict[str, str] = {
     "objects": "objects",
     "containers": "objects",
@@ -51,7 +53,7 @@ KIND_OF_TYPE: dict[str, str] = {
     "object_interaction": "interaction",
     "remix": "general",
     "permutation": "permutation",
-    "permutation_go_only": "permutation",  # ours: orders of 'go to' steps only, which leave no trace to see
+    "permutation_go_only": "permutation",  # ours, called trace-free: orders of 'go to' steps, which leave no trace
 }
 
 _LEVEL_FOLDER = re.compile(r"level_([1-9]\d*)")
@@ -62,8 +64,8 @@ class LabelledVideo:
     """One video of a problem set.
 
     Attributes:
-        path: The path as the problem set's JSON gives it, relative to the environment's video folder.
-        labels: The ids of the descriptions that are true of it: one, or several in a multi-label set.
+        path: Path in the problem set's JSON, relative to the environment's video folder.
+        labels: Ids of the descriptions that are true of the video: one, or several in a multi-label set.
     """
 
     path: str
@@ -75,12 +77,12 @@ class ProblemSet:
     """One classification problem: every video is scored against every description (ViSTa, section 3).
 
     Attributes:
-        id: `<environment>/<level folder>/<type>/<name>`, the path of its YAML file without the ending.
+        id: Path of its YAML file without the ending, `<environment>/<level folder>/<type>/<name>`.
         descriptions: Label id -> description, in the order of the file; ties between scores go to the first.
-        videos: The videos with their true labels, in the order of the file.
-        hint: What a chat judge is told before it sees the frames (`prompt_gpt`).
-        example: A worked example for a chat judge (`example_gpt`).
-        extra: Every other key of the YAML file (`metadata`, `prompt_baseline`, ...), kept for the writer.
+        videos: Videos with their true labels, in the order of the file.
+        hint: Words for a chat scorer before it sees the frames (`prompt_gpt`).
+        example: A worked example for a chat scorer (`example_gpt`).
+        extra: Other keys of the YAML file (`metadata`, `prompt_baseline`, ...), kept for the writer.
 
     Example:
         >>> problem_set = ProblemSet(
@@ -103,45 +105,45 @@ class ProblemSet:
 
     @property
     def environment(self) -> str:
-        """The world the videos were recorded in: the first folder of the id."""
+        """World that the videos were recorded in: the first folder of the id."""
         return self.id.split("/")[0]
 
     @property
     def level(self) -> int:
-        """The number of actions in sequence, 1 to 8."""
+        """Number of actions in sequence, 1 to 8."""
         return level_of(self.id.split("/")[1])
 
     @property
     def type(self) -> str:
-        """The folder that the YAML file lies in."""
+        """Folder of the YAML file."""
         return self.id.split("/")[-2]
 
     @property
     def kind(self) -> str:
-        """One of `KINDS`: what the type folder, or `metadata: {kind: ...}` for a folder of your own, says."""
+        """Kind, one of `KINDS`: from the type folder, or from `metadata: {kind: ...}` for a folder of your own."""
         return kind_of(self.type, self.extra.get("metadata"))
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The label ids, in the order of the file."""
+        """Label ids, in the order of the file."""
         return tuple(self.descriptions)
 
     def video_key(self, video: LabelledVideo) -> str:
-        """The video's path below the folder of all videos: `<environment>/<path>`."""
+        """Return the video's path below the folder of all videos, `<environment>/<path>`."""
         return f"{self.environment}/{video.path}"
 
 
 def level_of(folder: str) -> int:
-    """The level that a level folder stands for.
+    """Return the level that a level folder stands for.
 
     Args:
-        folder: `foundation` and `extrapyramidal` are level 1, `level_N` is level N.
+        folder: Name of the folder: `foundation` and `extrapyramidal` are level 1, `level_N` is level N.
 
     Returns:
-        The number of actions in sequence, at least 1.
+        Number of actions in sequence, at least 1.
 
     Raises:
-        ValueError: If the folder is none of these.
+        ValueError: If the folder is not one of these.
 
     Example:
         >>> level_of("foundation"), level_of("level_8")
@@ -151,22 +153,22 @@ def level_of(folder: str) -> int:
         return 1
     match = _LEVEL_FOLDER.fullmatch(folder)
     if match is None:
-        raise ValueError(f"level folder {folder!r}: expected 'foundation', 'extrapyramidal' or 'level_<number>'")
+        raise ValueError(f"level folder: expected 'foundation', 'extrapyramidal' or 'level_<number>', got {folder!r}.")
     return int(match[1])
 
 
 def kind_of(type_folder: str, metadata: object = None) -> str:
-    """The kind of a problem set.
+    """Return the kind of a problem set.
 
     Args:
-        type_folder: The folder its YAML file lies in.
-        metadata: The YAML file's `metadata`; its `kind`, where given, wins over the folder.
+        type_folder: Folder of its YAML file.
+        metadata: The YAML file's `metadata`; its `kind`, if given, takes precedence over the folder.
 
     Returns:
         One of `KINDS`.
 
     Raises:
-        ValueError: If the folder is not one of ViSTa's and `metadata` names no kind, or an unknown one.
+        ValueError: If the folder is not one of ViSTa's and `metadata` does not name a known kind.
 
     Example:
         >>> kind_of("remix"), kind_of("juggling", {"kind": "actions"})
@@ -177,9 +179,8 @@ def kind_of(type_folder: str, metadata: object = None) -> str:
         kind = KIND_OF_TYPE.get(type_folder)
     if kind is None:
         raise ValueError(
-            f"type folder {type_folder!r} is none of ViSTa's ({', '.join(sorted(KIND_OF_TYPE))}): "
-            f"rename it, or add `metadata: {{kind: ...}}` to the YAML file with one of {', '.join(KINDS)}"
+            f"type folder: expected one of {', '.join(sorted(KIND_OF_TYPE))}, got {type_folder!r}. "
+            f"Rename it, or add `metadata: {{kind: ...}}` to the YAML file with one of {', '.join(KINDS)}."
         )
-    if kind not in KINDS:
-        raise ValueError(f"`metadata: {{kind: {kind}}}`: expected one of {', '.join(KINDS)}")
+    check_word("metadata.kind", kind, KINDS)
     return str(kind)

@@ -1,6 +1,6 @@
-"""Samples of shards: how they are packed, and how their frames are decoded.
+"""Samples of shards: packing, reading and decoding.
 
-A shard is the concatenation of its samples and an end mark; so each sample can be written, hashed and read on its own.
+A shard is the concatenation of its samples and an end mark. So each sample can be written, hashed and read on its own.
 """
 
 import hashlib
@@ -18,12 +18,20 @@ from lightning_vista.vista.batch import DecodedVideo
 from lightning_vista.vista.index import Sample, ShardError
 from lightning_vista.vista.storage import Storage
 
-#: What ends a tar file: two empty blocks.
+#: The end mark of a tar file: two empty blocks.
 END_OF_SHARD = bytes(2 * tarfile.BLOCKSIZE)
 
 
 def sample_key(video: str) -> str:
-    """The key of a video: 16 hex digits of its path's SHA-256, since paths hold dots and spaces, which keys may not.
+    """Return the key of a video: the first 16 hex digits of the SHA-256 of its path.
+
+    Paths hold dots and spaces; webdataset splits keys at the first dot.
+
+    Args:
+        video: Path of the video, `<environment>/<path>`.
+
+    Returns:
+        The key.
 
     Example:
         >>> sample_key("home/objects/a ball.mp4")
@@ -33,14 +41,14 @@ def sample_key(video: str) -> str:
 
 
 def pack_sample(key: str, members: Iterable[tuple[str, bytes]]) -> bytes:
-    """A sample's tar members, with headers that name no time, owner or machine.
+    """Pack a sample's files as tar members whose headers hold no time, owner or machine.
 
     Args:
-        key: The stem of the names.
-        members: Ending (`json`, `mp4`, `000.jpg`) and content of each.
+        key: Stem of the file names.
+        members: Ending (`json`, `mp4`, `000.jpg`) and content of each file.
 
     Returns:
-        Whole blocks of 512 bytes, without the mark that ends a tar file.
+        Whole blocks of 512 bytes, without the end mark of a tar file.
 
     Example:
         >>> packed = pack_sample("0", [("json", b"{}")])
@@ -58,20 +66,28 @@ def pack_sample(key: str, members: Iterable[tuple[str, bytes]]) -> bytes:
 
 
 def unpack_sample(packed: bytes) -> dict[str, bytes]:
-    """The contents of a sample by their endings, the inverse of `pack_sample`.
+    """Return the contents of a sample's files by their endings; the inverse of `pack_sample`.
+
+    Args:
+        packed: The bytes of the sample's tar members.
+
+    Returns:
+        Ending -> content.
 
     Raises:
         ValueError: If the bytes are not tar members.
     """
     members, position = {}, 0
     try:
-        while position < len(packed):  # tarfile.open would take as long as decoding some frames
+        # By hand, because tarfile.open on a small archive takes about as long as decoding some frames.
+        while position < len(packed):
             start = position + tarfile.BLOCKSIZE
             header = tarfile.TarInfo.frombuf(packed[position:start], "utf-8", "strict")
             content = packed[start : start + header.size]
             if len(content) < header.size:
                 raise tarfile.ReadError("unexpected end of data")
             members[header.name.partition(".")[2]] = content
+            # Content is padded to whole blocks; -(-a // b) rounds up.
             position = start + -(-header.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
     except (tarfile.TarError, UnicodeDecodeError) as error:
         raise ValueError(f"not a sample of a tar file: {error}") from error
@@ -79,15 +95,15 @@ def unpack_sample(packed: bytes) -> dict[str, bytes]:
 
 
 def check_frame_spec(stored: FrameSpec | None, wanted: FrameSpec) -> None:
-    """Check that shards can give the frames that a scorer wants.
+    """Check that shards can give the frames that a scorer needs.
 
     Args:
-        stored: What the shards hold; None for whole videos, which can give any frames.
-        wanted: What the scorer wants.
+        stored: Frames that the shards hold; None for whole videos, which can give any frames.
+        wanted: Frames that the scorer needs.
 
     Raises:
-        ShardError: If frames would have to be resized twice. Whether the right frames are there is checked for each
-            video, since that depends on its length.
+        ShardError: If frames would have to be resized twice. The presence of the right frames is checked for each
+            video, since it depends on the video's length.
     """
     if stored is None or stored.size is None:
         return
@@ -97,8 +113,8 @@ def check_frame_spec(stored: FrameSpec | None, wanted: FrameSpec) -> None:
         wanted.interpolation,
     ):
         raise ShardError(
-            f"These shards hold frames resized as {stored}, but the scorer wants {wanted}: "
-            "build shards of whole videos, or with the frames and size of this scorer."
+            f"`frame_spec`: expected the frames of these shards, {stored}, got {wanted}. Build shards of whole videos, "
+            "or with the frames and size of this scorer."
         )
 
 
@@ -107,13 +123,13 @@ def read_members(storage: Storage, sample: Sample) -> dict[str, bytes]:
 
     Args:
         storage: The folder of the shards.
-        sample: Its entry in the index.
+        sample: The sample's entry in the index.
 
     Returns:
-        The contents of its files by their endings.
+        Contents of the sample's files by their endings.
 
     Raises:
-        ShardError: If it cannot be read or has changed since the index was written.
+        ShardError: If the sample cannot be read or has changed since the index was written.
     """
     try:
         packed = storage.read_range(sample.shard, sample.offset, sample.bytes)
@@ -128,15 +144,15 @@ def decode_members(sample: Sample, members: Mapping[str, bytes], spec: FrameSpec
     """Decode the frames of a sample.
 
     Args:
-        sample: Its entry in the index.
-        members: The contents of its files by their endings.
-        spec: The frames that are wanted.
+        sample: The sample's entry in the index.
+        members: Contents of the sample's files by their endings.
+        spec: Frames that the scorer needs.
 
     Returns:
         The frames.
 
     Raises:
-        ShardError: If they do not decode, or are other frames than wanted.
+        ShardError: If the frames do not decode, or the sample does not hold them.
     """
     try:
         if "mp4" in members:
@@ -148,12 +164,12 @@ def decode_members(sample: Sample, members: Mapping[str, bytes], spec: FrameSpec
 
 
 def sample_error(sample: Sample, reason: object) -> ShardError:
-    """An error that names shard, key and video."""
+    """Return an error that names shard, key and video."""
     return ShardError(f"shard {sample.shard}, key {sample.key}, video {sample.video}: {reason}")
 
 
 def _stored_frames(sample: Sample, members: Mapping[str, bytes], spec: FrameSpec) -> DecodedVideo:
-    """The wanted frames among those that were sampled when the shards were built."""
+    """Return the requested frames from those that were sampled when the shards were built."""
     description = json.loads(members["json"])
     position = {index: number for number, index in enumerate(description["frame_indices"])}
     indices = sample_indices(description["total_frames"], spec.num_frames, spec.sampling)

@@ -1,14 +1,16 @@
-"""Builds WebDataset shards of the official layout, and verifies them."""
+"""Building and verifying WebDataset shards of the official layout."""
 
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
+from lightning_vista.options import check_word
 from lightning_vista.parallel import ordered_map
 from lightning_vista.progress import progress_bar
 from lightning_vista.video import FrameSpec, check_video, decode_video
@@ -29,6 +31,8 @@ from lightning_vista.vista.samples import END_OF_SHARD, pack_sample, read_member
 from lightning_vista.vista.storage import Storage
 
 Missing = Literal["error", "skip"]
+#: Names of shards and of a build's intermediate files; files of other names in the folder are never removed.
+_OWN_NAME = re.compile(rf"\d{{6,}}\.tar|\.\d{{6,}}\.tar\.(json|tmp)|\.{re.escape(INDEX_NAME)}\.tmp")
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class _Video:
 
 @dataclass
 class _Shard:
-    """What went into one tar file, and what was left out of it."""
+    """The samples of one tar file, and the videos left out of it."""
 
     name: str
     samples: list[Sample] = field(default_factory=list)
@@ -63,21 +67,22 @@ def build_shards(
     overwrite: bool = False,
     num_workers: int | None = None,
 ) -> ShardIndex:
-    """Pack every video of the chosen problem sets, once each, into `{000000..}.tar` + `index.json`.
+    """Pack every video of the selected problem sets once into `{000000..}.tar` and `index.json`.
 
-    The first and the last frame of every video are decoded on the way. Each shard is finished in one step and
-    `index.json` comes last, so that a build that was killed goes on where it was and ends with the same bytes.
+    The first and the last frame of every video are decoded on the way. Each shard is finished in one step, and
+    `index.json` is written last. So a build that was killed resumes where it stopped and ends with the same bytes.
 
     Args:
-        tasks_dir: The problem sets, see `read_problem_sets`.
-        videos_dir: The folder of the videos: the file of an entry is `<videos_dir>/<environment>/<path>`.
-        out_dir: Where the shards go; it is made where needed.
+        tasks_dir: Folder of the problem sets, see `read_problem_sets`.
+        videos_dir: Folder of the videos; the file of an entry is `<videos_dir>/<environment>/<path>`.
+        out_dir: Folder for the shards; it is created if needed.
         select: Glob patterns of problem set ids (`*` also matches slashes).
-        max_shard_mb: A shard is closed before the videos in it exceed this many megabytes (10^6 bytes).
-        missing: What to do about absent or undecodable videos: `error`, or `skip` and list them in the index.
-        frames: Where given, the samples hold these frames as JPEG images (quality 95) instead of the videos.
+        max_shard_mb: Megabytes (10^6 bytes) that the videos of one shard may not exceed; a larger video gets a shard
+            of its own.
+        missing: Treatment of absent or undecodable videos: `error`, or `skip` to list them in the index.
+        frames: Frames to store as JPEG images (quality 95) in place of the videos; None stores the videos.
         overwrite: Whether to replace a finished build of something else.
-        num_workers: Threads that read and check videos; as many as there are cores by default.
+        num_workers: Number of threads that read and check videos; by default the number of cores.
 
     Returns:
         The index.
@@ -86,19 +91,23 @@ def build_shards(
         FileNotFoundError: If a folder does not exist.
         FileExistsError: If `out_dir` holds a finished build of something else and `overwrite` is False.
         ProblemSetError: If a problem set is broken.
-        ShardError: If a video is missing, undecodable or outside `videos_dir`; it lists all of them.
-        ValueError: If a pattern of `select` matches no problem set, or `max_shard_mb` is not positive.
+        ShardError: If a video is missing, undecodable or outside `videos_dir`; the message lists all of them.
+        ValueError: If a pattern of `select` does not match, `max_shard_mb` is not positive, or `missing` is unknown.
+
+    Example:
+        >>> index = build_shards("tasks", "videos", "shards", select=["alfred/*"])  # doctest: +SKIP
     """
-    if max_shard_mb <= 0 or missing not in ("error", "skip"):
-        raise ValueError(
-            f"Expected max_shard_mb above 0 and missing 'error' or 'skip', got {max_shard_mb} and {missing!r}."
-        )
+    check_word("missing", missing, get_args(Missing))
+    if max_shard_mb <= 0:
+        raise ValueError(f"`max_shard_mb`: expected a positive number of megabytes, got {max_shard_mb}.")
     out = Path(out_dir)
     problem_sets = read_problem_sets(tasks_dir).matching(select)
     videos, absent = _find_videos(problem_sets, Path(videos_dir))
     _check_missing(absent, missing, Path(videos_dir))
     headers = [problem_set_header(problem_set) for problem_set in problem_sets]
     listing = [(video.name, video.size, video.memberships) for video in videos]
+    # Names, sizes and labels identify a build; hashing the videos themselves would mean to read all of them first.
+    # What is inside a video changes with its time stamp, which `_resume_shard` compares shard by shard.
     plan = _hash(headers, listing, absent, frames, max_shard_mb)
     finished = _finished_build(out, plan, overwrite)
     if finished is not None:
@@ -114,15 +123,18 @@ def build_shards(
     _check_missing(skipped, missing, Path(videos_dir))
     samples = tuple(sample for shard in shards for sample in shard.samples)
     index = ShardIndex(problem_sets, samples, frames, tuple(skipped), plan)
+    # In this order: a kill before the index leaves a build to resume, a kill after it leaves only files to remove.
     index.write(out)
     _remove_leftovers(out, index)
     return index
 
 
 def _find_videos(problem_sets: ProblemSets, folder: Path) -> tuple[list[_Video], list[Skipped]]:
-    """The videos in the order of their paths, and those that cannot be packed."""
+    """Return the videos in the order of their paths, and those that cannot be packed."""
     if not folder.is_dir():
-        raise FileNotFoundError(f"No folder of videos at {folder}.")
+        raise FileNotFoundError(
+            f"No folder of videos at {folder}. Give the folder that holds the environments' videos."
+        )
     root = folder.resolve()
     videos, absent = [], []
     for name, members in problem_sets.memberships().items():
@@ -139,32 +151,34 @@ def _find_videos(problem_sets: ProblemSets, folder: Path) -> tuple[list[_Video],
 
 
 def _check_missing(skipped: Sequence[Skipped], missing: Missing, folder: Path) -> None:
-    """Raise what cannot be packed, all at once, where that is an error."""
+    """Raise one error for all videos that cannot be packed, unless they are to be skipped."""
     if skipped and missing == "error":
         lines = "\n".join(f"  - {entry.path}: {entry.reason}" for entry in skipped)
         raise ShardError(
             f"{len(skipped)} video(s) below {folder} cannot be packed:\n{lines}\n"
-            "Add or mend them and run the same command again, or leave them out with --missing skip."
+            "Add or fix them and run the same command again, or leave them out with --missing skip."
         )
 
 
 def _hash(*parts: object) -> str:
-    """A hash of anything made of JSON values, dataclasses and paths."""
+    """Return a hash of anything made of JSON values, dataclasses and paths."""
     text = json.dumps(parts, default=lambda part: str(part) if isinstance(part, Path) else asdict(part))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _finished_build(out: Path, plan: str, overwrite: bool) -> ShardIndex | None:
-    """The finished build of the same plan, None where there is work to do."""
+    """Return the finished build of the same plan, or None if there is work to do."""
     if not (out / INDEX_NAME).exists():
         return None
     if not overwrite:
         index = ShardIndex.read(Storage(out))
         if index.plan == plan:
+            _remove_leftovers(out, index)  # a build that was killed right after the index left them
             return index
         raise FileExistsError(
-            f"{out} holds shards of other videos or settings: give another folder, or replace them with --overwrite."
+            f"{out} holds shards of other videos or settings. Give another folder, or replace them with --overwrite."
         )
+    # The index goes first: without it nobody takes the half-replaced folder for a finished build.
     (out / INDEX_NAME).unlink()
     for state in out.glob(".*.tar.json"):
         state.unlink()
@@ -172,7 +186,7 @@ def _finished_build(out: Path, plan: str, overwrite: bool) -> ShardIndex | None:
 
 
 def _divide(videos: Iterable[_Video], max_bytes: int) -> list[list[_Video]]:
-    """Consecutive videos that fit a shard together."""
+    """Divide the videos into consecutive parts that fit into a shard each."""
     shards: list[list[_Video]] = []
     room = 0
     for video in videos:
@@ -185,7 +199,7 @@ def _divide(videos: Iterable[_Video], max_bytes: int) -> list[list[_Video]]:
 
 
 def _build_shard(out: Path, name: str, videos: list[_Video], frames: FrameSpec | None, num_workers: int) -> _Shard:
-    """Write one shard, or take over the one that an interrupted build finished."""
+    """Write one shard, or reuse the one that an interrupted build finished."""
     state_path, content = out / f".{name}.json", _hash(videos, frames, name)
     done = _resume_shard(out / name, state_path, content)
     if done is not None:
@@ -202,6 +216,7 @@ def _build_shard(out: Path, name: str, videos: list[_Video], frames: FrameSpec |
             offset += file.write(packed)
         file.write(END_OF_SHARD)
     Path(file.name).replace(out / name)
+    # After the shard itself: a state without its shard would be believed, a shard without its state is built again.
     _write_state(state_path, {"content": content, **asdict(shard)})
     return shard
 
@@ -213,7 +228,7 @@ def _write_state(path: Path, state: dict[str, Any]) -> None:
 
 
 def _resume_shard(path: Path, state_path: Path, content: str) -> _Shard | None:
-    """What an earlier build wrote down about a shard, if it is of the same content."""
+    """Return the record that an earlier build left of a shard, if the content is the same."""
     if not (path.exists() and state_path.exists()):
         return None
     state = json.loads(state_path.read_text(encoding="utf-8"))
@@ -224,7 +239,7 @@ def _resume_shard(path: Path, state_path: Path, content: str) -> _Shard | None:
 
 
 def _pack(video: _Video, frames: FrameSpec | None) -> bytes | str:
-    """The packed sample, or the reason why there is none."""
+    """Return the packed sample, or the reason why the video cannot be packed."""
     data = video.path.read_bytes()
     description: dict[str, Any] = {
         "video": video.name,
@@ -247,28 +262,31 @@ def _pack(video: _Video, frames: FrameSpec | None) -> bytes | str:
 
 
 def _remove_leftovers(out: Path, index: ShardIndex) -> None:
-    """Remove what earlier builds and this one needed on the way."""
+    """Remove the intermediate files of this build and of earlier ones, and shards that the index does not name."""
     used = {sample.shard for sample in index.samples}
-    for path in [*out.glob(".*.tar.json"), *out.glob(".*.tmp"), *out.glob("*.tar")]:
-        if path.name not in used:
+    for path in out.iterdir():
+        if _OWN_NAME.fullmatch(path.name) and path.name not in used:
             path.unlink()
 
 
 def verify_shards(shards: str | Path, num_workers: int | None = None) -> ShardIndex:
-    """Read every sample of the shards, compare it with the index, decode its first and last frame.
+    """Read every sample of the shards, compare it with the index, and decode its first and last frame.
 
     Args:
-        shards: The folder of the shards, or its address.
-        num_workers: Threads; as many as there are cores by default.
+        shards: Folder of the shards, or its address.
+        num_workers: Number of threads; by default the number of cores.
 
     Returns:
         The index.
 
     Raises:
         FileNotFoundError: If there is no index.
-        ShardError: If anything is missing, changed or undecodable; it lists all of it.
+        ShardError: If any sample is missing, changed or undecodable; the message lists all of them.
+
+    Example:
+        >>> index = verify_shards("shards")  # doctest: +SKIP
     """
-    storage = Storage(shards, cache_mb=0)  # what the address holds, not a copy of it
+    storage = Storage(shards, cache_mb=0)  # checks the files at the address, not a cached copy of them
     index = ShardIndex.read(storage)
     faults: list[str] = []
     with progress_bar("Checking samples", total=len(index.samples)) as advance:
@@ -286,7 +304,7 @@ def verify_shards(shards: str | Path, num_workers: int | None = None) -> ShardIn
 
 
 def _fault(storage: Storage, sample: Sample) -> str | None:
-    """What is wrong with a sample, None if nothing is."""
+    """Describe the fault of a sample; return None if there is none."""
     try:
         members = read_members(storage, sample)
     except ShardError as error:

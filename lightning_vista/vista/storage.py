@@ -1,6 +1,6 @@
-"""Shards in a folder or at an address, with a local cache.
+"""Shards in a folder or at a remote address, with a local cache.
 
-fsspec's own caches have no bound and write under the final name, so that a kill leaves half a file.
+fsspec's own caches are unbounded, and they write under the final name, so a kill leaves half a file.
 """
 
 import hashlib
@@ -13,33 +13,33 @@ import fsspec
 from filelock import FileLock, Timeout
 from fsspec.implementations.local import LocalFileSystem
 
-#: What file systems call the things that change with a file's content, in lower case and without punctuation.
+#: Names that file systems give to whatever changes with a file's content; in lower case, without punctuation.
 _VERSION_FIELDS = frozenset(
     ("blobid", "contentmd5", "created", "digest", "etag", "generation", "lastmodified", "md5hash", "modified", "mtime")
 )
 
 
 class _Entry(NamedTuple):
-    """Where a shard lies in the cache, which depends on its version, and its size."""
+    """The place of a shard in the cache, which depends on the shard's version, and its size in bytes."""
 
     path: Path
     size: int
 
 
 class ShardCache:
-    """A folder of fetched shards; processes, ranks and runs that name the same folder share it.
+    """A local folder of fetched shards, shared by all processes, ranks and runs that name the same folder.
 
-    - A shard is fetched by one process while the others wait for it, and appears in one step: never half a file.
-    - Fetched and arriving shards together never exceed `max_bytes`; the ones least recently opened make room. A file
-      that is open somewhere stays readable after it was removed (POSIX), and its space is free once it is closed.
-    - A shard is found by its address, size and version (ETag, time of change, ...), which one object looks up when it
-      first reads the shard, and again when it has to be fetched anew.
-    - Whatever a killed process left is removed by the next fetch.
+    - One process fetches a shard while the others wait for it. The shard appears in one step, never as half a file.
+    - Fetched and arriving shards together never exceed `max_bytes`; the least recently opened ones are removed. A file
+      that is open somewhere stays readable after its removal (POSIX); its space is free once it is closed.
+    - A shard is identified by its address, size and version (ETag, time of change, ...). Each object looks these up
+      when it first reads the shard, and again when the shard has to be fetched anew.
+    - The next fetch removes the leftovers of a killed process.
 
     Args:
-        url: The address of the remote folder.
-        folder: The local folder, not on a network drive; it is made where needed.
-        max_bytes: The bound.
+        url: Address of the remote folder.
+        folder: Local folder, not on a network drive; it is created if needed.
+        max_bytes: Size that the shards in the folder may not exceed, in bytes.
     """
 
     def __init__(self, url: str, folder: str | Path, max_bytes: int) -> None:
@@ -49,18 +49,18 @@ class ShardCache:
         self._entries: dict[str, _Entry | None] = {}
 
     def open(self, remote: Any, path: str) -> IO[bytes] | None:  # fsspec has no types
-        """Open a shard, fetching it first where needed.
+        """Open a shard; fetch it first if needed.
 
         Args:
             remote: The fsspec file system.
-            path: The shard's path in it.
+            path: Path of the shard in that file system.
 
         Returns:
-            The local file; None where there cannot be one, since the shard is larger than the bound or its file
-            system does not tell versions apart.
+            The local file; None if the shard is larger than `max_bytes`, or its file system does not tell versions
+            apart.
 
         Raises:
-            OSError: If the shard cannot be fetched, or changes meanwhile.
+            OSError: If the shard cannot be fetched, or changes during the fetch.
         """
         if path not in self._entries:
             self._entries[path] = self._entry(remote, path)
@@ -69,13 +69,15 @@ class ShardCache:
             return None
         file = _open(entry.path)
         if file is None:
+            # Not fetched yet, or removed by another process to make room. The remote may have changed since this
+            # object looked, so the version is looked up again: a fetch under an old name would be served forever.
             entry = self._entries[path] = self._entry(remote, path)
             file = None if entry is None else self._fetch(remote, path, entry)
         return file
 
     def _entry(self, remote: Any, path: str) -> _Entry | None:
-        """The entry of a shard's present version."""
-        remote.invalidate_cache(path)  # a listing that the file system remembers may be old
+        """Return the entry of a shard's current version; None if the shard cannot be cached."""
+        remote.invalidate_cache(path)  # the file system may remember an outdated listing
         info = remote.info(path)
         fields = {name.lower().replace("-", "").replace("_", ""): str(value) for name, value in info.items()}
         version = sorted((name, fields[name]) for name in _VERSION_FIELDS & fields.keys() if fields[name] != "None")
@@ -85,7 +87,7 @@ class ShardCache:
         return _Entry(self.folder / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.tar", info["size"])
 
     def _fetch(self, remote: Any, path: str, entry: _Entry) -> IO[bytes]:
-        """Fetch a shard, unless another process did so while this one waited for its turn."""
+        """Fetch a shard, unless another process fetched it while this one waited for the lock."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with self._lock(entry.path):
             file = _open(entry.path)
@@ -93,14 +95,16 @@ class ShardCache:
                 return file
             part = entry.path.with_suffix(f".{entry.size}.part")
             while not self._reserve(part, entry.size):
-                time.sleep(0.05)  # the others' shards are arriving; then these can make room
+                # Arriving shards of other processes fill the bound; once they are complete they can be removed.
+                time.sleep(0.05)
             try:
                 remote.get_file(path, str(part))
+                # Size and version are compared after the fetch: a shard replaced meanwhile would mix two versions.
                 if part.stat().st_size != entry.size or self._entry(remote, path) != entry:
                     raise OSError(f"{path} changed while it was fetched: run again when it is complete.")
-                # Opened before any other process can see it, and so remove it.
+                # Opened before any other process can see the shard and remove it to make room.
                 file = part.open("rb")
-                os.fsync(file.fileno())
+                os.fsync(file.fileno())  # else a power cut could leave the final name without the content
                 with self._lock():
                     part.replace(entry.path)
             finally:
@@ -108,10 +112,10 @@ class ShardCache:
             return file
 
     def _reserve(self, part: Path, size: int) -> bool:
-        """Make room for a shard and claim it by an empty file; False while too much is claimed by others."""
+        """Make room for a shard and claim it with an empty file; return False while others claim too much."""
         with self._lock():
             self._remove_leftovers(part)
-            # The claim is in the name, since the file only grows to its size.
+            # The claimed size is part of the name, since the file itself only grows to that size during the fetch.
             claimed = sum(int(other.suffixes[-2][1:]) for other in self.folder.glob("*.part"))
             if claimed + size > self.max_bytes:
                 return False
@@ -129,7 +133,11 @@ class ShardCache:
         return [(shard, shard.stat()) for shard in self.folder.glob("*.tar")]
 
     def _remove_leftovers(self, own: Path) -> None:
-        """Remove what arrives no more: files whose lock is free, and others of the lock that this process holds."""
+        """Remove partial files of killed processes.
+
+        Whoever fetches a shard holds its lock, and the operating system frees the locks of a killed process. So a
+        partial file is a leftover if its lock is free, or if it belongs to the lock that this process holds itself.
+        """
         for part in self.folder.glob("*.part"):
             if _lock_name(part) == _lock_name(own):
                 part.unlink()
@@ -138,54 +146,64 @@ class ShardCache:
                 with self._lock(part, blocking=False):
                     part.unlink(missing_ok=True)
             except Timeout:
-                continue  # it is arriving
+                continue  # another process is fetching it
 
     def _lock(self, shard: Path | None = None, blocking: bool = True) -> FileLock:
-        """The lock for fetching a shard; the one for all changes of the folder where none is given."""
+        """Return the lock for fetching a shard, or the lock for changes of the folder if no shard is given.
+
+        A process that needs both takes the lock of its shard first; it waits for no other shard's lock meanwhile.
+        """
         return FileLock(self.folder / ("all.lock" if shard is None else _lock_name(shard)), blocking=blocking)
 
 
 def _lock_name(shard: Path) -> str:
-    """One of 256 names: lock files cannot be removed safely, so their number is bounded instead."""
+    """Return one of 256 lock names: lock files cannot be removed safely, so their number is bounded instead."""
     return f"{shard.name[:2]}.lock"
 
 
 def _open(path: Path) -> IO[bytes] | None:
-    """Open a file of the cache and mark it as used; None where it is not there (any more)."""
+    """Open a file of the cache and mark it as used; return None if it is not there."""
     try:
         file = path.open("rb")
     except FileNotFoundError:
         return None
+    # By hand, since most file systems are mounted with relatime or noatime. By descriptor, since the name may be gone.
     os.utime(file.fileno(), ns=(time.time_ns(), time.time_ns()))
     return file
 
 
-#: Megabytes (10^6 bytes) of remote shards that are kept on this machine where nothing else is said.
+#: Default size of the local cache of remote shards, in megabytes (10^6 bytes).
 DEFAULT_CACHE_MB = 20_000
 
 
 class Storage:
-    """A folder of shards.
+    """A folder of shards, local or remote.
 
-    A local folder is read where it is. The shards of a remote one are fetched whole into a local cache, see
-    `ShardCache`; other files, such as the index, are read from the remote each time. A storage may be forked or
-    pickled.
+    A local folder is read in place. Remote shards are fetched whole into a local cache, see `ShardCache`; other files,
+    such as the index, are read from the remote each time. A storage may be forked or pickled.
 
     Args:
         url: A local folder, or an address such as `s3://bucket/shards` whose fsspec package is installed.
-        cache_dir: Where remote shards are kept; `lightning_vista/shards` in the user's cache folder by default.
-        cache_mb: How many megabytes (10^6 bytes) of them at most. Shards larger than this are read from the remote,
-            sample by sample; so 0 keeps nothing.
+        cache_dir: Folder for fetched shards; by default `lightning_vista/shards` in the user's cache folder.
+        cache_mb: Size of the cache in megabytes (10^6 bytes). Larger shards are read from the remote sample by sample,
+            so 0 turns the cache off.
 
     Raises:
-        ValueError: If fsspec does not know the kind of address, or its package is missing; if `cache_mb` is negative.
+        ValueError: If fsspec does not know the kind of address or lacks its package, or if `cache_mb` is negative.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = (Path(folder) / "000000.tar").write_bytes(b"0123456789")
+        ...     Storage(folder).read_range("000000.tar", offset=2, length=3)
+        b'234'
     """
 
     def __init__(
         self, url: str | Path, cache_dir: str | Path | None = None, cache_mb: float = DEFAULT_CACHE_MB
     ) -> None:
         if cache_mb < 0:
-            raise ValueError(f"cache_mb: expected megabytes, 0 to keep nothing, got {cache_mb}.")
+            raise ValueError(f"`cache_mb`: expected megabytes, or 0 for no cache, got {cache_mb}.")
         self.url = str(url)
         self._connection, self._root = self._connect()
         self._process = os.getpid()
@@ -194,12 +212,12 @@ class Storage:
         self._cache = None if local or not cache_mb else ShardCache(self.url, folder, int(cache_mb * 1e6))
 
     def read_file(self, name: str) -> bytes:
-        """All bytes of a file of the folder, as it is now."""
+        """Return the current content of a file in the folder."""
         content: bytes = self._files.cat_file(f"{self._root}/{name}")
         return content
 
     def read_range(self, name: str, offset: int, length: int) -> bytes:
-        """`length` bytes of a shard from `offset` on; fewer where it ends before."""
+        """Return `length` bytes of a shard, starting at `offset`; fewer if the shard ends before."""
         cached = self._open_cached(name)
         if cached is None:
             content: bytes = self._files.cat_file(f"{self._root}/{name}", start=offset, end=offset + length)
@@ -209,7 +227,7 @@ class Storage:
             return cached.read(length)
 
     def open(self, name: str) -> IO[bytes]:
-        """A shard, to be read from its beginning."""
+        """Open a shard at its beginning."""
         file: IO[bytes] = self._open_cached(name) or self._files.open(f"{self._root}/{name}", "rb")
         return file
 
@@ -218,7 +236,7 @@ class Storage:
 
     @property
     def _files(self) -> Any:  # fsspec has no types
-        """The file system; remote ones hold connections and threads that do not survive a fork."""
+        """File system, connected anew after a fork: remote ones hold threads and sockets that do not survive it."""
         if self._process != os.getpid():
             self._connection, _ = self._connect()
             self._process = os.getpid()
@@ -228,7 +246,7 @@ class Storage:
         try:
             files, root = fsspec.core.url_to_fs(self.url)
         except ImportError as error:
-            raise ValueError(f"{self.url}: {error}") from error
+            raise ValueError(f"`url`: expected an address that fsspec can open, got {self.url!r}: {error}") from error
         return files, root
 
 

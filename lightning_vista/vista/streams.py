@@ -1,15 +1,16 @@
-"""The two ways to read shards: sample by sample for evaluation, whole shards in a stream for training."""
+"""The two ways to read shards: sample by sample for evaluation, and whole shards in a stream for training."""
 
 import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from lightning_vista.optional import require
+from lightning_vista.options import check_word
 from lightning_vista.video import FrameSpec
 from lightning_vista.vista.batch import Candidates, DecodedVideo, Unreadable, VideoBatch, collate_videos
 from lightning_vista.vista.index import Sample, ShardError, ShardIndex
@@ -20,24 +21,24 @@ OnError = Literal["raise", "unscored"]
 
 
 class SampleStream(IterableDataset[VideoBatch]):
-    """What both ways share: batches of decoded videos, their number known beforehand.
+    """The base of both streams: batches of decoded videos whose number is known beforehand.
 
-    The streams yield batches rather than samples, so that the length is exact for any number of workers; give them to
+    The streams yield batches rather than samples, so that the length is exact for any number of workers. Give them to
     a DataLoader with `batch_size=None`.
 
     Args:
-        storage: The folder of the shards.
-        index: Its index.
-        spec: The frames that are wanted.
-        samples: The samples to read; those of the index by default.
-        batch_size: Videos in a batch; the last one of a worker may be smaller.
-        rank: The number of this process among `world_size`.
-        world_size: The number of processes that share the samples.
-        on_error: For a sample that turns out damaged: `raise`, or `unscored` to report it in the batch.
+        storage: Folder of the shards.
+        index: Index of the folder.
+        spec: Frames that the scorer needs.
+        samples: Samples to read; by default those of the index.
+        batch_size: Number of videos in a batch; a worker's last batch may be smaller.
+        rank: Rank of this process, from 0 to `world_size` - 1.
+        world_size: Number of processes that share the samples.
+        on_error: Treatment of a damaged sample: `raise`, or `unscored` to report it in the batch.
 
     Raises:
-        ShardError: If the shards hold frames of another size than wanted.
-        ValueError: If `batch_size` is below 1.
+        ShardError: If the shards hold frames of another size than `spec`.
+        ValueError: If `batch_size` is below 1, or `on_error` is unknown.
     """
 
     def __init__(
@@ -52,9 +53,10 @@ class SampleStream(IterableDataset[VideoBatch]):
         world_size: int = 1,
         on_error: OnError = "raise",
     ) -> None:
+        check_word("on_error", on_error, get_args(OnError))
         check_frame_spec(index.frames, spec)
         if batch_size < 1:
-            raise ValueError(f"batch_size: expected at least 1 video, got {batch_size}.")
+            raise ValueError(f"`batch_size`: expected at least 1 video, got {batch_size}.")
         self.storage = storage
         self.spec = spec
         self.samples = tuple(index.samples if samples is None else samples)
@@ -65,7 +67,18 @@ class SampleStream(IterableDataset[VideoBatch]):
         self.candidates = {problem_set.id: Candidates.of(problem_set) for problem_set in index.problem_sets}
 
     def decode(self, sample: Sample, members: Mapping[str, bytes] | None = None) -> DecodedVideo | Unreadable:
-        """Decode a sample, reading it first where needed; a damaged one is raised or reported, as `on_error` says."""
+        """Decode a sample; raise or report a damaged one, as `on_error` says.
+
+        Args:
+            sample: The sample's entry in the index.
+            members: Contents of the sample's files; read from the storage if None.
+
+        Returns:
+            The decoded video, or the reason why it cannot be decoded.
+
+        Raises:
+            ShardError: If the sample is damaged and `on_error` is `raise`.
+        """
         try:
             return decode_members(sample, members or read_members(self.storage, sample), self.spec)
         except ShardError as error:
@@ -79,12 +92,15 @@ class SampleStream(IterableDataset[VideoBatch]):
 
 
 class EvaluationStream(SampleStream):
-    """Reads exactly its own samples, each exactly once over all ranks and workers, always in the same order.
+    """A stream that reads each sample exactly once over all ranks and workers, always in the same order.
 
-    A rank without samples gets one empty batch: Lightning skips a loop without batches, its end included.
+    Ranks stride over the samples and workers over the batches. torch's DistributedSampler would pad the last batch
+    with duplicates, which a benchmark would count twice.
     """
 
     def __len__(self) -> int:
+        # At least 1: a rank without samples gets one empty batch, because Lightning skips a loop without batches,
+        # including the end of the epoch, where the ranks meet to join their results.
         return max(1, math.ceil(len(self.samples[self.rank :: self.world_size]) / self.batch_size))
 
     def __iter__(self) -> Iterator[VideoBatch]:
@@ -96,16 +112,16 @@ class EvaluationStream(SampleStream):
 
 
 class TrainingStream(SampleStream):
-    """Streams whole shards through webdataset, shuffled anew each epoch.
+    """A stream of whole shards through webdataset, shuffled anew each epoch.
 
-    Shards are dealt to ranks and workers; where there are fewer shards than workers, each reads all shards and keeps
-    every n-th sample. On one process every sample comes exactly once an epoch. With several, all give as many
-    batches as the one with the fewest has, since gradients are exchanged in step.
+    Shards are dealt to ranks and workers. If there are fewer shards than workers, each worker reads all shards and
+    keeps every n-th sample. On one process each sample comes exactly once an epoch. With several processes, all yield
+    as many batches as the one with the fewest, since they exchange gradients in step.
 
     Args:
-        num_workers: Worker processes of the DataLoader, 0 for none.
-        shuffle_buffer: How many undecoded samples wait to be drawn from at random.
-        **kwargs: See `SampleStream`.
+        num_workers: Number of the DataLoader's worker processes, 0 for none.
+        shuffle_buffer: Number of undecoded samples to draw from at random.
+        **kwargs: Further arguments of `SampleStream`.
     """
 
     def __init__(self, *args: Any, num_workers: int, shuffle_buffer: int = 1000, **kwargs: Any) -> None:
@@ -120,7 +136,8 @@ class TrainingStream(SampleStream):
         webdataset = require("webdataset", extra="vista")
         worker, _ = _worker()
         own = {sample.key: sample for sample in self._share(worker * self.world_size + self.rank)}
-        # Drawn from torch's seed of this worker and epoch.
+        # torch seeds each worker anew every epoch, so this gives another order every epoch, and the same one when a
+        # run is repeated with the same seed.
         rng = random.Random(int(torch.empty((), dtype=torch.int64).random_().item()))
         shards = sorted({sample.shard for sample in own.values()})
         rng.shuffle(shards)
@@ -134,18 +151,18 @@ class TrainingStream(SampleStream):
             yield self.collate(batch)
 
     def _open(self, shards: Sequence[str]) -> Iterator[dict[str, Any]]:
-        """The shards as webdataset takes them, opened by us: so it runs no command that a name might hold."""
+        """Yield the shards as webdataset expects them, opened here: webdataset would run a name such as `pipe:...`."""
         for shard in shards:
             with self.storage.open(shard) as stream:
                 yield {"url": shard, "stream": stream}
 
     def _num_batches(self, worker: int) -> int:
-        """How many batches a worker gives on each rank: as many as on the rank where it has the fewest samples."""
+        """Return the number of batches of a worker on each rank: that of the rank where it has the fewest samples."""
         shares = [self._share(worker * self.world_size + rank) for rank in range(self.world_size)]
         return min(math.ceil(len(share) / self.batch_size) for share in shares)
 
     def _share(self, consumer: int) -> list[Sample]:
-        """The samples of one of `world_size * num_workers` consumers."""
+        """Return the samples of one of `world_size * num_workers` consumers."""
         consumers = self.world_size * self.num_workers
         shards = sorted({sample.shard for sample in self.samples})
         if len(shards) < consumers:
@@ -155,6 +172,6 @@ class TrainingStream(SampleStream):
 
 
 def _worker() -> tuple[int, int]:
-    """The number of this DataLoader worker, and how many there are."""
+    """Return the number of this DataLoader worker, and the number of workers."""
     info = get_worker_info()
     return (0, 1) if info is None else (info.id, info.num_workers)

@@ -1,4 +1,4 @@
-"""The score table: what a model gave every (video, candidate description), and what is true; one parquet file."""
+"""The score table: scores and truth of every (video, candidate description), in one parquet file."""
 
 import json
 import os
@@ -24,7 +24,7 @@ _KEY = ["problem_set", "video", "label"]
 
 
 class ScoreTableError(FaultsError):
-    """A broken score table; `errors` names the column of every fault."""
+    """A broken score table; `errors` names the column and the remedy of every fault."""
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,10 @@ class ScoreTable:
     """The scores of one model.
 
     Attributes:
-        rows: Columns as `SCORE_COLUMNS`, one row per (video, candidate), ordered by problem set, video and then
-            label, in the order in which the problem set lists its labels. A null score is unscored.
-        config_hash: The hash of the configuration that gave the scores; empty where none is known.
-        kinds: Problem set id -> kind, for the sets whose type folder does not tell it.
+        rows: Frame with the columns `SCORE_COLUMNS`, one row per (video, candidate), ordered by problem set, video and
+            then label, in the order in which the problem set lists its labels. A null score means unscored.
+        config_hash: Hash of the configuration that gave the scores; empty if unknown.
+        kinds: Problem set id -> kind, for the sets whose type folder does not determine it.
     """
 
     rows: pl.DataFrame
@@ -44,12 +44,12 @@ class ScoreTable:
 
     @property
     def model(self) -> str:
-        """The name of the scorer."""
+        """Name of the scorer."""
         return str(self.rows["model"][0])
 
     @property
     def problem_sets(self) -> tuple[str, ...]:
-        """The ids of the problem sets, sorted."""
+        """Ids of the problem sets, sorted."""
         return tuple(self.rows["problem_set"].unique().sort())
 
 
@@ -60,21 +60,21 @@ def write_scores(
     config_hash: str = "",
     kinds: Mapping[str, str] | None = None,
 ) -> ScoreTable:
-    """Write a score table; the file appears whole or not at all, the same rows give the same bytes.
+    """Write a score table; the file appears whole or not at all, and the same rows give the same bytes.
 
     Args:
         rows: Rows with the keys of `SCORE_COLUMNS`, in any order of videos; a NaN score becomes null. Within a
             problem set the labels come in the set's own order, which decides ties. `target` may be null in every
-            row (a prediction), `reason` says why a video is unscored.
-        path: The file to write, by custom `scores.parquet`; its folder is made.
-        config_hash: Goes into the file's metadata, as the scorer's name does.
-        kinds: Problem set id -> kind for sets whose type folder does not tell it (`declared_kinds`).
+            row (a prediction); `reason` says why a video is unscored.
+        path: File to write, usually `scores.parquet`; its folder is created.
+        config_hash: Hash of the scorer's configuration, stored in the file's metadata beside the scorer's name.
+        kinds: Problem set id -> kind for sets whose type folder does not determine it (`declared_kinds`).
 
     Returns:
-        The table as `read_scores` will give it.
+        The table as `read_scores` will return it.
 
     Raises:
-        ScoreTableError: If the rows are no score table; it lists all faults.
+        ScoreTableError: If the rows are not a score table; the message lists all faults.
 
     Example:
         >>> import tempfile
@@ -110,34 +110,34 @@ def read_scores(path: str | Path) -> ScoreTable:
         path: A parquet file with the columns `SCORE_COLUMNS`, or the run folder that holds `scores.parquet`.
 
     Returns:
-        The table, its rows in order.
+        The table, with its rows in order.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ScoreTableError: If the file is no score table; it lists all faults.
+        FileNotFoundError: If the file does not exist.
+        ScoreTableError: If the file is not a score table; the message lists all faults.
     """
     file = Path(path) / TABLE_NAME if Path(path).is_dir() else Path(path)
     if not file.is_file():
-        raise FileNotFoundError(f"No score table at {file}: give a run folder, or the {TABLE_NAME} in it.")
+        raise FileNotFoundError(f"No score table at {file}. Give a run folder, or the {TABLE_NAME} in it.")
     try:
         frame = pl.read_parquet(file)
         metadata = pl.read_parquet_metadata(file)
         kinds = json.loads(metadata.get("kinds", "{}"))
     except (pl.exceptions.ComputeError, json.JSONDecodeError) as error:
         raise ScoreTableError(
-            f"the score table {file}", [f"expected a parquet file as `test` writes it, but: {error}"]
+            f"the score table {file}", [f"expected a parquet file as `test` writes it, got: {error}"]
         ) from error
     return _checked(frame, file, metadata.get("config_hash", ""), kinds)
 
 
 def declared_kinds(problem_sets: Iterable[ProblemSet]) -> dict[str, str]:
-    """The kinds that problem sets declare in their own `metadata`, for the `kinds` of a score table.
+    """Return the kinds that problem sets declare in their own `metadata`, for the `kinds` of a score table.
 
     Args:
         problem_sets: Any problem sets.
 
     Returns:
-        Problem set id -> kind, without the sets whose type folder already tells it.
+        Problem set id -> kind, without the sets whose type folder already determines it.
 
     Example:
         >>> declared_kinds([
@@ -150,11 +150,11 @@ def declared_kinds(problem_sets: Iterable[ProblemSet]) -> dict[str, str]:
 
 
 def outline(problem_set: str, kinds: Mapping[str, str] | None = None) -> ProblemSet:
-    """What the id of a problem set tells: its environment, level, type and kind.
+    """Return the environment, level, type and kind that a problem set's id determines.
 
     Args:
-        problem_set: `<environment>/<level folder>/<type>/<name>`.
-        kinds: Problem set id -> kind, for sets whose type folder does not tell it.
+        problem_set: Problem set id, `<environment>/<level folder>/<type>/<name>`.
+        kinds: Problem set id -> kind, for sets whose type folder does not determine it.
 
     Returns:
         A problem set without descriptions and videos, which a score table does not hold.
@@ -170,19 +170,19 @@ def outline(problem_set: str, kinds: Mapping[str, str] | None = None) -> Problem
     kind = (kinds or {}).get(problem_set)
     result = ProblemSet(problem_set, {}, (), extra={} if kind is None else {"metadata": {"kind": kind}})
     if problem_set.count("/") < 2:
-        raise ValueError(f"{problem_set!r}: expected <environment>/<level folder>/<type>/<name>")
-    _ = result.level, result.kind  # both raise for an unknown folder
+        raise ValueError(f"expected <environment>/<level folder>/<type>/<name>, got {problem_set!r}.")
+    _ = result.level, result.kind  # both properties raise for an unknown folder
     return result
 
 
 def order_rows(rows: pl.DataFrame) -> pl.DataFrame:
-    """Put rows in the order of a score table.
+    """Sort rows into the order of a score table.
 
     Args:
         rows: A frame with the columns `problem_set`, `video` and `label`, and any others.
 
     Returns:
-        The same rows by problem set, video, and the place at which the problem set's label first occurs.
+        The same rows by problem set, video, and the position at which the problem set's label first occurs.
 
     Example:
         >>> rows = pl.DataFrame({"problem_set": ["s"] * 4, "video": [*"bbaa"], "label": ["yes", "no", "no", "yes"]})
@@ -194,7 +194,7 @@ def order_rows(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _frame(rows: Iterable[Mapping[str, object]], source: Path) -> pl.DataFrame:
-    """The rows as a frame of `SCORE_COLUMNS`; a key that a row lacks is a fault, not a null."""
+    """Return the rows as a frame of `SCORE_COLUMNS`; a key that a row lacks is a fault, not a null."""
     columns: dict[str, list[object]] = {name: [] for name in SCORE_COLUMNS}
     for number, row in enumerate(rows):
         if row.keys() != columns.keys():
@@ -204,18 +204,18 @@ def _frame(rows: Iterable[Mapping[str, object]], source: Path) -> pl.DataFrame:
     try:
         return pl.DataFrame(columns, schema=SCORE_COLUMNS)
     except TypeError as error:
-        raise ScoreTableError(f"the score table {source}", [f"expected {_schema_text()}, but: {error}"]) from error
+        raise ScoreTableError(f"the score table {source}", [f"expected {_schema_text()}, got: {error}"]) from error
 
 
 def _checked(frame: pl.DataFrame, source: Path, config_hash: str, kinds: Mapping[str, str]) -> ScoreTable:
-    """The table of a frame in order, or `ScoreTableError` with all its faults."""
+    """Return the table of a frame, with its rows in order, or raise `ScoreTableError` with all its faults."""
     if set(frame.columns) != set(SCORE_COLUMNS):
         raise ScoreTableError(f"the score table {source}", [_difference(frame.columns)])
-    # A column of nulls alone has no type of its own in files of other tools.
+    # In files of other tools, a column that holds only nulls has the type Null. It fits any type.
     empty = [name for name, dtype in frame.schema.items() if dtype == pl.Null]
     rows = frame.select(*SCORE_COLUMNS).with_columns(pl.col(name).cast(SCORE_COLUMNS[name]) for name in empty)
     mistyped = [
-        f"column `{name}`: expected {dtype.__name__}, came {rows.schema[name]}: cast it"
+        f"column `{name}`: expected {dtype.__name__}, got {rows.schema[name]}. Cast it."
         for name, dtype in SCORE_COLUMNS.items()
         if rows.schema[name] != dtype
     ]
@@ -229,19 +229,19 @@ def _checked(frame: pl.DataFrame, source: Path, config_hash: str, kinds: Mapping
 
 
 def _content_faults(rows: pl.DataFrame, kinds: Mapping[str, str]) -> Iterator[str]:
-    """What is wrong with rows of the right columns and types, one line each."""
+    """Yield the faults of rows that have the right columns and types, one line each."""
     if rows.is_empty():
-        yield "expected one row per (video, candidate), came no row at all: run `test` or `predict` first"
+        yield "expected one row per (video, candidate), got no rows. Run `test` or `predict` first."
         return
     for name in ("model", *_KEY):
         if count := rows[name].null_count():
-            yield f"column `{name}`: expected text in every row, came {count} null(s): fill them in"
+            yield f"column `{name}`: expected text in every row, got {count} null(s). Fill them in."
     models = rows["model"].drop_nulls().unique().sort().to_list()
     if len(models) != 1:
-        came = ", ".join(models) or "none"
-        yield f"column `model`: expected one model per table, came {came}: write a table for each"
+        got = ", ".join(models) or "none"
+        yield f"column `model`: expected one model per table, got {got}. Write a table for each."
     if rows["score"].is_infinite().any():
-        yield "column `score`: expected finite numbers, came infinity: write null where a video is unscored"
+        yield "column `score`: expected finite numbers, got infinity. Write null where a video is unscored."
     for id in rows["problem_set"].drop_nulls().unique().sort():
         try:
             outline(id, kinds)
@@ -251,51 +251,51 @@ def _content_faults(rows: pl.DataFrame, kinds: Mapping[str, str]) -> Iterator[st
 
 
 def _row_faults(rows: pl.DataFrame) -> Iterator[str]:
-    """Rows that are repeated, absent, or without a true label."""
+    """Yield the faults of rows that are repeated, absent, or without a true label."""
     repeated = rows.group_by(_KEY, maintain_order=True).len().filter(pl.col("len") > 1)
     if not repeated.is_empty():
-        yield f"expected one row per (video, candidate), came several for {_examples(repeated, _KEY)}: keep one of each"
+        yield f"expected one row per (video, candidate), got several for {_examples(repeated, _KEY)}. Keep one of each."
     candidates = pl.col("label").n_unique()
     videos = rows.group_by("problem_set", "video", maintain_order=True).agg(
-        candidates.alias("came"), pl.col("target").any(ignore_nulls=False).alias("true")
+        candidates.alias("got"), pl.col("target").any(ignore_nulls=False).alias("true")
     )
     sets = rows.group_by("problem_set").agg(candidates.alias("expected"))
-    partial = videos.join(sets, on="problem_set", maintain_order="left").filter(pl.col("came") != pl.col("expected"))
+    partial = videos.join(sets, on="problem_set", maintain_order="left").filter(pl.col("got") != pl.col("expected"))
     if not partial.is_empty():
-        columns = ["problem_set", "video", "came", "expected"]
+        columns = ["problem_set", "video", "got", "expected"]
         yield (
-            "column `label`: expected every label of the problem set for each of its videos, came fewer for "
-            f"{_examples(partial, columns)} (came, expected): add the rows, with null scores where there are none"
+            "column `label`: expected every label of the problem set for each of its videos, got fewer for "
+            f"{_examples(partial, columns)} (got, expected). Add the rows, with null scores where there are none."
         )
     nulls = rows["target"].null_count()
     if 0 < nulls < rows.height:
         yield (
-            f"column `target`: expected true or false in every row, or null in all, came {nulls} null(s) in "
-            f"{rows.height} rows: give the true labels of every video"
+            f"column `target`: expected true or false in every row, or null in all, got {nulls} null(s) in "
+            f"{rows.height} rows. Give the true labels of every video."
         )
     elif not nulls and not videos["true"].all():
         untrue = videos.filter(~pl.col("true"))
         yield (
-            "column `target`: expected at least one true label per video, came none for "
-            f"{_examples(untrue, ['problem_set', 'video'])}: mark it, or leave the video out"
+            "column `target`: expected at least one true label per video, got none for "
+            f"{_examples(untrue, ['problem_set', 'video'])}. Mark it, or leave the video out."
         )
 
 
 def _examples(rows: pl.DataFrame, columns: list[str], shown: int = 3) -> str:
-    """The first few rows as text, and how many more there are."""
+    """Return the first few rows as text, and the number of the others."""
     text = "; ".join(" / ".join(map(str, row)) for row in rows.select(columns).head(shown).iter_rows())
     return text + (f" and {rows.height - shown} more" if rows.height > shown else "")
 
 
 def _difference(columns: Iterable[str]) -> str:
-    """How column names differ from those of a score table."""
-    came = set(columns)
-    missing = ", ".join(name for name in SCORE_COLUMNS if name not in came)
-    unknown = ", ".join(sorted(came - set(SCORE_COLUMNS)))
+    """Describe the difference between column names and those of a score table."""
+    got = set(columns)
+    missing = ", ".join(name for name in SCORE_COLUMNS if name not in got)
+    unknown = ", ".join(sorted(got - set(SCORE_COLUMNS)))
     parts = [f"missing: {missing}"] * bool(missing) + [f"unknown: {unknown}"] * bool(unknown)
-    return f"expected the columns {_schema_text()}; {'; '.join(parts)}: add or drop them"
+    return f"expected the columns {_schema_text()}, got others; {'; '.join(parts)}. Add or drop them."
 
 
 def _schema_text() -> str:
-    """The columns with their types."""
+    """Return the columns with their types, as text."""
     return ", ".join(f"{name} ({dtype.__name__})" for name, dtype in SCORE_COLUMNS.items())

@@ -26,7 +26,7 @@ from lightning_vista.vista.tables import read_scores
 UNSCORED = "toy/clips/9.mp4"
 
 
-class Judge(VLMScorer):
+class EarlyLabels(VLMScorer):
     """Prefers labels listed early, more so in some videos; cannot score one."""
 
     frame_spec = FrameSpec(num_frames=2, size=16)
@@ -46,7 +46,7 @@ class Judge(VLMScorer):
 
 
 def evaluate(shards: Path, run_dir: Path, *loggers: Logger, **settings: Any) -> dict[str, float]:  # of the evaluation
-    scorer = Judge()
+    scorer = EarlyLabels()
     datamodule = ViSTaDataModule(str(shards), scorer.frame_spec, batch_size=4, num_workers=0)
     trainer = L.Trainer(
         accelerator="cpu",
@@ -70,7 +70,7 @@ def check_tables(run_dir: Path, tables: Mapping[str, list[dict[str, Any]]], text
     for (model, id), row in found.items():
         expected = results[model]["problem_sets"][id]
         assert {name: row[name] for name in expected} == {name: value(cell) for name, cell in expected.items()}
-    assert found["Judge", "other/foundation/multilabel"]["kind"] == "actions"
+    assert found["EarlyLabels", "other/foundation/multilabel"]["kind"] == "actions"
     aggregates = [(model, row) for model, entry in results.items() for row in entry["aggregates"]]
     for row, (model, expected) in zip(tables["aggregates"], aggregates, strict=True):
         assert row == {
@@ -87,7 +87,7 @@ def check_tables(run_dir: Path, tables: Mapping[str, list[dict[str, Any]]], text
         assert row["reason"] == value("a | b" if row["video"] == UNSCORED else None)
         assert (row["prediction"] == value(None)) == (row["video"] == UNSCORED)
         assert row["correct"] == value(row["prediction"] == row["target"])
-    for id, expected in results["Judge"]["problem_sets"].items():
+    for id, expected in results["EarlyLabels"]["problem_sets"].items():
         correct = [row["correct"] == value(True) for row in tables["videos"] if row["problem_set"] == id]
         assert sum(correct) / len(correct) == pytest.approx(expected["accuracy"])
 
@@ -105,7 +105,7 @@ def test_wandb_holds_figures_tables_charts_and_videos(shards: Path, tmp_path: Pa
         run_dir, {name: table(run, logged[f"test/{name}"]) for name in ("problem_sets", "aggregates", "videos")}
     )
 
-    aggregates = build_results([read_scores(run_dir)])["Judge"]["aggregates"]
+    aggregates = build_results([read_scores(run_dir)])["EarlyLabels"]["aggregates"]
     charts = {key for record in records(run, "config") for key in record["update"] if "visualize" in key}
     assert {chart.removeprefix("_wandb.visualize.test/") for chart in charts} == {
         *("f1_by_level/all", "f1_by_level/toy"),  # `other` has one level only
@@ -196,7 +196,7 @@ def test_a_long_table_is_cut_in_tensorboard_and_says_so(
     evaluate(shards, tmp_path, logger)
     *table, _, note = logger.texts["test/videos"].splitlines()
     assert len(table) == 2 + 3
-    assert note.startswith("11 more rows are left out")
+    assert note.startswith("11 more rows are omitted")
 
 
 def test_tensorboard_itself_takes_them(shards: Path, tmp_path: Path) -> None:
@@ -233,7 +233,7 @@ def test_other_loggers_take_figures_and_it_is_said_once(
         figures = evaluate(shards, tmp_path, logger)
         evaluate(shards, tmp_path, logger)
     assert {name: logger.metrics[name] for name in figures} == pytest.approx(figures)
-    aggregates = build_results([read_scores(tmp_path)])["Judge"]["aggregates"]
+    aggregates = build_results([read_scores(tmp_path)])["EarlyLabels"]["aggregates"]
     for row in aggregates:
         name = f"{row['environment']}/level_{row['level']}/{row['kind']}"
         assert logger.metrics[f"test/mean_macro_f1/{name}"] == row["mean_macro_f1"]
@@ -241,7 +241,7 @@ def test_other_loggers_take_figures_and_it_is_said_once(
     assert sum("Figures takes figures only" in record.message for record in caplog.records) == 1
 
 
-def test_modules_that_are_no_scorers_are_left_alone(tmp_path: Path) -> None:
+def test_modules_that_are_not_scorers_are_left_alone(tmp_path: Path) -> None:
     logger = Figures()
     trainer = L.Trainer(
         accelerator="cpu",

@@ -44,8 +44,9 @@ def test_training_and_validation_have_folders_of_their_own(shards: Path) -> None
     ("filters", "message"),
     [
         ({"problem_sets": ["toy/*", "nothing/*"]}, "No problem set matches 'nothing/"),
-        ({"kinds": ["object"]}, "expected some of objects, .* got object"),
-        ({"kinds": ["objects"], "levels": [2]}, "None of the 3 problem sets is selected"),
+        ({"kinds": ["object"]}, "`kinds`: expected one of 'objects', .* got 'object'. Did you mean 'objects'?"),
+        ({"on_error": "skip"}, "`on_error`: expected one of 'raise', 'unscored', got 'skip'"),
+        ({"kinds": ["objects"], "levels": [2]}, "None of the 3 problem sets passes"),
     ],
 )
 def test_a_filter_that_selects_nothing_is_an_error(shards: Path, filters: dict[str, object], message: str) -> None:
@@ -54,13 +55,13 @@ def test_a_filter_that_selects_nothing_is_an_error(shards: Path, filters: dict[s
 
 
 def test_what_is_missing_is_named(shards: Path) -> None:
-    with pytest.raises(ValueError, match="needs `shards` here"):
+    with pytest.raises(ValueError, match="`shards`: expected"):
         ViSTaDataModule().setup("test")
-    with pytest.raises(ValueError, match="needs `train_shards` here"):
+    with pytest.raises(ValueError, match="`train_shards`: expected"):
         ViSTaDataModule(str(shards)).setup("fit")
-    with pytest.raises(ValueError, match="known after `setup`"):
+    with pytest.raises(ValueError, match="expected a split that `setup` has read"):
         ViSTaDataModule(str(shards)).index()
     datamodule = ViSTaDataModule(str(shards), batch_size=0, num_workers=0)
     datamodule.setup("test")
-    with pytest.raises(ValueError, match="batch_size: expected at least 1"):
+    with pytest.raises(ValueError, match="`batch_size`: expected at least 1"):
         datamodule.test_dataloader()

@@ -1,15 +1,16 @@
 "use strict";
-// Draws the figures and the tables that depend on choices. Text of the data enters the page as textContent only.
+// Figures and tables that depend on the reader's choices. Text of the data enters the page as textContent only, so that
+// labels and file names are never parsed as markup.
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
-  const models = data.models.map((name, index) => ({ name, index, ...data.looks[index], judge: index < data.judges }));
+  const models = data.models.map((name, index) => ({ name, index, ...data.looks[index], scorer: index < data.scorers }));
   const setOf = new Map(data.sets.map((set) => [set.id, set]));
   const state = { environment: "all", view: 0, shown: new Set(models.map((model) => model.index)) };
   const PAGE = 25;
 
   // ---------------------------------------------------------------- small helpers
 
-  /** An element with attributes and children; strings become text nodes, never markup. */
+  /** Make an element with attributes and children; strings become text nodes, never markup. */
   function make(tag, attributes = {}, ...children) {
     const node = document.createElement(tag);
     for (const [name, value] of Object.entries(attributes)) {
@@ -21,7 +22,7 @@
     return node;
   }
 
-  /** A path that may break after its slashes. */
+  /** Split a path so that lines may break after its slashes. */
   const breakable = (path) => path.split("/").flatMap((part, place) => (place ? ["/", make("wbr"), part] : [part]));
 
   const swatch = (model) => {
@@ -31,19 +32,19 @@
   };
   const heading = (model) => make("span", {}, swatch(model), " ", model.name);
   const visible = () => models.filter((model) => state.shown.has(model.index));
-  const judges = () => visible().filter((model) => model.judge);
+  const scorers = () => visible().filter((model) => model.scorer);
   const decimal = (value, digits = 2) => (value === null || value === undefined ? "–" : value.toFixed(digits));
   const asList = (prediction) => (Array.isArray(prediction) ? prediction : [prediction]);
   const same = (a, b) => asList(a).join() === asList(b).join();
 
-  /** The result of a model on a set: [macro F1, accuracy, videos, unscored, ties] or null. */
+  /** Return the result of a model on a set: [macro F1, accuracy, videos, unscored, ties] or null. */
   const result = (set, model) => set.results[state.view][model.index];
   const macroF1 = (set, model) => result(set, model)?.[0] ?? null;
-  const total = (set, place) => judges().reduce((sum, model) => sum + (result(set, model)?.[place] ?? 0), 0);
+  const total = (set, place) => scorers().reduce((sum, model) => sum + (result(set, model)?.[place] ?? 0), 0);
   const mean = (values) => (values.length ? values.reduce((a, b) => a + b, 0) / values.length : null);
-  const meanF1 = (set) => mean(judges().map((model) => macroF1(set, model)).filter((value) => value !== null));
+  const meanF1 = (set) => mean(scorers().map((model) => macroF1(set, model)).filter((value) => value !== null));
 
-  /** right, wrong, unscored, or null where the model has not seen the set. */
+  /** Return "right", "wrong" or "unscored"; null if the model's table lacks the set. */
   function outcome(set, model, video) {
     const prediction = set.predicted[state.view][model.index]?.[video];
     if (prediction === undefined) return null;
@@ -51,7 +52,7 @@
     return same(prediction, set.truth[video]) ? "right" : "wrong";
   }
 
-  /** A labelled drop-down of [value, text] pairs. */
+  /** Make a labelled drop-down of [value, text] pairs. */
   function choice(title, options, onchange) {
     const select = make("select", { onchange });
     for (const [value, text] of options) select.append(make("option", { value }, text));
@@ -66,7 +67,7 @@
 
   // ---------------------------------------------------------------- figures
 
-  /** A copy of a specification with the theme's colours in place of CSS variables. */
+  /** Copy a specification with the theme's colours in place of CSS variables, which plotly does not resolve. */
   function painted(value, theme) {
     if (typeof value === "string") {
       const variable = /^var\((--[\w-]+)\)$/.exec(value);
@@ -77,7 +78,7 @@
     return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, painted(item, theme)]));
   }
 
-  /** One horizontal row per trace, its name above it at the left, where a phone has room for it. */
+  /** Place one horizontal row per visible trace, with its name above it at the left, where a phone has room for it. */
   function placeRows(traces, layout, colour) {
     traces.forEach((trace, row) => { trace.y = trace.x.map(() => row); });
     layout.yaxis.range = [Math.max(traces.length, 1) - 0.5, -0.7];
@@ -103,7 +104,7 @@
       panel.hidden = environment !== state.environment || !["any", data.rescalings[state.view]].includes(rescaling);
       if (!panel.hidden) panel.querySelectorAll(".plot").forEach(draw);
     }
-    // A figure's label and table say what it shows; plotly's own nodes, its ruler included, say nothing.
+    // Screen readers get a figure's label and table; plotly's own nodes, including its ruler, would only add noise.
     for (const svg of document.querySelectorAll("svg")) svg.setAttribute("aria-hidden", "true");
     for (const row of document.querySelectorAll("tr[data-model]")) row.hidden = !state.shown.has(Number(row.dataset.model));
   }
@@ -113,7 +114,7 @@
   function confusionMatrix(set, model) {
     const predicted = set.predicted[state.view][model.index];
     const size = set.labels.length;
-    const counts = set.labels.map(() => new Array(size + 1).fill(0)); // the last column: unscored
+    const counts = set.labels.map(() => new Array(size + 1).fill(0)); // the last column is for unscored videos
     predicted.forEach((prediction, video) => {
       counts[set.truth[video]][asList(prediction)[0] ?? size] += 1;
     });
@@ -129,7 +130,7 @@
     return make("table", {}, make("thead", {}, head), make("tbody", {}, ...rows));
   }
 
-  /** With several true labels per video there is no matrix: hits, misses and false alarms of each label instead. */
+  /** Count hits, misses and false alarms of each label: with several true labels per video there is no matrix. */
   function labelCounts(set, model) {
     const rows = set.labels.map((_, place) => {
       const counts = { hit: 0, missed: 0, wrong: 0 };
@@ -141,7 +142,7 @@
       });
       return make("tr", {}, make("th", { scope: "row" }, place + 1), ...Object.values(counts).map((count) => make("td", {}, count || "·")));
     });
-    const head = ["label", "found", "missed", "wrongly said"].map((text) => make("th", { scope: "col" }, text));
+    const head = ["label", "hits", "misses", "false alarms"].map((text) => make("th", { scope: "col" }, text));
     return make("table", {}, make("thead", {}, make("tr", {}, ...head)), make("tbody", {}, ...rows));
   }
 
@@ -158,7 +159,7 @@
       return make("tr", {}, make("th", { scope: "row" }, ...breakable(video)), make("td", {}, names(set, set.truth[index])), ...cells);
     });
     return make("details", {},
-      make("summary", {}, `What was predicted for each of the ${set.videos.length} videos`),
+      make("summary", {}, `Predictions for each of the ${set.videos.length} videos`),
       make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Predictions" },
         make("table", {}, make("thead", {}, make("tr", {}, ...head)), make("tbody", {}, ...rows))));
   }
@@ -191,7 +192,7 @@
     { key: "kind", title: "Kind", value: (set) => set.kind, text: true, minor: true },
     { key: "level", title: "Level", value: (set) => set.level, minor: true },
     { key: "videos", title: "Videos", value: (set) => Math.max(...models.map((model) => result(set, model)?.[2] ?? 0)), minor: true },
-    ...(judges().length > 1 ? [{ key: "mean", title: "Mean of judges", value: meanF1, share: true }] : []),
+    ...(scorers().length > 1 ? [{ key: "mean", title: "Mean of scorers", value: meanF1, share: true }] : []),
     ...visible().map((model) => ({ key: `model ${model.index}`, title: heading(model), value: (set) => macroF1(set, model), share: true, mark: model.colour })),
     { key: "unscored", title: "Unscored", value: (set) => total(set, 3) },
     { key: "ties", title: "Ties", value: (set) => total(set, 4) },
@@ -228,7 +229,7 @@
     const direction = table.descending ? -1 : 1;
     return (a, b) => {
       const [x, y] = [column.value(a), column.value(b)];
-      if (x === null || y === null) return (x === null) - (y === null); // what has no value comes last either way
+      if (x === null || y === null) return (x === null) - (y === null); // missing values come last in both directions
       return direction * (column.text ? x.localeCompare(y, "en", { numeric: true }) : x - y) || a.id.localeCompare(b.id, "en", { numeric: true });
     };
   }
@@ -249,7 +250,7 @@
       make("thead", {}, make("tr", {}, ...head)),
       make("tbody", {}, ...found.slice(0, table.limit).flatMap((set) => setRow(set, shownColumns))));
     document.getElementById("set-status").textContent =
-      `${found.length} of ${data.sets.length} problem sets; unscored and ties are sums over the judges shown.`;
+      `${found.length} of ${data.sets.length} problem sets; unscored and ties are sums over the visible scorers.`;
     document.getElementById("more-sets").hidden = found.length <= table.limit;
   }
 
@@ -284,7 +285,7 @@
     const hardest = here.sort((a, b) => meanF1(a) - meanF1(b) || a.id.localeCompare(b.id, "en", { numeric: true })).slice(0, 10);
     document.querySelector(".hardest").replaceChildren(...hardest.map((set) => make("li", {},
       make("a", { href: "#problem-sets", onclick: (event) => openSet(event, set) }, ...breakable(set.id)),
-      make("span", { class: "values" }, ...judges().map((model) => make("span", {}, swatch(model), ` ${decimal(macroF1(set, model))}`)),
+      make("span", { class: "values" }, ...scorers().map((model) => make("span", {}, swatch(model), ` ${decimal(macroF1(set, model))}`)),
         `${total(set, 3)} unscored, ${total(set, 4)} ties`))));
   }
 
@@ -295,7 +296,7 @@
   const exampleFilters = {
     kind: choice("Kind", exampleKinds, showExamples),
     level: choice("Level", exampleLevels, showExamples),
-    judge: choice("Judge", [["", "Any judge"], ...models.filter((model) => model.judge).map((model) => [model.index, model.name])], showExamples),
+    scorer: choice("Scorer", [["", "Any scorer"], ...models.filter((model) => model.scorer).map((model) => [model.index, model.name])], showExamples),
     outcome: choice("Prediction", [["", "Right or wrong"], ["right", "Right"], ["wrong", "Wrong"], ["unscored", "Unscored"]], showExamples),
   };
 
@@ -338,14 +339,14 @@
     const cards = document.getElementById("example-cards");
     if (!cards) return;
     const sets = new Set(matching(exampleFilters, exampleSets));
-    const judge = exampleFilters.judge.select.value;
+    const scorer = exampleFilters.scorer.select.value;
     const wanted = exampleFilters.outcome.select.value;
-    const asked = models.filter((model) => model.judge && (judge === "" || model.index === Number(judge)));
+    const asked = models.filter((model) => model.scorer && (scorer === "" || model.index === Number(scorer)));
     const found = data.examples.filter((example) => {
       const set = setOf.get(example.set);
       if (!sets.has(set)) return false;
       const outcomes = asked.map((model) => outcome(set, model, set.videos.indexOf(example.video)));
-      return wanted ? outcomes.includes(wanted) : judge === "" || outcomes[0] !== null;
+      return wanted ? outcomes.includes(wanted) : scorer === "" || outcomes[0] !== null;
     });
     cards.replaceChildren(...found.map(exampleCard));
     document.getElementById("example-status").textContent = `${found.length} of ${data.examples.length} examples.`;
@@ -371,14 +372,14 @@
   document.getElementById("set-filters").append(
     setFilters.environment.node, setFilters.kind.node, setFilters.level.node, make("label", {}, "Text", setFilters.text));
   document.getElementById("example-filters")?.append(
-    exampleFilters.kind.node, exampleFilters.level.node, exampleFilters.judge.node, exampleFilters.outcome.node);
+    exampleFilters.kind.node, exampleFilters.level.node, exampleFilters.scorer.node, exampleFilters.outcome.node);
   for (const form of document.querySelectorAll("form")) form.addEventListener("submit", (event) => event.preventDefault());
   document.getElementById("more-sets").addEventListener("click", () => {
     table.limit += 4 * PAGE;
     showSets();
   });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", showPanels);
-  controls.reset(); // a reloaded page keeps the ticks of before, but not what they chose
+  controls.reset(); // after a reload, browsers restore the ticks but not the state that belongs to them
   state.environment = new FormData(controls).get("environment");
   showAll();
 })();

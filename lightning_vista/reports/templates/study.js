@@ -1,5 +1,5 @@
 "use strict";
-// Draws the figures in the colours of the page's theme: the specifications name CSS variables.
+// Figures in the colours of the page's theme. The specifications name CSS variables, which plotly does not resolve.
 (() => {
   const plots = document.getElementById("data").textContent;
 

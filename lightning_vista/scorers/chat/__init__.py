@@ -1,1 +1,1 @@
-"""Conversations with chat models: what is asked, how replies are read, who answers."""
+"""Conversations with chat models: prompts, reading of replies, endpoints, limits and budgets."""

@@ -1,29 +1,31 @@
-"""Budgets of chat scorers, and what a run would cost."""
+"""Budgets of chat scorers, and estimates of what a run would cost."""
 
 import asyncio
 import math
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import get_args
 
-from lightning_vista.scorers.chat.chat_model import Reply, Request
-from lightning_vista.scorers.chat.conversation import Mode, converse
+from lightning_vista.options import check_word
+from lightning_vista.scorers.chat.chat_model import Detail, Reply, Request
+from lightning_vista.scorers.chat.conversation import ChatMode, converse
 from lightning_vista.scorers.chat.limits import Limits
 from lightning_vista.vista.batch import Candidates
 
 
 class BudgetError(ValueError):
-    """A request that `max_requests` or `max_cost` does not allow."""
+    """A request that `max_requests` or `max_cost` does not permit."""
 
 
 @dataclass
 class Usage:
-    """What has been asked.
+    """The requests sent so far, and their tokens.
 
     Attributes:
-        requests: Requests that were sent.
-        prompt_tokens: Tokens of them, as far as they were answered.
-        completion_tokens: Tokens of the replies.
+        requests: Number of requests that were sent.
+        prompt_tokens: Number of tokens of the answered requests.
+        completion_tokens: Number of tokens of the replies.
     """
 
     requests: int = 0
@@ -32,11 +34,11 @@ class Usage:
 
 
 class Budget:
-    """Counts what is asked, and stops before a limit is passed.
+    """An account of requests and tokens that refuses a request before it would exceed a limit.
 
     Args:
-        limits: What is allowed.
-        used: What was asked before.
+        limits: Limits on requests and cost.
+        used: Usage of earlier runs.
     """
 
     def __init__(self, limits: Limits, used: Usage) -> None:
@@ -47,22 +49,24 @@ class Budget:
 
     @property
     def spent(self) -> float:
-        """Dollars so far."""
+        """Dollars spent so far."""
         return self.limits.cost(self.used.prompt_tokens, self.used.completion_tokens)
 
     @asynccontextmanager
     async def reserve(self, prompt_tokens: int, completion_tokens: int) -> AsyncIterator[None]:
-        """Set aside what a request may cost, while it runs; `settle` then books what it did cost.
+        """Reserve the greatest possible cost of a request while it runs; `settle` books the actual cost.
 
         Args:
-            prompt_tokens: An estimate of its tokens.
-            completion_tokens: The most tokens of the reply.
+            prompt_tokens: Estimated number of tokens of the request.
+            completion_tokens: Largest number of tokens of the reply.
 
         Raises:
-            BudgetError: If it is not allowed even when all that run now turn out cheap.
+            BudgetError: If the request does not fit into the budget although no other request is running.
         """
         cost, most = self.limits.cost(prompt_tokens, completion_tokens), self.limits.max_cost
         async with self._changed:
+            # Reservations are upper bounds. While others run, their actual cost may turn out low enough for this
+            # request, so it waits; once none runs, what is left is exact and the decision is final.
             await self._changed.wait_for(lambda: most is None or not self._reserved or self._total(cost) <= most)
             if most is not None and self._total(cost) > most:
                 raise BudgetError(f"{_stopped('max_cost', most)} ${self.spent:.4f} is spent.")
@@ -87,23 +91,30 @@ class Budget:
 
 
 def text_tokens(request: Request) -> int:
-    """An estimate of the tokens of a request's words: four characters each."""
+    """Estimate the number of tokens of a request's words, at four characters per token."""
     return sum(math.ceil(len(message.text) / 4) for message in request.messages)
 
 
-def image_tokens(height: int, width: int, detail: str) -> int:
-    """The tokens of an image, by GPT-4o's rule; of other models an estimate.
+def image_tokens(height: int, width: int, detail: Detail) -> int:
+    """Return the number of tokens of an image by GPT-4o's rule, which is an estimate for other models.
 
     Args:
-        height: Of the image, in pixels.
-        width: Of the image, in pixels.
-        detail: `low` is a flat price; else the image is shrunk to 2048 pixels, then its shorter edge to 768, and
-            pays for each tile of 512x512.
+        height: Height of the image in pixels.
+        width: Width of the image in pixels.
+        detail: `low` has a flat price. For `high` and `auto` the image is shrunk to 2048 pixels, then its shorter edge
+            to 768 pixels, and each tile of 512x512 pixels has a price.
+
+    Returns:
+        Number of tokens.
+
+    Raises:
+        ValueError: If `detail` is unknown.
 
     Example:
         >>> image_tokens(512, 512, "low"), image_tokens(512, 512, "high"), image_tokens(1024, 1024, "high")
         (85, 255, 765)
     """
+    check_word("detail", detail, get_args(Detail))
     if detail == "low":
         return 85
     scale = min(1.0, 2048 / max(height, width))
@@ -113,24 +124,24 @@ def image_tokens(height: int, width: int, detail: str) -> int:
 
 def _stopped(limit: str, value: float) -> str:
     return (
-        f"limits.{limit} of {value} does not allow another request: raise it and give the same command again; "
-        "what has been answered is not asked again."
+        f"`limits.{limit}` of {value} does not permit another request. Raise it and run the same command again; "
+        "answered requests are not sent again."
     )
 
 
-#: Tokens of a reply: for each frame that it describes, and for each candidate that it compares.
+#: Usual number of tokens of a reply: for each frame that it describes, and for each candidate that it compares.
 _PER_FRAME, _PER_CANDIDATE = 40, 80
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The size of a run, as far as it can be told before: requests exactly, if no reply fails, and tokens roughly.
+    """The predicted size of a run: the exact number of requests if no reply fails, and roughly the tokens.
 
     Attributes:
-        requests: Requests, each different from all others.
-        images: Images in them.
-        prompt_tokens: Tokens of the requests.
-        completion_tokens: Tokens of the replies.
+        requests: Number of distinct requests.
+        images: Number of images in them.
+        prompt_tokens: Number of tokens of the requests.
+        completion_tokens: Number of tokens of the replies.
     """
 
     requests: int
@@ -139,26 +150,35 @@ class Plan:
     completion_tokens: int
 
     def summary(self, limits: Limits) -> str:
-        """The plan in words, with its price where that is known."""
+        """Return the plan in words, with its price if the limits state prices.
+
+        Example:
+            >>> Plan(4, 8, 1200, 300).summary(Limits())
+            '4 requests, 8 images, about 1,200 tokens in and 300 out'
+        """
         tokens = f"about {self.prompt_tokens:,} tokens in and {self.completion_tokens:,} out"
         cost = limits.cost(self.prompt_tokens, self.completion_tokens)
         return f"{self.requests:,} requests, {self.images:,} images, {tokens}" + (f", ${cost:,.2f}" if cost else "")
 
 
 def plan(
-    mode: Mode, num_frames: int, tokens_per_image: int, videos: Iterable[tuple[str, Iterable[Candidates]]]
+    mode: ChatMode, num_frames: int, tokens_per_image: int, videos: Iterable[tuple[str, Iterable[Candidates]]]
 ) -> Plan:
-    """Walk through all conversations with replies of the usual length.
+    """Add up the requests of all conversations, assuming replies of the usual length.
 
     Args:
-        mode: See `converse`.
-        num_frames: Of each video.
-        tokens_per_image: See `image_tokens`.
-        videos: Each video's path with the candidates of its problem sets.
+        mode: Course of the conversations, see `converse`.
+        num_frames: Number of frames of each video.
+        tokens_per_image: Number of tokens of a frame, see `image_tokens`.
+        videos: Path of each video with the candidates of its problem sets.
 
     Returns:
-        What they add up to; what a video is asked twice counts once.
+        The total; equal requests about one video count once.
+
+    Raises:
+        ValueError: If `mode` is unknown.
     """
+    check_word("mode", mode, get_args(ChatMode))
     requests = images = prompt = completion = 0
     for video, sets in videos:
         frames = [video.encode()] * num_frames
@@ -170,8 +190,8 @@ def plan(
     return Plan(requests, images, prompt, completion)
 
 
-def _walk(mode: Mode, frames: list[bytes], candidates: Candidates) -> Iterable[tuple[Request, int]]:
-    """Each request of a conversation that goes well, with the tokens of its reply."""
+def _walk(mode: ChatMode, frames: list[bytes], candidates: Candidates) -> Iterable[tuple[Request, int]]:
+    """Yield each request of a conversation without failures, with the number of tokens of its reply."""
     conversation = converse(mode, frames, candidates)
     describing, comparing = _PER_FRAME * len(frames), _PER_CANDIDATE * len(candidates.labels)
     stages = [describing, comparing, 8 * len(candidates.labels)] if mode == "stages" else [describing + comparing]

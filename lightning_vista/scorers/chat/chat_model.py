@@ -1,9 +1,11 @@
-"""Messages to a chat model, and how a request to it is written."""
+"""Messages, requests and replies of a chat model, and their JSON."""
 
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
+
+from lightning_vista.options import check_word
 
 Role = Literal["user", "assistant"]
 Finish = Literal["stop", "length", "refusal"]
@@ -14,24 +16,30 @@ class Message:
     """One turn of a conversation.
 
     Attributes:
-        role: Who says it.
-        text: The words; they come before the images.
+        role: Speaker: `user` or `assistant`.
+        text: Words of the message, which precede the images.
         images: JPEG files, in order.
+
+    Raises:
+        ValueError: If the role is unknown.
     """
 
     role: Role
     text: str
     images: tuple[bytes, ...] = ()
 
+    def __post_init__(self) -> None:
+        check_word("role", self.role, get_args(Role))
+
 
 @dataclass(frozen=True)
 class Request:
-    """A conversation that waits for the model's next message.
+    """A conversation that awaits the model's next message.
 
     Attributes:
-        messages: What has been said; the last one is the user's.
-        scored_labels: Labels whose scores the reply should hold as JSON, where the model can be made to reply in a
-            schema; none for a reply in free text.
+        messages: Messages so far; the last one is the user's.
+        scored_labels: Labels whose scores the reply should hold as JSON, for models that can follow a schema; empty for
+            a reply in free text.
     """
 
     messages: tuple[Message, ...]
@@ -39,42 +47,57 @@ class Request:
 
     @property
     def images(self) -> int:
-        """How many images it holds."""
+        """Number of images in the request."""
         return sum(len(message.images) for message in self.messages)
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What the model says.
+    """A reply of the model.
 
     Attributes:
-        text: Its words; empty if it said nothing.
-        finish: How it ended: by itself, at the length that was allowed, or because it, or a filter, declined.
+        text: Words of the reply, possibly empty.
+        finish: End of the reply: `stop` (by itself), `length` (cut off at the maximum length) or `refusal` (declined by
+            the model or a filter).
+
+    Raises:
+        ValueError: If `finish` is unknown.
     """
 
     text: str
     finish: Finish = "stop"
 
+    def __post_init__(self) -> None:
+        check_word("finish", self.finish, get_args(Finish))
+
 
 Detail = Literal["low", "high", "auto"]
-#: The highest score that a chat scorer asks for; the lowest is 0.
+#: Highest score that a chat scorer asks for; the lowest is 0.
 HIGHEST = 5
 DEFAULT_ENDPOINT = "https://api.openai.com/v1"
-#: The size of a reply where no other limit is given: more than 16 described frames take.
+#: Assumed size of a reply without a given limit; more than the descriptions of 16 frames need.
 _USUAL_REPLY_TOKENS = 2000
 
 
 @dataclass(frozen=True)
 class ChatModel:
-    """A model at an OpenAI-compatible endpoint; every attribute is part of what its replies depend on.
+    """A model at an OpenAI-compatible endpoint, with all settings that its replies depend on.
 
     Attributes:
-        model: Its name at the endpoint.
-        base_url: The address of the endpoint, up to `/v1`.
-        detail: How closely it looks at images.
-        json_schema: Whether replies that should be JSON are held to a schema.
+        model: Name of the model at the endpoint.
+        base_url: Address of the endpoint, up to `/v1`.
+        detail: Resolution at which the model sees images: `low`, `high` or `auto`.
+        json_schema: Whether replies in JSON are constrained to a schema.
         parameters: Further fields of every request, such as `temperature`.
-        repeat: Tells repetitions of the same request apart.
+        repeat: Number that distinguishes repetitions of the same request.
+
+    Raises:
+        ValueError: If `detail` is unknown.
+
+    Example:
+        >>> request = Request((Message("user", "Hello"),))
+        >>> ChatModel("gpt-4o", parameters={"temperature": 0.7}).body(request, image_url=str)
+        {'model': 'gpt-4o', 'messages': [{'role': 'user', 'content': 'Hello'}], 'temperature': 0.7}
     """
 
     model: str
@@ -84,26 +107,29 @@ class ChatModel:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     repeat: int = 0
 
+    def __post_init__(self) -> None:
+        check_word("detail", self.detail, get_args(Detail))
+
     @property
     def is_default_endpoint(self) -> bool:
-        """Whether it is OpenAI's own."""
+        """Whether the endpoint is OpenAI's own."""
         return self.base_url == DEFAULT_ENDPOINT
 
     @property
     def most_reply_tokens(self) -> int:
-        """How long a reply may get, or usually gets."""
+        """Maximum number of tokens of a reply; the usual number where no maximum is set."""
         given = (self.parameters.get(name) for name in ("max_completion_tokens", "max_tokens"))
         return int(next((tokens for tokens in given if tokens), _USUAL_REPLY_TOKENS))
 
     def body(self, request: Request, image_url: Callable[[bytes], str]) -> dict[str, Any]:
-        """The JSON of a request.
+        """Return the JSON of a request.
 
         Args:
-            request: What is asked.
-            image_url: What stands for a JPEG image.
+            request: Request to send.
+            image_url: Function from a JPEG image to the URL that stands for it.
 
         Returns:
-            What the endpoint is sent.
+            Body of the request, as the endpoint expects it.
         """
         messages = [self._message(message, image_url) for message in request.messages]
         body: dict[str, Any] = {"model": self.model, "messages": messages, **self.parameters}
@@ -112,7 +138,14 @@ class ChatModel:
         return body
 
     def identity(self, request: Request) -> dict[str, Any]:
-        """Everything that a reply depends on, with hashes in place of images."""
+        """Return everything that a reply depends on, with hashes in place of images.
+
+        Args:
+            request: Request to identify.
+
+        Returns:
+            JSON values; their hash is the key of the reply in the cache.
+        """
         body = self.body(request, lambda image: f"sha256:{hashlib.sha256(image).hexdigest()}")
         return {"endpoint": self.base_url, "repeat": self.repeat, **body}
 
@@ -125,13 +158,17 @@ class ChatModel:
 
 
 def scores_schema(labels: tuple[str, ...]) -> dict[str, Any]:
-    """The `response_format` of a reply that describes, compares and scores, in that order.
+    """Return the `response_format` of a reply that describes, compares and scores, in that order.
 
     Args:
-        labels: Each gets a score.
+        labels: Labels to score.
 
     Returns:
         A strict JSON schema.
+
+    Example:
+        >>> scores_schema(("ball", "cup"))["json_schema"]["schema"]["properties"]["scores"]["required"]
+        ['ball', 'cup']
     """
     score = {"type": "integer", "enum": list(range(HIGHEST + 1))}
     schema = _object(

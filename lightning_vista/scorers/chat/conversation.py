@@ -1,7 +1,7 @@
-"""The conversation about one video and one problem set (ViSTa, section 4): prompts, turns, transcript.
+"""The conversation about one video and one problem set (ViSTa, section 4): prompts, turns and transcript.
 
-A conversation is a generator: it yields a request, is sent the reply, and returns a verdict in the end. So it knows
-nothing of networks or weights, and any number of conversations can be held at once.
+A conversation is a generator: it yields a request, is sent the reply, and finally returns a verdict. So it is
+independent of networks and weights, and any number of conversations can be held at once.
 """
 
 import hashlib
@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from string import Template
-from typing import Literal, TypeAlias, TypeVar
+from typing import Literal, TypeAlias, TypeVar, get_args
 
+from lightning_vista.options import check_word
 from lightning_vista.scorers.chat.chat_model import Message, Reply, Request
 from lightning_vista.scorers.chat.parsing import UnreadableReply, parse_scores, read_text
 from lightning_vista.vista.batch import Candidates
@@ -21,11 +22,14 @@ PROMPTS = Path(__file__).with_name("prompts")
 
 
 def fill_prompt(prompt: str, **values: object) -> str:
-    """The text of a prompt.
+    """Fill the names in a prompt and return its text.
 
     Args:
-        prompt: The stem of its file.
-        **values: What its `$names` stand for; a name that is empty leaves no gap.
+        prompt: Stem of the prompt's file.
+        **values: Values of its `$names`; an empty value does not leave a gap.
+
+    Returns:
+        The text.
 
     Example:
         >>> fill_prompt("again", problem="it is empty")[:45]
@@ -35,7 +39,7 @@ def fill_prompt(prompt: str, **values: object) -> str:
 
 
 def prompts_hash() -> str:
-    """The hash of all prompts: other words may give other scores."""
+    """Return the hash of all prompts, since other words may give other scores."""
     digest = hashlib.sha256()
     for path in sorted(PROMPTS.glob("*.txt")):
         digest.update(path.name.encode() + path.read_bytes())
@@ -47,18 +51,18 @@ def _template(prompt: str) -> Template:
     return Template((PROMPTS / f"{prompt}.txt").read_text(encoding="utf-8"))
 
 
-Mode = Literal["stages", "single"]
+ChatMode = Literal["stages", "single"]
 T = TypeVar("T")
 Turn: TypeAlias = tuple[Request, Reply]
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What came of a conversation.
+    """The result of a conversation.
 
     Attributes:
-        scores: One from 0 to 5 for each candidate; None if there are none.
-        reason: Why there are none.
+        scores: Scores from 0 to 5, one per candidate; None if the conversation failed.
+        reason: Reason of the failure, if any.
         turns: Every request with its reply.
     """
 
@@ -68,21 +72,25 @@ class Verdict:
 
 
 Conversation: TypeAlias = Generator[Request, Reply, Verdict]
+_Asking: TypeAlias = Callable[[list[Turn], tuple[bytes, ...], Candidates], Generator[Request, Reply, tuple[float, ...]]]
 
 
-def converse(mode: Mode, frames: Sequence[bytes], candidates: Candidates) -> Conversation:
-    """Ask which candidates describe a video.
+def converse(mode: ChatMode, frames: Sequence[bytes], candidates: Candidates) -> Conversation:
+    """Start a conversation that asks which candidates describe a video.
 
-    A reply that cannot be used is asked for once more; if that fails too, the verdict has no scores.
+    An unusable reply is requested once more; if that fails as well, the verdict does not hold scores.
 
     Args:
-        mode: `stages` is the paper's: describe the frames, match the candidates' steps to the descriptions without
-            the frames, score. `single` asks for everything at once.
-        frames: The frames as JPEG files.
-        candidates: The descriptions to choose from, with a hint and an example.
+        mode: Course of the conversation. `stages` is the paper's: describe the frames; match the candidates' steps to
+            these descriptions, without the frames; score. `single` asks for everything at once.
+        frames: Frames as JPEG files.
+        candidates: Descriptions to choose from, with a hint and an example.
 
     Returns:
         The conversation.
+
+    Raises:
+        ValueError: If `mode` is unknown.
 
     Example:
         >>> candidates = Candidates("toy/level_1/objects/a", ("ball", "cup"), ("We see a ball", "We see a cup"))
@@ -95,8 +103,14 @@ def converse(mode: Mode, frames: Sequence[bytes], candidates: Candidates) -> Con
         ...     end.value.scores
         (5.0, 0.0)
     """
+    # Checked here and not in the generator below, whose first line runs only at the first `next`.
+    check_word("mode", mode, get_args(ChatMode))
+    return _converse(_in_stages if mode == "stages" else _at_once, frames, candidates)
+
+
+def _converse(ask: _Asking, frames: Sequence[bytes], candidates: Candidates) -> Conversation:
+    """Hold a conversation and turn a reply that stays unreadable into a verdict without scores."""
     turns: list[Turn] = []
-    ask = _in_stages if mode == "stages" else _at_once
     try:
         scores = yield from ask(turns, tuple(frames), candidates)
     except UnreadableReply as fault:
@@ -107,14 +121,14 @@ def converse(mode: Mode, frames: Sequence[bytes], candidates: Candidates) -> Con
 def in_rounds(
     conversations: Sequence[Conversation], answer: Callable[[Sequence[Request]], Sequence[Reply]]
 ) -> list[Verdict]:
-    """Hold conversations side by side with a model that answers many requests at once.
+    """Hold conversations concurrently with a model that answers many requests at once.
 
     Args:
-        conversations: Fresh ones.
-        answer: Gives a reply to each request; equal ones are asked only once a round.
+        conversations: Conversations that have not started.
+        answer: Function from requests to replies; equal requests are passed only once a round.
 
     Returns:
-        The verdict of each.
+        Verdicts, in the order of the conversations.
     """
     verdicts: dict[int, Verdict] = {}
     waiting = {number: next(conversation) for number, conversation in enumerate(conversations)}
@@ -133,7 +147,7 @@ def in_rounds(
 def _in_stages(
     turns: list[Turn], frames: tuple[bytes, ...], candidates: Candidates
 ) -> Generator[Request, Reply, tuple[float, ...]]:
-    """The paper's three stages; the second and third are one exchange of which the frames are no part."""
+    """Ask in the paper's three stages; the second and third form one exchange, without the frames."""
     describe = Message("user", fill_prompt("describe", **_about(frames, candidates)), frames)
     descriptions = yield from _ask(turns, Request((describe,)), read_text)
     match = Message("user", fill_prompt("match", descriptions=descriptions, candidates=_listed(candidates)))
@@ -147,6 +161,7 @@ def _in_stages(
 def _at_once(
     turns: list[Turn], frames: tuple[bytes, ...], candidates: Candidates
 ) -> Generator[Request, Reply, tuple[float, ...]]:
+    """Ask for descriptions, comparison and scores in one request."""
     form = ", ".join(f'"{label}": <score>' for label in candidates.labels)
     text = fill_prompt("single", **_about(frames, candidates), candidates=_listed(candidates), form=form)
     request = Request((Message("user", text, frames),), scored_labels=candidates.labels)
@@ -154,7 +169,7 @@ def _at_once(
 
 
 def _ask(turns: list[Turn], request: Request, read: Callable[[Reply], T]) -> Generator[Request, Reply, T]:
-    """Ask, once more if need be, and note what was said."""
+    """Ask, a second time if the reply cannot be read, and record the turns."""
     reply = yield request
     turns.append((request, reply))
     try:
@@ -179,7 +194,7 @@ def _listed(candidates: Candidates) -> str:
 
 
 def transcript(verdict: Verdict) -> str:
-    """Return the text of a conversation; a message that was said before in it is not repeated."""
+    """Return the text of a conversation, in which repeated messages appear once."""
     return "\n\n".join(_said(verdict))
 
 

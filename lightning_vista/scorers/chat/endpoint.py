@@ -1,4 +1,4 @@
-"""A chat model behind an OpenAI-compatible endpoint."""
+"""Client of a chat model behind an OpenAI-compatible endpoint."""
 
 import asyncio
 import base64
@@ -29,7 +29,10 @@ T = TypeVar("T")
 
 
 class EventLoopThread:
-    """Runs coroutines for callers that are none; `close` ends it.
+    """An event loop in a thread, which runs coroutines for synchronous callers; `close` ends it.
+
+    Lightning calls scorers synchronously, possibly inside a loop of its caller's (a notebook's). So the loop, and the
+    connections that belong to it, live in a thread of their own.
 
     Example:
         >>> loop = EventLoopThread()
@@ -44,7 +47,7 @@ class EventLoopThread:
         self._thread.start()
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine to its end; whatever interrupts the caller cancels it."""
+        """Run a coroutine to its end; an interruption of the caller cancels it."""
         future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         try:
             return future.result()
@@ -53,7 +56,7 @@ class EventLoopThread:
             raise
 
     def close(self) -> None:
-        """Cancel what still runs and end the thread."""
+        """Cancel running coroutines and end the thread."""
         asyncio.run_coroutine_threadsafe(_cancel_others(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
@@ -68,30 +71,30 @@ async def _cancel_others() -> None:
 
 
 _FINISHES: dict[str, Finish] = {"length": "length", "content_filter": "refusal"}
-#: The reply that an endpoint gives in the form of an error.
+#: The reply that stands for an error by which an endpoint reports that a filter declined the request.
 _DECLINED = {"choices": [{"finish_reason": "content_filter", "message": {"content": ""}}]}
 
 
 class EndpointError(OSError):
-    """A request that the endpoint did not answer, in spite of all patience."""
+    """A request that the endpoint did not answer, after all attempts."""
 
 
 class Endpoint:
-    """Answers requests, from the cache where it can; used on one event loop.
+    """A client that answers requests from the cache if possible, to be used on one event loop.
 
-    Requests run side by side within the limits. What fails in passing (rate limits, faults of the server, lost,
-    garbled or late replies) is sent again. A reply is in the cache before anyone sees it; a failure never is. Of equal
-    requests at the same time one is sent.
+    Requests run concurrently within the limits. Temporary failures (rate limits, server faults, and lost, garbled or
+    late replies) are sent again. A reply enters the cache before anyone sees it; a failure never does. Of equal
+    concurrent requests only one is sent.
 
     Args:
-        chat: Which model is asked, and how.
-        key_variable: The environment variable that holds the key.
-        limits: How fast, how long and how much.
-        cache: Where replies are kept; closed with this.
-        tokens_per_image: For estimates.
+        chat: Model and settings of the requests.
+        key_variable: Name of the environment variable that holds the key.
+        limits: Limits on the speed, duration, number and cost of requests.
+        cache: Cache of replies; `close` closes it too.
+        tokens_per_image: Number of tokens of an image, for estimates.
 
     Raises:
-        PermissionError: If the environment has no key, and the endpoint is the default one.
+        PermissionError: If the environment does not hold a key, and the endpoint is the default one.
     """
 
     def __init__(
@@ -104,22 +107,22 @@ class Endpoint:
         self._limit = AdaptiveLimit(limits.concurrency)
         self._asked: dict[str, asyncio.Task[dict[str, Any]]] = {}
         self._openai: Any = require("openai", extra="vlm")
-        # Retries are ours, since the limit must know of every one.
+        # Retries are our own, because the adaptive limit must learn of every rate limit. The client's would hide them.
         self._client = self._openai.AsyncOpenAI(
             base_url=chat.base_url, api_key=self._key, max_retries=0, timeout=limits.timeout
         )
 
     async def answer(self, request: Request) -> Reply:
-        """The model's reply.
+        """Return the model's reply.
 
         Args:
-            request: What is asked.
+            request: Request to answer.
 
         Returns:
-            The reply, also where it is cut off or a refusal.
+            The reply, which may be cut off or a refusal.
 
         Raises:
-            BudgetError: If the limits do not allow to ask.
+            BudgetError: If the limits do not permit the request.
             EndpointError: If the endpoint does not answer.
         """
         identity = self.chat.identity(request)
@@ -127,6 +130,8 @@ class Endpoint:
         completion = self.cache.get(key)
         if completion is None:
             if key not in self._asked:
+                # The task of the first of equal requests; the others await it. It removes itself when it is done: a
+                # reply is in the cache by then, and a failure is to be tried again.
                 self._asked[key] = asyncio.create_task(self._fetch(key, identity, request))
                 self._asked[key].add_done_callback(lambda _: self._asked.pop(key))
             completion = await self._asked[key]
@@ -138,7 +143,7 @@ class Endpoint:
         self.cache.close()
 
     async def _fetch(self, key: str, identity: Mapping[str, Any], request: Request) -> dict[str, Any]:
-        """Ask until there is an answer, and keep it."""
+        """Send a request until it is answered, and put the answer into the cache."""
         failures = 0
         while True:
             try:
@@ -150,20 +155,22 @@ class Endpoint:
                     completion = _DECLINED
                     break
                 if not is_passing(error) or failures == self.limits.attempts:
-                    raise self._failure(error, failures) from None  # its own text might show the key
+                    raise self._failure(error, failures) from None  # the chained error's text might show the key
                 wait = seconds_to_wait(error, failures)
-            await asyncio.sleep(wait)
+            await asyncio.sleep(wait)  # outside of `_send`, so that others take its place among the running requests
         self.cache.put(key, identity, completion, self._tokens(request, completion))
         return completion
 
     async def _send(self, request: Request) -> dict[str, Any]:
-        """Ask once, when there is a place and money."""
+        """Send a request once, as soon as the limits permit it."""
+        # First a place, then the budget: reservations are then held only by requests that run.
         async with self._limit.place(), self.budget.reserve(self._estimate(request), self.chat.most_reply_tokens):
             body = self.chat.body(request, _data_url)
             named = {"model": body.pop("model"), "messages": body.pop("messages")}
             sent_at = time.monotonic()
             try:
-                async with asyncio.timeout(self.limits.timeout):  # in all, however slowly it drips
+                # The client's timeout starts anew with every received byte; this one bounds the whole request.
+                async with asyncio.timeout(self.limits.timeout):
                     completion = await self._client.chat.completions.create(**named, extra_body=body)
             except self._openai.APIStatusError as error:
                 if is_rate_limit(error) and is_passing(error):
@@ -171,14 +178,14 @@ class Endpoint:
                 raise
             self._limit.speed_up()
             reply = _checked(completion)
-            self.budget.settle(*self._tokens(request, reply))  # before what was set aside is free again
+            self.budget.settle(*self._tokens(request, reply))  # before the reservation ends, so that no gap opens
         return reply
 
     def _estimate(self, request: Request) -> int:
         return text_tokens(request) + request.images * self._tokens_per_image
 
     def _tokens(self, request: Request, completion: Mapping[str, Any]) -> tuple[int, int]:
-        """The tokens of a request and its reply, estimated where the endpoint does not tell."""
+        """Return the numbers of tokens of a request and its reply, estimated if the endpoint does not report them."""
         usage = completion.get("usage") or {}
         prompt = usage.get("prompt_tokens") or self._estimate(request)
         return prompt, usage.get("completion_tokens") or math.ceil(len(_reply(completion).text) / 4)
@@ -187,27 +194,27 @@ class Endpoint:
         what = f"{type(error).__name__}: {error}".replace(self._key, "<key>")
         status = getattr(error, "status_code", None)
         todo = {
-            400: "See what it does not like; `json_schema: false` and `temperature: null` leave such fields out.",
+            400: "Check the fields it names; `json_schema: false` and `temperature: null` omit these two.",
             401: f"Check the key in {self._key_variable}.",
             403: f"Check the key in {self._key_variable}.",
             404: "Check `model` and `base_url`.",
-        }.get(status or 0, "Give the same command again later; what has been answered is not asked again.")
+        }.get(status or 0, "Run the same command again later; answered requests are not sent again.")
         times = "once" if failures == 1 else f"{failures} times"
-        return EndpointError(f"{self.chat.model} at {self.chat.base_url} was asked {times}, but: {what}. {todo}")
+        return EndpointError(f"{self.chat.model} at {self.chat.base_url}: asked {times}, got {what}. {todo}")
 
 
 def _stand_in_key(chat: ChatModel, variable: str) -> str:
-    """What is sent to endpoints of one's own, most of which want no key."""
+    """Return the key for self-hosted endpoints, most of which do not check it."""
     if chat.is_default_endpoint:
         raise PermissionError(
-            f"{chat.base_url} needs a key: set the environment variable {variable}, or another base_url."
+            f"{chat.base_url} needs a key. Set the environment variable {variable}, or give another `base_url`."
         )
     return "no-key"
 
 
 def _checked(completion: object) -> dict[str, Any]:
-    """A completion as JSON, if it is one: some proxies send errors with the status of a success."""
-    dump = getattr(completion, "model_dump", None)  # a page of text has none
+    """Return a completion as JSON, or raise: some proxies send errors with the status of a success."""
+    dump = getattr(completion, "model_dump", None)  # None if the proxy sent a page of text
     reply: dict[str, Any] = dump(mode="json", exclude_unset=True) if dump else {}
     if not reply.get("choices") or not reply["choices"][0].get("message"):
         raise EmptyReplyError(f"expected a chat completion, got {str(completion)[:200]}")

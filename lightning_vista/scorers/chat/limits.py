@@ -1,4 +1,4 @@
-"""How fast an endpoint may be asked, and when a failed request is sent again."""
+"""Limits on requests to an endpoint, and the rules for sending a failed request again."""
 
 import asyncio
 import json
@@ -14,16 +14,16 @@ from lightning_vista.optional import require
 
 @dataclass(frozen=True)
 class Limits:
-    """What bounds the requests of one process; none of it changes an answer, so a run may go on with other limits.
+    """The limits on the requests of one process; they do not change replies, so a run may resume with other limits.
 
     Attributes:
-        concurrency: The most requests at once; rate limits of the endpoint lower it for a while.
-        timeout: Seconds that one request may take in all.
-        attempts: How often a request is sent before its failure ends the run.
-        max_requests: The most requests that may be sent; those in the cache of replies count.
-        max_cost: The most dollars that may be spent, by the prices below; replies in the cache count.
-        input_price: Dollars per million tokens of requests.
-        output_price: Dollars per million tokens of replies.
+        concurrency: Maximum number of concurrent requests; rate limits of the endpoint lower it temporarily.
+        timeout: Maximum duration of a request in seconds.
+        attempts: Number of attempts before a failing request ends the run.
+        max_requests: Maximum number of requests; those in the cache of replies count.
+        max_cost: Maximum cost in dollars, by the prices below; replies in the cache count.
+        input_price: Price of a million tokens of requests in dollars.
+        output_price: Price of a million tokens of replies in dollars.
 
     Raises:
         ValueError: If a limit is not positive, or `max_cost` comes without prices.
@@ -41,12 +41,19 @@ class Limits:
         for name in ("concurrency", "timeout", "attempts", "max_requests", "max_cost"):
             value = getattr(self, name)
             if value is not None and value <= 0:
-                raise ValueError(f"limits.{name}: expected a positive number, got {value}.")
+                raise ValueError(f"`limits.{name}`: expected a positive number, got {value}.")
         if self.max_cost is not None and not self.input_price + self.output_price:
-            raise ValueError("limits.max_cost needs input_price and output_price, in dollars per million tokens.")
+            raise ValueError(
+                "`limits.max_cost`: expected prices to compute the cost, got none. Give `input_price` and "
+                "`output_price`, in dollars per million tokens."
+            )
 
     def cost(self, prompt_tokens: int, completion_tokens: int) -> float:
-        """Dollars for some tokens.
+        """Return the price of some tokens in dollars.
+
+        Args:
+            prompt_tokens: Number of tokens of requests.
+            completion_tokens: Number of tokens of replies.
 
         Example:
             >>> Limits(input_price=2.5, output_price=10).cost(1_000_000, 500_000)
@@ -56,10 +63,12 @@ class Limits:
 
 
 class AdaptiveLimit:
-    """How many requests may run at once: half as many after a rate limit, then slowly more again.
+    """An adaptive limit of concurrent requests: halved after a rate limit, then slowly raised again.
+
+    This is the additive increase and multiplicative decrease of TCP.
 
     Args:
-        most: The most that may run.
+        most: Maximum number of concurrent requests.
     """
 
     def __init__(self, most: int) -> None:
@@ -71,7 +80,7 @@ class AdaptiveLimit:
 
     @asynccontextmanager
     async def place(self) -> AsyncIterator[None]:
-        """Wait for a place among those that run, and hold it."""
+        """Wait for a place among the running requests, and hold it."""
         async with self._changed:
             await self._changed.wait_for(lambda: self._running < int(self.current))
             self._running += 1
@@ -84,16 +93,18 @@ class AdaptiveLimit:
                 self._changed.notify_all()
 
     def speed_up(self) -> None:
-        """A request went well: one place more when as many have as there are places."""
+        """Record a success; as many successes as there are places add one place."""
         self.current = min(self.most, self.current + 1 / self.current)
 
     def slow_down(self, sent_at: float, wait: float) -> None:
-        """A request met a rate limit.
+        """Record a rate limit.
 
         Args:
-            sent_at: When it was sent (`time.monotonic`): requests that met the same limit slow down only once.
-            wait: For how many seconds nothing at all should be sent.
+            sent_at: Time at which the request was sent (`time.monotonic`).
+            wait: Number of seconds for which no request should be sent.
         """
+        # All requests in flight meet the same rate limit. Only those sent after the last halving halve again;
+        # otherwise one limit would throw 32 requests down to 1.
         now = time.monotonic()
         self._closed_until = max(self._closed_until, now + wait)
         if sent_at > self._slowed_at:
@@ -102,45 +113,45 @@ class AdaptiveLimit:
 
 
 FIRST_WAIT, LONGEST_WAIT = 0.5, 60.0
-#: An endpoint that asks to wait for longer, in seconds, has nothing more to give today.
+#: Longest wait in seconds that an endpoint may ask for; with a longer one, its quota of the day is used up.
 _LONGEST_ASKED = 600.0
 
 
 class EmptyReplyError(ValueError):
-    """A reply that says it went well but holds no message."""
+    """A reply with the status of a success, but without a message."""
 
 
 def is_passing(error: Exception) -> bool:
-    """Whether the same request may succeed later: rate limits, faults of the server, lost or garbled replies."""
+    """Tell whether the same request may succeed later: rate limits, server faults, lost or garbled replies."""
     openai = require("openai", extra="vlm")
     if isinstance(error, openai.APIStatusError):
         if (_retry_after(error) or 0.0) > _LONGEST_ASKED:
             return False
-        # An account without money meets the same status as one that is too fast.
+        # An account without money gets status 429 as well, like one that is too fast.
         return error.code != "insufficient_quota" and (error.status_code in (408, 409, 429) or error.status_code >= 500)
     lost = (openai.APIConnectionError, openai.APIResponseValidationError)
     return isinstance(error, (*lost, json.JSONDecodeError, EmptyReplyError, TimeoutError))
 
 
 def is_rate_limit(error: Exception) -> bool:
-    """Whether the endpoint was asked too fast."""
+    """Tell whether the endpoint refused a request because of its rate limit."""
     return getattr(error, "status_code", None) == 429
 
 
 def is_content_filter(error: Exception) -> bool:
-    """Whether a filter before the model declined the request, which some endpoints report as an error."""
+    """Tell whether a filter before the model declined the request, which some endpoints report as an error."""
     return getattr(error, "code", None) in ("content_filter", "content_policy_violation")
 
 
 def seconds_to_wait(error: Exception, failures: int) -> float:
-    """How long to wait: what the endpoint asks for, else twice as long each time.
+    """Return the seconds to wait: as many as the endpoint asks for, otherwise twice as many after each failure.
 
     Args:
-        error: The failure.
-        failures: How often the request has failed, this time included.
+        error: Failure of the request.
+        failures: Number of failures of the request, including this one.
 
     Returns:
-        Seconds, with some chance in them, so that requests that failed together do not come back together.
+        Seconds, with a random share, so that requests that failed together are not sent again together.
     """
     asked = _retry_after(error)
     if asked is not None:
@@ -149,7 +160,7 @@ def seconds_to_wait(error: Exception, failures: int) -> float:
 
 
 def _retry_after(error: Exception) -> float | None:
-    """The header `Retry-After`, in seconds or as a date."""
+    """Return the seconds in the header `Retry-After`, which may hold a number or a date; None without it."""
     value = getattr(getattr(error, "response", None), "headers", {}).get("retry-after")
     if value is None:
         return None

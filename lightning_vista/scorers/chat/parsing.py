@@ -1,10 +1,11 @@
-"""Scores out of a chat model's reply: strictly, so that a doubtful reply is asked for again and never guessed at."""
+"""Strict reading of scores in a chat model's reply: a doubtful reply is requested again, never guessed at."""
 
 import json
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
+from lightning_vista.options import check_word
 from lightning_vista.scorers.chat.chat_model import HIGHEST, Reply
 
 Reason = Literal["parse_error", "refusal", "truncated"]
@@ -13,10 +14,10 @@ _GAP = r"[ \t]*"
 _QUOTE = r"""["'\u2018\u2019\u201c\u201d]?"""
 _DASH = r"[-\u2013\u2014]"
 _NUMBER = rf"(?P<number>[-+]?\d+(?:\.\d+)?)(?:{_GAP}(?:/|(?i:out of|of)\b){_GAP}(?P<scale>\d+(?:\.\d+)?))?"
-#: What may follow a score: nothing, punctuation, or a remark; not words or digits that would change what it means.
+#: Text that may follow a score: nothing, punctuation, or a remark; not words or digits that would change its meaning.
 _REMARK = rf"[.,;](?!{_GAP}\d)|[|}})(\]\[]|(?<=\s)(?:{_DASH}|[:#])\s+(?!\d)"
 _SCORE = re.compile(rf"{_NUMBER}(?={_GAP}(?i:points?)?{_QUOTE}{_GAP}(?:$|{_REMARK}))", re.MULTILINE)
-#: A label stands at the beginning of a line or of an item, and what scores it comes right after.
+#: A label stands at the beginning of a line or of an item, and its score comes right after it.
 _MARK = rf"[-\u2022>+]{_GAP}|\d+[.)]{_GAP}|\#+{_GAP}"
 _BEFORE = rf"(?:^|[,;{{|]){_GAP}(?:{_MARK})?(?:__)?{_QUOTE}"
 _COLON = rf"{_GAP}(?:[:=|\u2192]|->)|[ \t]+{_DASH}[ \t]"
@@ -34,25 +35,30 @@ class UnreadableReply(ValueError):
     """A reply that cannot be used.
 
     Attributes:
-        reason: `parse_error`, `refusal` or `truncated`, as the score table names it.
+        reason: `parse_error`, `refusal` or `truncated`, as in the score table.
     """
 
     def __init__(self, reason: Reason, problem: str) -> None:
+        check_word("reason", reason, get_args(Reason))
         super().__init__(problem)
         self.reason: Reason = reason
 
 
 def read_text(reply: Reply) -> str:
-    """The words of a reply, without the thoughts that some models put before them.
+    """Return the words of a reply, without the thoughts that some models put before them.
 
     Args:
-        reply: What the model said.
+        reply: Reply of the model.
 
     Returns:
-        Its text.
+        The text.
 
     Raises:
-        UnreadableReply: If it is empty, was cut off, or declines to answer.
+        UnreadableReply: If the reply is empty, was cut off, or declines to answer.
+
+    Example:
+        >>> read_text(Reply("<think>A ball?</think>We see a ball."))
+        'We see a ball.'
     """
     text = _said(reply)
     if _REFUSAL.match(text):
@@ -61,22 +67,22 @@ def read_text(reply: Reply) -> str:
 
 
 def parse_scores(reply: Reply, labels: Sequence[str]) -> tuple[float, ...]:
-    r"""The score that a reply gives each label.
+    r"""Read the score of each label in a reply.
 
-    It may be JSON, an object of labels and scores or one that holds such an object as `scores`, or lines of a label, a
-    colon (also `=`, `|`, an arrow or a dash) and a score. Emphasis, list marks, quotes, code fences and remarks after
-    a score are tolerated; `4/5` is 4. A label counts only where it stands alone: `label_1` is not `label_10`.
+    The reply may be JSON: an object of labels and scores, or one that holds such an object as `scores`. Or it may have
+    lines of a label, a colon (also `=`, `|`, an arrow or a dash) and a score. Emphasis, list marks, quotes, code fences
+    and remarks after a score are tolerated; `4/5` is 4. Labels match as a whole: `label_1` is not `label_10`.
 
     Args:
-        reply: What the model said.
-        labels: The labels, each of which it must score.
+        reply: Reply of the model.
+        labels: Labels that the reply must score.
 
     Returns:
-        A score from 0 to 5 for each label.
+        Scores from 0 to 5, one per label.
 
     Raises:
-        UnreadableReply: If a label has no score, two different ones, or one outside the range or on another scale; or
-            if the reply is empty, was cut off, or declines to answer.
+        UnreadableReply: If a label lacks a score, has two different ones, or has one outside the range or on another
+            scale; or if the reply is empty, was cut off, or declines to answer.
 
     Example:
         >>> parse_scores(Reply("- **label_10**: 1\n- **label_1**: 4/5 (all steps)"), ["label_1", "label_10"])
@@ -99,7 +105,7 @@ def parse_scores(reply: Reply, labels: Sequence[str]) -> tuple[float, ...]:
 
 
 def _said(reply: Reply) -> str:
-    """The words of a reply that has not failed as a whole."""
+    """Return the words of a reply, unless it failed as a whole."""
     if reply.finish == "refusal":
         raise UnreadableReply("refusal", "it declines to answer")
     if reply.finish == "length":
@@ -111,7 +117,7 @@ def _said(reply: Reply) -> str:
 
 
 def _mentions(text: str, labels: Sequence[str]) -> Iterator[tuple[str, float, float | None]]:
-    """Every (label, number, scale that it is out of) in a reply."""
+    """Yield every (label, number, scale) in a reply; the scale is the 5 of `4/5`."""
     fenced = _FENCE.search(text)
     try:
         document = json.loads(fenced[1] if fenced else text, object_pairs_hook=_Pairs)
@@ -124,7 +130,7 @@ def _mentions(text: str, labels: Sequence[str]) -> Iterator[tuple[str, float, fl
 
 
 class _Pairs(list[tuple[str, Any]]):
-    """A JSON object that keeps repeated keys."""
+    """A JSON object that keeps repeated keys, so that contradictory scores are detected."""
 
 
 def _mentions_in_json(document: _Pairs, labels: Sequence[str]) -> Iterator[tuple[str, float, float | None]]:

@@ -1,4 +1,4 @@
-"""Every reply that was paid for, in one SQLite file."""
+"""A cache of all paid replies in one SQLite file."""
 
 import json
 import sqlite3
@@ -18,24 +18,32 @@ CREATE TABLE IF NOT EXISTS replies (
 
 
 class ReplyCache:
-    """Replies by the hash of what was asked; several processes of one machine may share it.
+    """Replies by the hash of their request; several processes of one machine may share the file.
 
-    A reply is in the file before `put` returns, so a kill loses none that has arrived.
+    A reply is in the file before `put` returns, so a kill does not lose replies that have arrived.
 
     Args:
-        path: The file, on a disk of this machine; its folder is made.
+        path: File on a local disk; its folder is created.
+
+    Example:
+        >>> cache = ReplyCache(":memory:")
+        >>> cache.put("key", {"endpoint": "e", "model": "m"}, {"choices": []}, tokens=(10, 2))
+        >>> cache.get("key"), cache.usage("e", "m")
+        ({'choices': []}, Usage(requests=1, prompt_tokens=10, completion_tokens=2))
+        >>> cache.close()
     """
 
     def __init__(self, path: str | Path) -> None:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        # Opened on the main thread and then used on that of the event loop alone.
+        # Opened on the main thread, but from then on used only on the event loop's thread, so the check is off.
+        # isolation_level=None commits every statement at once. SQLite's locks need a local disk.
         self._connection = sqlite3.connect(path, timeout=60, check_same_thread=False, isolation_level=None)
-        self._connection.execute("PRAGMA journal_mode=WAL")  # readers and a writer side by side
+        self._connection.execute("PRAGMA journal_mode=WAL")  # lets readers and one writer work concurrently
         self._connection.execute("PRAGMA synchronous=NORMAL")  # survives a kill; a power cut costs the last replies
         self._connection.execute(_TABLE)
 
     def get(self, key: str) -> dict[str, Any] | None:
-        """The reply to a request, if there is one."""
+        """Return the reply to a request, or None."""
         row = self._connection.execute("SELECT reply FROM replies WHERE key = ?", (key,)).fetchone()
         return None if row is None else json.loads(row[0])
 
@@ -43,17 +51,17 @@ class ReplyCache:
         """Keep a reply.
 
         Args:
-            key: The hash of the request.
-            request: What was asked: `endpoint`, `model`, and the rest without the images.
-            reply: What came, as it came.
-            tokens: Those of the request and of the reply.
+            key: Hash of the request.
+            request: Request without its images, with `endpoint` and `model`.
+            reply: Reply as the endpoint sent it.
+            tokens: Numbers of tokens of the request and of the reply.
         """
         texts = (json.dumps(part, ensure_ascii=False) for part in (request, reply))
         row = (key, request["endpoint"], request["model"], *texts, *tokens, time.time())
         self._connection.execute(f"INSERT OR REPLACE INTO replies VALUES ({', '.join('?' * len(row))})", row)
 
     def usage(self, endpoint: str, model: str) -> Usage:
-        """What has been asked of a model, as far as it was answered."""
+        """Return the answered requests to a model, and their tokens."""
         columns = "COUNT(*), TOTAL(prompt_tokens), TOTAL(completion_tokens)"
         query = f"SELECT {columns} FROM replies WHERE endpoint = ? AND model = ?"
         return Usage(*map(int, self._connection.execute(query, (endpoint, model)).fetchone()))

@@ -1,4 +1,4 @@
-"""What chat judges have in common: the conversation, its transcript, and scores out of it."""
+"""The base of chat scorers: the conversation, its transcript, and its scores."""
 
 import math
 from abc import abstractmethod
@@ -10,32 +10,39 @@ import torch
 from lightning_vista.evaluation import Scores
 from lightning_vista.options import check_word
 from lightning_vista.scorers.base import VLMScorer
-from lightning_vista.scorers.chat.conversation import Conversation, Mode, Verdict, converse, prompts_hash, transcript
+from lightning_vista.scorers.chat.conversation import (
+    ChatMode,
+    Conversation,
+    Verdict,
+    converse,
+    prompts_hash,
+    transcript,
+)
 from lightning_vista.video.encoding import encode_jpeg
 from lightning_vista.vista.batch import VideoBatch
 
 
 class ConversationScorer(VLMScorer):
-    """A judge that is asked in words (ViSTa, section 4); subclasses set `frame_spec` and write `hold`.
+    """A scorer that questions a chat model (ViSTa, section 4); subclasses set `frame_spec` and write `hold`.
 
     Each `Scores` carries the transcript of its conversation.
 
     Args:
-        mode: `stages` asks the paper's three questions: describe each frame; match the steps of the candidates to
-            the descriptions, without the frames; score. `single` asks for all of it at once.
-        jpeg_quality: Of the images that it is shown, 1 to 95.
-        name: See `VLMScorer`.
+        mode: Course of the conversation. `stages` asks the paper's three questions: describe each frame; match the
+            candidates' steps to these descriptions, without the frames; score. `single` asks all of them at once.
+        jpeg_quality: JPEG quality of the frames that the model sees, 1 to 95.
+        name: Name in tables and figures, see `VLMScorer`.
 
     Raises:
-        ValueError: If the mode is unknown or the quality outside its range.
+        ValueError: If the mode is unknown, or the quality is outside its range.
     """
 
-    def __init__(self, mode: Mode, jpeg_quality: int, name: str) -> None:
-        check_word("mode", mode, get_args(Mode))
+    def __init__(self, mode: ChatMode, jpeg_quality: int, name: str) -> None:
+        check_word("mode", mode, get_args(ChatMode))
         if not 1 <= jpeg_quality <= 95:
-            raise ValueError(f"jpeg_quality: expected 1 to 95, got {jpeg_quality}.")
+            raise ValueError(f"`jpeg_quality`: expected 1 to 95, got {jpeg_quality}.")
         super().__init__(name)
-        self.mode: Mode = mode
+        self.mode: ChatMode = mode
         self.jpeg_quality = jpeg_quality
 
     @abstractmethod
@@ -43,14 +50,14 @@ class ConversationScorer(VLMScorer):
         """Hold conversations to their ends.
 
         Args:
-            conversations: One for each video and problem set.
+            conversations: Conversations, one for each video and problem set.
 
         Returns:
-            The verdict of each.
+            Verdicts, in the order of the conversations.
         """
 
     def fingerprint(self) -> str:
-        """The hash of the prompts."""
+        """Return the hash of the prompts, on which scores depend."""
         return prompts_hash()
 
     def score(self, batch: VideoBatch) -> list[list[Scores]]:

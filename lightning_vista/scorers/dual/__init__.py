@@ -1,1 +1,1 @@
-"""The parts of the dual encoder: frames, texts, videos, what it learns from, and its weights."""
+"""The parts of the dual encoders: encoders of frames and texts, heads, losses and pretraining."""

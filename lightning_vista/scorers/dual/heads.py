@@ -1,4 +1,4 @@
-"""From the features of frames and the words of descriptions to one space: three ways to treat time."""
+"""Heads that map features of frames and words of descriptions to one space, with three treatments of time."""
 
 from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
@@ -18,9 +18,9 @@ class Embedded(NamedTuple):
     """Videos or texts in the common space.
 
     Attributes:
-        whole: What the dot product compares `(items, dim)`.
+        whole: Embeddings for the dot product `(items, dim)`.
         parts: Frames of videos `(items, frames, width)`, or clauses of texts `(items, clauses, width)`.
-        slots: Where there are any, one unit vector for each step `(items, 8, width)`.
+        slots: One unit vector for each step `(items, 8, width)`; None for heads without slots.
     """
 
     whole: Tensor
@@ -29,12 +29,12 @@ class Embedded(NamedTuple):
 
 
 class MeanHead(nn.Module):
-    """Every frame for itself, then the mean: CLIP's analogue, blind to order.
+    """The mean over separately encoded frames: an analogue of CLIP, blind to order.
 
     Args:
-        features: The number of features of a frame.
-        vocabulary: The words.
-        num_frames: Not used: any number will do.
+        features: Number of features of a frame.
+        vocabulary: Words of descriptions.
+        num_frames: Unused; the head takes any number of frames.
     """
 
     def __init__(self, features: int, vocabulary: Sequence[str], num_frames: int) -> None:
@@ -55,7 +55,7 @@ class MeanHead(nn.Module):
 
 
 class _Timeline(nn.Module):
-    """A transformer over frames, each with its differences to its neighbours."""
+    """A transformer over frames, each joined with its differences to its neighbours."""
 
     def __init__(self, features: int, num_frames: int) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class _Timeline(nn.Module):
 
 
 class _Recurrence(nn.Module):
-    """A recurrent network over frames, each with its differences to its neighbours: it learns to count steps soon."""
+    """A recurrent network over frames, each joined with its differences to its neighbours; it soon counts steps."""
 
     def __init__(self, features: int) -> None:
         super().__init__()
@@ -85,19 +85,19 @@ class _Recurrence(nn.Module):
 
 
 def _with_changes(features: Tensor) -> Tensor:
-    """Features of frames with their differences to the frames before and after `(videos, frames, 3 * features)`."""
+    """Append the differences to the frames before and after; returns `(videos, frames, 3 * features)`."""
     before = features - torch.cat([features[:, :1], features[:, :-1]], dim=1)
     after = torch.cat([features[:, 1:], features[:, -1:]], dim=1) - features
     return torch.cat([features, before, after], dim=2)
 
 
 class TemporalHead(nn.Module):
-    """A transformer over frames, then the mean: ViCLIP's analogue.
+    """A transformer over frames, followed by the mean: an analogue of ViCLIP.
 
     Args:
-        features: The number of features of a frame.
-        vocabulary: The words.
-        num_frames: The number of frames.
+        features: Number of features of a frame.
+        vocabulary: Words of descriptions.
+        num_frames: Number of frames of a video.
     """
 
     def __init__(self, features: int, vocabulary: Sequence[str], num_frames: int) -> None:
@@ -119,12 +119,12 @@ class TemporalHead(nn.Module):
 
 
 class SlotHead(nn.Module):
-    """One slot for each step: a decoder asks the frames for the first step, the second, and so on.
+    """One slot for each step: a decoder queries the frames for the first step, the second, and so on.
 
     Args:
-        features: The number of features of a frame.
-        vocabulary: The words.
-        num_frames: Not used: any number will do.
+        features: Number of features of a frame.
+        vocabulary: Words of descriptions.
+        num_frames: Unused; the head takes any number of frames.
     """
 
     def __init__(self, features: int, vocabulary: Sequence[str], num_frames: int) -> None:
@@ -139,14 +139,14 @@ class SlotHead(nn.Module):
         self.steps = nn.Sequential(nn.Linear(_WIDTH, _WIDTH), nn.GELU(), nn.Linear(_WIDTH, _WIDTH))
 
     def embed_videos(self, features: Tensor) -> Embedded:
-        """Embed features `(videos, frames, features)`: all slots, one after the other."""
+        """Embed features `(videos, frames, features)` as the concatenation of all slots."""
         frames = self.recurrence(features)
         asked = self.decoder(self.queries.expand(len(frames), -1, -1), frames)
         slots = normalize(self.slots(asked), dim=-1)
         return Embedded(slots.flatten(1), self.parts(frames), slots)
 
     def embed_texts(self, texts: Sequence[str]) -> Embedded:
-        """Embed descriptions: clause by clause, so that the dot product is the mean of the clauses' cosines."""
+        """Embed descriptions clause by clause, so that the dot product is the mean of the clauses' cosines."""
         clauses, is_there = self.clauses(texts)
         steps = normalize(self.steps(clauses), dim=-1)
         shares = steps * (is_there / is_there.sum(1, keepdim=True))[..., None]

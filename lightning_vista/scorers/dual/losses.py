@@ -1,4 +1,4 @@
-"""Batches and losses that train dual encoders."""
+"""Batches and losses for the training of dual encoders."""
 
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -13,13 +13,13 @@ class PairBatch:
     """Videos and descriptions of several problem sets.
 
     Attributes:
-        frames: uint8 RGB `(videos, frames, 3, height, width)`, or features of frames `(videos, frames, features)`.
-        video_groups: The problem set of each video `(videos,)`.
-        answers: The place in `texts` of each video's true description `(videos,)`.
-        steps: Which clause of that each frame shows `(videos, frames)`; -1 for none.
-        texts: The descriptions of all problem sets.
-        text_groups: The problem set of each description `(texts,)`.
-        levels: The number of clauses of each description `(texts,)`.
+        frames: RGB frames `(videos, frames, 3, height, width)`, uint8, or features `(videos, frames, features)`, float.
+        video_groups: Problem set of each video `(videos,)`, int64.
+        answers: Position in `texts` of each video's true description `(videos,)`, int64.
+        steps: Clause of that description which each frame shows `(videos, frames)`, integer; -1 for none.
+        texts: Descriptions of all problem sets.
+        text_groups: Problem set of each description `(texts,)`, int64.
+        levels: Number of clauses of each description `(texts,)`, int64.
     """
 
     frames: Tensor
@@ -31,7 +31,7 @@ class PairBatch:
     levels: Tensor
 
     def to(self, *args: Any, **kwargs: Any) -> "PairBatch":  # whatever Tensor.to takes
-        """The batch with its tensors moved, as `torch.Tensor.to`; Lightning calls this."""
+        """Return the batch with its tensors moved, as `torch.Tensor.to` does; Lightning calls this."""
         values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
         moved: dict[str, Any] = {
             name: value.to(*args, **kwargs) for name, value in values.items() if isinstance(value, Tensor)
@@ -40,11 +40,11 @@ class PairBatch:
 
 
 def within_sets(logits: Tensor, batch: PairBatch) -> Tensor:
-    """Cross-entropy of each video's description among those of its own problem set, as in the benchmark.
+    """Compute the cross-entropy of each video's description among those of its problem set, as in the benchmark.
 
     Args:
         logits: Scaled dot products `(videos, texts)`.
-        batch: Says which is which.
+        batch: The videos and texts.
 
     Returns:
         The mean over videos, a scalar.
@@ -54,13 +54,13 @@ def within_sets(logits: Tensor, batch: PairBatch) -> Tensor:
 
 
 def across_sets(logits: Tensor, batch: PairBatch) -> Tensor:
-    """InfoNCE over descriptions of several steps from all problem sets.
+    """Compute InfoNCE over descriptions of several steps from all problem sets.
 
-    Descriptions of one step stay out: that a lamp can be seen is true of many other videos too.
+    Descriptions of one step are left out: that a lamp is visible is true of many other videos as well.
 
     Args:
         logits: Scaled dot products `(videos, texts)`.
-        batch: Says which is which.
+        batch: The videos and texts.
 
     Returns:
         The mean over videos of several steps, a scalar; 0 if there are none.
@@ -73,12 +73,12 @@ def across_sets(logits: Tensor, batch: PairBatch) -> Tensor:
 
 
 def frames_to_clauses(frames: Tensor, clauses: Tensor, batch: PairBatch) -> Tensor:
-    """Cross-entropy of the clause that a frame shows among those of its video's description.
+    """Compute the cross-entropy of the clause that a frame shows among those of its video's description.
 
     Args:
-        frames: `(videos, frames, width)`.
-        clauses: Of each description `(texts, clauses, width)`.
-        batch: Says which is which.
+        frames: Embeddings of frames `(videos, frames, width)`.
+        clauses: Embeddings of each description's clauses `(texts, clauses, width)`.
+        batch: The videos and texts.
 
     Returns:
         The mean over frames that show a step, a scalar; 0 if there are none.
@@ -88,13 +88,13 @@ def frames_to_clauses(frames: Tensor, clauses: Tensor, batch: PairBatch) -> Tens
 
 
 def slots_to_clauses(slots: Tensor, clauses: Tensor, scale: Tensor, batch: PairBatch) -> Tensor:
-    """Cross-entropy of the n-th clause for the n-th slot, among those of the video's description.
+    """Compute the cross-entropy of the n-th clause for the n-th slot, among those of the video's description.
 
     Args:
         slots: Unit vectors `(videos, slots, width)`.
-        clauses: Unit vectors of each description `(texts, slots, width)`.
-        scale: Multiplies cosines.
-        batch: Says which is which.
+        clauses: Unit vectors of each description's clauses `(texts, slots, width)`.
+        scale: Factor of the cosines, a scalar.
+        batch: The videos and texts.
 
     Returns:
         The mean over slots that have a clause, a scalar; 0 if there are none.
@@ -105,7 +105,10 @@ def slots_to_clauses(slots: Tensor, clauses: Tensor, scale: Tensor, batch: PairB
 
 
 def _parts_to_clauses(logits: Tensor, clauses: Tensor, batch: PairBatch) -> Tensor:
-    """Cross-entropy of `(videos, parts, clauses)` where parts show a clause, not -1; videos of one step stay out."""
+    """Compute the cross-entropy of logits `(videos, parts, clauses)` over parts that show a clause.
+
+    Parts without a clause (-1) and videos of one step, whose only clause needs no choice, are left out.
+    """
     levels = batch.levels[batch.answers][:, None]
     shown = (clauses >= 0) & (levels > 1)
     if not shown.any():

@@ -1,7 +1,8 @@
-"""The frame encoder of dual encoders: its network, its pretraining, and files of weights."""
+"""The frame encoder of dual encoders: network, pretraining and weight files."""
 
 import json
 import math
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +17,17 @@ from lightning_vista.metrics import macro_f1
 from lightning_vista.optional import require
 from lightning_vista.video import FrameSpec
 
-#: The weights that ship with the package.
+#: Folder of the weights that ship with the package.
 SHIPPED = Path(__file__).parents[1] / "weights"
 
 
 def save_weights(module: nn.Module, settings: dict[str, Any], path: str | Path) -> None:
-    """Write a module's weights in half precision, with what rebuilds it.
+    """Write a module's weights in half precision, with the settings that rebuild the module.
 
     Args:
-        module: The module.
-        settings: Values that JSON can hold.
-        path: The file to write; its folder is made.
+        module: Module to save.
+        settings: Arguments of the module, as JSON values.
+        path: File to write; its folder is created.
     """
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     state = {
@@ -40,38 +41,43 @@ def load_weights(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Read weights that `save_weights` wrote.
 
     Args:
-        path: The file.
+        path: File of weights.
 
     Returns:
         The settings, and the weights in single precision.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file holds no settings.
+        ValueError: If the file does not hold settings.
+
+    Example:
+        >>> settings, state = load_weights(SHIPPED / "frames.safetensors")
+        >>> settings["tower"], state["norm.weight"].dtype
+        ('small-cnn', torch.float32)
     """
     if not Path(path).is_file():
-        raise FileNotFoundError(f"There are no weights at {path}: give a file that training wrote.")
+        raise FileNotFoundError(f"No weights at {path}. Give a file that training wrote.")
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata() or {}
         state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 # not a mapping
     if "settings" not in metadata:
-        raise ValueError(f"{path} holds weights without settings: give a file that training wrote.")
+        raise ValueError(f"{path}: expected weights with settings, got none. Give a file that training wrote.")
     floats = {name: value.float() if value.dtype == torch.float16 else value for name, value in state.items()}
     return json.loads(metadata["settings"]), floats
 
 
-#: The name of our own tower, where other names are timm's.
+#: Name of our own tower; all other names are timm's.
 SMALL_CNN = "small-cnn"
 
 
 class FrameEncoder(nn.Module):
-    """Features of frames: the strongest response over all places, and what some learned queries attend to.
+    """An encoder of frames: the strongest response over all places, and the places that learned queries attend to.
 
     Args:
-        tower: `small-cnn`, or any image model of timm, such as `vit_tiny_patch16_224`; from scratch.
+        tower: `small-cnn`, or the name of an image model of timm such as `vit_tiny_patch16_224`, with random weights.
         size: Height and width of the frames in pixels.
-        dim: The number of features.
-        num_queries: How many places can be attended to.
+        dim: Number of features.
+        num_queries: Number of learned queries.
 
     Example:
         >>> FrameEncoder(size=96)(torch.zeros(5, 3, 96, 96, dtype=torch.uint8)).shape
@@ -107,7 +113,7 @@ class FrameEncoder(nn.Module):
 
 
 def small_cnn() -> nn.Module:
-    """A tower of 0.2 million weights for frames of about 96 pixels whose things are about 12 pixels large."""
+    """Return a tower of 0.2 million weights for frames of about 96 pixels with objects of about 12 pixels."""
     shapes = [
         (3, 32, 4, 4, 0, 1),
         (32, 64, 5, 3, 1, 1),
@@ -123,11 +129,12 @@ def small_cnn() -> nn.Module:
 
 
 def _timm_tower(name: str, size: int) -> nn.Module:
-    """An image model of timm without its head."""
+    """Return an image model of timm without its head."""
     timm = require("timm", extra="vlm")
     if not timm.is_model(name):
-        close = timm.list_models(f"*{name.split('_')[0]}*")[:5]
-        raise ValueError(f"tower: expected {SMALL_CNN!r} or a model of timm, got {name!r}; timm has, e.g., {close}.")
+        close = get_close_matches(name, [SMALL_CNN, *timm.list_models()], n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise ValueError(f"`tower`: expected {SMALL_CNN!r} or a model of timm, got {name!r}.{hint}")
     arguments = {"img_size": size} if "vit" in name or "swin" in name else {}
     return _TimmTower(timm.create_model(name, pretrained=False, num_classes=0, **arguments))
 
@@ -145,22 +152,22 @@ class _TimmTower(nn.Module):
 
 
 def _places(features: Tensor) -> Tensor:
-    """Feature maps `(frames, channels, rows, columns)` or tokens, as `(frames, places, channels)`."""
+    """Return feature maps `(frames, channels, rows, columns)`, or tokens, as `(frames, places, channels)`."""
     return features if features.ndim == 3 else features.flatten(2).transpose(1, 2)
 
 
 class FramePretraining(L.LightningModule):
-    """Trains a `FrameEncoder` to tell which facts are true in an image; batches are (images, facts).
+    """The pretraining of a `FrameEncoder`: it learns the facts that are true in an image, from batches (images, facts).
 
     Args:
-        num_facts: The number of facts.
-        out: Where the encoder's weights are written when training ends; nowhere if None.
-        tower: See `FrameEncoder`.
-        size: See `FrameEncoder`.
-        dim: See `FrameEncoder`.
-        learning_rate: The highest rate of AdamW; it rises for a tenth of the steps and then falls as a cosine.
-        positive_weight: How much a true fact counts, where a false one counts 1: few are true.
-        noise: Standard deviation of the noise on pixels, in grey levels, in place of compression.
+        num_facts: Number of facts.
+        out: File for the encoder's weights after training; None writes no file.
+        tower: Tower of the encoder, see `FrameEncoder`.
+        size: Height and width of the images in pixels.
+        dim: Number of features of the encoder.
+        learning_rate: Highest AdamW learning rate; it rises for a tenth of the steps and then falls as a cosine.
+        positive_weight: Weight of a true fact in the loss, relative to a false one; few facts are true.
+        noise: Standard deviation of the pixel noise in grey levels, which stands in for compression artefacts.
 
     Example:
         >>> FramePretraining(num_facts=10).frame_spec.num_frames
@@ -191,11 +198,14 @@ class FramePretraining(L.LightningModule):
         self.register_buffer("positive_weight", torch.tensor(positive_weight))
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """The binary cross-entropy of all facts.
+        """Return the binary cross-entropy of all facts.
 
         Args:
-            batch: Images, uint8 `(images, 3, size, size)`, and facts, bool `(images, facts)`.
-            batch_idx: Not used.
+            batch: Images `(images, 3, size, size)`, uint8, and facts `(images, facts)`, bool.
+            batch_idx: Unused.
+
+        Returns:
+            The loss, a scalar.
         """
         images, facts = batch
         pixels = images.float()
@@ -212,7 +222,7 @@ class FramePretraining(L.LightningModule):
         self.log("val/macro_f1", macro_f1(logits > self.positive_weight.log(), facts).float(), prog_bar=True)
 
     def configure_optimizers(self) -> Any:  # one of Lightning's many forms
-        """AdamW with one cycle of the learning rate."""
+        """Return AdamW with one cycle of the learning rate."""
         return one_cycle(self, self.learning_rate)
 
     def on_train_end(self) -> None:
@@ -226,7 +236,15 @@ class FramePretraining(L.LightningModule):
 
 
 def one_cycle(module: L.LightningModule, learning_rate: float) -> Any:  # one of Lightning's many forms
-    """AdamW whose learning rate rises for a tenth of all steps and then falls as a cosine."""
+    """Return AdamW with a learning rate that rises for a tenth of all steps and then falls as a cosine.
+
+    Args:
+        module: Module to train, with its trainer attached.
+        learning_rate: Highest learning rate.
+
+    Returns:
+        Optimizer and scheduler, as `configure_optimizers` returns them.
+    """
     optimizer = torch.optim.AdamW([p for p in module.parameters() if p.requires_grad], learning_rate, weight_decay=0.01)
     steps = max(int(module.trainer.estimated_stepping_batches), 2)
 
@@ -234,6 +252,6 @@ def one_cycle(module: L.LightningModule, learning_rate: float) -> Any:  # one of
         rise, progress = (step + 1) / (0.1 * steps), min(step / steps, 1.0)
         return min(rise, 0.5 + 0.5 * math.cos(math.pi * progress))
 
-    # Not OneCycleLR: it keeps the number of steps in the checkpoint, so that a run could not be made longer.
+    # Not OneCycleLR, which stores the number of steps in the checkpoint: such a run could not be extended.
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, share)
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -1,4 +1,4 @@
-"""Encodes descriptions, clause by clause."""
+"""Encoders of descriptions, clause by clause."""
 
 import re
 from collections.abc import Sequence
@@ -10,7 +10,13 @@ _PADDING = 0
 
 
 def split_clauses(text: str) -> list[list[str]]:
-    """The words of each clause of a description; commas separate clauses.
+    """Split a description into clauses at its commas, and each clause into lower-case words.
+
+    Args:
+        text: Description.
+
+    Returns:
+        Words of each clause; a single empty clause for a text without words.
 
     Example:
         >>> split_clauses("First, we open the red box, and then we wait")
@@ -18,17 +24,17 @@ def split_clauses(text: str) -> list[list[str]]:
     """
     clauses = [re.findall(r"[a-z0-9]+", clause) for clause in text.lower().split(",")]
     clauses = [clause for clause in clauses if clause]
-    if len(clauses) > 1 and len(clauses[0]) == 1:  # 'First,' alone says nothing
+    if len(clauses) > 1 and len(clauses[0]) == 1:  # a lone 'First,' is not a step of its own
         clauses[:2] = [clauses[0] + clauses[1]]
     return clauses or [[]]
 
 
 class ClauseEncoder(nn.Module):
-    """Encodes clauses by themselves: word vectors, two convolutions over words, the maximum.
+    """An encoder of single clauses: word vectors, two convolutions over words, and the maximum.
 
     Args:
-        vocabulary: The words; others count for nothing.
-        dim: The size of word vectors and of a clause.
+        vocabulary: Known words; other words are ignored.
+        dim: Size of a word vector and of an encoded clause.
 
     Example:
         >>> encoder = ClauseEncoder(["open", "the", "box"], dim=8)
@@ -46,21 +52,22 @@ class ClauseEncoder(nn.Module):
         self.norm = nn.LayerNorm(dim)
 
     def unknown_words(self, text: str) -> list[str]:
-        """The words of a description that are not in the vocabulary."""
+        """Return the words of a description that are not in the vocabulary."""
         return [word for clause in split_clauses(text) for word in clause if word not in self.vocabulary]
 
     def forward(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Encode the clauses of descriptions; equal clauses only once.
+        """Encode the clauses of descriptions, equal clauses only once.
 
         Args:
             texts: Descriptions.
 
         Returns:
-            Clauses `(texts, clauses, dim)`, zeros where a text has fewer, and where there is one `(texts, clauses)`.
+            Clauses `(texts, clauses, dim)`, zeros where a text has fewer, and their presence `(texts, clauses)`, bool.
         """
         split = [[tuple(clause) for clause in split_clauses(text)] for text in texts]
         places = {clause: number for number, clause in enumerate(dict.fromkeys(c for text in split for c in text), 1)}
         longest = max(map(len, split))
+        # Row 0 of `encoded` is all zeros and stands for an absent clause; the distinct clauses count from 1.
         table = torch.tensor([[places[c] for c in text] + [0] * (longest - len(text)) for text in split])
         table = table.to(self.words.weight.device)
         encoded = self._encode(list(places))
@@ -68,7 +75,7 @@ class ClauseEncoder(nn.Module):
         return encoded[table], table > 0
 
     def _encode(self, clauses: Sequence[Sequence[str]]) -> Tensor:
-        """Encode different clauses `(clauses, dim)`."""
+        """Encode distinct clauses; returns `(clauses, dim)`."""
         numbers = [[self.vocabulary[word] for word in clause if word in self.vocabulary] for clause in clauses]
         longest = max(1, *map(len, numbers))
         padded = torch.tensor([row + [_PADDING] * (longest - len(row)) for row in numbers])
@@ -83,13 +90,13 @@ class ClauseEncoder(nn.Module):
 
 
 class SequenceEncoder(nn.Module):
-    """Encodes whole descriptions: a transformer over their clauses, then the mean.
+    """An encoder of whole descriptions: a transformer over their clauses, and the mean.
 
     Args:
-        clauses: Encodes the clauses.
-        width: The size of a clause.
-        dim: The size of the result.
-        max_clauses: How many clauses a description may have.
+        clauses: Encoder of the clauses.
+        width: Size of an encoded clause.
+        dim: Size of an encoded description.
+        max_clauses: Largest number of clauses of a description.
     """
 
     def __init__(self, clauses: ClauseEncoder, width: int, dim: int, max_clauses: int) -> None:
@@ -107,7 +114,7 @@ class SequenceEncoder(nn.Module):
             texts: Descriptions of at most `max_clauses` clauses.
 
         Returns:
-            Texts `(texts, dim)`, and what `ClauseEncoder` returns.
+            Texts `(texts, dim)`, followed by the results of `ClauseEncoder`.
         """
         clauses, is_there = self.clauses(texts)
         features = self.transformer(clauses + self.positions[: clauses.shape[1]], src_key_padding_mask=~is_there)

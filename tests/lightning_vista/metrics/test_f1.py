@@ -28,8 +28,8 @@ def test_agrees_with_sklearn_on_several_labels(data: st.DataObject, videos: int,
 def test_agrees_with_sklearn_on_one_label(pairs: list[tuple[int, int]]) -> None:
     predicted, true = zip(*pairs, strict=True)
     expected = f1_score(true, predicted, average="macro", zero_division=0)  # sklearn, too, takes the union
-    came = macro_f1(torch.eye(5)[list(predicted)].bool(), torch.eye(5)[list(true)].bool())
-    assert came.item() == pytest.approx(expected, abs=1e-12)
+    got = macro_f1(torch.eye(5)[list(predicted)].bool(), torch.eye(5)[list(true)].bool())
+    assert got.item() == pytest.approx(expected, abs=1e-12)
 
 
 def test_a_label_nobody_predicts_counts_zero_and_one_nobody_has_does_not_count() -> None:

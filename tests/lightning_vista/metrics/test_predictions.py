@@ -15,12 +15,12 @@ def test_takes_the_best_and_among_equals_the_first(data: st.DataObject, videos: 
     wanted = data.draw(st.lists(st.integers(1, labels), min_size=videos, max_size=videos))
     predicted = predict_labels(torch.tensor(rows), torch.tensor(wanted))
     ties = 0
-    for scores, count, came in zip(rows, wanted, predicted.tolist(), strict=True):
+    for scores, count, got in zip(rows, wanted, predicted.tolist(), strict=True):
         if any(map(math.isnan, scores)):
-            assert not any(came)
+            assert not any(got)
             continue
         order = sorted(range(labels), key=lambda label: (-scores[label], label))
-        assert [label for label in range(labels) if came[label]] == sorted(order[:count])
+        assert [label for label in range(labels) if got[label]] == sorted(order[:count])
         ties += count < labels and scores[order[count - 1]] == scores[order[count]]
     assert count_ties(torch.tensor(rows), torch.tensor(wanted)) == ties
 

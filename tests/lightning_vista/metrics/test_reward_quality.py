@@ -52,7 +52,7 @@ def test_it_is_what_the_definitions_say(problem_set: tuple[list[list[float]], li
         assert found == pytest.approx(expected)
 
 
-def test_a_judge_that_is_right_about_videos_may_be_wrong_as_a_reward() -> None:
+def test_a_scorer_that_is_right_about_videos_may_be_wrong_as_a_reward() -> None:
     # It tells both videos' descriptions; but the second video is scored highest, whatever is asked for.
     scores = torch.tensor([[0.2, 0.1], [0.8, 0.9]])
     quality = reward_quality(scores, torch.eye(2, dtype=torch.bool))

@@ -49,5 +49,5 @@ def test_several_true_labels_take_as_many_of_the_best() -> None:
 
 
 def test_shapes_must_agree() -> None:
-    with pytest.raises(ValueError, match=r"scores \(2, 3\) and targets \(2, 2\): expected the same shape"):
+    with pytest.raises(ValueError, match=r"expected the same shape, got \(2, 3\) and \(2, 2\)"):
         score_problem_set(torch.zeros(2, 3), torch.zeros(2, 2, dtype=torch.bool))

@@ -129,7 +129,7 @@ def test_predictions_are_those_of_the_metrics(full: Page) -> None:
     assert data["rescalings"] == ["both", "none"]
     assert [found["id"] for found in data["sets"]] == sorted(SETS)
     for found in data["sets"]:
-        for place, model in enumerate(data["models"][: data["judges"]]):
+        for place, model in enumerate(data["models"][: data["scorers"]]):
             for view, part in enumerate((results[model], results[model]["raw"])):
                 expected = part["problem_sets"][found["id"]]
                 predicted = found["predicted"][view][place]
@@ -196,12 +196,12 @@ def test_one_rescaling_per_page() -> None:
         views(mixed)
 
 
-def test_headline_names_the_best_judge() -> None:
+def test_headline_names_the_best_scorer() -> None:
     sentences = headline(views(build_results(tables()))[0])
-    assert sentences[0].startswith(f"Of 2 judges, {BOLD} does best: it reaches a mean macro F1 of ")
+    assert sentences[0].startswith(f"Of 2 scorers, {BOLD} does best: it reaches a mean macro F1 of ")
     assert "over 9 problem sets, against " in sentences[0]
     assert sentences[1].startswith("Its F1 goes from ")
-    assert sentences[2] == "18 of 92 judgements are unscored."
+    assert sentences[2] == "18 of 92 (video, problem set) pairs are unscored."
 
 
 @pytest.mark.slow

@@ -25,7 +25,7 @@ SETS = {
 
 
 def table(model: str, skill: float, sets: dict[str, int] = SETS, **metadata: Any) -> ScoreTable:  # fields
-    """A judge whose scores are noise plus its skill on the true label; the same model gives the same scores."""
+    """A score table whose scores are noise plus its skill on the true label; the same model gives the same scores."""
     noise = random.Random(model)
     rows = [
         (model, id, f"{id.split('/')[0]}/{id[-1]}{video}.mp4", label, noise.random() + skill * true, true, None)
@@ -63,10 +63,10 @@ def test_models_in_order_then_the_baselines(results: dict[str, dict[str, Any]]) 
 
 @pytest.mark.parametrize("rescaling", ["none", "video", "label", "both"])
 def test_each_problem_set_is_scored_as_by_itself(rescaling: Any) -> None:  # a literal
-    judge = table("good", 0.4)
-    found = build_results([table("other", 0.1), judge], rescaling, strict=False)["good"]
+    good = table("good", 0.4)
+    found = build_results([table("other", 0.1), good], rescaling, strict=False)["good"]
     for id, videos in SETS.items():
-        part = judge.rows.filter(pl.col("problem_set") == id)
+        part = good.rows.filter(pl.col("problem_set") == id)
         scores = torch.tensor(part["score"].to_list()).double().view(videos, 3)
         targets = torch.tensor(part["target"].to_list()).view(videos, 3)
         expected = score_problem_set(scores, targets, rescaling)
@@ -202,8 +202,8 @@ def test_kinds_of_own_type_folders() -> None:
     ("tables", "message"),
     [
         ([], "expected at least one score table"),
-        ([table("random", 0.1)], "model 'random': the name of a baseline"),
-        ([table("a", 0.1), table("a", 0.2)], "model 'a': expected one table, came 2"),
+        ([table("random", 0.1)], "model 'random': this is the name of a baseline"),
+        ([table("a", 0.1), table("a", 0.2)], "model 'a': expected one table, got 2"),
         ([changed(table("a", 0.1), lambda rows: rows.with_columns(target=None))], "model 'a': expected targets"),
         (
             [table("a", 0.1), changed(table("b", 0.1), lambda rows: rows.filter(pl.col("label") != "z"))],

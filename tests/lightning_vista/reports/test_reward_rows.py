@@ -33,7 +33,7 @@ def test_only_orders_can_be_exploited() -> None:
     assert max(row["problem_sets"] for row in rows) == 4
 
 
-def test_a_better_judge_is_exploited_less_and_the_tables_say_all() -> None:
+def test_a_better_scorer_is_exploited_less_and_the_tables_say_all() -> None:
     view = views(build_results([score_table("good", 2.0), score_table("bad", 0.0)]))[0]
     videos, orders = reward_figures(view, "home")
     for figure in (videos, orders):

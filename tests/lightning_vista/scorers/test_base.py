@@ -22,7 +22,7 @@ from lightning_vista.vista.tables import read_scores
 
 
 class Oracle(VLMScorer):
-    """Knows the answers, which no real judge can: `answers` is filled by the test."""
+    """Knows the answers, which no real scorer can: `answers` is filled by the test."""
 
     frame_spec = FrameSpec(num_frames=2, size=16)
     answers: dict[str, dict[str, tuple[bool, ...]]]
@@ -78,7 +78,7 @@ def evaluate(scorer: VLMScorer, shards: Path, run_dir: Path, **settings: object)
     return dict(figures)
 
 
-def test_a_judge_that_is_always_right_has_macro_f1_of_one(shards: Path, tmp_path: Path) -> None:
+def test_a_scorer_that_is_always_right_has_macro_f1_of_one(shards: Path, tmp_path: Path) -> None:
     figures = evaluate(Oracle(), shards, tmp_path)
     assert figures["test/macro_f1"] == 1
     assert figures["test/accuracy"] == 1
@@ -232,7 +232,7 @@ def test_a_clip_is_scored_without_trainer_and_shards(dataset: Path) -> None:
     assert list(scores) == texts
     assert scores == Colours().score_video(video.read_bytes(), texts)
     assert scores[texts[1]] > scores[texts[0]]
-    with pytest.raises(ValueError, match="`descriptions`: expected different descriptions"):
+    with pytest.raises(ValueError, match="`descriptions`: expected a list of different descriptions"):
         Colours().score_video(video, [texts[0], texts[0]])
 
 

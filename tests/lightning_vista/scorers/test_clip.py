@@ -21,7 +21,7 @@ from lightning_vista.vista import LabelledVideo, ProblemSet, write_problem_sets
 from lightning_vista.vista.shards import build_shards
 
 transformers: Any = importlib.import_module("transformers")  # much of it is untyped
-Mode = Literal["authors", "processor"]
+ChatMode = Literal["authors", "processor"]
 TEXTS = ["Go left.", "go right", "First we go to the red door, then we go left and pick up the key", "a b c"]
 
 
@@ -84,8 +84,8 @@ def embed(scorer: CLIPScorer, frames: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("size", [(60, 80), (81, 60), (49, 98), (32, 32), (24, 31)])
-@pytest.mark.parametrize("mode", get_args(Mode))
-def test_videos_are_embedded_as_by_transformers(checkpoint: str, mode: Mode, size: tuple[int, int]) -> None:
+@pytest.mark.parametrize("mode", get_args(ChatMode))
+def test_videos_are_embedded_as_by_transformers(checkpoint: str, mode: ChatMode, size: tuple[int, int]) -> None:
     frames = videos(3, *size)
     scorer = CLIPScorer(checkpoint, num_frames=3, preprocessing=mode)
     expected = expected_videos(checkpoint, frames, squeeze=mode == "authors")
@@ -103,7 +103,7 @@ def test_descriptions_are_embedded_as_by_transformers(checkpoint: str) -> None:
 
 
 def test_the_two_preprocessings_differ_where_frames_are_not_square(checkpoints: dict[str, str]) -> None:
-    squeezed, cropped = (CLIPScorer(checkpoints["clip"], preprocessing=mode) for mode in get_args(Mode))
+    squeezed, cropped = (CLIPScorer(checkpoints["clip"], preprocessing=mode) for mode in get_args(ChatMode))
     assert squeezed.frame_spec == FrameSpec(num_frames=8, size=SIZE, interpolation="bicubic", crop=False)
     assert cropped.frame_spec == FrameSpec(num_frames=8, size=SIZE, interpolation="bicubic", crop=True)
     assert (embed(squeezed, videos()) - embed(cropped, videos())).norm(dim=-1).min() > 0.01
@@ -133,7 +133,7 @@ def test_the_authors_statistics_are_clips_whatever_the_processor_says(
 @pytest.mark.parametrize(
     ("settings", "named"),
     [
-        ({"resample": 1}, "resample=1"),
+        ({"resample": 1}, "`resample`: expected .*, got 1"),
         ({"size": {"shortest_edge": SIZE + 4}}, "'shortest_edge': 36"),
         ({"crop_size": {"height": SIZE, "width": SIZE + 1}}, "'width': 33"),
         ({"do_center_crop": False}, "'do_center_crop': False"),
@@ -228,13 +228,13 @@ def test_a_run_scores_as_transformers_and_counts_truncated_descriptions(checkpoi
 
 def test_the_model_that_was_found_is_named(tmp_path: Path) -> None:
     transformers.BertConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2).save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match=r"model_type 'bert', expected 'clip' .* or 'siglip'"):
+    with pytest.raises(ValueError, match=r"expected model_type 'clip' .* or 'siglip' .*, got .* of model_type 'bert'"):
         CLIPScorer(str(tmp_path))
 
 
 def test_naflex_is_refused(tmp_path: Path) -> None:
     transformers.Siglip2Config().save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match="NaFlex .* use one of a fixed resolution"):
+    with pytest.raises(ValueError, match="expected a fixed resolution, got .*NaFlex"):
         CLIPScorer(str(tmp_path))
 
 
@@ -259,10 +259,7 @@ def test_without_the_hub_a_folder_is_asked_for(monkeypatch: pytest.MonkeyPatch) 
         CLIPScorer("somebody/clip-that-is-not-cached")
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [{"num_frames": 1}, {"num_frames": 33}, {"dtype": "int8"}, {"preprocessing": "crop"}, {"frame_batch_size": 0}],
-)
+@pytest.mark.parametrize("settings", [{"num_frames": 1}, {"num_frames": 33}, {"frame_batch_size": 0}])
 def test_arguments_outside_their_ranges_are_errors(settings: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=f"{next(iter(settings))}: expected .*, got"):
+    with pytest.raises(ValueError, match=f"`{next(iter(settings))}`: expected .*, got"):
         CLIPScorer("never/read", **settings)

@@ -135,7 +135,7 @@ def test_training_writes_weights_that_score_the_same(head: Head, tmp_path: Path)
         difference = model.eval().embed_videos(frames) - loaded.embed_videos(frames)
     assert loaded.vocabulary == model.vocabulary
     assert difference.abs().max() < 0.02  # half precision
-    with pytest.raises(ValueError, match=f"holds the head '{head}'"):
+    with pytest.raises(ValueError, match=f"`head`: expected '{head}', the head in"):
         DualEncoderScorer("slot" if head != "slot" else "mean", weights=str(path))
 
 
@@ -145,12 +145,12 @@ def test_a_tower_of_timm_trains(tmp_path: Path) -> None:
     trainer = tiny_trainer()
     trainer.fit(model, tiny_data(frame_spec=model.frame_spec))
     assert not torch.equal(before, next(model.frames.tower.parameters()))
-    with pytest.raises(ValueError, match="expected 'small-cnn' or a model of timm, got 'vit_none'"):
+    with pytest.raises(ValueError, match="expected 'small-cnn' or a model of timm, got 'vit_none'\\."):
         DualEncoderScorer(tower="vit_none", vocabulary=WORDS)
 
 
-@pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")  # it is to be gone on with
-def test_training_goes_on_where_it_stopped(tmp_path: Path) -> None:
+@pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")  # it is to be resumed
+def test_training_resumes_where_it_stopped(tmp_path: Path) -> None:
     def fit(max_steps: int, checkpoint: str | None) -> L.Trainer:
         torch.manual_seed(0)
         model = DualEncoderScorer("mean", size=32, num_frames=2, vocabulary=None)

@@ -123,7 +123,7 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     cache.embed(noise_videos(1), mean_colours)
     (file,) = tmp_path.rglob("*.safetensors")
     file.write_bytes(file.read_bytes()[:-1])
-    with pytest.raises(ValueError, match=f"{file.name} is no embedding .*: remove the file"):
+    with pytest.raises(ValueError, match=f"{file.name} is not an embedding .*. Remove the file"):
         cache.embed(noise_videos(1), mean_colours)
 
 

@@ -21,7 +21,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
     return save_llava(tmp_path_factory.mktemp("checkpoint"))
 
 
-def judge(checkpoint: str, **settings: Any) -> LocalChatScorer:  # what it takes
+def local_scorer(checkpoint: str, **settings: Any) -> LocalChatScorer:  # what it takes
     return LocalChatScorer(checkpoint, **({"num_frames": 2, "size": 16, "max_tokens": 12} | settings))
 
 
@@ -47,29 +47,29 @@ def test_replies_are_those_of_the_model_asked_by_hand(checkpoint: str) -> None:
     images = [Image.open(io.BytesIO(jpeg(seed))) for seed in (0, 1)]
     inputs = processor(text="<user><image><image>What is this?<assistant>", images=images, return_tensors="pt")
     expected = model.generate(**inputs, do_sample=False, max_new_tokens=12)[0, inputs["input_ids"].shape[1] :]
-    (reply,) = judge(checkpoint).answer(REQUESTS[:1])
+    (reply,) = local_scorer(checkpoint).answer(REQUESTS[:1])
     assert reply.text == processor.tokenizer.decode(expected, skip_special_tokens=True)
     assert reply.text
 
 
 @pytest.mark.parametrize("requests", [REQUESTS, REQUESTS[:2], REQUESTS[2:]])
 def test_batches_answer_as_one_by_one(checkpoint: str, requests: Sequence[Request]) -> None:
-    one_by_one = judge(checkpoint, request_batch_size=1).answer(requests)
+    one_by_one = local_scorer(checkpoint, request_batch_size=1).answer(requests)
     for size in (2, 3, 4):
-        assert judge(checkpoint, request_batch_size=size).answer(requests) == one_by_one
+        assert local_scorer(checkpoint, request_batch_size=size).answer(requests) == one_by_one
     assert len({reply.text for reply in one_by_one}) == len(requests)
 
 
 def test_with_a_temperature_the_seed_and_the_request_decide(checkpoint: str) -> None:
-    first = judge(checkpoint, temperature=1.0).answer(REQUESTS)
+    first = local_scorer(checkpoint, temperature=1.0).answer(REQUESTS)
     torch.rand(1)
-    assert judge(checkpoint, temperature=1.0).answer(REQUESTS[::-1]) == first[::-1]
-    assert judge(checkpoint, temperature=1.0, seed=1).answer(REQUESTS) != first
-    assert judge(checkpoint).answer(REQUESTS) != first
+    assert local_scorer(checkpoint, temperature=1.0).answer(REQUESTS[::-1]) == first[::-1]
+    assert local_scorer(checkpoint, temperature=1.0, seed=1).answer(REQUESTS) != first
+    assert local_scorer(checkpoint).answer(REQUESTS) != first
 
 
 def test_a_reply_that_does_not_end_is_cut_off(checkpoint: str) -> None:
-    scorer = judge(checkpoint, max_tokens=2)
+    scorer = local_scorer(checkpoint, max_tokens=2)
     assert scorer.answer(REQUESTS[:1])[0].finish == "length"
     scorer.model.generation_config.eos_token_id = list(range(len(scorer.processor.tokenizer)))
     assert scorer.answer(REQUESTS[:1])[0].finish == "stop"
@@ -108,7 +108,7 @@ def test_the_whole_loop(checkpoint: str, shards: Path, tmp_path: Path, mode: str
     [({"temperature": -1}, "temperature"), ({"max_tokens": 0}, "max_tokens"), ({"request_batch_size": 0}, "request")],
 )
 def test_wrong_arguments_are_refused(settings: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=f"{message}.*expected at least"):
+    with pytest.raises(ValueError, match=f"`{message}.*`: expected at least"):
         LocalChatScorer("nowhere", **settings)
 
 

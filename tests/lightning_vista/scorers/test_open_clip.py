@@ -106,13 +106,13 @@ def test_what_is_not_there_is_named(model: str, pretrained: str | None, message:
 
 
 def test_weights_beside_a_folders_own_are_an_error(models: dict[str, str]) -> None:
-    with pytest.raises(ValueError, match="has its own weights, got pretrained='laion2b'"):
+    with pytest.raises(ValueError, match="has its own weights, got 'laion2b'"):
         OpenCLIPScorer(models["own"], "laion2b")
 
 
 def test_a_transform_that_pads_is_an_error(tmp_path: Path) -> None:
     model = save_open_clip(tmp_path / "padded", resize_mode="longest")
-    with pytest.raises(ValueError, match="resize_mode is 'longest'.*use preprocessing='authors'"):
+    with pytest.raises(ValueError, match="`resize_mode`: expected one of .*, got 'longest'"):
         OpenCLIPScorer(model, preprocessing="processor")
     OpenCLIPScorer(model)
 
@@ -129,7 +129,6 @@ def test_the_weights_are_frozen(model: str) -> None:
     assert not scorer.embed_texts(TEXTS).requires_grad
 
 
-@pytest.mark.parametrize("settings", [{"num_frames": 1}, {"dtype": "auto"}, {"preprocessing": "crop"}])
-def test_arguments_outside_their_ranges_are_errors(settings: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=f"{next(iter(settings))}: expected .*, got"):
-        OpenCLIPScorer("never/read", **settings)
+def test_arguments_outside_their_ranges_are_errors() -> None:
+    with pytest.raises(ValueError, match="`num_frames`: expected 2 to 32, got 1"):
+        OpenCLIPScorer("never/read", num_frames=1)

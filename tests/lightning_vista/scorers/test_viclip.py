@@ -123,7 +123,7 @@ def test_the_frames_are_those_of_the_model(checkpoint: str) -> None:
     scorer = ViCLIPScorer(checkpoint)
     assert scorer.name == "ViCLIP-tiny"
     assert (scorer.frame_spec.num_frames, scorer.frame_spec.height_width) == (8, (32, 32))
-    with pytest.raises(ValueError, match="takes 8 frames, or 1, got 16"):
+    with pytest.raises(ValueError, match="`num_frames`: expected 8, as in the checkpoint's training, or 1, got 16"):
         ViCLIPScorer(checkpoint, num_frames=16)
 
 
@@ -131,8 +131,6 @@ def test_half_the_precision_is_nearly_the_same(checkpoint: str) -> None:
     half, full = ViCLIPScorer(checkpoint, dtype="bfloat16"), ViCLIPScorer(checkpoint)
     assert half.embed_videos(videos()).dtype == half.embed_texts(TEXTS).dtype == torch.float32
     torch.testing.assert_close(half.embed_videos(videos()), full.embed_videos(videos()), rtol=0, atol=0.05)
-    with pytest.raises(ValueError, match="dtype: expected one of .*, got 'int8'"):
-        ViCLIPScorer(checkpoint, dtype="int8")  # type: ignore[arg-type] # on purpose
 
 
 @pytest.mark.parametrize(
@@ -153,7 +151,7 @@ def test_another_file_is_an_error(content: object, message: str, tmp_path: Path)
 
 
 def test_missing_files_and_files_of_something_else_are_errors(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="There are no weights at .*Expected a published ViCLIP"):
+    with pytest.raises(FileNotFoundError, match="No weights at .*Expected a published ViCLIP"):
         ViCLIPScorer(str(tmp_path / "nothing.pth"))
     for content in (b"", b"not a checkpoint"):
         (tmp_path / "text.pth").write_bytes(content)

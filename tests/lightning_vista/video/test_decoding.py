@@ -111,7 +111,7 @@ def test_undecodable_bytes_say_why(data: bytes, reason: str) -> None:
         check_video(data)
 
 
-def test_audio_alone_is_no_video() -> None:
+def test_audio_alone_is_not_a_video() -> None:
     file = io.BytesIO()
     with av.open(file, "w", format="wav") as output:
         stream = output.add_stream("pcm_s16le", rate=8000)

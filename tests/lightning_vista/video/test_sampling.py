@@ -54,19 +54,11 @@ def test_stride_refuses_a_single_frame() -> None:
 
 @pytest.mark.parametrize(("total", "wanted"), [(0, 4), (4, 0)])
 def test_nothing_to_sample_is_an_error(total: int, wanted: int) -> None:
-    with pytest.raises(ValueError, match="at least one frame"):
+    with pytest.raises(ValueError, match="expected at least 1 frame"):
         sample_indices(total, wanted)
 
 
-def test_unknown_sampling_names_the_known_ones() -> None:
-    with pytest.raises(ValueError, match=r"uniform.*stride.*'every'"):
-        sample_indices(10, 2, "every")  # type: ignore[arg-type] # on purpose
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [{"num_frames": 0}, {"size": 0}, {"interpolation": "lanczos"}, {"sampling": "x"}, {"size": None, "crop": True}],
-)
+@pytest.mark.parametrize("settings", [{"num_frames": 0}, {"size": 0}, {"size": None, "crop": True}])
 def test_frame_spec_refuses_bad_values(settings: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match=next(iter(settings))):
+    with pytest.raises(ValueError, match=f"`{next(iter(settings))}`: expected .*, got"):
         FrameSpec(**settings)  # type: ignore[arg-type] # on purpose

@@ -33,7 +33,7 @@ def test_the_official_metadata_is_reproduced_row_for_row(official: Path) -> None
     assert Counter(tuple(row.items()) for row in rows) == Counter(tuple(row.items()) for row in expected)
 
 
-def test_what_is_no_problem_set_is_listed_with_the_reason(official: Path) -> None:
+def test_other_files_are_listed_with_the_reason(official: Path) -> None:
     reasons = Counter(skipped.reason.split(":")[0] for skipped in read_problem_sets(official / "tasks").skipped)
     assert reasons == {"a template": 12, "neither <name>.yaml nor <name>_data.json": 9}
 
@@ -79,7 +79,7 @@ def write_pair(root: Path, yaml: str = GOOD, data: object = DATA, name: str = "t
         ("prompt_gpt: hi\n", DATA, r"one.yaml: `label_prompts`: expected a mapping .* got nothing"),
         ("label_prompts: {a: We see a\n", DATA, r"one.yaml cannot be read"),
         ("- a\n", DATA, "expected a mapping with `label_prompts`, got list"),
-        ("label_prompts: {yes: We see a}\n", DATA, r"label id True must be text.*quote it"),
+        ("label_prompts: {yes: We see a}\n", DATA, r"expected ids .*, got True\. Quote or rename it"),
         ("label_prompts: {a: We see a, a: We see b}\n", DATA, r"more than once: a"),
         ("label_prompts: {a: 3}\n", DATA, r"`label_prompts.a`: expected a description, got 3"),
         ('label_prompts: {"a,b": We see a}\n', DATA, r"without commas"),
@@ -88,11 +88,15 @@ def write_pair(root: Path, yaml: str = GOOD, data: object = DATA, name: str = "t
         (GOOD, [], r"one_data.json: expected a list"),
         (GOOD, {"path": "0.mp4"}, r"one_data.json: expected a list"),
         (GOOD, [{"path": "0.mp4"}], r"entry 0: expected text for `path` and `label`"),
-        (GOOD, [{"path": "0.mp4", "label": "c"}], r"entry 0 `label`: 'c' is not in `label_prompts` \(a, b\)"),
-        (GOOD, [{"path": "0.mp4", "label": "a,a"}], r"names a label twice"),
+        (
+            GOOD,
+            [{"path": "0.mp4", "label": "c"}],
+            r"entry 0 `label`: expected labels of `label_prompts` \(a, b\), got 'c'",
+        ),
+        (GOOD, [{"path": "0.mp4", "label": "a,a"}], r"expected each label once, got 'a,a'"),
         (GOOD, [*DATA, *DATA], r"entry 1 `path`: '0.mp4' is listed twice"),
-        (GOOD, [{"path": "../0.mp4", "label": "a"}], r"must be relative and stay inside"),
-        (GOOD, [{"path": "/etc/0.mp4", "label": "a"}], r"must be relative and stay inside"),
+        (GOOD, [{"path": "../0.mp4", "label": "a"}], r"expected a relative path inside .*, got '../0.mp4'"),
+        (GOOD, [{"path": "/etc/0.mp4", "label": "a"}], r"expected a relative path inside .*, got '/etc/0.mp4'"),
     ],
 )
 def test_a_broken_problem_set_names_file_key_and_remedy(tmp_path: Path, yaml: str, data: object, message: str) -> None:
@@ -138,7 +142,7 @@ def test_an_empty_or_absent_folder_says_what_to_give(tmp_path: Path) -> None:
 def test_a_folder_of_your_own_needs_a_kind(tmp_path: Path) -> None:
     write_pair(tmp_path, GOOD + "metadata: {kind: tracking}\n", name="toy/level_2/juggling/two")
     assert read_problem_sets(tmp_path)[0].kind == "tracking"
-    with pytest.raises(ValueError, match="expected one of objects"):
+    with pytest.raises(ValueError, match="expected one of 'objects'"):
         kind_of("juggling", {"kind": "fun"})
 
 
@@ -154,7 +158,7 @@ def test_type_folders_match_exactly(folder: str) -> None:
         kind_of(folder)
 
 
-def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_not_a_fault(tmp_path: Path) -> None:
     write_pair(tmp_path)
     path = tmp_path / "toy/level_2/remix/one_data.json"
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())

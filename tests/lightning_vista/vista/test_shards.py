@@ -99,7 +99,16 @@ def test_another_build_in_the_same_folder_wants_overwrite(dataset: Path, shards:
     assert {sample.video.split("/")[0] for sample in index.samples} == {"toy"}
 
 
-def test_an_interrupted_build_goes_on_and_ends_with_the_same_bytes(
+def test_leftovers_of_a_build_killed_after_its_index_are_removed(dataset: Path, shards: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(shards, out)
+    for name in (".000000.tar.json", ".000001.tar.tmp", "000099.tar", "holiday.tar", ".notes.tmp"):
+        (out / name).touch()
+    build_shards(dataset / "tasks", dataset / "videos", out, max_shard_mb=0.008)
+    assert {path.name for path in out.iterdir()} - set(contents(shards)) == {"holiday.tar", ".notes.tmp"}
+
+
+def test_an_interrupted_build_is_resumed_and_ends_with_the_same_bytes(
     dataset: Path, shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     packed: list[str] = []

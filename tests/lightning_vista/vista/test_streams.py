@@ -111,7 +111,7 @@ def test_frames_stored_in_the_shards_are_those_of_the_videos(dataset: Path, shar
 
 def test_stored_frames_that_do_not_fit_are_an_error(dataset: Path, tmp_path: Path) -> None:
     build_shards(dataset / "tasks", dataset / "videos", tmp_path, frames=FrameSpec(num_frames=3, size=16))
-    with pytest.raises(ShardError, match=r"hold frames resized as .*size=16.*but the scorer wants .*size=32"):
+    with pytest.raises(ShardError, match=r"expected the frames of these shards, .*size=16.*, got .*size=32"):
         loader(EvaluationStream, tmp_path, spec=FrameSpec(num_frames=3, size=32))
     with pytest.raises(ShardError, match=r"frames \[4, 7\] are wanted .* but the shards hold only \[0, 6, 11\]"):
         videos(loader(EvaluationStream, tmp_path, spec=FrameSpec(num_frames=4, size=16)))
@@ -151,5 +151,5 @@ def test_videos_of_different_sizes_need_a_size(dataset: Path, tmp_path: Path) ->
     shutil.copytree(dataset, copy)
     (copy / "videos/toy/clips/0.mp4").write_bytes(encode_mp4(moving_square(0, height=64, width=64)))
     build_shards(copy / "tasks", copy / "videos", tmp_path / "out")
-    with pytest.raises(ValueError, match=r"differ in size .*set FrameSpec.size"):
+    with pytest.raises(ValueError, match=r"differ in size .*Set FrameSpec.size"):
         videos(loader(EvaluationStream, tmp_path / "out", spec=FrameSpec(num_frames=2, size=None), batch_size=13))

@@ -87,7 +87,7 @@ def test_tables_of_other_tools_are_read(tmp_path: Path) -> None:
 def test_kinds_of_own_folders_travel_in_the_metadata(tmp_path: Path) -> None:
     own = "home/level_2/juggling/a"
     changed = [row | {"problem_set": own} for row in rows()[:4]]
-    with pytest.raises(ScoreTableError, match="type folder 'juggling' is none of ViSTa's"):
+    with pytest.raises(ScoreTableError, match="type folder: expected .*, got 'juggling'"):
         write_scores(changed, tmp_path / "scores.parquet")
     kinds = declared_kinds(
         [ProblemSet(own, {}, (), extra={"metadata": {"kind": "actions"}}), ProblemSet(REMIX, {}, ())]
@@ -101,33 +101,36 @@ def test_kinds_of_own_folders_travel_in_the_metadata(tmp_path: Path) -> None:
 def test_outline() -> None:
     found = outline("alfred/level_3/juggling/x", {"alfred/level_3/juggling/x": "tracking"})
     assert (found.environment, found.level, found.type, found.kind) == ("alfred", 3, "juggling", "tracking")
-    with pytest.raises(ValueError, match="'alfred/level_3': expected <environment>/<level folder>/<type>/<name>"):
+    with pytest.raises(ValueError, match="expected <environment>/<level folder>/<type>/<name>, got 'alfred/level_3'"):
         outline("alfred/level_3")
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda frame: frame.drop("score", "reason"), "missing: score, reason: add or drop them"),
-        (lambda frame: frame.with_columns(index=1), "unknown: index: add or drop them"),
-        (lambda frame: frame.cast({"score": pl.Float32}), "column `score`: expected Float64, came Float32: cast it"),
-        (lambda frame: frame.head(0), "came no row at all"),
-        (lambda frame: pl.concat([frame, frame[2:3]]), f"came several for {REMIX} / home/0.mp4 / wz: keep one of each"),
-        (lambda frame: frame[1:], f"came fewer for {REMIX} / home/1.mp4 / 1 / 2 (came, expected): add the rows"),
-        (lambda frame: frame.with_columns(target=False), "came none for home/foundation/objects/b / home/0.mp4;"),
+        (lambda frame: frame.drop("score", "reason"), "missing: score, reason. Add or drop them."),
+        (lambda frame: frame.with_columns(index=1), "unknown: index. Add or drop them."),
+        (lambda frame: frame.cast({"score": pl.Float32}), "column `score`: expected Float64, got Float32. Cast it."),
+        (lambda frame: frame.head(0), "got no rows"),
+        (lambda frame: pl.concat([frame, frame[2:3]]), f"got several for {REMIX} / home/0.mp4 / wz. Keep one of each."),
+        (lambda frame: frame[1:], f"got fewer for {REMIX} / home/1.mp4 / 1 / 2 (got, expected). Add the rows"),
+        (lambda frame: frame.with_columns(target=False), "got none for home/foundation/objects/b / home/0.mp4;"),
         (
             lambda frame: frame.with_columns(model=pl.col("label")),
-            "expected one model per table, came ab, apple, cup, wz",
+            "expected one model per table, got ab, apple, cup, wz",
         ),
-        (lambda frame: frame.with_columns(score=math.inf), "column `score`: expected finite numbers, came infinity"),
-        (lambda frame: frame.with_columns(problem_set=pl.lit("home/x/y/z")), "level folder 'x': expected"),
+        (lambda frame: frame.with_columns(score=math.inf), "column `score`: expected finite numbers, got infinity"),
+        (
+            lambda frame: frame.with_columns(problem_set=pl.lit("home/x/y/z")),
+            "level folder: expected 'foundation', 'extrapyramidal' or 'level_<number>', got 'x'",
+        ),
         (
             lambda frame: frame.with_columns(video=pl.when(pl.col("score") > 0).then("video")),
-            "column `video`: expected text in every row, came 2 null(s)",
+            "column `video`: expected text in every row, got 2 null(s)",
         ),
         (
             lambda frame: frame.with_columns(target=pl.when(pl.col("score") > 0).then("target")),
-            "expected true or false in every row, or null in all, came 2 null(s) in 8 rows",
+            "expected true or false in every row, or null in all, got 2 null(s) in 8 rows",
         ),
     ],
 )
@@ -159,8 +162,8 @@ def test_rows_without_a_key_or_of_another_type(tmp_path: Path) -> None:
         write_scores([row | {"score": "high"} for row in rows()], tmp_path / "scores.parquet")
 
 
-def test_files_that_are_no_table(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"No score table at .*scores\.parquet: give a run folder"):
+def test_files_that_are_not_tables(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"No score table at .*scores\.parquet\. Give a run folder"):
         read_scores(tmp_path)
     (tmp_path / "scores.parquet").write_text("not parquet, for all its length")
     with pytest.raises(ScoreTableError, match="expected a parquet file as `test` writes it"):

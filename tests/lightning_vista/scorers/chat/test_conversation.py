@@ -1,7 +1,7 @@
 import pytest
 
 from lightning_vista.scorers.chat.chat_model import Reply, Request
-from lightning_vista.scorers.chat.conversation import Conversation, Mode, Verdict, converse, in_rounds, transcript
+from lightning_vista.scorers.chat.conversation import ChatMode, Conversation, Verdict, converse, in_rounds, transcript
 from lightning_vista.vista.batch import Candidates
 
 FRAMES = [b"first", b"second"]
@@ -25,7 +25,7 @@ def hold(conversation: Conversation, replies: list[Reply]) -> Verdict:
             assert number + 1 == len(replies)
             verdict: Verdict = end.value
             return verdict
-    raise AssertionError("the conversation goes on")
+    raise AssertionError("the conversation has not ended")
 
 
 def test_three_stages_of_which_only_the_first_shows_the_frames() -> None:
@@ -102,7 +102,7 @@ def test_twice_unusable_is_unscored_with_the_reason(replies: list[Reply], reason
 
 
 @pytest.mark.parametrize("mode", ["stages", "single"])
-def test_many_conversations_are_held_in_rounds(mode: Mode) -> None:
+def test_many_conversations_are_held_in_rounds(mode: ChatMode) -> None:
     asked: list[list[Request]] = []
 
     def answer(requests: list[Request]) -> list[Reply]:

@@ -86,11 +86,11 @@ def test_every_passing_fault_is_waited_out(server: ChatServer, tmp_path: Path, f
 @pytest.mark.parametrize(
     ("fault", "times", "message"),
     [
-        ("500", 3, "was asked 3 times, but: InternalServerError.*Give the same command again"),
-        ("stall", 3, "was asked 3 times, but: (TimeoutError|APITimeoutError)"),
-        ("401", 1, "was asked once, but: AuthenticationError.*Check the key in TEST_KEY"),
-        ("400", 1, "was asked once, but: BadRequestError.*json_schema: false"),
-        ("429", 1, "was asked once, but: RateLimitError"),
+        ("500", 3, "asked 3 times, got InternalServerError.*Run the same command again"),
+        ("stall", 3, "asked 3 times, got (TimeoutError|APITimeoutError)"),
+        ("401", 1, "asked once, got AuthenticationError.*Check the key in TEST_KEY"),
+        ("400", 1, "asked once, got BadRequestError.*json_schema: false"),
+        ("429", 1, "asked once, got RateLimitError"),
         ("quota", 1, "exceeded your current quota"),
     ],
 )
@@ -108,7 +108,7 @@ def test_lasting_faults_are_an_error_and_never_cached(
     assert ask(server, [text_request("a")], tmp_path) == [Reply("reply to a")]
 
 
-def test_replies_that_are_no_answer_are_replies_all_the_same(server: ChatServer, tmp_path: Path) -> None:
+def test_refusals_and_truncated_replies_are_replies_too(server: ChatServer, tmp_path: Path) -> None:
     def say(body: dict[str, object]) -> dict[str, object]:
         result = completion("cut o")
         (choice,) = result["choices"]
@@ -194,7 +194,7 @@ def test_without_a_key_only_other_endpoints_are_asked(
     monkeypatch.delenv("TEST_KEY")
     assert ask(server, [text_request("a")], tmp_path) == [Reply("reply to a")]
     cache = ReplyCache(tmp_path / "replies.sqlite")
-    with pytest.raises(PermissionError, match="set the environment variable TEST_KEY"):
+    with pytest.raises(PermissionError, match="Set the environment variable TEST_KEY"):
         Endpoint(ChatModel("m"), "TEST_KEY", Limits(), cache, 100)
     cache.close()
 
@@ -221,7 +221,7 @@ def test_retry_after_is_obeyed(
     assert 300 < max(waits) <= 500
 
 
-def test_a_budget_stops_and_a_larger_one_goes_on(server: ChatServer, tmp_path: Path) -> None:
+def test_a_budget_stops_and_a_larger_one_resumes(server: ChatServer, tmp_path: Path) -> None:
     requests = [text_request(f"{number:4000}") for number in range(20)]  # 1,000 tokens each
     replies = ask(server, requests, tmp_path, limits=Limits(max_requests=7))
     assert sum(isinstance(reply, Reply) for reply in replies) == 7

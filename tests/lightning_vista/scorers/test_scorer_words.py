@@ -1,0 +1,52 @@
+"""A word that an option of this room does not know is an error, never the default."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from lightning_vista.scorers import (
+    ChatScorer,
+    CLIPScorer,
+    DualEncoderScorer,
+    LocalChatScorer,
+    OpenCLIPScorer,
+    ViCLIPScorer,
+)
+from lightning_vista.scorers.chat.budget import image_tokens, plan
+from lightning_vista.scorers.chat.chat_model import ChatModel, Message, Reply
+from lightning_vista.scorers.chat.conversation import converse
+from lightning_vista.scorers.chat.parsing import UnreadableReply
+from lightning_vista.vista.batch import Candidates
+
+CANDIDATES = Candidates("toy/level_1/objects/a", ("ball",), ("We see a ball",))
+Call = Callable[[Any], object]
+#: An option and whoever takes it -> a call with a word that it does not know. No checkpoint is opened before the error.
+WRONG: dict[str, Call] = {
+    "dtype CLIPScorer": lambda word: CLIPScorer("nowhere", dtype=word),
+    "preprocessing CLIPScorer": lambda word: CLIPScorer("nowhere", preprocessing=word),
+    "dtype OpenCLIPScorer": lambda word: OpenCLIPScorer("nowhere", dtype=word),
+    "preprocessing OpenCLIPScorer": lambda word: OpenCLIPScorer("nowhere", preprocessing=word),
+    "dtype ViCLIPScorer": lambda word: ViCLIPScorer("nowhere", dtype=word),
+    "dtype LocalChatScorer": lambda word: LocalChatScorer("nowhere", dtype=word),
+    "mode LocalChatScorer": lambda word: LocalChatScorer("nowhere", mode=word),
+    "mode ChatScorer": lambda word: ChatScorer("gpt-4o", mode=word),
+    "detail ChatScorer": lambda word: ChatScorer("gpt-4o", detail=word),
+    "on_failure ChatScorer": lambda word: ChatScorer("gpt-4o", on_failure=word),
+    "sampling ChatScorer": lambda word: ChatScorer("gpt-4o", sampling=word),
+    "head DualEncoderScorer": lambda word: DualEncoderScorer(word),
+    "tower DualEncoderScorer": lambda word: DualEncoderScorer(tower=word, vocabulary=["ball"]),
+    "detail ChatModel": lambda word: ChatModel("gpt-4o", detail=word),
+    "detail image_tokens": lambda word: image_tokens(512, 512, word),
+    "mode converse": lambda word: converse(word, [b"jpeg"], CANDIDATES),
+    "mode plan": lambda word: plan(word, 8, 85, []),
+    "role Message": lambda word: Message(word, "Hello"),
+    "finish Reply": lambda word: Reply("Hello", word),
+    "reason UnreadableReply": lambda word: UnreadableReply(word, "it is empty"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_an_unknown_word_is_an_error(case: str) -> None:
+    with pytest.raises(ValueError, match=f"^`{case.split()[0]}`: expected .*, got 'lost_word'"):
+        WRONG[case]("lost_word")
