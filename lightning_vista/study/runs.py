@@ -14,7 +14,8 @@ from typing import Any
 import yaml
 
 import lightning_vista
-from lightning_vista.study.spec import Config, Study, StudyError, Variant, fill_words, merge, override
+from lightning_vista.study.overrides import key_labels, override
+from lightning_vista.study.spec import Config, Study, StudyError, Variant, fill_words, merge
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,8 @@ class Run:
     @property
     def row(self) -> str:
         """The name of its row in the table."""
-        return ", ".join([self.variant, *(f"{key.split('.')[-1]} {value}" for key, value in self.point.items())])
+        labels = key_labels(list(self.point))
+        return ", ".join([self.variant, *(f"{labels[key]} {value}" for key, value in self.point.items())])
 
     @property
     def name(self) -> str:

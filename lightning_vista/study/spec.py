@@ -45,35 +45,6 @@ def merge(base: Config, other: Mapping[str, Any]) -> Config:
     return copy.deepcopy(merged)
 
 
-def override(config: Config, key: str, value: Any) -> None:
-    """Set a value in nested dictionaries and lists.
-
-    Args:
-        config: What is changed.
-        key: Names joined by dots; items of lists by number. Dictionaries that are missing on the way are made.
-        value: The new value.
-
-    Raises:
-        StudyError: If the way leads through something else, or to a list item that is not there.
-
-    Example:
-        >>> config = {"trainer": {"callbacks": [{"weight": 1}]}}
-        >>> override(config, "trainer.callbacks.0.weight", 0)
-        >>> config
-        {'trainer': {'callbacks': [{'weight': 0}]}}
-    """
-    *way, last = key.split(".")
-    node: Any = config
-    try:
-        for name in way:
-            node = node[int(name)] if isinstance(node, list) else node.setdefault(name, {})
-        node[int(last) if isinstance(node, list) else last] = copy.deepcopy(value)
-    except (AttributeError, IndexError, TypeError, ValueError) as error:
-        raise StudyError(
-            f"The config has no place for {key!r}; expected names of its keys and numbers of items."
-        ) from error
-
-
 def fill_words(value: Any, words: Mapping[str, str]) -> Any:
     """Replace words in all strings of nested dictionaries and lists.
 
@@ -108,7 +79,8 @@ class Variant:
     Attributes:
         name: Heads its row of the table.
         configs: YAML files of `lightning-vista fit`, beyond the study's own; later ones win.
-        overrides: Values by dotted key, list items by number: `trainer.callbacks.0.init_args.mask_weight: 0`.
+        overrides: Values by dotted key, callbacks by their class: `callbacks.GradientRouting.mask_weight: 0`; see
+            `lightning_vista.study.overrides.override`.
         commands: Options of its commands, over those of the study's: `test: {ckpt_path: "{folder}/ablated.ckpt"}`.
         full: Whether it is only run with `--full`, since it takes long.
     """

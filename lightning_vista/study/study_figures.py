@@ -7,6 +7,7 @@ from typing import Any
 from lightning_vista.metrics.aggregation import SeedMean
 from lightning_vista.reports.style import Style, error_bars, layout, plotly_text, styles
 from lightning_vista.study import FigureSpec
+from lightning_vista.study.overrides import key_labels
 from lightning_vista.study.study_table import StudyRow
 
 #: A series' name, with its places along the axis and the values there.
@@ -61,7 +62,8 @@ def collect_series(spec: FigureSpec, rows: Sequence[StudyRow]) -> Series:
     series: Series = {}
     for row in rows:
         point = {key: value for key, value in row.point.items() if key != spec.x}
-        run = ", ".join([row.variant, *(f"{key.split('.')[-1]} {value}" for key, value in point.items())])
+        labels = key_labels(list(row.point))
+        run = ", ".join([row.variant, *(f"{labels[key]} {value}" for key, value in point.items())])
         for title, metric in spec.series.items():
             if spec.x == "run":
                 series.setdefault(title, []).append((row.name, row.mean(metric)))

@@ -84,8 +84,8 @@ def test_what_is_no_study_is_told(folder: Path, text: str, message: str) -> None
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("list.0.a", "list.1.a", "no place for 'list.1.a'"),
-        ("list.0.a", "model.value.a", "no place for 'model.value.a'"),
+        ("list.0.a", "list.1.a", "`list.1.a`: .* got no place"),
+        ("list.0.a", "model.value.a", "`model.value.a`: .* got no place"),
         ("name: changed", "name: plain", "these do not"),
         ("seeds: [3, 4]", "seeds: []", "found none"),
     ],
