@@ -1,8 +1,8 @@
 """Causal language models of transformers, to be trained on texts part of which is to be forgotten."""
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -10,11 +10,11 @@ import lightning as L
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LambdaLR
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LinearLR, LRScheduler, SequentialLR
 
 from lightning_vista.metrics.group_means import GroupMeans
 from lightning_vista.models.token_losses import activation_l1, expected_counts, fit_output_bias, next_token_losses
-from lightning_vista.models.warmup_cosine import warmup_cosine
 from lightning_vista.optional import require
 from lightning_vista.routing.naming import find_modules
 
@@ -168,11 +168,8 @@ class LanguageModelModule(L.LightningModule):
         optimizer = torch.optim.AdamW(
             self.parameters(), self.learning_rate, betas=self.betas, weight_decay=self.weight_decay
         )
-        share = partial(warmup_cosine, warmup_steps=self.warmup_steps, total_steps=int(total))
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": LambdaLR(optimizer, share), "interval": "step"},
-        }
+        scheduler = warmup_cosine(optimizer, self.warmup_steps, int(total))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def _gather(self, batch: Batch) -> None:
         losses, mask = self.token_losses(batch)
@@ -226,6 +223,38 @@ def _retain_rows(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor]:
     """Tokens of the rows that are not to be forgotten, and which of them are no padding, `(rows, tokens)`."""
     retained = batch["is_forget"] == 0
     return batch["input_ids"][retained].to(device), batch["attention_mask"][retained].to(device).bool()
+
+
+def warmup_cosine(optimizer: Optimizer, warmup_steps: int, total_steps: int) -> LRScheduler:
+    """Return a schedule in which the learning rate rises linearly, falls along a cosine to a tenth, and stays there.
+
+    A checkpoint holds `total_steps`: a run that resumes with a larger `max_steps` goes on with a tenth.
+
+    Args:
+        optimizer: The optimizer, with its highest learning rate.
+        warmup_steps: Number of steps in which the rate rises; the first step already has a share of `1 / warmup_steps`.
+        total_steps: Number of steps until the rate is a tenth.
+
+    Returns:
+        The scheduler, to be stepped after each optimizer step.
+
+    Example:
+        >>> optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+        >>> scheduler = warmup_cosine(optimizer, warmup_steps=2, total_steps=4)
+        >>> rates = []
+        >>> for _ in range(6):
+        ...     rates.append(round(optimizer.param_groups[0]["lr"], 2))
+        ...     optimizer.step()
+        ...     scheduler.step()
+        >>> rates
+        [0.5, 1.0, 1.0, 0.55, 0.1, 0.1]
+    """
+    warmup_steps = max(warmup_steps, 0)
+    fall_steps = max(total_steps - warmup_steps, 1)
+    rise = LinearLR(optimizer, 1 / max(warmup_steps, 1), total_iters=max(warmup_steps - 1, 0))
+    fall = CosineAnnealingLR(optimizer, fall_steps, eta_min=optimizer.param_groups[0]["initial_lr"] / 10)
+    stay = ConstantLR(optimizer, 0.1, total_iters=sys.maxsize)  # a cosine would rise again
+    return SequentialLR(optimizer, [rise, fall, stay], milestones=[warmup_steps, warmup_steps + fall_steps])
 
 
 def build_model(model_type: str, sizes: Mapping[str, Any]) -> Any:

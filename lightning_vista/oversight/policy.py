@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, log_softmax
 
-from lightning_vista.oversight.drawing import MOVES, draw_arrows, draw_grid, draw_trail
+from lightning_vista.oversight.drawing import MOVES, draw_grid
 from lightning_vista.oversight.grid import Outcome, OversightGridworld, observe
 from lightning_vista.oversight.rollout import (
     Ghosts,
@@ -56,9 +56,7 @@ def _arrows(policy: Callable[[Tensor], Tensor], diamond: int, ghost: int, size: 
     cells = torch.arange(size**2)
     places = torch.stack([cells, torch.full_like(cells, diamond), torch.full_like(cells, ghost)], dim=1)
     observation = observe(places.to(device), torch.zeros(size**2, size**2, dtype=torch.bool, device=device))
-    picture = draw_grid(size, None, diamond, ghost)
-    draw_arrows(picture, policy(observation).exp(), [cell for cell in cells.tolist() if cell not in (diamond, ghost)])
-    return picture
+    return draw_grid(size, None, diamond, ghost, moves=policy(observation).exp())
 
 
 def _episode(act: Callable[..., Tensor], places: tuple[int, int, int], size: int, device: torch.device) -> Tensor:
@@ -68,9 +66,7 @@ def _episode(act: Callable[..., Tensor], places: tuple[int, int, int], size: int
     batch = roll_out(env, partial(act, generator=env.generator), env.horizon)
     steps = int((batch["outcome"][0] > 0).nonzero()[0])
     cells = batch["observation"][0, : steps + 1, : size**2].argmax(-1).tolist()
-    picture = draw_grid(size, cells[0], diamond, ghost)
-    draw_trail(picture, cells[1:])
-    return picture
+    return draw_grid(size, cells[0], diamond, ghost, trail=cells[1:])
 
 
 Batch = Mapping[str, Any]

@@ -65,7 +65,7 @@ def test_a_test_tells_errors_by_class_and_shows_them(tmp_path: Path) -> None:
     assert found["test/ratio/high"] == pytest.approx(ratio.item())
     assert len(found) == 3 * 6 + 2
     with Image.open(tmp_path / "reconstructions.png") as picture:
-        assert picture.size == (4 * 34, 4 * 34)
+        assert picture.size == (4 * 34 + 2, 4 * 34 + 2)
 
 
 def test_groups_and_halves_must_fit() -> None:

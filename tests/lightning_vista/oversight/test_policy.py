@@ -142,7 +142,7 @@ def test_a_test_tells_how_the_episodes_of_each_actor_ended(tmp_path: Path) -> No
     gate = torch.tensor(3.0).sigmoid().item()
     assert [found[f"test/gate/{kind}"] for kind in ("diamond", "seen_ghost")] == pytest.approx([gate, gate])
     with Image.open(tmp_path / "policy.png") as picture:
-        assert picture.size == (3 * 122, 2 * 122)
+        assert picture.size == (3 * 122 + 2, 2 * 122 + 2)
     again = make_trainer(default_root_dir=tmp_path)
     again.test(policy, data, verbose=False)
     assert {name: float(value) for name, value in again.callback_metrics.items()} == found
