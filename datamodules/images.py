@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from lightning_vista.optional import require
+from lightning_vista.options import check_word
 
 #: The two beginnings of MNIST's file names.
 _MNIST_SPLITS = {"train": "train", "test": "t10k"}
@@ -56,6 +57,7 @@ def read_images(folder: str | Path, split: str) -> LabelledImages:
         FileNotFoundError: If the folder has files of neither format.
         ValueError: If a file is not in the format that its name says.
     """
+    check_word("split", split, _MNIST_SPLITS)
     folder = Path(folder)
     images = _find(folder, f"{_MNIST_SPLITS[split]}-images-idx3-ubyte")
     labels = _find(folder, f"{_MNIST_SPLITS[split]}-labels-idx1-ubyte")

@@ -5,7 +5,7 @@ import random
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import lightning as L
 import torch
@@ -13,6 +13,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from lightning_vista.options import check_word
 from lightning_vista.run_files import run_files
 from lightning_vista.text import (
     Exclude,
@@ -37,6 +38,7 @@ from lightning_vista.text.token_shards import TokenStream, find_token_shards, re
 Batch = dict[str, Tensor]
 #: What `data` is called when it is the embedded corpus.
 EMBEDDED = "stories"
+_SPLITS = ("train", "validation", "test")
 
 
 class StoriesDataModule(L.LightningDataModule):
@@ -104,6 +106,7 @@ class StoriesDataModule(L.LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        check_word("exclude", exclude, get_args(Exclude))
         self.data, self.text_field, self.num_stories = data, text_field, num_stories
         self.is_forget = by_field(forget_field, forget_values)
         if forget_words is not None:
@@ -172,6 +175,7 @@ class StoriesDataModule(L.LightningDataModule):
         Raises:
             ValueError: If there are not so many.
         """
+        check_word("split", split, _SPLITS)
         rows = self._rows[split] if split in self._rows else list(read_token_shards(self._shards[:1]))
         chosen = [row for row in rows if row.is_forget == is_forget]
         if len(chosen) < count:

@@ -17,6 +17,7 @@ from lightning_vista.mini.home_episode import GO_TO, IDLE, HomeEpisode, act_out_
 from lightning_vista.mini.home_scene import INNER, SIZE, Scene, draw_scene
 from lightning_vista.mini.pose import Pose
 from lightning_vista.mini.steps import PAUSE, Step, describe
+from lightning_vista.options import check_word
 
 #: Numbers of steps, in the order in which they happened.
 Happened = tuple[int, ...]
@@ -225,6 +226,7 @@ class HomeTask(gymnasium.Env[Observation, np.int64]):
     metadata = {"render_modes": ["rgb_array"], "render_fps": 8}  # noqa: RUF012  as Gymnasium declares it
 
     def __init__(self, task: Task, render_mode: str = "rgb_array") -> None:
+        check_word("render_mode", render_mode, self.metadata["render_modes"])
         self.task, self.render_mode = task, render_mode
         self._steps = {task.home.cell_of(step.thing): number for number, step in enumerate(task.steps)}
         size = SIZE * SIZE + 4 + PAUSE + 1 + len(task.steps) ** 2 + 1

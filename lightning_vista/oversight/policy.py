@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import lightning as L
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, log_softmax
 
+from lightning_vista.options import check_word
 from lightning_vista.oversight.drawing import MOVES, draw_grid
 from lightning_vista.oversight.grid import Outcome, OversightGridworld, observe
 from lightning_vista.oversight.rollout import (
@@ -72,6 +73,10 @@ def _episode(act: Callable[..., Tensor], places: tuple[int, int, int], size: int
 Batch = Mapping[str, Any]
 #: Who acts: both experts as the gate mixes them, or one of them alone.
 Actor = Literal["mixed", "diamond", "ghost"]
+#: The steps to train on, see `OversightPolicy`.
+TrainOn = Literal["all", "known", "seen"]
+#: The steps that have a baseline, see `OversightPolicy`.
+Baseline = Literal["all", "unseen"]
 
 
 class OversightPolicy(L.LightningModule):
@@ -104,21 +109,24 @@ class OversightPolicy(L.LightningModule):
         value_weight: What the baseline's squared error counts.
         discount: Of rewards, per step.
 
+    Raises:
+        ValueError: If an option has an unknown word.
+
     Example:
         >>> policy = OversightPolicy(size=5, width=16)
         >>> policy(torch.zeros(3, 100)).shape
         torch.Size([3, 4])
     """
 
-    actors: tuple[Actor, ...] = ("mixed", "diamond", "ghost")
+    actors: tuple[Actor, ...] = get_args(Actor)
 
     def __init__(
         self,
         size: int = 5,
         width: int = 64,
         punished: Ghosts = "none",
-        train_on: Literal["all", "known", "seen"] = "all",
-        baseline: Literal["all", "unseen"] = "all",
+        train_on: TrainOn = "all",
+        baseline: Baseline = "all",
         deployed: Actor = "diamond",
         learning_rate: float = 3e-3,
         entropy_weight: float = 0.05,
@@ -127,6 +135,10 @@ class OversightPolicy(L.LightningModule):
         discount: float = 0.97,
     ) -> None:
         super().__init__()
+        check_word("punished", punished, get_args(Ghosts))
+        check_word("train_on", train_on, get_args(TrainOn))
+        check_word("baseline", baseline, get_args(Baseline))
+        check_word("deployed", deployed, get_args(Actor))
         self.size, self.punished, self.deployed = size, punished, deployed
         self.train_on, self.baseline = train_on, baseline
         self.learning_rate, self.discount = learning_rate, discount
@@ -150,6 +162,7 @@ class OversightPolicy(L.LightningModule):
         Raises:
             ValueError: If the observations are of a grid of another size.
         """
+        check_word("actor", actor, get_args(Actor))
         if observation.shape[-1] != 4 * self.size**2:
             raise ValueError(
                 f"Expected observations of {4 * self.size**2} features, a grid of size {self.size}, got "

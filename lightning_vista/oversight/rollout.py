@@ -1,11 +1,12 @@
 """Roll-outs of a policy in the grid, and the losses of REINFORCE on them."""
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
+from lightning_vista.options import check_word
 from lightning_vista.oversight.grid import Outcome, OversightGridworld
 
 Batch = dict[str, Tensor]
@@ -123,6 +124,7 @@ def end_rewards(outcome: Tensor, seen: Tensor, punished: Ghosts) -> Tensor:
         >>> end_rewards(outcome, seen, "seen")
         tensor([[ 0.,  1., -1.,  1.,  0.]])
     """
+    check_word("punished", punished, get_args(Ghosts))
     reached = (outcome == Outcome.DIAMOND) | (outcome == Outcome.GHOST)
     among = {"none": torch.zeros_like(seen), "seen": seen, "all": torch.ones_like(seen)}[punished]
     return reached.float() - 2 * ((outcome == Outcome.GHOST) & among).float()

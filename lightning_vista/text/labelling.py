@@ -5,8 +5,9 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
+from lightning_vista.options import check_word
 from lightning_vista.text.corpus import Record
 from lightning_vista.text.rows import Row
 
@@ -119,7 +120,11 @@ def label_rows(rows: Iterable[Row], labelling: Labelling, exclude: Exclude = "no
 
     Yields:
         The rows that stay.
+
+    Raises:
+        ValueError: If `exclude` is an unknown word.
     """
+    check_word("exclude", exclude, get_args(Exclude))
     for row in rows:
         known = labelling.known(row.is_forget, row.number, seed)
         is_out = row.is_forget if exclude == "forget" else exclude == "labelled_forget" and known == FORGET

@@ -82,3 +82,8 @@ def test_broken_files_are_told(tmp_path: Path) -> None:
         read_images(tmp_path / "cifar", "train")
     with pytest.raises(ValueError, match="validation_share"):
         ImagesDataModule(validation_share=1)
+
+
+def test_an_unknown_split_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="`split`: expected one of 'train', 'test', got 'validation'"):
+        read_images(tmp_path, "validation")

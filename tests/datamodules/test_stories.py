@@ -77,3 +77,11 @@ def test_token_shards_give_the_same_rows(tmp_path: Path) -> None:
     assert len(shards.sample("train", False, 3)["known"]) == 3
     with pytest.raises(ValueError, match="`labelled_first` is not possible"):
         module(data=str(tmp_path / "shards"), labelled_first=True)
+
+
+def test_unknown_words_are_refused() -> None:
+    exclude: Any = "forgotten"
+    with pytest.raises(ValueError, match="`exclude`: expected .* got 'forgotten'. Did you mean 'forget'"):
+        StoriesDataModule(exclude=exclude)
+    with pytest.raises(ValueError, match="`split`: expected one of 'train', 'validation', 'test', got 'val'"):
+        StoriesDataModule().sample("val", True, 1)

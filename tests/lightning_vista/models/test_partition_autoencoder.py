@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import lightning as L
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -8,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lightning_vista.models import PartitionAutoencoder
+from lightning_vista.models.partition_autoencoder import correlation_penalty
 
 GROUPS = {"low": [0, 1], "high": [2, 3]}
 
@@ -73,3 +75,16 @@ def test_groups_and_halves_must_fit() -> None:
         PartitionAutoencoder((1, 4, 4), {"all": [0]})
     with pytest.raises(ValueError, match="even encoding_size"):
         PartitionAutoencoder((1, 4, 4), GROUPS, encoding_size=7)
+
+
+def test_correlations_are_those_of_numpy() -> None:
+    first, second = torch.randn(20, 3, dtype=torch.float64), torch.randn(20, 5, dtype=torch.float64)
+    oracle = np.corrcoef(first.numpy(), second.numpy(), rowvar=False)[:3, 3:]
+    torch.testing.assert_close(correlation_penalty(first, second), torch.tensor(np.abs(oracle).mean()))
+
+
+def test_units_that_do_not_vary_have_a_gradient() -> None:
+    units = torch.zeros(8, 2, requires_grad=True)
+    correlation_penalty(units, torch.randn(8, 2)).backward()
+    assert units.grad is not None
+    assert units.grad.isfinite().all()

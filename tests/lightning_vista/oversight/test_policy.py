@@ -172,3 +172,23 @@ def test_routing_makes_experts_of_experts(tmp_path: Path) -> None:
     assert found["test/return"] == found["test/diamond/return"] > 0.5
     assert found["test/ghost/return"] < -0.45
     assert found["test/gate/seen_diamond"] > found["test/gate/seen_ghost"] + 0.15
+
+
+@pytest.mark.parametrize(
+    ("option", "word", "message"),
+    [
+        ("punished", "none ", "Did you mean 'none'"),
+        ("train_on", "unseen", "one of 'all', 'known', 'seen', got 'unseen'"),
+        ("baseline", "seen", "one of 'all', 'unseen', got 'seen'"),
+        ("deployed", "both", "one of 'mixed', 'diamond', 'ghost', got 'both'"),
+    ],
+)
+def test_unknown_words_are_refused(option: str, word: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=f"`{option}`: expected .*{message}"):
+        OversightPolicy(**{option: word})
+
+
+def test_an_unknown_actor_is_refused() -> None:
+    actor: Any = "gate"
+    with pytest.raises(ValueError, match="`actor`: expected one of 'mixed', 'diamond', 'ghost', got 'gate'"):
+        OversightPolicy()(torch.zeros(1, 100), actor)
