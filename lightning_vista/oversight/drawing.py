@@ -103,7 +103,7 @@ def _diamond(middle: Point) -> list[Point]:
 
 
 def _ghost(middle: Point) -> list[Point]:
-    """A half disc on a sheet whose lower edge is a wave."""
+    """Return the outline of a ghost: a half disc on a sheet whose lower edge is a wave."""
     x, y = middle
     head = [(x - 0.275 * math.cos(angle), y - 0.275 * math.sin(angle)) for angle in _steps(0, math.pi)]
     return head + [(x + side, y + 0.25 + 0.04 * math.cos(3 * math.tau * side / 0.55)) for side in _steps(0.275, -0.275)]

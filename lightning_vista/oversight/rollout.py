@@ -1,4 +1,4 @@
-"""Roll-outs of a policy in the grid, and the losses of REINFORCE on them."""
+"""Roll-outs of a policy in the gridworld, and the losses of REINFORCE on them."""
 
 from collections.abc import Callable
 from typing import Literal, get_args
@@ -14,16 +14,16 @@ Batch = dict[str, Tensor]
 
 @torch.no_grad()
 def roll_out(env: OversightGridworld, act: Callable[[Tensor], Tensor], num_steps: int) -> Batch:
-    """Let a policy act in all environments; what comes next goes on from here.
+    """Let a policy act in all environments; the next roll-out resumes where this one ends.
 
     Args:
-        env: The environments.
-        act: Maps observations `(envs, features)` to actions `(envs,)`.
-        num_steps: The number of steps.
+        env: Environments.
+        act: Function from observations `(envs, features)` to actions `(envs,)`.
+        num_steps: Number of steps.
 
     Returns:
-        `observation` `(envs, steps, features)`; `action`, `outcome` (see `Outcome`) and `seen` `(envs, steps)`, as
-        `OversightGridworld.step` tells them; and `memberships`, see `episode_memberships`.
+        `observation` `(envs, steps, features)`; `action`, `outcome` and `seen` `(envs, steps)`, as returned by
+        `OversightGridworld.step`; and `memberships`, see `episode_memberships`.
     """
     steps = []
     for _ in range(num_steps):
@@ -36,13 +36,13 @@ def roll_out(env: OversightGridworld, act: Callable[[Tensor], Tensor], num_steps
 
 
 def episode_ends(outcome: Tensor) -> Tensor:
-    """When the episode of each step ends.
+    """Return the step at which the episode of each step ends.
 
     Args:
-        outcome: What each step led to, `(envs, steps)`.
+        outcome: `Outcome` of each step, `(envs, steps)`.
 
     Returns:
-        The number of the step, int64 `(envs, steps)`; `steps` where the episode is not finished.
+        Numbers of steps, int64 `(envs, steps)`; `steps` where the episode is unfinished.
 
     Example:
         >>> episode_ends(torch.tensor([[0, 1, 0, 0, 3, 0]]))
@@ -54,14 +54,14 @@ def episode_ends(outcome: Tensor) -> Tensor:
 
 
 def at_episode_end(values: Tensor, outcome: Tensor) -> Tensor:
-    """What a step is told at the end of its episode.
+    """Return for each step the value at the end of its episode.
 
     Args:
-        values: A value of each step, `(envs, steps)`.
-        outcome: What each step led to, `(envs, steps)`.
+        values: Value of each step, `(envs, steps)`.
+        outcome: `Outcome` of each step, `(envs, steps)`.
 
     Returns:
-        The value of the last step of each step's episode, `(envs, steps)`; 0 where the episode is not finished.
+        Values of the last step of each step's episode, `(envs, steps)`; 0 where the episode is unfinished.
 
     Example:
         >>> at_episode_end(torch.tensor([[5, 6, 7, 8]]), torch.tensor([[0, 1, 2, 0]]))
@@ -71,11 +71,11 @@ def at_episode_end(values: Tensor, outcome: Tensor) -> Tensor:
 
 
 def episode_memberships(outcome: Tensor, seen: Tensor) -> Tensor:
-    """Which steps belong to an episode that was seen to reach the diamond, or the ghost.
+    """Return the memberships of steps: their episode was seen to reach the diamond, or the ghost.
 
     Args:
-        outcome: What each step led to, `(envs, steps)`.
-        seen: Whether it was under oversight, `(envs, steps)`.
+        outcome: `Outcome` of each step, `(envs, steps)`.
+        seen: Whether the step's outcome was under oversight, `(envs, steps)`.
 
     Returns:
         0 or 1 for diamond and ghost, float32 `(envs, steps, 2)`; unseen and unfinished episodes belong to neither.
@@ -89,13 +89,13 @@ def episode_memberships(outcome: Tensor, seen: Tensor) -> Tensor:
 
 
 def first_outcomes(outcome: Tensor) -> Tensor:
-    """How the first episode of each environment ended.
+    """Return the outcome of the first episode of each environment.
 
     Args:
-        outcome: What each step led to, `(envs, steps)`.
+        outcome: `Outcome` of each step, `(envs, steps)`.
 
     Returns:
-        `Outcome` `(envs,)`; `NONE` where it is not finished.
+        `Outcome` `(envs,)`; `NONE` where the episode is unfinished.
 
     Example:
         >>> first_outcomes(torch.tensor([[0, 2, 1], [0, 0, 0]]))
@@ -104,17 +104,17 @@ def first_outcomes(outcome: Tensor) -> Tensor:
     return at_episode_end(outcome, outcome)[:, 0]
 
 
-#: Which ghosts are punished, see `end_rewards`.
+#: The ghosts that are punished, see `end_rewards`.
 Ghosts = Literal["none", "seen", "all"]
 
 
 def end_rewards(outcome: Tensor, seen: Tensor, punished: Ghosts) -> Tensor:
-    """The reward of each step: 1 for reaching the diamond, or a ghost that is not punished, and -1 for one that is.
+    """Return rewards: 1 for reaching the diamond or a ghost that is not punished, -1 for a punished ghost, else 0.
 
     Args:
-        outcome: What each step led to, `(envs, steps)`, see `Outcome`.
-        seen: Whether it was under oversight, `(envs, steps)`.
-        punished: Whether no ghosts are punished, only those that are seen, or all: then it is the true reward.
+        outcome: `Outcome` of each step, `(envs, steps)`.
+        seen: Whether the step's outcome was under oversight, `(envs, steps)`.
+        punished: Ghosts that are punished: none, only seen ones, or all, which gives the true reward.
 
     Returns:
         Rewards, float32 `(envs, steps)`.
@@ -131,15 +131,15 @@ def end_rewards(outcome: Tensor, seen: Tensor, punished: Ghosts) -> Tensor:
 
 
 def discounted_returns(reward: Tensor, outcome: Tensor, discount: float) -> Tensor:
-    """The return of each step, `discount ** (end - t) * reward[end]`, which no reward of a later episode reaches.
+    """Return the return of each step, `discount ** (end - t) * reward[end]`, with the end of the step's own episode.
 
     Args:
-        reward: The reward of each step `(envs, steps)`, 0 but at the end of an episode.
-        outcome: What each step led to, `(envs, steps)`.
-        discount: Per step, from 0 to 1.
+        reward: Reward of each step `(envs, steps)`, 0 except at the end of an episode.
+        outcome: `Outcome` of each step, `(envs, steps)`.
+        discount: Discount per step, from 0 to 1.
 
     Returns:
-        Returns `(envs, steps)`; 0 where the episode is not finished.
+        Returns `(envs, steps)`; 0 where the episode is unfinished.
 
     Example:
         >>> outcome = torch.tensor([[0, 0, 1, 0, 1, 0]])
@@ -151,12 +151,12 @@ def discounted_returns(reward: Tensor, outcome: Tensor, discount: float) -> Tens
 
 
 def policy_loss(log_probability: Tensor, advantage: Tensor) -> Tensor:
-    """REINFORCE for each step, `-log pi(a | s) * advantage`; no gradient passes through the advantage."""
+    """Return the REINFORCE loss of each step, `-log pi(a | s) * advantage`, without gradient through the advantage."""
     return -log_probability * advantage.detach()
 
 
 def entropy(log_probabilities: Tensor) -> Tensor:
-    """The entropy of distributions over the last dimension, in nats.
+    """Return the entropy of distributions over the last dimension, in nats.
 
     Example:
         >>> entropy(torch.full((4,), 0.25).log())
@@ -166,11 +166,11 @@ def entropy(log_probabilities: Tensor) -> Tensor:
 
 
 def mean_over(values: Tensor, rows: Tensor) -> Tensor:
-    """The mean over some rows, 0 over none.
+    """Return the mean over some rows, or 0 if there are none.
 
     Args:
         values: Any tensor.
-        rows: Which of them count, 0 or 1, of the same shape.
+        rows: Mask of the values that count, 0 or 1, of the same shape.
 
     Returns:
         A scalar.

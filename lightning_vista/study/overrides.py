@@ -7,8 +7,7 @@ from typing import Any
 
 from lightning_vista.study.spec import Config, StudyError
 
-#: Where LightningCLI keeps the callbacks. Keys name a callback's class instead: places in the list depend on the files
-#: that a run lays over each other.
+#: Refused: the place of a callback in the list depends on the files that a run merges, so keys name its class instead.
 _PLACES = "trainer.callbacks."
 
 

@@ -148,15 +148,15 @@ def test_a_checkpoint_folder(tmp_path: Path) -> None:
 
 
 def test_what_is_wrong_is_told(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="a model_type or a checkpoint"):
+    with pytest.raises(ValueError, match="`model_type`, `checkpoint`: expected exactly one"):
         LanguageModelModule()
-    with pytest.raises(ValueError, match="activation_l1 needs activation_modules"):
+    with pytest.raises(ValueError, match="at least one pattern for `activation_l1`"):
         LanguageModelModule("gpt_neo", SIZES, activation_l1=1e-4)
-    with pytest.raises(ValueError, match="tokenizer has 30 tokens and the model has embeddings of 20"):
+    with pytest.raises(ValueError, match="the 30 tokens of the datamodule's tokenizer, got 20 embeddings"):
         trainer(tmp_path).test(small_module(), Texts(30))
-    with pytest.raises(ValueError, match="set `max_steps` or `max_epochs`"):
+    with pytest.raises(ValueError, match="Set `max_steps` or `max_epochs`"):
         trainer(tmp_path, max_epochs=-1).fit(small_module(), Texts())
-    with pytest.raises(ValueError, match="calibrate_bias needs a datamodule"):
+    with pytest.raises(ValueError, match="expected one for `calibrate_bias`"):
         trainer(tmp_path).test(small_module(calibrate_bias=True), Texts().test_dataloader())
 
 

@@ -73,7 +73,7 @@ def test_a_test_tells_errors_by_class_and_shows_them(tmp_path: Path) -> None:
 def test_groups_and_halves_must_fit() -> None:
     with pytest.raises(ValueError, match="two groups"):
         PartitionAutoencoder((1, 4, 4), {"all": [0]})
-    with pytest.raises(ValueError, match="even encoding_size"):
+    with pytest.raises(ValueError, match="an even number"):
         PartitionAutoencoder((1, 4, 4), GROUPS, encoding_size=7)
 
 

@@ -134,5 +134,5 @@ def test_arrows_are_as_long_as_moves_are_probable_and_dots_show_the_way() -> Non
 
 @pytest.mark.parametrize("wrong", [{"num_envs": 0}, {"size": 1}, {"horizon": 0}, {"oversight_probability": 1.5}])
 def test_sizes_and_probabilities_are_checked(wrong: Any) -> None:
-    with pytest.raises(ValueError, match="Expected"):
+    with pytest.raises(ValueError, match="expected"):
         OversightGridworld(**{"num_envs": 1, **wrong})

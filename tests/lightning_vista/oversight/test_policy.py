@@ -110,7 +110,7 @@ def test_nothing_seen_is_nothing_learned() -> None:
 
 def test_a_grid_of_another_size_is_refused() -> None:
     with pytest.raises(
-        ValueError, match="36 features, a grid of size 3, got 100: give the policy and its environments"
+        ValueError, match="36 features, for a grid of size 3, got 100. Give the policy and its environments"
     ):
         silent()(torch.zeros(1, 100, dtype=torch.float64))
 

@@ -72,12 +72,12 @@ def test_the_judge_alone_rewards_it(tmp_path: Path) -> None:
 def test_other_environments_are_refused(tmp_path: Path) -> None:
     agent = train(trainer(tmp_path, 1), num_envs=4, updates_per_epoch=1)
     for other in (HomeTaskDataModule(num_envs=8), HomeTaskDataModule(level=3, num_envs=4)):
-        with pytest.raises(ValueError, match="Expected 4 environments .* the same num_envs and level"):
+        with pytest.raises(ValueError, match="expected 4 environments .* the same `num_envs` and `level`"):
             trainer(tmp_path, 1).test(agent, other)
 
 
 def test_it_says_where_it_can_learn(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="learns in the environments of a HomeTaskDataModule, got NoneType"):
+    with pytest.raises(ValueError, match="expected a HomeTaskDataModule for PPOAgent, got NoneType"):
         trainer(tmp_path, 1).fit(PPOAgent(), train_dataloaders=[0, 1])
 
 
@@ -97,5 +97,5 @@ def test_what_ends_is_reset_and_its_last_observation_kept() -> None:
 
 
 def test_another_way_to_reset_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"Expected .* AutoresetMode\.DISABLED, got AutoresetMode\.NEXT_STEP"):
+    with pytest.raises(ValueError, match=r"expected AutoresetMode\.DISABLED, got AutoresetMode\.NEXT_STEP"):
         GymnasiumVecEnv(SyncVectorEnv([partial(CountingEnv, 2)]))
