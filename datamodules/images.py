@@ -90,7 +90,7 @@ def read_idx(path: str | Path) -> Tensor:
     shape = np.frombuffer(content[4:start], dtype=">i4").tolist()
     if not start or len(content) != start + int(np.prod(shape, dtype=np.int64)):
         raise ValueError(
-            f"`{path}`: expected a complete array of bytes in the idx format, got {len(content)} bytes. Download it again."
+            f"`{path}`: expected a complete array in the idx format, got {len(content)} bytes. Download the file again."
         )
     return torch.frombuffer(bytearray(content[start:]), dtype=torch.uint8).reshape(shape)
 
