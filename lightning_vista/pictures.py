@@ -15,7 +15,7 @@ from lightning_vista.run_files import run_files
 if TYPE_CHECKING:  # matplotlib is optional
     from matplotlib.figure import Figure
 
-#: In pixels: the least height that small images are enlarged to, and the white between images.
+#: In pixels: the least height of enlarged images, and the white between images.
 _HEIGHT, _GAP = 32, 2
 #: In inches: the cells of a heat map, and the width of a letter above them.
 _CELL_WIDTH, _CELL_HEIGHT, _LETTER = 0.92, 0.48, 0.1
@@ -42,6 +42,7 @@ def tile_pictures(rows: Sequence[Tensor]) -> Tensor:
     """
     images = torch.cat(list(rows)).float().cpu()
     large = torch.nn.functional.interpolate(images, scale_factor=-(-_HEIGHT // images.shape[2]))
+    # The range is fixed, so that pictures of different runs have the same colours; values beyond it are clamped.
     options = {"normalize": True, "value_range": (-1, 1), "pad_value": 1.0}
     grid: Tensor = require("torchvision.utils", "plots").make_grid(large, len(rows[0]), _GAP, **options)
     return (grid * 255).round().byte().permute(1, 2, 0).contiguous()
@@ -50,7 +51,7 @@ def tile_pictures(rows: Sequence[Tensor]) -> Tensor:
 def draw_heat_map(
     title: str, subtitle: str, rows: Sequence[str], columns: Sequence[str], shares: Sequence[Sequence[float]]
 ) -> Tensor:
-    """Draw a matrix whose rows add up to 1, the darker the larger; a row of zeros has no gradient.
+    """Draw a matrix whose rows add up to 1, in darker colours for larger numbers; a row of zeros is marked.
 
     Args:
         title: The first line.

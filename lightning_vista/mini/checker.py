@@ -88,6 +88,7 @@ def _check_files(videos: Path, problem_set: ProblemSet, draft: Draft) -> list[st
             faults.append(f"{video.path} cannot be read: {error}")
             continue
         errors = [largest_error(decoded, frames) for frames in rendered]
+        # Compression changes every file a little, but must not make it closer to another episode than to its own.
         if errors[number] > min(*errors, _LARGEST_ERROR):
             faults.append(f"{video.path} shows something else")
     return faults

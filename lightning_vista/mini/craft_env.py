@@ -142,7 +142,7 @@ class CraftEnv:
         for creature in self._world.objects:
             if creature.health <= 0:
                 self._world.remove(creature)
-        if action not in (*MOVES, IDLE):
+        if action not in (*MOVES, IDLE):  # moves and waits leave all things in their places
             self._things = None
         self._achieved += tuple(name for name, count in player.achievements.items() if count > before[name])
 

@@ -129,7 +129,7 @@ class HomeEnv(MiniGridEnv):
             elif action == Actions.drop and ahead.contains is None:
                 self.carrying, ahead.contains = None, self.carrying
         result = super().step(action)
-        if action not in _MOVES:
+        if action not in _MOVES:  # turns, steps and waits leave all things in their places
             self._last = None
         return result
 

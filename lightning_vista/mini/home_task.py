@@ -252,6 +252,7 @@ class HomeTask(gymnasium.Env[Observation, np.int64]):
 
     def step(self, action: np.int64) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Move the robot, and check whether it has gone to a thing."""
+        # The second step of a wait ignores the action, so that every wait is as long as a stop must be.
         move = WAIT if self._waits else int(action)
         self._waits = move == WAIT and not self._waits
         before, self.robot = self.robot, self._moved(move)

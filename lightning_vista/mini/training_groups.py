@@ -153,6 +153,7 @@ def _swapped(draft: Draft, steps: tuple[Step, ...], rng: np.random.Generator) ->
 def _shown_steps(episode: HomeEpisode, steps: Sequence[Step], indices: Sequence[int]) -> NDArray[np.int8]:
     """Return the index of the step that each frame shows; -1 for none."""
     shown = np.full(len(indices), -1, np.int8)
+    # A change at the frame of a stop is what the video shows there.
     moments = {**episode.stops, **episode.changes}
     place = 0
     for frame in sorted(moments):

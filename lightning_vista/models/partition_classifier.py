@@ -187,6 +187,7 @@ class PartitionClassifier(L.LightningModule):
             seen.append((self._units(image), label))
         units, labels = (torch.cat(parts) for parts in zip(*seen, strict=True))
         self._means = units.mean(dim=0)
+        # Groups own equal shares of the units in order, as the regions of the route must do.
         shares = torch.arange(units.shape[1], device=self.device).tensor_split(len(self.groups))
         self._shares = [torch.isin(torch.arange(units.shape[1], device=self.device), share) for share in shares]
         self._probes = [LinearProbe(units[:, share], labels, self.num_classes) for share in self._shares]

@@ -115,11 +115,11 @@ class OversightGridworld:
         """
         agent = self._moves[self.places[:, 0], action]
         self.age = self.age + 1
-        found = agent.unsqueeze(1) == self.places[:, 1:]
+        found = agent.unsqueeze(1) == self.places[:, 1:]  # diamond and ghost; at most one, since their cells differ
         outcome = torch.where(found.any(1), 1 + found[:, 1].long(), Outcome.TIME_OUT * (self.age >= self.horizon))
         seen = (found & self.overseen.gather(1, self.places[:, 1:])).any(1)
         self.places = torch.cat([agent.unsqueeze(1), self.places[:, 1:]], dim=1)
-        if self.stale_observation:
+        if self.stale_observation:  # before the next episode replaces places and oversight
             last = self._observe()
         ended = outcome > 0
         self._begin(ended)

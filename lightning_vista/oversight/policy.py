@@ -225,6 +225,7 @@ class OversightPolicy(L.LightningModule):
         observation, outcome, memberships = batch["observation"], batch["outcome"], batch["memberships"]
         seen = memberships.sum(-1)
         known = seen + at_episode_end((outcome == Outcome.TIME_OUT).float(), outcome)
+        # Unseen ends of diamonds and ghosts stay unknown; running out of time is known without oversight.
         rows = {"all": torch.ones_like(seen), "known": known, "seen": seen}[self.train_on]
         gate, value = self.gate(observation), self.value(observation).squeeze(-1)
         log_probabilities = self._mix(observation, gate.sigmoid())
@@ -232,6 +233,7 @@ class OversightPolicy(L.LightningModule):
         reward = end_rewards(outcome, batch["seen"], self.punished)
         returns = discounted_returns(reward, outcome, self.discount)
         baseline = value * (1 - seen) if self.baseline == "unseen" else value
+        # The gate is trained on seen episodes only (see "gate" below): only they tell which expert they belong to.
         gate_losses = binary_cross_entropy_with_logits(gate.squeeze(-1), memberships[..., 0], reduction="none")
         return {
             "policy": mean_over(policy_loss(taken, returns - baseline), rows),

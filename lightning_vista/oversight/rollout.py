@@ -49,6 +49,7 @@ def episode_ends(outcome: Tensor) -> Tensor:
         tensor([[1, 1, 4, 4, 4, 6]])
     """
     steps = outcome.shape[1]
+    # The next end is the smallest number of an ended step from here on: a cumulative minimum, read from the back.
     ends = torch.where(outcome > 0, torch.arange(steps, device=outcome.device), steps)
     return ends.flip(1).cummin(1).values.flip(1)
 
@@ -67,6 +68,7 @@ def at_episode_end(values: Tensor, outcome: Tensor) -> Tensor:
         >>> at_episode_end(torch.tensor([[5, 6, 7, 8]]), torch.tensor([[0, 1, 2, 0]]))
         tensor([[6, 6, 7, 0]])
     """
+    # The added column of zeros is the value at `steps`, the end of unfinished episodes.
     return torch.nn.functional.pad(values, (0, 1)).gather(1, episode_ends(outcome))
 
 

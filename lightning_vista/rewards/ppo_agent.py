@@ -194,13 +194,13 @@ class PPOAgent(L.LightningModule):
         return self.policy.optimizer
 
     def on_train_start(self) -> None:
-        """Let Lightning count the gradient steps."""
+        """Replace the policy's optimizer by Lightning's wrapper, which counts the gradient steps."""
         self.policy.optimizer = self.optimizers()  # type: ignore[assignment]  # there is one, so no list
 
     def training_step(self, batch: int, batch_idx: int) -> None:
         """Play one episode in each environment, learn from them, log what happened."""
         number = self.current_epoch * int(self.trainer.num_training_batches) + batch_idx
-        self._seed(number)
+        self._seed(number)  # by update, so that a resumed run draws the same numbers
         self.agent.ent_coef = self.entropy * (1 - number / self.trainer.estimated_stepping_batches)
         self._episodes = []
         self.agent.learn(self.horizon * self.agent.n_envs, callback=self._watch, reset_num_timesteps=False)

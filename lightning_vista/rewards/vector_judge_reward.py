@@ -65,6 +65,7 @@ class VectorJudgeReward(VectorWrapper[Observation, Action, Observation, Action, 
     def step(self, actions: Action) -> tuple[Observation, Array, Array, Array, dict[str, Any]]:
         """Do an action in each environment, and reward it by the judge."""
         observations, env_rewards, terminated, truncated, infos = self.env.step(actions)
+        # With NEXT_STEP, the step after an episode's end ignores the action and resets: its frame begins the next film.
         begun = self._ended if self.mode is AutoresetMode.NEXT_STEP else np.zeros(self.num_envs, bool)
         self._ended = terminated | truncated
         frames = self._last_frames(infos)
@@ -72,6 +73,7 @@ class VectorJudgeReward(VectorWrapper[Observation, Action, Observation, Action, 
         rewards = np.zeros(self.num_envs)
         if due:
             rewards[due] = self.judge.rewards([self._films[i].frames for i in due])
+        # With SAME_STEP, environments have already been reset, and render the first frame of the next episode.
         self._begin(self._ended if self.mode is AutoresetMode.SAME_STEP else begun)
         every_one = np.ones(self.num_envs, bool)
         return (

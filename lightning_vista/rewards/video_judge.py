@@ -84,6 +84,7 @@ class VideoJudge:
         if new:
             self._judge(new)
         rewards = np.array([self._known[key] for key in keys])
+        # After the rewards are read, since this call may have added more videos than are remembered.
         while len(self._known) > _REMEMBERED:
             del self._known[next(iter(self._known))]
         return rewards

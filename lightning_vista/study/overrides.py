@@ -102,7 +102,7 @@ def _find_callback(config: Config, key: str, name: str) -> Config:
         )
     index = int(number) if numbered else 1
     place = found[index - 1 if index > 0 else index]
-    if isinstance(callbacks[place], str):  # LightningCLI also takes the bare class path
+    if isinstance(callbacks[place], str):  # LightningCLI also accepts a bare class path, which has no place for options
         callbacks[place] = {"class_path": callbacks[place]}
     entry: Config = callbacks[place]
     return entry

@@ -63,6 +63,7 @@ class RowBatchSampler(DistributedSampler[list[int]]):
 
     def _parts(self) -> list[Tensor]:
         """Return the rows of this process in each batch."""
+        # With `even`, each process needs a row of every batch: the others would wait for one without.
         needed = self.num_replicas if self.even else self.rank + 1
         return [batch[self.rank :: self.num_replicas] for batch in self._batches() if len(batch) >= needed]
 
@@ -74,7 +75,7 @@ class RowBatchSampler(DistributedSampler[list[int]]):
             order = order[self._is_unlabelled(order).argsort(stable=True)]
         groups = [order[self.known[order] == group] for group in self.known.unique()] if self.homogeneous else [order]
         batches = [batch for rows in groups for batch in rows.split(self.batch_size * self.num_replicas)]
-        if self.homogeneous and self.shuffle:
+        if self.homogeneous and self.shuffle:  # otherwise all batches of a group would follow each other
             batches = [batches[place] for place in torch.randperm(len(batches), generator=generator)]
         if self.labelled_first:
             batches.sort(key=lambda batch: float(self._is_unlabelled(batch).float().mean()))

@@ -137,6 +137,7 @@ class _Part:
         self._splits, self._weights = [*shares, "train"], [*shares.values(), 1 - sum(shares.values())]
 
     def __iter__(self) -> Iterator[Record]:
+        # All parts draw the same numbers, so that each record falls to exactly one of them.
         rng = random.Random(self._seed)
         for record in self._records:
             if rng.choices(self._splits, self._weights) == [self._split]:

@@ -106,6 +106,7 @@ class Labelling:
         """
         rng = random.Random(f"{seed} {number}")
         share, wrong = (self.forget, self.forget_as_retain) if is_forget else (self.retain, self.retain_as_forget)
+        # The same number is compared with every share, so that larger shares include the texts of smaller ones.
         if rng.random() >= share:
             return UNLABELLED
         return FORGET if is_forget != (rng.random() < wrong) else RETAIN

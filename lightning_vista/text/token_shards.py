@@ -123,9 +123,11 @@ class TokenStream(IterableDataset[Batch]):
         """Yield this worker's rows, in passes over the shards."""
         worker = get_worker_info()
         number, workers = (worker.id, worker.num_workers) if worker else (0, 1)
+        # Workers of all processes are numbered so that neighbours in the numbering are on different processes.
         mine, consumers = number * self.world_size + self.rank, workers * self.world_size
         shuffle = require("webdataset", extra="vista").filters.shuffle
         for epoch in count():
+            # The order of shards is the same for all workers, so that their parts are disjoint.
             rng = random.Random(f"{self.seed} {epoch}")
             shards = rng.sample(self.shards, len(self.shards))
             rows = read_token_shards(shards[mine::consumers])
