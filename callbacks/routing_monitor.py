@@ -8,13 +8,13 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
+from lightning.pytorch.loggers import WandbLogger
 from torch import Tensor
 from torch.optim import Optimizer
 
 from lightning_vista.callbacks.gradient_routing import find_routing
 from lightning_vista.optional import require
-from lightning_vista.routing.heat_map import draw_heat_map
+from lightning_vista.pictures import draw_heat_map, log_picture
 from lightning_vista.routing.masking import energy_shares
 from lightning_vista.routing.strategies import DEFAULT_STRATEGY
 from lightning_vista.routing.tap import Tap
@@ -62,7 +62,7 @@ class RoutingMonitor(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Make a probe for each routed module; the routers are attached by now."""
-        require("PIL.Image", "studies")  # better to fail now than at the end of training
+        require("matplotlib", "plots")  # better to fail now than at the end of training
         routers = [routing.router for routing in find_routing(trainer, self)]
         if others := {router.strategy.name for router in routers if not router.strategy.weighs_backward}:
             raise ValueError(
@@ -146,27 +146,16 @@ class RoutingMonitor(L.Callback):
                 yield f"routing/{name}/{group}/{region}", share
 
     def _write(self, trainer: L.Trainer) -> None:
-        """Write the table and the pictures, and send them to the loggers that accept such."""
-        folder, cells = run_files(trainer), list(self._cells(self.energies))
-        (folder / "routing").mkdir(parents=True, exist_ok=True)
-        with (folder / "routing.csv").open("w", encoding="utf-8", newline="") as file:
+        """Write the table and the pictures, and send them to the loggers that take such."""
+        cells, path = list(self._cells(self.energies)), run_files(trainer) / "routing.csv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w", encoding="utf-8", newline="") as file:
             csv.writer(file, lineterminator="\n").writerows([_COLUMNS, *cells])
         subtitle = f"share of a group's gradient in each region, {self.num_steps} steps"
         for name, energy in self.energies.items():
-            route, path = self._taps[name].route, folder / "routing" / f"{name}.png"
-            picture = draw_heat_map(
-                name, subtitle, route.rule.groups, list(route.regions), energy_shares(energy).tolist()
-            )
-            picture.save(path)
-            for logger in trainer.loggers:
-                if isinstance(logger, WandbLogger):
-                    logger.log_image(f"routing/{name}", [str(path)], trainer.global_step)
-                elif isinstance(logger, TensorBoardLogger):
-                    pixels = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8)
-                    shape = (picture.height, picture.width, 3)
-                    logger.experiment.add_image(
-                        f"routing/{name}", pixels.view(shape), trainer.global_step, dataformats="HWC"
-                    )
+            route, shares = self._taps[name].route, energy_shares(energy).tolist()
+            picture = draw_heat_map(name, subtitle, route.rule.groups, list(route.regions), shares)
+            log_picture(trainer, f"routing/{name}", picture)
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 logger.log_table(

@@ -1,4 +1,4 @@
-"""Environments for an agent that is to learn a task in a home, rewarded by a judge."""
+"""Environments for an agent that learns a task in a home, rewarded by a scorer."""
 
 from itertools import permutations
 from typing import TYPE_CHECKING, Any
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
 
 
 class HomeTaskDataModule(L.LightningDataModule):
-    """A task in one home of the embedded dataset, in many environments at once: things to go to in a fixed order.
+    """Task in one home of the embedded dataset, in many environments at once: go to things in a fixed order.
 
-    Batches are numbers of updates: the agent makes its own data in the `environments`.
+    Batches are numbers of updates, since the agent makes its own data in the `environments`.
 
     Args:
-        level: The number of steps, 2 to 4.
-        judge: What rewards the agent at the end of an episode, for how well the task's description fits its frames;
-            None is the true reward, see `HomeTask`.
-        contrast: Whether the reward is the score less the highest one of the same steps in other orders.
-        num_envs: How many environments.
-        updates_per_epoch: How many updates.
-        test_rounds: How many episodes a test plays in each environment.
-        seed: Another seed gives another home, task and course of training.
+        level: Number of steps, 2 to 4.
+        judge: Scorer that rewards the agent at the end of an episode, by how well the task's description fits its
+            frames; None for the true reward, see `HomeTask`.
+        contrast: Whether to subtract the highest score of the same steps in other orders from the reward.
+        num_envs: Number of environments.
+        updates_per_epoch: Number of updates in an epoch.
+        test_rounds: Number of episodes that a test plays in each environment.
+        seed: Random seed of the home, the task and the training.
 
     Example:
         >>> HomeTaskDataModule(level=3).level
@@ -49,8 +49,8 @@ class HomeTaskDataModule(L.LightningDataModule):
         self.updates_per_epoch, self.test_rounds, self.seed = updates_per_epoch, test_rounds, seed
 
     def setup(self, stage: str) -> None:
-        """Make the task, and ask the judge about it from now on."""
-        # Imported here: only those who train an agent have the packages.
+        """Make the task, and its judge."""
+        # Imported here, since these packages belong to an extra.
         from lightning_vista.mini import sample_task
         from lightning_vista.rewards import VideoJudge
 
@@ -60,7 +60,7 @@ class HomeTaskDataModule(L.LightningDataModule):
         self.judge = VideoJudge(self.scorer, describe(right), wrong) if self.scorer else None
 
     def environments(self) -> "VectorEnv[Any, Any, Any]":
-        """The environments; whoever steps them resets what has ended."""
+        """Make the environments, whose user resets ended episodes."""
         from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
         from lightning_vista.mini import HomeTask
@@ -71,10 +71,10 @@ class HomeTaskDataModule(L.LightningDataModule):
         return VectorJudgeReward(environments, self.judge) if self.judge else environments
 
     def scripted_rewards(self) -> dict[str, float]:
-        """What the judge gives robots that do the task, its steps in other orders, only the first or last, or nothing.
+        """Judge scripted robots, which do the steps in the right order, in other orders, the first, the last, or none.
 
         Returns:
-            Means over the task's starts and, where there are several, over orders; nothing for the true reward.
+            Mean reward of each script over the task's starts and over orders; empty for the true reward.
         """
         if self.judge is None:
             return {}
@@ -90,11 +90,11 @@ class HomeTaskDataModule(L.LightningDataModule):
         return {name: float(self.judge.rewards(shown).mean()) for name, shown in films.items()}
 
     def train_dataloader(self) -> DataLoader[int]:
-        """Numbers of updates."""
+        """Return a loader of the numbers of updates."""
         return _numbers(self.updates_per_epoch)
 
     def test_dataloader(self) -> DataLoader[int]:
-        """Numbers of rounds."""
+        """Return a loader of the numbers of rounds."""
         return _numbers(self.test_rounds)
 
 

@@ -1,4 +1,4 @@
-"""Labelled images as a LightningDataModule, and the readers of their files."""
+"""Labelled images as a LightningDataModule, and readers of their files."""
 
 import gzip
 from collections.abc import Sequence
@@ -12,10 +12,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from lightning_vista.optional import require
+from lightning_vista.options import check_word
 
-#: The two beginnings of MNIST's file names.
+#: Beginnings of MNIST's file names.
 _MNIST_SPLITS = {"train": "train", "test": "t10k"}
-#: A CIFAR-100 record: the coarse label, the fine one, then 32x32 red, green and blue values.
+#: Image in a record of CIFAR-100, which follows the coarse and the fine label: 32x32 red, green and blue values.
 _CIFAR_SHAPE = (3, 32, 32)
 
 
@@ -27,7 +28,7 @@ class LabelledImages(NamedTuple):
 
 
 def read_digits() -> LabelledImages:
-    """The 1,797 handwritten digits that come with scikit-learn: 8x8 pixels, grey.
+    """Load the 1,797 handwritten digits of scikit-learn: 8x8 pixels, grey.
 
     Raises:
         ModuleNotFoundError: If scikit-learn is missing; the message names the extra.
@@ -45,17 +46,18 @@ def read_images(folder: str | Path, split: str) -> LabelledImages:
     """Read one split of a folder in MNIST's format, or in CIFAR-100's binary format (fine labels).
 
     Args:
-        folder: A folder with `train-images-idx3-ubyte` and the like, compressed (`.gz`) or not; or with CIFAR-100's
-            `train.bin` and `test.bin`.
+        folder: Folder with `train-images-idx3-ubyte` etc., compressed (`.gz`) or not; or with CIFAR-100's `train.bin`
+            and `test.bin`.
         split: `train` or `test`.
 
     Returns:
         The images, with their labels.
 
     Raises:
-        FileNotFoundError: If the folder has files of neither format.
-        ValueError: If a file is not in the format that its name says.
+        FileNotFoundError: If the folder does not contain files of either format.
+        ValueError: If the split is unknown, or a file is not in the format that its name says.
     """
+    check_word("split", split, _MNIST_SPLITS)
     folder = Path(folder)
     images = _find(folder, f"{_MNIST_SPLITS[split]}-images-idx3-ubyte")
     labels = _find(folder, f"{_MNIST_SPLITS[split]}-labels-idx1-ubyte")
@@ -65,9 +67,9 @@ def read_images(folder: str | Path, split: str) -> LabelledImages:
     if (folder / f"{split}.bin").is_file():
         return _read_cifar100(folder / f"{split}.bin")
     raise FileNotFoundError(
-        f"{folder}: expected MNIST's files ({_MNIST_SPLITS[split]}-images-idx3-ubyte and "
+        f"`{folder}`: expected MNIST's files ({_MNIST_SPLITS[split]}-images-idx3-ubyte and "
         f"{_MNIST_SPLITS[split]}-labels-idx1-ubyte, or these with .gz) or CIFAR-100's binary file ({split}.bin), "
-        "found neither."
+        "got neither. Check the folder."
     )
 
 
@@ -75,19 +77,21 @@ def read_idx(path: str | Path) -> Tensor:
     """Read an array of bytes in the format of MNIST's files.
 
     Args:
-        path: The file; one that ends in `.gz` is compressed.
+        path: File, compressed if its name ends in `.gz`.
 
     Returns:
-        The array, uint8, in the shape that the file says.
+        The array, uint8, in the shape that the file gives.
 
     Raises:
-        ValueError: If the file is not such an array, or was cut off.
+        ValueError: If the file is not a complete array of bytes.
     """
     content = gzip.decompress(Path(path).read_bytes()) if str(path).endswith(".gz") else Path(path).read_bytes()
     start = 4 + 4 * content[3] if content[:3] == b"\0\0\x08" and len(content) > 3 else 0
     shape = np.frombuffer(content[4:start], dtype=">i4").tolist()
     if not start or len(content) != start + int(np.prod(shape, dtype=np.int64)):
-        raise ValueError(f"{path}: expected a whole array of bytes in the idx format; fetch the file again.")
+        raise ValueError(
+            f"`{path}`: expected a complete array in the idx format, got {len(content)} bytes. Download the file again."
+        )
     return torch.frombuffer(bytearray(content[start:]), dtype=torch.uint8).reshape(shape)
 
 
@@ -99,31 +103,33 @@ def _read_cifar100(path: Path) -> LabelledImages:
     content = np.fromfile(path, dtype=np.uint8)
     record = 2 + int(np.prod(_CIFAR_SHAPE))
     if not len(content) or len(content) % record:
-        raise ValueError(f"{path}: expected records of {record} bytes, found {len(content)} bytes; fetch it again.")
+        raise ValueError(
+            f"`{path}`: expected records of {record} bytes, got {len(content)} bytes. Download the file again."
+        )
     records = torch.from_numpy(content.reshape(-1, record))
     return LabelledImages(records[:, 2:].reshape(-1, *_CIFAR_SHAPE) / 127.5 - 1, records[:, 1].long())
 
 
 Batch = dict[str, Tensor]
-#: What `data` is called when it is scikit-learn's digits, and the share of them to test on.
+#: Value of `data` for scikit-learn's digits, and the share of them for tests.
 DIGITS, _DIGITS_TEST_SHARE = "digits", 0.2
 
 
 class ImagesDataModule(L.LightningDataModule):
-    """Batches `{"image": (batch, channels, height, width) in [-1, 1], "label": (batch,)}`.
+    """Labelled images as batches `{"image": (batch, channels, height, width) in [-1, 1], "label": (batch,)}`.
 
-    Every split has its share of every class. It depends on `seed` alone, so that runs with other seeds of the trainer
-    are tested on the same images.
+    Every split has the same share of every class. Splits depend on `seed` only, so that runs with other seeds of the
+    trainer are tested on the same images.
 
     Args:
         data: `digits` for scikit-learn's 8x8 digits, or a folder with the files of MNIST, Fashion-MNIST (Debian's
             package `dataset-fashion-mnist` has them) or CIFAR-100 (the binary version).
-        batch_size: Images in a batch.
-        validation_share: How much of the training images to validate on.
-        train_images: How many images to train and validate on; all by default.
-        test_images: How many images to test on; all by default.
-        num_workers: Processes that load, 0 for none.
-        seed: Another seed splits otherwise.
+        batch_size: Number of images in a batch.
+        validation_share: Share of the training images to validate on.
+        train_images: Number of images to train and validate on; all by default.
+        test_images: Number of images to test on; all by default.
+        num_workers: Number of loading processes, 0 for none.
+        seed: Random seed of the splits.
 
     Raises:
         ValueError: If `validation_share` is not between 0 and 1.
@@ -147,13 +153,13 @@ class ImagesDataModule(L.LightningDataModule):
     ) -> None:
         super().__init__()
         if not 0 < validation_share < 1:
-            raise ValueError(f"validation_share: expected more than 0 and less than 1, got {validation_share}.")
+            raise ValueError(f"`validation_share`: expected a number between 0 and 1, got {validation_share}.")
         self.data, self.batch_size, self.num_workers, self.seed = data, batch_size, num_workers, seed
         self.validation_share, self.train_images, self.test_images = validation_share, train_images, test_images
         self._splits: dict[str, _Images] = {}
 
     def setup(self, stage: str) -> None:
-        """Read all images; the same for every stage, since a test may need statistics of the training images."""
+        """Read all images for every stage, since a test may need statistics of the training images."""
         if self._splits:
             return
         if self.data == DIGITS:
@@ -165,16 +171,16 @@ class ImagesDataModule(L.LightningDataModule):
         self._splits = {"train": _Images(train), "validation": _Images(validation), "test": _Images(test)}
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Shuffled; an incomplete last batch is left out, for the statistics over a batch that losses may use."""
+        """Return shuffled batches, without an incomplete last one, since losses may use statistics over a batch."""
         images = self._splits["train"]
         return self._loader(images, shuffle=True, drop_last=len(images) >= self.batch_size)
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        """In order."""
+        """Return batches in order."""
         return self._loader(self._splits["validation"])
 
     def test_dataloader(self) -> DataLoader[Batch]:
-        """In order."""
+        """Return batches in order."""
         return self._loader(self._splits["test"])
 
     def _loader(self, images: "_Images", shuffle: bool = False, drop_last: bool = False) -> DataLoader[Batch]:
@@ -189,12 +195,12 @@ class ImagesDataModule(L.LightningDataModule):
 
 
 def split_by_class(data: LabelledImages, share: float, seed: int) -> tuple[LabelledImages, LabelledImages]:
-    """Split images so that both parts hold the same share of every class, but at least one image of each in the first.
+    """Split images so that both parts have the same share of every class, and the first at least one image of each.
 
     Args:
         data: The images.
-        share: How much of each class goes into the first part, between 0 and 1.
-        seed: Which ones.
+        share: Share of each class in the first part, between 0 and 1.
+        seed: Random seed of the split.
 
     Returns:
         The first part and the rest, each in the order of `data`.
@@ -217,7 +223,7 @@ def _limit(data: LabelledImages, count: int | None, seed: int) -> LabelledImages
 
 
 class _Images(Dataset[Batch]):
-    """Fetches a whole batch at once: images one by one would take longer than a small model's training step."""
+    """Images in memory, fetched a batch at a time: one by one would take longer than a small model's training step."""
 
     def __init__(self, data: LabelledImages) -> None:
         self._data = data

@@ -1,4 +1,4 @@
-"""Images and videos of the embedded dataset's worlds, to train scorers on."""
+"""Images and videos of the embedded dataset's worlds for training scorers."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -24,14 +24,14 @@ Batch = tuple[Tensor, Tensor]
 
 
 class MiniFramesDataModule(L.LightningDataModule):
-    """Random homes, drawn while training, each with what is true in it; nothing held out occurs.
+    """Random homes, drawn during training, with the facts about each. Held-out things do not occur.
 
     Args:
-        frame_spec: The size of the images; LightningCLI takes it from the model.
-        batch_size: Images in a batch.
-        num_workers: Processes that draw, 0 for none.
-        val_batches: Batches to validate on, always the same.
-        seed: Another seed gives other images.
+        frame_spec: Size of the images; LightningCLI takes it from the model.
+        batch_size: Number of images in a batch.
+        num_workers: Number of drawing processes, 0 for none.
+        val_batches: Number of validation batches, which are always the same.
+        seed: Random seed of the images.
 
     Example:
         >>> MiniFramesDataModule(batch_size=64).batch_size
@@ -51,25 +51,25 @@ class MiniFramesDataModule(L.LightningDataModule):
         self.batch_size, self.num_workers, self.val_batches, self.seed = batch_size, num_workers, val_batches, seed
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Images without end; a run that is resumed goes on with new ones."""
+        """Return endless batches of images; a resumed run gets new ones."""
         start = 0 if self.trainer is None else self.trainer.global_step
         stream = _Images(self.frame_spec, self.batch_size, (self.seed, 1, start), None)
         return DataLoader(stream, batch_size=None, num_workers=self.num_workers)
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        """The same few batches each time."""
+        """Return the same few batches each time."""
         stream = _Images(self.frame_spec, self.batch_size, (self.seed, 0), self.val_batches)
         return DataLoader(stream, batch_size=None)
 
 
 class _Images(IterableDataset[Batch]):
-    """Batches of images with facts; `num_batches` None for no end."""
+    """Batches of images with facts, endless if `num_batches` is None."""
 
     def __init__(self, spec: FrameSpec, batch_size: int, seed: tuple[int, ...], num_batches: int | None) -> None:
         self.spec, self.batch_size, self.seed, self.num_batches = spec, batch_size, seed, num_batches
 
     def __iter__(self) -> Iterator[Batch]:
-        # Imported here: it takes seconds, and only those who train need it.
+        # Imported here, since it takes seconds and only training needs it.
         from lightning_vista.mini.home_facts import draw_as_video, random_codes, read_facts
 
         worker = get_worker_info()
@@ -83,24 +83,24 @@ class _Images(IterableDataset[Batch]):
 
 
 class MiniTrainingDataModule(L.LightningDataModule):
-    """Problem sets of the train split without end, with the validation split to validate on.
+    """Endless problem sets of the train split, with the validation split for validation.
 
-    Each batch has problem sets of a store that grows while training goes on; so most are seen several times, and what
-    a frozen frame encoder makes of them is worked out once.
+    Each batch has problem sets of a store that grows during training. Most are seen several times, but a frozen frame
+    encoder encodes them once.
 
     Args:
-        frame_spec: The frames of each video; LightningCLI takes them from the scorer.
-        frame_weights: The weights of a frozen frame encoder; batches then hold its features in place of frames.
-        sets_per_batch: Problem sets in a batch.
-        videos_per_set: Videos of each at most.
-        first_chunks: How many chunks of 64 problem sets there are before training starts.
-        steps_per_chunk: After how many batches another chunk is added.
-        level_every: After how many batches the longest descriptions get a step longer; they start with 2.
-        max_chunks: How many chunks are held at most; the oldest give way.
-        cache_dir: A folder to keep chunks in, for later runs; None for none.
-        num_workers: Processes that make batches, 0 for none; each has a store of its own.
-        val_scale: How much of the validation split to use.
-        seed: Another seed gives other data.
+        frame_spec: Frames of each video; LightningCLI takes it from the scorer.
+        frame_weights: Weights of a frozen frame encoder, whose features then replace the frames in batches.
+        sets_per_batch: Number of problem sets in a batch.
+        videos_per_set: Highest number of videos of each problem set.
+        first_chunks: Number of chunks of 64 problem sets before training starts.
+        steps_per_chunk: Number of batches after which a chunk is added.
+        level_every: Number of batches after which the longest descriptions, with 2 steps at first, get another step.
+        max_chunks: Highest number of chunks in the store; the oldest are dropped.
+        cache_dir: Folder that keeps chunks for later runs; None for none.
+        num_workers: Number of processes that make batches, 0 for none; each has a store of its own.
+        val_scale: Share of the validation split to use.
+        seed: Random seed of the data.
 
     Example:
         >>> MiniTrainingDataModule(sets_per_batch=8).sets_per_batch
@@ -130,12 +130,12 @@ class MiniTrainingDataModule(L.LightningDataModule):
         self.level_every, self.num_workers, self.val_scale, self.seed = level_every, num_workers, val_scale, seed
 
     def train_dataloader(self) -> DataLoader[PairBatch]:
-        """Batches without end; a run that is resumed goes on with the data that it had come to."""
+        """Return endless batches; a resumed run resumes with the data of its step."""
         start = 0 if self.trainer is None else self.trainer.global_step
         return DataLoader(_Batches(self, start), batch_size=None, num_workers=self.num_workers)
 
     def val_dataloader(self) -> DataLoader[PairBatch]:
-        """The home world's problem sets of the validation split, one a batch."""
+        """Return the home world's problem sets of the validation split, one per batch."""
         from lightning_vista.mini import slots
         from lightning_vista.mini.training_groups import validation_groups
 
@@ -146,12 +146,12 @@ class MiniTrainingDataModule(L.LightningDataModule):
         return DataLoader(batches, batch_size=None)  # type: ignore[arg-type] # a list is a dataset
 
     def encoder(self) -> "_Encoder":
-        """What makes frames, or features, of tile codes."""
+        """Return an encoder from tile codes to frames, or to features."""
         return _Encoder(self.frame_spec, self.frame_weights)
 
 
 class _Encoder:
-    """Draws the frames of a problem set, or the features of a frozen encoder."""
+    """Encoder from a problem set to its frames, or to the features of a frozen frame encoder."""
 
     def __init__(self, spec: FrameSpec, weights: str | None) -> None:
         self.spec = spec
@@ -163,7 +163,7 @@ class _Encoder:
 
     @torch.inference_mode()
     def __call__(self, group: "TrainingGroup") -> Tensor:
-        """Frames `(videos, frames, 3, height, width)`, uint8, or features `(videos, frames, features)`, float16."""
+        """Return uint8 frames `(videos, frames, 3, height, width)` or float16 features `(videos, frames, features)`."""
         from lightning_vista.mini.home_facts import draw_as_video
 
         shape = group.codes.shape[:2]
@@ -176,10 +176,10 @@ class _Encoder:
 
 
 class _Batches(IterableDataset[PairBatch]):
-    """Batches from a growing store."""
+    """Endless batches from a growing store."""
 
     def __init__(self, data: MiniTrainingDataModule, start: int) -> None:
-        # Not the datamodule itself: worker processes that are not forked would have to copy its trainer.
+        # Only settings are kept: with the datamodule itself, spawned worker processes would have to copy its trainer.
         self.encoder_arguments = (data.frame_spec, data.frame_weights)
         self.num_frames, self.cache_dir, self.seed = data.frame_spec.num_frames, data.cache_dir, data.seed
         self.sets, self.videos, self.level_every = data.sets_per_batch, data.videos_per_set, data.level_every
@@ -210,7 +210,7 @@ class _Batches(IterableDataset[PairBatch]):
             step += workers
 
     def _encoded(self, chunk: Sequence["TrainingGroup"], encode: _Encoder, number: int) -> list[Tensor]:
-        """The frames of a chunk, or its features, which are kept beside it where there is a cache."""
+        """Return the frames of a chunk, or its features, which a cache keeps."""
         if self.features_dir is None:
             return [encode(group) for group in chunk]
         path = self.features_dir / f"{self.seed}-{self.num_frames}-{number:05d}.npy"
@@ -226,7 +226,7 @@ class _Batches(IterableDataset[PairBatch]):
         return self.first_chunks + step // self.steps_per_chunk
 
     def _draw(self, store: Sequence[tuple["TrainingGroup", Tensor]], level: int, rng: np.random.Generator) -> PairBatch:
-        """A batch of random problem sets up to a level."""
+        """Draw a batch of random problem sets up to a level."""
         fitting = [place for place, (group, _) in enumerate(store) if group.level <= level]
         chosen = [store[place] for place in rng.choice(fitting, min(self.sets, len(fitting)), replace=False)]
         groups = [group for group, _ in chosen]
@@ -237,7 +237,7 @@ class _Batches(IterableDataset[PairBatch]):
 def _join(
     groups: Sequence["TrainingGroup"], frames: Sequence[Tensor], videos: Sequence[Any], with_swapped: bool
 ) -> PairBatch:
-    """Some videos of some problem sets with all descriptions, and, where wanted, swapped ones of these videos."""
+    """Join videos of problem sets to a batch with all descriptions, and optionally swapped ones of these videos."""
     texts: list[str] = []
     owners: list[int] = []
     levels: list[int] = []

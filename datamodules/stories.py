@@ -1,11 +1,11 @@
-"""Texts for language models, part of which is to be forgotten."""
+"""Texts for language models, of which a part is to be forgotten."""
 
 import os
 import random
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import lightning as L
 import torch
@@ -13,6 +13,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from lightning_vista.options import check_word
 from lightning_vista.run_files import run_files
 from lightning_vista.text import (
     Exclude,
@@ -35,45 +36,46 @@ from lightning_vista.text.rows import RowDataset
 from lightning_vista.text.token_shards import TokenStream, find_token_shards, read_token_shards
 
 Batch = dict[str, Tensor]
-#: What `data` is called when it is the embedded corpus.
+#: Value of `data` for the embedded corpus.
 EMBEDDED = "stories"
+_SPLITS = ("train", "validation", "test")
 
 
 class StoriesDataModule(L.LightningDataModule):
-    """Batches `{"input_ids", "attention_mask": (batch, tokens), "is_forget", "known": (batch,)}` of texts.
+    """Texts as batches `{"input_ids", "attention_mask": (batch, tokens), "is_forget", "known": (batch,)}`.
 
-    `is_forget` is the truth, 1 or 0, for measuring; `known` is what a rule may look at: 1 labelled forget, 0 labelled
-    retain, -1 unlabelled. Texts, splits and labels depend on `seed` alone, so that runs with other seeds of the trainer
-    are tested on the same texts; the trainer's seed shuffles.
+    `is_forget` is the truth, 1 or 0, for measurements. `known` is for rules: 1 labelled forget, 0 labelled retain, -1
+    unlabelled. Texts, splits and labels depend on `seed` only, so that runs with other seeds of the trainer are tested
+    on the same texts. The trainer's seed determines the order.
 
     Args:
-        data: `stories` for the embedded corpus, made in seconds; a file or folder as `read_corpus` takes it; or a
-            folder of token shards, which `write_shards` writes.
-        forget_words: Forget texts in which one of these words occurs, or the words of this file, one a line.
-        forget_field: Where there are no `forget_words`: forget texts that have one of `forget_values` in this field. In
-            the embedded corpus, `world` is one of `lightning_vista.text.WORLDS`.
-        forget_values: The values.
-        text_field: The field of the text.
-        labelling: How many texts are labelled, and how many labels are wrong.
-        exclude: What to leave out of training.
-        tokenizer: A folder with a tokenizer of transformers, such as a checkpoint's. By default each of the training
-            data's most frequent words becomes a token, and `tokenizer/` in the run's folder keeps them.
-        vocabulary_size: Tokens at most, where words become tokens.
-        max_length: Tokens in a row; longer texts become several rows.
-        batch_size: Rows in a batch.
-        homogeneous: Whether all rows of a training batch are known to be of one group; for the strategy "parameter".
+        data: `stories` for the embedded corpus, which is generated in seconds; a file or folder for `read_corpus`; or a
+            folder of token shards, as `write_shards` writes them.
+        forget_words: Words whose texts are to be forgotten, or the path of a file with one word per line.
+        forget_field: Field whose values determine the texts to forget, if `forget_words` is not given. In the embedded
+            corpus, `world` is one of `lightning_vista.text.WORLDS`.
+        forget_values: Values of `forget_field` whose texts are to be forgotten.
+        text_field: Field of the text.
+        labelling: Shares of labelled texts and of wrong labels.
+        exclude: Texts to exclude from training.
+        tokenizer: Folder with a tokenizer of transformers, such as a checkpoint's. By default each of the training
+            data's most frequent words becomes a token, and `tokenizer/` in the run's folder keeps this tokenizer.
+        vocabulary_size: Highest number of tokens, if words become tokens.
+        max_length: Number of tokens in a row; longer texts become several rows.
+        batch_size: Number of rows in a batch.
+        homogeneous: Whether all rows of a training batch have the same label, as the strategy "parameter" needs it.
         labelled_first: Whether all labelled texts come before all others in each epoch.
-        num_stories: Stories of the embedded corpus.
-        validation_share: How much to validate on, where the data has no such split.
-        test_share: How much to test on, likewise.
-        num_workers: Processes that load, 0 for none.
-        seed: Another seed makes, splits and labels otherwise.
+        num_stories: Number of stories of the embedded corpus.
+        validation_share: Share of the texts to validate on, if the data does not have that split.
+        test_share: Share of the texts to test on, if the data does not have that split.
+        num_workers: Number of loading processes, 0 for none.
+        seed: Random seed of the texts, splits and labels.
 
     Attributes:
-        tokenizer: The tokenizer, once set up.
+        tokenizer: The tokenizer, after `setup`.
 
     Raises:
-        ValueError: If token shards are to be read in an order that only memory allows.
+        ValueError: If `exclude` is an unknown word, or token shards cannot be read in the wanted order.
 
     Example:
         >>> data = StoriesDataModule(num_stories=40, forget_field="world", forget_values=["sea"])
@@ -104,6 +106,7 @@ class StoriesDataModule(L.LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        check_word("exclude", exclude, get_args(Exclude))
         self.data, self.text_field, self.num_stories = data, text_field, num_stories
         self.is_forget = by_field(forget_field, forget_values)
         if forget_words is not None:
@@ -117,7 +120,7 @@ class StoriesDataModule(L.LightningDataModule):
         self._rows: dict[str, list[Row]] = {}
 
     def setup(self, stage: str) -> None:
-        """Read and tokenize everything but the training data of token shards; the same for every stage."""
+        """Read and tokenize everything but the training data of token shards, for every stage."""
         if not self._rows:
             shards = find_token_shards(self.data)
             self._rows = self._tokenize() if shards is None else self._read_shards(shards)
@@ -127,10 +130,10 @@ class StoriesDataModule(L.LightningDataModule):
             self.tokenizer.save_pretrained(run_files(trainer) / "tokenizer")
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Shuffled; without end if the data are token shards."""
-        seed = int(os.environ.get("PL_GLOBAL_SEED", self.seed))  # what Lightning's own samplers do
+        """Return shuffled batches, which are endless for token shards."""
+        seed = int(os.environ.get("PL_GLOBAL_SEED", self.seed))  # as Lightning's own samplers do
         if self._shards:
-            start = 0 if self.trainer is None else self.trainer.global_step  # a resumed run shuffles anew
+            start = 0 if self.trainer is None else self.trainer.global_step  # a resumed run gets another order
             stream = TokenStream(
                 self._shards,
                 self.batch_size,
@@ -150,42 +153,45 @@ class StoriesDataModule(L.LightningDataModule):
         return self._loader(list(self._label(self._rows["train"])), **order)
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        """In order."""
+        """Return batches in order."""
         return self._loader(self._rows["validation"], even=False)
 
     def test_dataloader(self) -> DataLoader[Batch]:
-        """In order."""
+        """Return batches in order."""
         return self._loader(self._rows["test"], even=False)
 
     def sample(self, split: str, is_forget: bool, count: int, seed: int = 0) -> Batch:
-        """Some rows of one kind in one batch, such as those to relearn from, or to restore coherence with.
+        """Sample rows of one kind as one batch, for example for relearning or for restoring coherence.
 
         Args:
-            split: `train` (of token shards the first of them), `validation` or `test`; nothing is excluded.
-            is_forget: Rows to forget, or others.
-            count: How many; more rows begin with the same ones.
-            seed: Another seed draws others.
+            split: `train` (of token shards, the first shard), `validation` or `test`, without exclusions.
+            is_forget: Whether to sample rows to forget, or rows to retain.
+            count: Number of rows; larger samples begin with the same rows.
+            seed: Random seed of the sample.
 
         Returns:
             The batch.
 
         Raises:
-            ValueError: If there are not so many.
+            ValueError: If the split is unknown, or has fewer rows.
         """
+        check_word("split", split, _SPLITS)
         rows = self._rows[split] if split in self._rows else list(read_token_shards(self._shards[:1]))
         chosen = [row for row in rows if row.is_forget == is_forget]
         if len(chosen) < count:
             kind = "to forget" if is_forget else "to retain"
-            raise ValueError(f"Expected {count} rows {kind} in the {split} data, there are {len(chosen)}.")
+            raise ValueError(
+                f"`count`: expected at most {len(chosen)}, the rows {kind} in the {split} data, got {count}."
+            )
         random.Random(seed).shuffle(chosen)
         return collate_rows(chosen[:count], self.tokenizer.pad_token_id)
 
     def write_shards(self, folder: str, rows_per_shard: int = 10_000) -> None:
-        """Write the tokens of all splits as WebDataset shards, with the tokenizer, for `data`.
+        """Write the tokens of all splits as WebDataset shards, with the tokenizer, for use as `data`.
 
         Args:
-            folder: A folder that does not exist yet.
-            rows_per_shard: How many rows make a shard.
+            folder: Folder that does not exist yet.
+            rows_per_shard: Number of rows in a shard.
         """
         self.setup("fit")
         rng = random.Random(self.seed)
@@ -216,7 +222,9 @@ class StoriesDataModule(L.LightningDataModule):
 
     def _read_shards(self, shards: dict[str, list[Path]]) -> dict[str, list[Row]]:
         if self.labelled_first:
-            raise ValueError("Token shards are read in a random order: `labelled_first` is not possible.")
+            raise ValueError(
+                "`labelled_first`: expected false for token shards, which are read in a random order, got true."
+            )
         self.tokenizer = load_tokenizer(self.tokenizer_folder or str(Path(self.data, "tokenizer")))
         self._shards = shards.pop("train")
         return {split: list(read_token_shards(paths)) for split, paths in shards.items()}
@@ -232,7 +240,7 @@ class StoriesDataModule(L.LightningDataModule):
         return {"rank": self.trainer.global_rank, "world_size": self.trainer.world_size}
 
     def _summary(self) -> str:
-        """What there is, in one line."""
+        """Return a summary of the data in one line."""
         parts = []
         for split, rows in self._rows.items():
             forget = sum(row.is_forget for row in rows) / max(len(rows), 1)

@@ -1,6 +1,8 @@
-"""Pictures of what a model makes, for people to look at."""
+"""Pictures of what a model computes, for people to look at."""
 
+import io
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import lightning as L
 import torch
@@ -10,12 +12,20 @@ from torch import Tensor
 from lightning_vista.optional import require
 from lightning_vista.run_files import run_files
 
-#: In pixels: the height that small images are enlarged to, at least, and the white between them.
+if TYPE_CHECKING:  # matplotlib is optional
+    from matplotlib.figure import Figure
+
+#: In pixels: the least height of enlarged images, and the white between images.
 _HEIGHT, _GAP = 32, 2
+#: In inches: the cells of a heat map, and the width of a letter above them.
+_CELL_WIDTH, _CELL_HEIGHT, _LETTER = 0.92, 0.48, 0.1
+_INK, _GREY, _PALE, _FULL = "#19191e", "#6e6e76", "#f5f5f5", "#174e86"
+#: Pixels per inch of figures.
+DPI = 100
 
 
 def tile_pictures(rows: Sequence[Tensor]) -> Tensor:
-    """Put images beside and below each other; small ones are enlarged by a whole number, pixel by pixel.
+    """Arrange images in a grid; small ones are enlarged by a whole number, pixel by pixel.
 
     Args:
         rows: Images of each row, `(images, channels, height, width)` in [-1, 1], with 1 or 3 channels.
@@ -23,16 +33,79 @@ def tile_pictures(rows: Sequence[Tensor]) -> Tensor:
     Returns:
         One picture, uint8 `(height, width, 3)` on the CPU.
 
+    Raises:
+        ModuleNotFoundError: If torchvision is missing; the message names the extra.
+
     Example:
         >>> tile_pictures([torch.zeros(10, 1, 8, 8), torch.zeros(10, 1, 8, 8)]).shape
-        torch.Size([68, 340, 3])
+        torch.Size([70, 342, 3])
     """
-    scale = -(-_HEIGHT // rows[0].shape[2])
-    images = torch.stack(list(rows)).float().clamp(-1, 1)
-    large = images.repeat_interleave(scale, dim=-2).repeat_interleave(scale, dim=-1)
-    apart = torch.nn.functional.pad(large, (0, _GAP, 0, _GAP), value=1.0)
-    picture = apart.permute(0, 3, 1, 4, 2).flatten(2, 3).flatten(0, 1)
-    return ((picture + 1) * 127.5).round().byte().expand(-1, -1, 3).contiguous().cpu()
+    images = torch.cat(list(rows)).float().cpu()
+    large = torch.nn.functional.interpolate(images, scale_factor=-(-_HEIGHT // images.shape[2]))
+    # The range is fixed, so that pictures of different runs have the same colours; values beyond it are clamped.
+    options = {"normalize": True, "value_range": (-1, 1), "pad_value": 1.0}
+    grid: Tensor = require("torchvision.utils", "plots").make_grid(large, len(rows[0]), _GAP, **options)
+    return (grid * 255).round().byte().permute(1, 2, 0).contiguous()
+
+
+def draw_heat_map(
+    title: str, subtitle: str, rows: Sequence[str], columns: Sequence[str], shares: Sequence[Sequence[float]]
+) -> Tensor:
+    """Draw a matrix whose rows add up to 1, in darker colours for larger numbers; a row of zeros is marked.
+
+    Args:
+        title: The first line.
+        subtitle: The second line.
+        rows: Names of the rows.
+        columns: Names of the columns.
+        shares: Numbers from 0 to 1, one sequence for each row.
+
+    Returns:
+        The picture, uint8 `(height, width, 3)`.
+
+    Raises:
+        ModuleNotFoundError: If matplotlib is missing; the message names the extra.
+
+    Example:
+        >>> shares = [[1.0, 0.0], [0.2, 0.8]]
+        >>> draw_heat_map("encoder", "share of gradient", ["low", "high"], ["low", "high"], shares).shape[-1]
+        3
+    """
+    cell_width = max(_CELL_WIDTH, *(_LETTER * len(column) for column in columns))
+    size = (cell_width * len(columns), _CELL_HEIGHT * len(rows))
+    figure: Figure = require("matplotlib.figure", "plots").Figure(size, dpi=DPI)
+    axes = figure.add_axes((0, 0, 1, 1))
+    colours = require("matplotlib.colors", "plots").LinearSegmentedColormap.from_list("shares", [_PALE, _FULL])
+    axes.pcolormesh(shares, cmap=colours, vmin=0, vmax=1, edgecolors="white", linewidth=2)
+    axes.invert_yaxis()  # the first row at the top
+    for y, row in enumerate(shares):
+        for x, share in enumerate(row):
+            text = f"{share:.2f}" if any(row) else "no gradient"
+            axes.text(x + 0.5, y + 0.5, text, color="white" if share > 0.5 else _INK, ha="center", va="center")
+    axes.set_xticks([x + 0.5 for x in range(len(columns))], columns, color=_INK)
+    axes.set_yticks([y + 0.5 for y in range(len(rows))], rows, color=_INK)
+    axes.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
+    axes.spines[:].set_visible(False)
+    for text, colour, points in ((title, _INK, 42), (subtitle, _GREY, 26)):
+        axes.annotate(text, (0, 1), (0, points), "axes fraction", "offset points", color=colour)
+    return render_figure(figure, tight=True)
+
+
+def render_figure(figure: "Figure", tight: bool = False) -> Tensor:
+    """Render a figure of matplotlib without a window and without pyplot's global state.
+
+    Args:
+        figure: The figure.
+        tight: Whether to fit the picture to what the figure contains, instead of to the figure's size.
+
+    Returns:
+        The picture, uint8 `(height, width, 3)`.
+    """
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI, bbox_inches="tight" if tight else None)
+    buffer.seek(0)
+    pixels = torch.from_numpy(require("matplotlib.image", "plots").imread(buffer, format="png"))
+    return (pixels[..., :3] * 255).round().byte()
 
 
 def log_picture(trainer: L.Trainer, name: str, picture: Tensor) -> None:
@@ -40,7 +113,7 @@ def log_picture(trainer: L.Trainer, name: str, picture: Tensor) -> None:
 
     Args:
         trainer: The trainer of the run.
-        name: What the picture is called.
+        name: The name of the picture; a `/` in it makes a folder.
         picture: uint8 `(height, width, 3)`.
 
     Raises:
@@ -50,7 +123,7 @@ def log_picture(trainer: L.Trainer, name: str, picture: Tensor) -> None:
         return
     path = run_files(trainer) / f"{name}.png"
     path.parent.mkdir(parents=True, exist_ok=True)
-    require("PIL.Image", "studies").fromarray(picture.numpy()).save(path)
+    require("PIL.Image", "plots").fromarray(picture.numpy()).save(path)
     for logger in trainer.loggers:
         if isinstance(logger, WandbLogger):
             logger.log_image(name, [str(path)], step=trainer.global_step)

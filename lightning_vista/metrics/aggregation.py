@@ -9,6 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from lightning_vista.optional import require
+
 
 def generator_for(name: str) -> torch.Generator:
     """Return a random generator on the CPU, seeded by a name.
@@ -135,7 +137,10 @@ def seed_mean(values: Sequence[float]) -> SeedMean:
         values: Figures, one per seed.
 
     Returns:
-        Mean and interval; the interval is NaN for one value, and the mean too for none.
+        Mean and interval; NaN in place of the interval for a single value, and of all three without values.
+
+    Raises:
+        ModuleNotFoundError: If scipy is missing; the message names the extra.
 
     Example:
         >>> [round(end, 2) for end in seed_mean([1.0, 2.0, 3.0])]
@@ -143,28 +148,6 @@ def seed_mean(values: Sequence[float]) -> SeedMean:
     """
     if len(values) < 2:
         return SeedMean(*values, *[math.nan] * (3 - len(values)))
-    reach = student_quantile(len(values) - 1) * stdev(values) / math.sqrt(len(values))
+    quantile = float(require("scipy.stats", "vista").t.ppf(_QUANTILES[1], len(values) - 1))
+    reach = quantile * stdev(values) / math.sqrt(len(values))
     return SeedMean(fmean(values), fmean(values) - reach, fmean(values) + reach)
-
-
-def student_quantile(degrees: int, share: float = 0.95) -> float:
-    """How far from 0 this share of Student's distribution reaches, to both sides.
-
-    With t = sqrt(degrees) * tan(angle) the density is that of cos(angle)^(degrees - 1) over the angle, which needs no
-    special function.
-
-    Args:
-        degrees: Degrees of freedom, at least 1.
-        share: Between 0 and 1.
-
-    Returns:
-        The quantile, to four digits.
-
-    Example:
-        >>> round(student_quantile(2), 3)
-        4.303
-    """
-    angles = torch.linspace(0, math.pi / 2, 200_001, dtype=torch.float64)
-    shares = torch.cumulative_trapezoid(angles.cos().pow(degrees - 1), angles)
-    place = int(torch.searchsorted(shares / shares[-1], share)) + 1
-    return math.sqrt(degrees) * math.tan(float(angles[place]))

@@ -1,4 +1,4 @@
-"""The embedded dataset: problem sets in small grid worlds, rendered on the spot."""
+"""Embedded dataset: problem sets in small grid worlds, rendered on demand."""
 
 # ruff: noqa: E402  # the check comes first, because its error names the extra to install
 

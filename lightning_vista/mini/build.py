@@ -1,4 +1,4 @@
-"""Renders the embedded dataset and writes it in the official layout."""
+"""Rendering of the embedded dataset, in the official layout."""
 
 import json
 import os
@@ -17,19 +17,19 @@ from lightning_vista.video.encoding import encode_mp4
 from lightning_vista.vista.layout import write_problem_sets
 from lightning_vista.vista.problem_sets import ProblemSet
 
-#: Changes whenever equal settings give other bytes.
+#: Version of the dataset, which changes whenever equal settings give other bytes.
 VERSION = 3
 STATE_FILE = "mini.json"
 
 
 @dataclass(frozen=True)
 class SplitTotals:
-    """What a split holds.
+    """Totals of a split.
 
     Attributes:
-        problem_sets: The number of problem sets.
-        videos: The number of videos.
-        bytes: The size of all videos.
+        problem_sets: Number of problem sets.
+        videos: Number of videos.
+        bytes: Size of all videos.
     """
 
     problem_sets: int
@@ -46,21 +46,21 @@ def build_mini(
 ) -> dict[str, SplitTotals]:
     """Render the embedded dataset to `<split>/tasks`, `<split>/videos` and `<split>/metadata.csv` below a folder.
 
-    The bytes depend on `seed`, `scale` and `splits` only. A build that was interrupted is started anew by the same
-    call; one that is complete is left as it is.
+    The bytes depend on `seed`, `scale` and `splits` only. The same call restarts an interrupted build, and leaves a
+    complete one unchanged.
 
     Args:
-        out_dir: A folder that is new, empty, or holds this dataset with the same settings.
-        seed: Another seed gives another dataset of the same make.
-        scale: Multiplies the number of problem sets.
+        out_dir: Folder that is new or empty, or contains this dataset with the same settings.
+        seed: Random seed of the dataset.
+        scale: Factor of the number of problem sets.
         splits: Some of `train`, `val`, `test`.
-        num_workers: The number of processes, by default one for each available core.
+        num_workers: Number of processes, by default one for each available core.
 
     Returns:
-        What each split holds.
+        Totals of each split.
 
     Raises:
-        ValueError: If an argument is out of its range, or the folder holds something else.
+        ValueError: If an argument is out of its range, or the folder contains something else.
 
     Example:
         >>> import tempfile
@@ -70,11 +70,11 @@ def build_mini(
     """
     jobs = slots(splits, scale)
     if seed < 0:
-        raise ValueError(f"seed: expected 0 or more, got {seed}.")
+        raise ValueError(f"`seed`: expected 0 or more, got {seed}.")
     if num_workers is None:
         num_workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if num_workers < 1:
-        raise ValueError(f"num_workers: expected 1 or more, got {num_workers}.")
+        raise ValueError(f"`num_workers`: expected 1 or more, got {num_workers}.")
     root = Path(out_dir)
     settings = {"version": VERSION, "seed": seed, "scale": float(scale), "splits": sorted(splits)}
     state = _claim(root, settings)
@@ -85,27 +85,27 @@ def build_mini(
 
 
 def _claim(root: Path, settings: dict[str, Any]) -> dict[str, Any]:
-    """What is known of the build in a folder, which is marked as ours; refuses a folder that holds something else."""
+    """Mark a folder as ours and return the state of its build; refuse a folder with other content."""
     state = {"settings": settings}
     if root.exists() and not root.is_dir():
-        raise ValueError(f"{root} is a file: give a folder.")
+        raise ValueError(f"`{root}`: expected a folder, got a file. Name a folder.")
     if (root / STATE_FILE).is_file():
         found: dict[str, Any] = json.loads((root / STATE_FILE).read_text(encoding="utf-8"))
         if found.get("settings") == settings:
             return found
         raise ValueError(
-            f"{root} holds the embedded dataset with other settings, {found.get('settings')} rather than {settings}: "
-            "give another folder, or remove this one."
+            f"`{root}`: expected the embedded dataset with the settings {settings}, got {found.get('settings')}. "
+            "Name another folder, or remove this one."
         )
     if root.exists() and any(root.iterdir()):
-        raise ValueError(f"{root} is not empty: give a new folder, or empty this one.")
+        raise ValueError(f"`{root}`: expected a new or empty folder, got one with files. Name another one.")
     root.mkdir(parents=True, exist_ok=True)
     _save(root, state)
     return state
 
 
 def _save(root: Path, state: dict[str, Any]) -> None:
-    """Write the state in one go, so that a killed build never leaves half of it."""
+    """Write the state to a temporary file and rename it, so that a killed build never leaves a part of it."""
     temporary = root / f"{STATE_FILE}.tmp"
     temporary.write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
     temporary.replace(root / STATE_FILE)
@@ -128,18 +128,18 @@ def _write(root: Path, seed: int, jobs: Sequence[Slot], num_workers: int) -> dic
 
 
 def _record_all(root: Path, seed: int, jobs: Sequence[Slot], num_workers: int) -> Iterator[tuple[ProblemSet, int]]:
-    """The written problem sets, in the order of the jobs."""
+    """Yield the written problem sets, in the order of the jobs."""
     record = partial(_record, root, seed)
     if num_workers == 1:
         yield from map(record, jobs)
         return
-    # Forked on Linux, as Lightning's data loaders are: importing everything again takes longer than the rendering.
+    # Forked on Linux, like Lightning's data loaders: importing everything again takes longer than the rendering.
     with ProcessPoolExecutor(num_workers, mp_context=get_context("fork" if sys.platform == "linux" else None)) as pool:
         yield from pool.map(record, jobs, chunksize=4)
 
 
 def _record(root: Path, seed: int, slot: Slot) -> tuple[ProblemSet, int]:
-    """Write the videos of a problem set; returns it with their size in bytes."""
+    """Write the videos of a problem set, and return it with their size in bytes."""
     draft = sample_draft(slot, seed)
     problem_set = draft.problem_set(slot.id)
     size = 0

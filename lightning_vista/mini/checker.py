@@ -1,4 +1,4 @@
-"""Confirms from the worlds' own state that every video shows its descriptions and no other of its problem set."""
+"""Checker of the dataset: by the worlds' own state, every video shows its descriptions and no other of its set."""
 
 import json
 from itertools import chain, permutations
@@ -15,21 +15,21 @@ from lightning_vista.vista.layout import read_problem_sets
 from lightning_vista.vista.problem_sets import ProblemSet
 
 _TILE = 12  # pixels
-_LARGEST_ERROR = 32.0  # of a tile, as grey levels: compression stays below 25, a robot that is missing gives over 100
+_LARGEST_ERROR = 32.0  # of a tile, in grey levels: compression stays below 25, and a missing robot gives over 100
 
 
 def check_draft(draft: Draft) -> list[str]:
-    """Replay every episode of a problem set and compare what happened with all descriptions.
+    """Replay every episode of a problem set, and compare its steps with all descriptions.
 
-    A true description must name exactly the steps that happened, in their order; several must do so together, in some
-    order. No other may fit, even for a lenient viewer, who takes facing a thing in passing for going to it and does not
-    mind further steps in between.
+    A true description must name exactly the steps that happened, in their order. Several true descriptions must do so
+    together, in some order. No other description may fit, even for a lenient viewer, who takes facing a thing in
+    passing for going to it and ignores further steps in between.
 
     Args:
         draft: The problem set.
 
     Returns:
-        One line for each fault; none if all is well.
+        One line for each fault; none if the problem set is correct.
     """
     faults = []
     for number, (labels, episode) in enumerate(draft.episodes):
@@ -45,21 +45,21 @@ def check_draft(draft: Draft) -> list[str]:
 
 
 def check_mini(dataset_dir: str | Path) -> list[str]:
-    """Check a built dataset: its descriptions and labels, what its videos show, and that the files show that.
+    """Check a built dataset: its descriptions and labels, its episodes, and its video files.
 
     Args:
-        dataset_dir: What `build_mini` wrote.
+        dataset_dir: Folder that `build_mini` wrote.
 
     Returns:
-        One line for each fault, beginning with the problem set's id; none if all is well.
+        One line for each fault, beginning with the problem set's id; none if the dataset is correct.
 
     Raises:
-        FileNotFoundError: If the folder holds no complete dataset.
+        FileNotFoundError: If the folder does not contain a complete dataset.
     """
     root = Path(dataset_dir)
     state = json.loads((root / STATE_FILE).read_text(encoding="utf-8")) if (root / STATE_FILE).is_file() else {}
     if "totals" not in state:
-        raise FileNotFoundError(f"{root} holds no complete embedded dataset: build it there first.")
+        raise FileNotFoundError(f"`{root}`: expected a complete embedded dataset, got none. Build it there first.")
     settings = state["settings"]
     faults = []
     for split in settings["splits"]:
@@ -77,7 +77,7 @@ def check_mini(dataset_dir: str | Path) -> list[str]:
 
 
 def _check_files(videos: Path, problem_set: ProblemSet, draft: Draft) -> list[str]:
-    """Compare the mp4 files of a problem set with what was rendered: each must look like its own episode most."""
+    """Compare the mp4 files of a problem set with its episodes: each must look most like its own."""
     rendered = [episode.frames() for _, episode in draft.episodes]
     faults = []
     for number, video in enumerate(problem_set.videos):
@@ -88,17 +88,18 @@ def _check_files(videos: Path, problem_set: ProblemSet, draft: Draft) -> list[st
             faults.append(f"{video.path} cannot be read: {error}")
             continue
         errors = [largest_error(decoded, frames) for frames in rendered]
+        # Compression changes every file a little, but must not make it closer to another episode than to its own.
         if errors[number] > min(*errors, _LARGEST_ERROR):
             faults.append(f"{video.path} shows something else")
     return faults
 
 
 def largest_error(decoded: NDArray[np.uint8], rendered: NDArray[np.uint8]) -> float:
-    """How much two videos differ where they differ most.
+    """Measure how much two videos differ at their most different tile.
 
     Args:
-        decoded: Frames `(frames, height, width, 3)`, uint8, sides divisible by 12.
-        rendered: Such frames.
+        decoded: Frames `(frames, height, width, 3)`, uint8, with sides divisible by 12.
+        rendered: Frames of the same kind.
 
     Returns:
         The largest mean absolute difference over a tile of 12x12 pixels; infinite if the shapes are different.

@@ -1,4 +1,4 @@
-"""Draws some problem sets as rows of frames under their descriptions: `python -m ...contact_sheet OUT.png`."""
+"""Contact sheet of problem sets, as rows of frames: `python -m lightning_vista.mini.contact_sheet OUT.png`."""
 
 import sys
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from lightning_vista.mini.draft import Episode
 from lightning_vista.mini.slots import Slot, sample_draft
 
-#: One problem set of each type, and the number of its videos to show.
+#: One problem set of each type, with the number of its videos to show.
 SHOWN = (
     (Slot("test", "home", "objects", 1, 0), 1),
     (Slot("test", "home", "on_v_off", 1, 0), 2),
@@ -39,7 +39,7 @@ def draw_contact_sheet(shown: Sequence[tuple[Slot, int]] = SHOWN, seed: int = 0)
 
     Args:
         shown: Problem sets, each with the number of its videos to show, one for each of its first descriptions.
-        seed: The dataset's seed.
+        seed: Random seed of the dataset.
 
     Returns:
         The image, with a palette of 256 colours.
@@ -54,7 +54,7 @@ def draw_contact_sheet(shown: Sequence[tuple[Slot, int]] = SHOWN, seed: int = 0)
 
 
 def _rows(slot: Slot, count: int, seed: int) -> list[Image.Image]:
-    """The title of a problem set and some of its videos, each with another description."""
+    """Draw the title of a problem set and some of its videos with different descriptions."""
     draft = sample_draft(slot, seed)
     rows = [_text([slot.id + (", held out" if slot.held_out else "")], _GREY)]
     for labels, episode in sorted({labels: episode for labels, episode in draft.episodes}.items())[:count]:
@@ -64,7 +64,7 @@ def _rows(slot: Slot, count: int, seed: int) -> list[Image.Image]:
 
 
 def _film(episode: Episode) -> Image.Image:
-    """Evenly spaced frames side by side."""
+    """Draw evenly spaced frames side by side."""
     frames = episode.frames()
     chosen = frames[np.linspace(0, len(frames) - 1, _FRAMES).round().astype(int)]
     padded = np.pad(chosen, ((0, 0), (0, 2 * _GAP), (_GAP, 0), (0, 0)), constant_values=255)
@@ -72,7 +72,7 @@ def _film(episode: Episode) -> Image.Image:
 
 
 def _text(lines: Sequence[str], color: tuple[int, int, int]) -> Image.Image:
-    """Lines of text."""
+    """Draw lines of text."""
     font, height = ImageFont.load_default(13), 17
     image = Image.new("RGB", (_FRAMES * 100, height * len(lines) + _GAP), _PAPER)
     for number, line in enumerate(lines):

@@ -1,7 +1,7 @@
-"""The Minecraft-like world: its problem sets.
+"""Problem sets of the Minecraft-like world.
 
-Every description of a set is played from one start scene, so that only what happens tells the descriptions apart. Every
-sampler returns no takes after a dead end; the caller tries again.
+All descriptions of a set are played from one start scene, so that only the steps distinguish them. Every sampler
+returns an empty list after a dead end, and the caller tries again.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from lightning_vista.mini.steps import Step, adjacent_swaps, vocabulary
 _SHORE, _FIELD = 6, 3  # cells: the width of the shores, and of the 4 x 4 fields between them
 _FIELDS = [(x, y) for x in range(_SHORE, SIZE - _SHORE, _FIELD) for y in range(_SHORE, SIZE - _SHORE, _FIELD)]
 _SHORES = ("water", "tree", "stone")
-#: What there is: one or more things side by side, at most 2 x 2, each group in a field of its own.
+#: Things of the world, in groups of neighbours of at most 2 x 2; each group gets a field of its own.
 _GROUPS = (
     *(("tree",) * 3, ("tree",) * 2, ("stone",) * 3, ("stone",) * 2, ("water",) * 4, ("coal",) * 2),
     *(("iron",), ("diamond",), ("table", "furnace"), ("cow",), ("cow",), ("zombie",), ("ripe plant",)),
@@ -28,7 +28,7 @@ _TOOLS = tuple(f"{material}_{tool}" for tool in ("pickaxe", "sword") for materia
 
 _REMIX_LABELS = 4
 _PART_LABELS = 14
-#: The number of steps in each video of a level-1 set: each of the 14 is in two of its 14 videos.
+#: Number of steps in each video of a level-1 set: each of the 14 steps is in two of the 14 videos.
 _PART_SIZES = (3, 3, 3, 3, 2, 2, 2, 2, 2, 2, 1, 1, 1, 1)
 
 Rng = np.random.Generator
@@ -38,13 +38,13 @@ def craft_takes(type: str, level: int, held_out: bool, rng: Rng) -> list[Take[st
     """Sample the videos of a problem set.
 
     Args:
-        type: The type folder.
-        level: The number of steps of a description.
-        held_out: Whether every video of several steps shows a held-out combination, rather than none.
-        rng: All randomness comes from it.
+        type: Type folder.
+        level: Number of steps of a description.
+        held_out: Whether every video of several steps shows a held-out combination; otherwise none does.
+        rng: Random generator.
 
     Returns:
-        The takes, none after a dead end.
+        The takes; empty after a dead end.
     """
     if type == "foundation":
         return _parts(held_out, rng)
@@ -54,7 +54,7 @@ def craft_takes(type: str, level: int, held_out: bool, rng: Rng) -> list[Take[st
 
 
 def arrange_craft(rng: Rng) -> CraftScene:
-    """A random start scene: the things in random fields, the player in another, shores all around."""
+    """Make a random start scene, with things in random fields, the player in another one, and shores around them."""
     left, right, top, bottom = (_SHORES[index] for index in rng.integers(len(_SHORES), size=4))
     rows = [top] * _SHORE + ["grass"] * (SIZE - 2 * _SHORE) + [bottom] * _SHORE
     columns = [[left] * SIZE] * _SHORE + [rows] * (SIZE - 2 * _SHORE) + [[right] * SIZE] * _SHORE
@@ -68,20 +68,20 @@ def arrange_craft(rng: Rng) -> CraftScene:
 
 
 def _pockets(rng: Rng) -> dict[str, int]:
-    """About half of the tools and enough of all else; hungry, thirsty and tired, so that most steps are possible."""
+    """Fill the inventory so that most steps are possible: about half of the tools, low food, drink and energy."""
     low = {"health": 9, "food": 2, "drink": 2, "energy": 4, "sapling": 1, "wood": 4, "stone": 5, "coal": 2, "iron": 2}
     some = {item: count + int(rng.integers(2)) for item, count in low.items()}
     return {**some, "health": 9, "diamond": 0, **{tool: int(rng.integers(2)) for tool in _TOOLS}}
 
 
 def _take(start: CraftScene, steps: Sequence[Step], says: Sequence[tuple[Step, ...]]) -> Take[str] | None:
-    """The video of some steps; None if it cannot be played."""
+    """Make the take of steps; None if they are impossible."""
     parts = act_out_craft(start, steps)
     return None if parts is None else Take(tuple(says), partial(CraftEpisode, start), parts)
 
 
 def _parts(held_out: bool, rng: Rng) -> list[Take[str]]:
-    """Fourteen videos of one to three steps, and each step a description of a part of them."""
+    """Sample fourteen videos of one to three steps, each of which is a description of a part of them."""
     start = arrange_craft(rng)
     possible = [step for step in STEPS.values() if act_out_craft(start, [step])]
     labels = [possible[index] for index in rng.permutation(len(possible))[:_PART_LABELS]]
@@ -97,7 +97,7 @@ def _parts(held_out: bool, rng: Rng) -> list[Take[str]]:
 
 
 def _grouped(labels: Sequence[Step], held_out: bool, rng: Rng) -> list[tuple[Step, ...]]:
-    """Each label twice, in random groups of different ones; those of several are held-out combinations or none is."""
+    """Divide two of each label into random groups of different ones, all of them held-out combinations or none."""
     rest = [label for _ in range(2) for label in labels]
     rest = [rest[index] for index in rng.permutation(len(rest))]
     groups: list[tuple[Step, ...]] = []
@@ -117,14 +117,14 @@ def _grouped(labels: Sequence[Step], held_out: bool, rng: Rng) -> list[tuple[Ste
 
 
 def _remix(level: int, held_out: bool, rng: Rng) -> list[Take[str]]:
-    """Four different tasks from one start scene."""
+    """Sample four different tasks from one start scene."""
     start = arrange_craft(rng)
     tasks = (_sample_steps(list(STEPS.values()), level, held_out, rng) for _ in range(20 * _REMIX_LABELS))
     return first_apart((_take(start, steps, [steps]) for steps in tasks), _REMIX_LABELS)
 
 
 def _permutations(pool: Sequence[Step], level: int, held_out: bool, rng: Rng) -> list[Take[str]]:
-    """The same steps in two orders (from two start scenes) at level 2, else in three that differ by adjacent swaps."""
+    """Sample steps in two orders (from two start scenes) at level 2, else in three that differ by adjacent swaps."""
     steps = _sample_steps(pool, level, held_out, rng)
     orders = [steps, *adjacent_swaps(steps)]
     takes: list[Take[str]] = []
@@ -138,7 +138,7 @@ def _permutations(pool: Sequence[Step], level: int, held_out: bool, rng: Rng) ->
 
 
 def _sample_steps(pool: Sequence[Step], length: int, held_out: bool, rng: Rng) -> tuple[Step, ...]:
-    """Different steps in random order, a held-out combination or none."""
+    """Sample different steps in random order, which are a held-out combination or not."""
     while True:
         steps = tuple(pool[index] for index in rng.permutation(len(pool))[:length])
         if is_mixed(steps) == held_out:

@@ -1,4 +1,4 @@
-"""The Minecraft-like world: its scenes, and Crafter playing them."""
+"""Environment of the Minecraft-like world: its scenes, played by Crafter."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -13,23 +13,23 @@ from PIL import Image
 
 from lightning_vista.mini.pose import Cell, Pose
 
-#: Cells along each side of the world.
+#: Number of cells along each side of the world.
 SIZE = 24
-#: What can be walked on and built on.
+#: Materials for walking and building.
 GROUND = ("grass", "sand", "path")
-#: What stands on grass.
+#: Creatures and plants, which stand on grass.
 CREATURES = ("cow", "zombie", "sapling", "ripe plant")
 
 
 @dataclass(frozen=True)
 class CraftScene:
-    """One moment of the craft world.
+    """Moment of the craft world.
 
     Attributes:
-        player: The player's pose.
-        things: What is in each cell that is not bare grass: one of Crafter's materials or one of `CREATURES`.
-        inventory: How much the player has of what, health and the like included.
-        achieved: Crafter's names of everything the player has achieved so far, in order, repetitions included.
+        player: Pose of the player.
+        things: Content of each cell except bare grass: one of Crafter's materials or one of `CREATURES`.
+        inventory: Amount of each item, including health, food, drink and energy.
+        achieved: Crafter's names of all achievements so far, in order and with repetitions.
         sleeping: Whether the player sleeps.
     """
 
@@ -40,12 +40,12 @@ class CraftScene:
     sleeping: bool = False
 
     def at(self, cell: Cell) -> str:
-        """What is in a cell."""
+        """Return the content of a cell."""
         return self.things.get(cell, "grass")
 
     @property
     def ahead(self) -> str:
-        """What is in front of the player.
+        """Content of the cell in front of the player.
 
         Example:
             >>> CraftScene(Pose(3, 3, direction=0), {(4, 3): "tree"}, {}).ahead
@@ -54,49 +54,49 @@ class CraftScene:
         return self.at(self.player.ahead)
 
     def nearby(self, pose: Pose) -> set[str]:
-        """What is in the nine cells around a pose, which tools must be near to be used."""
+        """Return the contents of the nine cells around a pose, which must include the tools to use."""
         return {self.at((pose.x + dx, pose.y + dy)) for dx in (-1, 0, 1) for dy in (-1, 0, 1)}
 
 
-#: Crafter's moves, in the order of the directions of a `Pose`; towards what is no ground they only turn.
+#: Crafter's moves, in the order of the directions of a `Pose`. Without ground ahead they only turn the player.
 MOVES = ("move_right", "move_down", "move_left", "move_up")
 IDLE = "noop"
 
 _FACING = ((1, 0), (0, 1), (-1, 0), (0, -1))
-_VIEW = (9, 7)  # cells that are seen, the player in the middle
-_ITEMS = (9, 2)  # cells below for the inventory
+_VIEW = (9, 7)  # visible cells, with the player in the middle
+_ITEMS = (9, 2)  # cells of the inventory below
 _TILE = 12
-_DETAIL = 3  # drawn this much larger, then averaged: digits stay readable
-_RIPE = 301  # steps after which Crafter calls a plant ripe
-#: Crafter's picture of a creature -> our name.
+_DETAIL = 3  # factor of drawing before averaging, which keeps digits readable
+_RIPE = 301  # number of steps after which Crafter calls a plant ripe
+#: Our name for each of Crafter's pictures of creatures.
 _NAMES = {"cow": "cow", "zombie": "zombie", "plant": "sapling", "plant-ripe": "ripe plant"}
 
 
 class _Surroundings(engine.LocalView):  # type: ignore[misc]  # Crafter has no types
-    """Crafter's view of the world, without the night that it works out by day too, in half of the time it takes."""
+    """Crafter's view of the world without night, which halves its time: Crafter computes the night by day, too."""
 
     def _light(self, canvas: NDArray[np.uint8], daylight: float) -> NDArray[np.uint8]:
-        """The picture by daylight."""
+        """Return the picture by daylight."""
         return canvas
 
 
 class _Items(engine.ItemView):  # type: ignore[misc]  # Crafter has no types
-    """Crafter's inventory, in which no digit hides what there is one of."""
+    """Crafter's inventory, without a digit over single items, which it would hide."""
 
     def _amount(self, canvas: NDArray[np.uint8], index: int, amount: int, unit: NDArray[np.int64]) -> None:
-        """Draw how much there is of something."""
+        """Draw the amount of an item."""
         if amount > 1:
             super()._amount(canvas, index, amount, unit)
 
 
 class CraftEnv:
-    """A craft world that starts from a given scene.
+    """Craft world that starts from a given scene.
 
     Crafter's own environment spawns creatures, makes them wander, and brings night, hunger and thirst. Here only the
-    player acts: it is always day, sleep restores energy by one a step, and one blow defeats.
+    player acts. It is always day, sleep restores one unit of energy per step, and one blow defeats.
 
     Args:
-        start: The first scene; nothing is achieved in it yet.
+        start: First scene, without achievements.
     """
 
     def __init__(self, start: CraftScene) -> None:
@@ -105,7 +105,7 @@ class CraftEnv:
         self._player = objects.Player(self._world, start.player.cell)
         self._player.facing = _FACING[start.player.direction]
         self._player.inventory.update(start.inventory)
-        self._player._last_health = self._player.health  # or else Crafter takes low health for a blow
+        self._player._last_health = self._player.health  # otherwise Crafter takes low health for a blow
         self._world.add(self._player)
         self._achieved: tuple[str, ...] = ()
         self._things: dict[Cell, str] | None = None
@@ -116,7 +116,7 @@ class CraftEnv:
                 self._world.add(self._creature(name, cell))
 
     def _creature(self, name: str, cell: Cell) -> Any:  # Crafter has no types
-        """A creature that one blow defeats."""
+        """Make a creature that one blow defeats."""
         if name == "cow":
             creature = objects.Cow(self._world, cell)
         elif name == "zombie":
@@ -131,7 +131,7 @@ class CraftEnv:
         """Do one of Crafter's actions.
 
         Args:
-            action: Its name, such as `"do"`, `"place_stone"` or one of `MOVES`.
+            action: Name of the action, such as `"do"`, `"place_stone"` or one of `MOVES`.
         """
         player = self._player
         before = player.achievements.copy()
@@ -142,12 +142,12 @@ class CraftEnv:
         for creature in self._world.objects:
             if creature.health <= 0:
                 self._world.remove(creature)
-        if action not in (*MOVES, IDLE):
+        if action not in (*MOVES, IDLE):  # moves and waits leave all things in their places
             self._things = None
         self._achieved += tuple(name for name, count in player.achievements.items() if count > before[name])
 
     def scene(self) -> CraftScene:
-        """The world as it is now."""
+        """Return the current scene."""
         player = self._player
         if self._things is None:
             self._things = self._locate()
@@ -155,7 +155,7 @@ class CraftEnv:
         return CraftScene(pose, self._things, player.inventory.copy(), self._achieved, player.sleeping)
 
     def _locate(self) -> dict[Cell, str]:
-        """What is in each cell that is not bare grass, read from Crafter's map and objects."""
+        """Read the content of each cell except bare grass from Crafter's map and objects."""
         names = np.array([None, *constants.materials], dtype=object)[self._world._mat_map]
         things = {(int(x), int(y)): str(names[x, y]) for x, y in np.argwhere(names != "grass")}
         for creature in self._world.objects:
@@ -164,7 +164,7 @@ class CraftEnv:
         return things
 
     def render(self) -> NDArray[np.uint8]:
-        """What the player sees around, above the inventory: an RGB image `(108, 108, 3)`, uint8."""
+        """Draw the player's surroundings above the inventory, an RGB image `(108, 108, 3)`, uint8."""
         unit = np.array([_TILE * _DETAIL] * 2)
         view = _Surroundings(self._world, _textures(), _VIEW)(self._player, unit)
         items = _Items(_textures(), _ITEMS)(self._player.inventory, unit)
@@ -174,19 +174,19 @@ class CraftEnv:
 
 @cache
 def _textures() -> Any:  # Crafter has no types
-    """Crafter's pictures, read once: that takes longer than a video."""
+    """Read Crafter's pictures once, which takes longer than a video."""
     return engine.Textures(constants.root / "assets")
 
 
 def play(start: CraftScene, actions: Iterable[str]) -> Iterator[CraftEnv]:
-    """A craft world at the start and after each action, always the same object.
+    """Play a craft world, and yield it at the start and after each action.
 
     Args:
-        start: The first scene.
+        start: First scene.
         actions: Crafter's actions.
 
     Yields:
-        The environment, to be looked at before the next one is asked for.
+        The environment, always the same object: use it before requesting the next one.
 
     Example:
         >>> start = CraftScene(Pose(9, 9, 0), {(10, 9): "tree"}, {})

@@ -1,4 +1,4 @@
-"""Steps in the Minecraft-like world, and the episodes that carry them out."""
+"""Steps in the Minecraft-like world, and episodes that carry them out."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -47,10 +47,10 @@ _SECOND_HALF = {
     "wake_up": Step(SLEEP, ""),
     "defeat_zombie": Step(DEFEAT, "a zombie"),
 }
-#: Crafter's achievement -> the step it confirms.
+#: Step that each of Crafter's achievements confirms.
 STEPS = {**_FIRST_HALF, **_SECOND_HALF}
 ACHIEVEMENTS = {step: name for name, step in STEPS.items()}
-#: What can be gone to; that leaves no trace.
+#: Things to go to, which is trace-free.
 VISITS = {thing: Step(GO_TO, thing) for thing in ("tree", "cow", "iron", "table", "water", "zombie", "coal", "furnace")}
 _HALVES = (
     frozenset({*_FIRST_HALF.values(), *list(VISITS.values())[::2]}),
@@ -68,7 +68,7 @@ _TARGETS = {
 
 
 def is_mixed(steps: Iterable[Step]) -> bool:
-    """Whether steps are a held-out combination: some of one half of all steps, some of the other.
+    """Check whether steps are a held-out combination, with some of either half of all steps.
 
     Example:
         >>> is_mixed([STEPS["collect_wood"], STEPS["place_table"]]), is_mixed([STEPS["collect_wood"], STEPS["wake_up"]])
@@ -78,7 +78,7 @@ def is_mixed(steps: Iterable[Step]) -> bool:
 
 
 def is_affordable(scene: CraftScene, step: Step) -> bool:
-    """Whether the player has what a step takes; nobody makes a tool that they have already, or sleeps when rested."""
+    """Check whether the player has the items for a step, and does not make an owned tool or sleep when rested."""
     if step.verb == GO_TO:
         return True
     name = ACHIEVEMENTS[step]
@@ -95,7 +95,7 @@ def is_affordable(scene: CraftScene, step: Step) -> bool:
 
 
 def is_station(scene: CraftScene, pose: Pose, step: Step) -> bool:
-    """Whether a step can be done in a pose."""
+    """Check whether a step can be done in a pose."""
     ahead = scene.at(pose.ahead)
     if step.verb == GO_TO:
         return ahead == step.thing
@@ -111,7 +111,7 @@ def is_station(scene: CraftScene, pose: Pose, step: Step) -> bool:
 
 
 def action_of(step: Step) -> str | None:
-    """What the player does at the end of a walk; None if nothing."""
+    """Return the player's action at the end of a walk; None if there is none."""
     if step.verb == GO_TO:
         return None
     if step.verb == SLEEP:
@@ -120,17 +120,17 @@ def action_of(step: Step) -> str | None:
     return "do" if name in _TARGETS else name
 
 
-#: Moves on the way to a step; tasks with longer ways are not played, to keep videos short.
+#: Highest number of moves on the way to a step, which keeps videos short.
 _LONGEST_WALK = 10
 
 
 @dataclass(frozen=True)
 class CraftEpisode:
-    """One play in the craft world.
+    """Episode in the craft world.
 
     Attributes:
-        start: The first scene.
-        actions: Crafter's actions, one a frame.
+        start: First scene.
+        actions: Crafter's actions, one per frame.
     """
 
     start: CraftScene
@@ -138,11 +138,11 @@ class CraftEpisode:
 
     @cached_property
     def scenes(self) -> list[CraftScene]:
-        """The environment's own state at every frame."""
+        """State of the environment at every frame."""
         return [env.scene() for env in play(self.start, self.actions)]
 
     def frames(self) -> NDArray[np.uint8]:
-        """The video `(frames, 108, 108, 3)`."""
+        """Draw the video `(frames, 108, 108, 3)`."""
         frames: list[NDArray[np.uint8]] = []
         for number, env in enumerate(play(self.start, self.actions)):
             stands_still = number > 0 and self.scenes[number] == self.scenes[number - 1]
@@ -151,7 +151,7 @@ class CraftEpisode:
 
     @cached_property
     def changes(self) -> dict[int, Step]:
-        """Frame -> the step that Crafter counted as an achievement just before it."""
+        """Step that Crafter counted as an achievement just before a frame."""
         achieved = [scene.achieved for scene in self.scenes]
         return {
             frame: STEPS[after[-1]]
@@ -161,35 +161,35 @@ class CraftEpisode:
 
     @cached_property
     def stops(self) -> dict[int, Step]:
-        """Frame -> going to what lies ahead, where the player has stood still."""
+        """Step of going to the thing ahead, for frames at which the player has stood still."""
         ahead = ((frame, self.scenes[frame].ahead) for frame in pauses(self.scenes))
         return {frame: VISITS[thing] for frame, thing in ahead if thing in VISITS}
 
     def shows(self, steps: Sequence[Step]) -> bool:
-        """Whether exactly these steps happened in this order."""
+        """Check whether exactly these steps happened in this order."""
         return events(self.scenes, self.changes, self.stops) == tuple(steps)
 
     def resembles(self, steps: Sequence[Step]) -> bool:
-        """Whether these steps are found in this order, where facing a thing in passing counts as going to it."""
+        """Check whether these steps are found in this order, if facing a thing in passing counts as going to it."""
         return in_order(steps, len(self.scenes), self._could_be)
 
     def _could_be(self, step: Step, frame: int) -> bool:
-        """Whether a lenient viewer could see a step at a frame."""
+        """Check whether a lenient viewer could see a step at a frame."""
         if step.verb == GO_TO:
             return self.scenes[frame].ahead == step.thing
         return self.changes.get(frame) == step
 
 
 def act_out_craft(start: CraftScene, steps: Sequence[Step]) -> list[list[str]] | None:
-    """Plan the actions of steps, by the shortest ways that do not face what another step goes to.
+    """Plan the actions of steps, by the shortest ways that do not face a thing to which another step goes.
 
     Args:
-        start: The first scene.
-        steps: What to do, one after the other.
+        start: First scene.
+        steps: Steps, in order.
 
     Returns:
-        The actions of each step, each list ending in a pause; None if the player lacks what some step takes, or it is
-        too far away or, being a walk, over before it starts.
+        The actions of each step, which end in a pause. None if the player lacks items for a step, if its place is too
+        far away, or if a walk would end where it starts.
     """
     scene = start
     parts: list[list[str]] = []
@@ -210,12 +210,12 @@ def act_out_craft(start: CraftScene, steps: Sequence[Step]) -> list[list[str]] |
 
 
 def _is_goal(scene: CraftScene, step: Step, pose: Pose) -> bool:
-    """Whether a step can be done in a pose."""
+    """Check whether a step can be done in a pose."""
     return is_station(scene, pose, step)
 
 
 def _moves(scene: CraftScene, shunned: set[str], pose: Pose) -> list[tuple[str, Pose]]:
-    """The moves that lead elsewhere and do not end facing what is shunned."""
+    """List the moves that change the pose and do not end facing a shunned thing."""
     found = []
     for direction, move in enumerate(MOVES):
         after = Pose(pose.x, pose.y, direction)
@@ -227,7 +227,7 @@ def _moves(scene: CraftScene, shunned: set[str], pose: Pose) -> list[tuple[str, 
 
 
 def _handiwork(scene: CraftScene, step: Step) -> list[str]:
-    """What the player does at the end of a walk; sleep lasts until all energy is back."""
+    """Return the player's actions at the end of a walk; sleep lasts until all energy is restored."""
     action = action_of(step)
     if step.verb == SLEEP:
         return ["sleep"] + [IDLE] * (constants.items["energy"]["max"] - scene.inventory["energy"])

@@ -1,7 +1,7 @@
-"""Drafts of problem sets, and how they are put together from takes.
+"""Drafts of problem sets, and their assembly from takes.
 
-A new world is one file in `lightning_vista/envs` and one beside this that ends in an object with the attributes of
-`World`, named in `lightning_vista.mini.slots.WORLDS`.
+A new world is a file with its environment and a file that ends in an object with the attributes of `World`. Name it in
+`lightning_vista.mini.slots.WORLDS`.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,32 +20,32 @@ Action = TypeVar("Action")
 
 
 class Episode(Protocol):
-    """One play of a world, from a start scene and actions."""
+    """Episode in a world, from a start scene and actions."""
 
     def frames(self) -> NDArray[np.uint8]:
-        """What a camera sees: RGB `(frames, height, width, 3)`, uint8, even height and width."""
+        """Return the video, RGB `(frames, height, width, 3)`, uint8, with even height and width."""
         ...
 
     def shows(self, steps: Sequence[Step]) -> bool:
-        """Whether exactly these steps happened, in this order: the strict reading."""
+        """Check whether exactly these steps happened, in this order: the strict reading."""
         ...
 
     def resembles(self, steps: Sequence[Step]) -> bool:
-        """Whether a lenient viewer could say that these steps happened, in this order, among other things."""
+        """Check whether a lenient viewer could see these steps, in this order, among other things."""
         ...
 
 
 @dataclass(frozen=True)
 class Draft:
-    """A problem set whose videos are still episodes.
+    """Problem set with episodes in place of videos.
 
     Attributes:
-        steps: Label id -> the steps that its description names.
-        episodes: Each episode with the labels that are true of it.
-        hint: What a chat judge is told before it sees the frames.
-        example: A worked example for a chat judge.
-        held_out: Whether it is about what occurs in no training video.
-        wording: Makes a description of steps.
+        steps: Steps of the description of each label.
+        episodes: Episodes, each with its true labels.
+        hint: Text that a chat scorer gets before the frames.
+        example: Worked example for a chat scorer.
+        held_out: Whether its content is in no training video.
+        wording: Function that describes steps.
     """
 
     steps: Mapping[str, tuple[Step, ...]]
@@ -57,11 +57,11 @@ class Draft:
 
     @property
     def descriptions(self) -> dict[str, str]:
-        """Label id -> description."""
+        """Description of each label."""
         return {label: self.wording(steps) for label, steps in self.steps.items()}
 
     def problem_set(self, id: str) -> ProblemSet:
-        """The problem set that it becomes: video `n` of it lies at `<id without its environment>/<n>.mp4`."""
+        """Return the problem set with this id, whose video `n` is `<id without its environment>/<n>.mp4`."""
         folder = id.partition("/")[2]
         videos = [LabelledVideo(f"{folder}/{n}.mp4", labels) for n, (labels, _) in enumerate(self.episodes)]
         extra = {"metadata": {"held_out": self.held_out}}
@@ -69,25 +69,25 @@ class Draft:
 
 
 class World(Protocol):
-    """A place to make problem sets in."""
+    """World that makes problem sets."""
 
     @property
     def name(self) -> str:
-        """The environment that its problem sets belong to."""
+        """Environment of its problem sets."""
         ...
 
     @property
     def counts(self) -> Mapping[tuple[str, int], int]:
-        """(type folder, level) -> the number of problem sets in the test split at scale 1."""
+        """Number of problem sets in the test split at scale 1, for each type folder and level."""
         ...
 
     @property
     def vocabulary(self) -> tuple[str, ...]:
-        """Every word of its descriptions, in lower case."""
+        """All words of its descriptions, in lower case."""
         ...
 
     def sample(self, type: str, level: int, held_out: bool, rng: np.random.Generator) -> Draft:
-        """Make a problem set; equal arguments and an equally seeded generator give an equal one."""
+        """Make a problem set, which is equal for equal arguments and an equally seeded generator."""
         ...
 
 
@@ -97,16 +97,16 @@ def draft_of(
     held_out: bool,
     rng: np.random.Generator,
 ) -> Draft:
-    """Put a problem set together, labels and videos in random order, so that neither order says anything.
+    """Put a problem set together, with labels and videos in random order, so that no order is informative.
 
     Args:
-        plays: Each episode with the steps of each description that is true of it.
-        texts: The hint and the example for a chat judge.
-        held_out: Whether it is about what occurs in no training video.
-        rng: Shuffles.
+        plays: Episodes, each with the steps of its true descriptions.
+        texts: Hint and example for a chat scorer.
+        held_out: Whether its content is in no training video.
+        rng: Random generator of the orders.
 
     Returns:
-        The problem set; labels are `a`, `b`, ... If an episode has several, descriptions speak of a part of a video.
+        The problem set, with labels `a`, `b`, ... If an episode has several, descriptions describe a part of a video.
     """
     options = list(dict.fromkeys(steps for says, _ in plays for steps in says))
     order = [options[index] for index in rng.permutation(len(options))]
@@ -120,15 +120,15 @@ def draft_of(
 def equal_lengths(
     plays: Sequence[Sequence[Sequence[Action]]], idle: Action, rng: np.random.Generator
 ) -> list[tuple[Action, ...]]:
-    """Make plays equally long by waiting longer after random steps, so that no length gives a description away.
+    """Make plays equally long by longer waits after random steps, so that the length does not reveal a description.
 
     Args:
-        plays: For each play the actions of each of its steps.
-        idle: The action that waits.
-        rng: Chooses after which step to wait, for each missing action anew.
+        plays: Actions of each step of each play.
+        idle: Action that waits.
+        rng: Random generator of the step after which to wait, drawn for each missing action.
 
     Returns:
-        The actions of each play, all equally many.
+        Actions of each play, all equally many.
 
     Example:
         >>> equal_lengths([[["go", "stop"]], [["go", "go", "turn", "stop"]]], "wait", np.random.default_rng(0))
@@ -147,12 +147,12 @@ _TRIES = 1000
 
 @dataclass(frozen=True)
 class Take(Generic[Action]):
-    """One video to be.
+    """Candidate for a video.
 
     Attributes:
-        says: The steps of each description that is true of it.
-        play: Makes an episode of actions.
-        parts: The actions, in parts after which one may wait longer.
+        says: Steps of each true description.
+        play: Function that makes an episode of actions.
+        parts: Actions, in parts that may be followed by a longer wait.
     """
 
     says: tuple[tuple[Step, ...], ...]
@@ -161,18 +161,18 @@ class Take(Generic[Action]):
 
     @cached_property
     def episode(self) -> Episode:
-        """The video before pauses are made longer."""
+        """Episode before pauses are made longer."""
         return self.play(tuple(chain.from_iterable(self.parts)))
 
     def is_apart(self, other: "Take[Action]") -> bool:
-        """Whether neither take could be said to show what the other says."""
+        """Check whether neither take could be seen to show a description of the other."""
         return not any(
             one.episode.resembles(steps) for one, two in ((self, other), (other, self)) for steps in two.says
         )
 
 
 def all_apart(takes: Iterable[Take[Action] | None]) -> list[Take[Action]]:
-    """All takes, or none if one of them failed or could be taken for another."""
+    """Return all takes, or none if one of them failed or could be mistaken for another."""
     found: list[Take[Action]] = []
     for take in takes:
         if take is None or not all(take.is_apart(other) for other in found):
@@ -182,7 +182,7 @@ def all_apart(takes: Iterable[Take[Action] | None]) -> list[Take[Action]]:
 
 
 def first_apart(takes: Iterable[Take[Action] | None], count: int) -> list[Take[Action]]:
-    """The first `count` takes that succeeded and could not be taken for one another, or none if there are fewer."""
+    """Return the first `count` takes that succeeded and are not mistakable for each other, or none if too few."""
     found: list[Take[Action]] = []
     for take in takes:
         if take is not None and all(take.is_apart(other) for other in found):
@@ -194,15 +194,16 @@ def first_apart(takes: Iterable[Take[Action] | None], count: int) -> list[Take[A
 
 @dataclass(frozen=True)
 class StagedWorld(Generic[Action]):
-    """A `World` whose problem sets are sampled take by take.
+    """`World` whose problem sets are sampled take by take.
 
     Attributes:
-        name: The environment that its problem sets belong to.
-        counts: (type folder, level) -> the number of problem sets in the test split at scale 1.
-        vocabulary: Every word of its descriptions.
-        texts: The hint and the example for a chat judge.
-        idle: The action that waits.
-        sample_takes: (type, level, held out, generator) -> the takes of a problem set, none after a dead end.
+        name: Environment of its problem sets.
+        counts: Number of problem sets in the test split at scale 1, for each type folder and level.
+        vocabulary: All words of its descriptions.
+        texts: Hint and example for a chat scorer.
+        idle: Action that waits.
+        sample_takes: Function from (type, level, held out, generator) to the takes of a problem set, which are empty
+            after a dead end.
     """
 
     name: str
@@ -213,27 +214,32 @@ class StagedWorld(Generic[Action]):
     sample_takes: Callable[[str, int, bool, np.random.Generator], list[Take[Action]]]
 
     def sample(self, type: str, level: int, held_out: bool, rng: np.random.Generator) -> Draft:
-        """Make a problem set, its videos all equally long.
+        """Make a problem set of equally long videos.
 
         Args:
-            type: The type folder; with `level` a key of `counts`.
-            level: The number of steps.
-            held_out: Whether it is about what occurs in no training video.
-            rng: All randomness comes from it.
+            type: Type folder, which is with `level` a key of `counts`.
+            level: Number of steps.
+            held_out: Whether its content must be in no training video.
+            rng: Random generator.
 
         Returns:
             The problem set.
 
         Raises:
-            ValueError: If the world has no such problem sets.
+            ValueError: If the world does not have such problem sets.
         """
         if (type, level) not in self.counts:
             known = ", ".join(f"{name} at level {number}" for name, number in self.counts)
-            raise ValueError(f"The {self.name} world has no problem sets {type!r} at level {level}; it has {known}.")
+            raise ValueError(
+                f"`type`, `level`: expected problem sets of the {self.name} world ({known}), got {type!r} at "
+                f"level {level}."
+            )
         for _ in range(_TRIES):
             takes = self.sample_takes(type, level, held_out, rng)
             if takes:
                 actions = equal_lengths([take.parts for take in takes], self.idle, rng)
                 plays = [(take.says, take.play(played)) for take, played in zip(takes, actions, strict=True)]
                 return draft_of(plays, self.texts, held_out, rng)
-        raise RuntimeError(f"No {type!r} set at level {level} in {_TRIES} tries: the world is too full for it.")
+        raise RuntimeError(
+            f"`{type}`: expected a problem set at level {level} in {_TRIES} tries, got none. The world is too full."
+        )

@@ -1,7 +1,7 @@
-"""The home world: its problem sets.
+"""Problem sets of the home world.
 
-Within a set every description is played from the same start scenes wherever it can be, so that only what happens tells
-the descriptions apart. Every sampler returns no takes after a dead end; the caller tries again.
+Within a set, all descriptions are played from the same start scenes where possible, so that only the steps distinguish
+them. Every sampler returns an empty list after a dead end, and the caller tries again.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -50,24 +50,24 @@ from lightning_vista.mini.home_scene import (
 from lightning_vista.mini.pose import Pose
 from lightning_vista.mini.steps import Step, adjacent_swaps, vocabulary
 
-#: Two of the six colours of each kind, every colour twice, that occur in held-out problem sets only.
+#: Things of held-out problem sets only: two of the six colours of each kind, every colour twice.
 HELD_OUT = tuple(f"{COLORS[(number + gap) % 6]} {kind}" for number, kind in enumerate(KINDS) for gap in (0, 2))
 SEEN = tuple(thing for thing in THINGS if thing not in HELD_OUT)
 
 _REMIX_LABELS = 9
-_LAYOUTS = 30  # tried for one choice of steps before other steps are chosen
+_LAYOUTS = 30  # layouts to try for one choice of steps
 
 Rng = np.random.Generator
 
 
 @dataclass(frozen=True)
 class Option:
-    """One description, and a house to play it in.
+    """Description, with a house in which to play it.
 
     Attributes:
-        steps: What the description says.
-        house: The things and their states at the start.
-        script: What the robot does, where that is not what the description says.
+        steps: Steps of the description.
+        house: Things and their states at the start.
+        script: Steps of the robot, if they differ from those of the description.
     """
 
     steps: tuple[Step, ...]
@@ -79,13 +79,13 @@ def home_takes(type: str, level: int, pool: Sequence[str], rng: Rng) -> list[Tak
     """Sample the videos of a problem set.
 
     Args:
-        type: The type folder.
-        level: The number of steps.
-        pool: The things that may occur, at least two of each kind.
-        rng: All randomness comes from it.
+        type: Type folder.
+        level: Number of steps.
+        pool: Things that may occur, at least two of each kind.
+        rng: Random generator.
 
     Returns:
-        The takes, none after a dead end.
+        The takes; empty after a dead end.
     """
     if type == "remix":
         return _remix(pool, level, rng)
@@ -104,13 +104,13 @@ def home_takes(type: str, level: int, pool: Sequence[str], rng: Rng) -> list[Tak
 
 
 def two_of_each(pool: Sequence[str], rng: Rng) -> list[str]:
-    """Two things of each kind, in random order."""
+    """Choose two things of each kind, in random order."""
     shuffled = [pool[index] for index in rng.permutation(len(pool))]
     return [thing for kind in KINDS for thing in [thing for thing in shuffled if thing_kind(thing) == kind][:2]]
 
 
 def in_random_states(things: Sequence[str], rng: Rng) -> dict[str, Placed]:
-    """Things on the floor, without cells, each that has two states in a random one."""
+    """Place things on the floor without cells, in random states."""
     states = rng.integers(2, size=len(things))
     return {
         thing: Placed(FLOOR, thing_kind(thing) in SWITCHED and bool(on))
@@ -119,10 +119,10 @@ def in_random_states(things: Sequence[str], rng: Rng) -> dict[str, Placed]:
 
 
 def arrange_home(house: House, rng: Rng) -> Scene:
-    """Give every thing that is on the floor a random cell, doors in the walls, none in front of the robot.
+    """Give every thing on the floor a random cell: doors in the walls, and nothing in front of the robot.
 
-    Houses with the same number of doors and of other things, in the same order, get the same cells from equal
-    generators, whatever the things are and wherever they lie.
+    Equal generators give houses the same cells if their doors and other things have the same order, whatever the
+    things are and wherever they lie.
     """
     inner = [INNER[index] for index in rng.permutation(len(INNER))]
     walls = [WALLS[index] for index in rng.permutation(len(WALLS))]
@@ -137,7 +137,7 @@ def arrange_home(house: House, rng: Rng) -> Scene:
 
 
 def _stage(options: Sequence[Option], rng: Rng) -> list[Take[int]]:
-    """Play every option from one layout in which each can be played and none could be taken for another."""
+    """Play every option from one layout, in which each is possible and none could be mistaken for another."""
     for _ in range(_LAYOUTS):
         seed = int(rng.integers(2**32))
         starts = (arrange_home(option.house, np.random.default_rng(seed)) for option in options)
@@ -150,19 +150,19 @@ def _stage(options: Sequence[Option], rng: Rng) -> list[Take[int]]:
 
 
 def _plan(start: Scene, option: Option, rng: Rng) -> list[list[int]] | None:
-    """The actions of an option, in parts; None if it cannot be played."""
+    """Plan the actions of an option, in parts; None if it is impossible."""
     parts = act_out_home(start, option.script or option.steps)
     is_one_act = len(option.steps) == 1 and not option.script
     return surround(start, parts, rng) if parts and is_one_act else parts
 
 
 def _take(start: Scene, steps: tuple[Step, ...], parts: list[list[int]] | None) -> Take[int] | None:
-    """The video of some steps; None if it cannot be played."""
+    """Make the take of steps; None if they are impossible."""
     return None if parts is None else Take((steps,), partial(HomeEpisode, start), parts)
 
 
 def _remix(pool: Sequence[str], level: int, rng: Rng) -> list[Take[int]]:
-    """Nine different tasks in the same room."""
+    """Sample nine different tasks in the same room."""
     house = in_random_states(two_of_each(pool, rng), rng)
     start = arrange_home(house, rng)
     tasks = (sample_steps(house, level, ACTIONS, rng) for _ in range(20 * _REMIX_LABELS))
@@ -170,7 +170,7 @@ def _remix(pool: Sequence[str], level: int, rng: Rng) -> list[Take[int]]:
 
 
 def _permutations(pool: Sequence[str], level: int, verbs: Sequence[str], rng: Rng) -> list[list[Option]]:
-    """The same steps in two orders (two start scenes) at level 2, else in three that differ by adjacent swaps."""
+    """Sample steps in two orders (from two start scenes) at level 2, else in three that differ by adjacent swaps."""
     house = in_random_states(two_of_each(pool, rng), rng)
     steps = sample_steps(house, level, verbs, rng)
     leaves_no_trace = steps is not None and all(step.verb in (GO_TO, LOOK_AT) for step in steps)
@@ -185,7 +185,7 @@ def _permutations(pool: Sequence[str], level: int, verbs: Sequence[str], rng: Rn
 
 
 def _objects(pool: Sequence[str], rng: Rng) -> Iterator[list[Option]]:
-    """Six things, each in turn added to the same six others, three times."""
+    """Yield six things, each added to the same six others, three times."""
     chosen = [pool[index] for index in rng.permutation(len(pool))[:12]]
     for _ in range(3):
         placed = in_random_states(chosen, rng)
@@ -194,7 +194,7 @@ def _objects(pool: Sequence[str], rng: Rng) -> Iterator[list[Option]]:
 
 
 def _properties(kinds: Sequence[str], pool: Sequence[str], rng: Rng) -> Iterator[list[Option]]:
-    """A thing in one state and in the other, all else equal, four times."""
+    """Yield a thing in one state and in the other, with everything else equal, four times."""
     things = two_of_each(pool, rng)
     thing, _ = _pair(kinds, things, rng)
     for _ in range(4):
@@ -206,9 +206,9 @@ def _properties(kinds: Sequence[str], pool: Sequence[str], rng: Rng) -> Iterator
 
 
 def _switching(kinds: Sequence[str], pool: Sequence[str], rng: Rng) -> Iterator[list[Option]]:
-    """Two things of a kind, each switched either way, twice.
+    """Yield two things of a kind, each switched either way, twice.
 
-    The state of the one that is left alone makes every start scene fit two descriptions.
+    The state of the other thing makes every start scene fit two descriptions.
     """
     house = in_random_states(two_of_each(pool, rng), rng)
     pair = _pair(kinds, list(house), rng)
@@ -224,9 +224,9 @@ def _switching(kinds: Sequence[str], pool: Sequence[str], rng: Rng) -> Iterator[
 
 
 def _picking(pool: Sequence[str], rng: Rng) -> Iterator[list[Option]]:
-    """One thing taken, another taken, or the one put on a tray or in a box, twice.
+    """Yield one thing taken, another taken, or the first put on a tray or in a box, twice.
 
-    Every start scene fits two descriptions, and taking a thing from a place is putting it there, seen backwards.
+    Every start scene fits two descriptions, and taking a thing from a place is putting it there in reverse.
     """
     house = in_random_states(two_of_each(pool, rng), rng)
     one, other = (
@@ -255,21 +255,21 @@ _LEVEL_1: dict[str, Callable[[Sequence[str], Rng], Iterator[list[Option]]]] = {
 
 
 def _see(thing: str, on: bool | None = None) -> Step:
-    """The view of a thing, or of a thing in a state."""
+    """Return the view of a thing, or of a thing in a state."""
     if on is None:
         return Step(SEE, thing)
     return Step((SEE_OFF, SEE_ON)[on] if thing_kind(thing) == "lamp" else (SEE_CLOSED, SEE_OPEN)[on], thing)
 
 
 def _pair(kinds: Sequence[str], things: Sequence[str], rng: Rng) -> tuple[str, str]:
-    """Two things of one of the kinds, in random order."""
+    """Choose two things of one of the kinds, in random order."""
     kind = kinds[int(rng.integers(len(kinds)))]
     one, other = rng.permutation([thing for thing in things if thing_kind(thing) == kind])
     return str(one), str(other)
 
 
 def _with(house: House, changed: House) -> House:
-    """A house with some things placed otherwise, in the same order."""
+    """Return a house with some things placed elsewhere, in the same order."""
     return {**house, **changed}
 
 
@@ -304,7 +304,7 @@ _EXAMPLE = (
 
 
 def _takes(type: str, level: int, held_out: bool, rng: np.random.Generator) -> list[Take[int]]:
-    """Takes with things that are all held out, or all seen in training."""
+    """Sample takes with things that are all held out, or all seen in training."""
     return home_takes(type, level, HELD_OUT if held_out else SEEN, rng)
 
 

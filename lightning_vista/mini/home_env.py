@@ -1,4 +1,4 @@
-"""The 'home' world: one MiniGrid room seen from above, with things to open, switch, carry and put down."""
+"""Environment of the home world: a MiniGrid room from above, with things to open, switch, carry and put down."""
 
 from collections.abc import Iterable
 from typing import Any, SupportsFloat
@@ -26,26 +26,26 @@ from lightning_vista.mini.home_scene import (
 )
 from lightning_vista.mini.pose import Cell, Pose
 
-# MiniGrid refuses objects whose type its table does not know.
+# MiniGrid refuses objects of types that are not in its tables.
 for _number, _kind in enumerate(("lamp", "tray"), start=11):
     OBJECT_TO_IDX[_kind] = _number
     IDX_TO_OBJECT[_number] = _kind
 
-# MiniGrid's class uses type variables without being generic: observation and action can only be Any.
+# MiniGrid's class uses type variables without being generic, so observation and action can only be Any.
 Result = tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]
 
 _MOVES = (Actions.left, Actions.right, Actions.forward, Actions.done)
 
 
 class HomeObject(WorldObj):
-    """A thing of a home; unlike MiniGrid's own box, a box stays when it opens.
+    """Thing of a home. Unlike MiniGrid's own box, a box stays when it opens.
 
     Args:
-        thing: Its colour and kind, one of `THINGS`.
-        on: Whether a lamp is on, a door or box open.
+        thing: Colour and kind, one of `THINGS`.
+        on: Whether a lamp is on, or a door or box is open.
     """
 
-    contains: Any  # MiniGrid's None at first, which a type checker would take for all it can be
+    contains: Any  # MiniGrid starts with None, from which a type checker would infer the type
 
     def __init__(self, thing: str, on: bool = False) -> None:
         color, kind = thing.split()
@@ -54,37 +54,37 @@ class HomeObject(WorldObj):
         self.on = on
 
     def can_pickup(self) -> bool:
-        """Balls and keys can be carried."""
+        """Return whether the thing can be carried, as balls and keys can."""
         return self.type in PORTABLE
 
     def is_accessible(self) -> bool:
-        """Whether things can be put in or taken out: trays always, boxes when open."""
+        """Return whether things can be put in or taken out: of trays always, of boxes when open."""
         return self.type in CONTAINERS and (self.on or self.type == "tray")
 
     def toggle(self, env: MiniGridEnv, pos: Cell) -> bool:
-        """Open, close or switch it; False if it has no states."""
+        """Open, close or switch the thing; return False if it does not have states."""
         if self.type not in SWITCHED:
             return False
         self.on = not self.on
         return True
 
     def encode(self) -> tuple[int, int, int]:
-        """MiniGrid's code of an object, unique for each colour, state and content."""
+        """Return MiniGrid's code of the object, unique for each colour, state and content."""
         content = 0 if self.contains is None else 1 + THINGS.index(self.contains.thing)
         return (*super().encode()[:2], 2 * content + self.on)
 
 
 class HomeEnv(MiniGridEnv):
-    """A home that starts from a given scene.
+    """Home that starts from a given scene.
 
-    `pickup` also takes things out of a tray or an open box in front of the robot, `drop` also puts them in;
-    `done` waits. There is no task and no reward, and the observation is empty: look at `scene()`.
+    `pickup` also takes things out of a tray or an open box in front of the robot, `drop` also puts them in, and `done`
+    waits. The environment does not have a task or a reward, and its observation is empty: use `scene()`.
 
     Args:
-        start: The scene that every `reset` returns to.
+        start: Scene to which every `reset` returns.
 
     Raises:
-        ValueError: If a thing of the scene is neither in a cell nor in another thing nor in the hand.
+        ValueError: If a thing of the scene is neither in a cell, nor in another thing, nor in the hand.
     """
 
     carrying: Any  # as above
@@ -92,7 +92,9 @@ class HomeEnv(MiniGridEnv):
     def __init__(self, start: Scene) -> None:
         unplaced = [thing for thing, (where, _) in start.things.items() if where == FLOOR]
         if unplaced:
-            raise ValueError(f"A home cannot start while things have no cell: place {', '.join(unplaced)}.")
+            raise ValueError(
+                f"`start`: expected a cell for every thing, got none for {', '.join(unplaced)}. Place them."
+            )
         self._start = start
         self._last: Scene | None = None
         mission = MissionSpace(mission_func=lambda: "live here")
@@ -127,19 +129,19 @@ class HomeEnv(MiniGridEnv):
             elif action == Actions.drop and ahead.contains is None:
                 self.carrying, ahead.contains = None, self.carrying
         result = super().step(action)
-        if action not in _MOVES:
+        if action not in _MOVES:  # turns, steps and waits leave all things in their places
             self._last = None
         return result
 
     def scene(self) -> Scene:
-        """The home as it is now."""
+        """Return the current scene."""
         x, y = map(int, self.agent_pos)
         things = self._locate() if self._last is None else self._last.things
         self._last = Scene(Pose(x, y, int(self.agent_dir)), things)
         return self._last
 
     def _locate(self) -> dict[str, Placed]:
-        """Where every thing is, read from the grid, the containers and the hand."""
+        """Read the place of every thing from the grid, the containers and the hand."""
         where: dict[str, Cell | str] = {}
         cells: Iterable[object] = self.grid.grid
         for index, thing in enumerate(cells):
@@ -152,19 +154,19 @@ class HomeEnv(MiniGridEnv):
         return {thing: Placed(where[thing], placed.on) for thing, placed in self._objects.items()}
 
     def gen_obs(self) -> dict[str, Any]:
-        """No observation: computing MiniGrid's partial view costs nine times the rest of a step."""
+        """Return an empty observation: MiniGrid's partial view takes nine times as long as the rest of a step."""
         return {}
 
     def get_frame(self, highlight: bool = True, tile_size: int = 12, agent_pov: bool = False) -> NDArray[np.uint8]:
-        """The whole room as an image `(96, 96, 3)`; MiniGrid's own drawing never shows what is carried."""
+        """Draw the whole room `(96, 96, 3)`, with the carried thing, which MiniGrid does not show."""
         return draw_scene(self.scene())
 
 
 def replay(start: Scene, actions: Iterable[int]) -> list[Scene]:
-    """Every scene that a home goes through.
+    """Replay actions in a home, and return its scenes.
 
     Args:
-        start: The first scene.
+        start: First scene.
         actions: MiniGrid's actions.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Steps in the home, and the episodes that carry them out."""
+"""Steps in the home, and episodes that carry them out."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -34,7 +34,7 @@ TURN_ON = "turn on the {thing}"
 TURN_OFF = "turn off the {thing}"
 GO_TO = "go to the {thing}"
 LOOK_AT = "look at the {thing}"
-#: What is seen from the first frame to the last.
+#: Verbs of views, which hold from the first frame to the last.
 SEE = "see a {thing}"
 SEE_OPEN = "see a {thing} that is open"
 SEE_CLOSED = "see a {thing} that is closed"
@@ -49,7 +49,7 @@ House = Mapping[str, Placed]
 
 
 def switching(thing: str, on: bool) -> str:
-    """The verb that brings a thing into a state.
+    """Return the verb that brings a thing into a state.
 
     Example:
         >>> switching("red lamp", on=True)
@@ -61,18 +61,18 @@ def switching(thing: str, on: bool) -> str:
 
 
 def target_of(step: Step) -> str:
-    """The thing that the robot goes to for a step."""
+    """Return the thing to which the robot goes for a step."""
     return step.place or step.thing
 
 
 def possible_steps(house: House) -> list[Step]:
-    """Everything that can be done next.
+    """List all possible next steps.
 
     Args:
-        house: The things, with or without their cells.
+        house: Things, with or without their cells.
 
     Returns:
-        The steps, things on the floor only.
+        The steps at things on the floor.
     """
     held = next((thing for thing, placed in house.items() if placed.where == HAND), None)
     full = {placed.where for placed in house.values()}
@@ -94,7 +94,7 @@ def possible_steps(house: House) -> list[Step]:
 
 
 def after(house: House, step: Step) -> House:
-    """The things once a step is done."""
+    """Return the things after a step."""
     where, on = house[step.thing]
     if step.verb == PICK_UP:
         where = HAND
@@ -108,7 +108,7 @@ def after(house: House, step: Step) -> House:
 
 
 def are_possible(house: House, steps: Sequence[Step]) -> bool:
-    """Whether steps can be done one after the other."""
+    """Check whether steps are possible one after another."""
     for step in steps:
         if step not in possible_steps(house):
             return False
@@ -117,16 +117,16 @@ def are_possible(house: House, steps: Sequence[Step]) -> bool:
 
 
 def sample_steps(house: House, length: int, verbs: Sequence[str], rng: np.random.Generator) -> tuple[Step, ...] | None:
-    """A random sequence of possible steps, each at another thing.
+    """Sample a sequence of possible steps, each at another thing.
 
     Args:
-        house: The things at the start.
-        length: How many steps.
-        verbs: What may occur; verbs that are possible are equally likely, but those without a trace half as likely.
-        rng: Chooses.
+        house: Things at the start.
+        length: Number of steps.
+        verbs: Verbs that may occur. Possible verbs are equally likely, but trace-free ones half as likely.
+        rng: Random generator.
 
     Returns:
-        The steps, or None if the choice ran into a dead end.
+        The steps, or None after a dead end.
     """
     steps: list[Step] = []
     used: set[str] = set()
@@ -146,19 +146,19 @@ def sample_steps(house: House, length: int, verbs: Sequence[str], rng: np.random
 
 
 IDLE: int = Actions.done
-#: Moves on the way to a step; tasks with longer ways are not played, to keep videos short.
+#: Highest number of moves on the way to a step, which keeps videos short.
 _LONGEST_WALK = 12
-#: Frames that the robot waits at random before or after a video's only act.
+#: Highest random number of frames that the robot waits before a video's only act.
 _SPARE = 8
 
 
 @dataclass(frozen=True)
 class HomeEpisode:
-    """One play in a home.
+    """Episode in a home.
 
     Attributes:
-        start: The first scene.
-        actions: MiniGrid's actions, one a frame.
+        start: First scene.
+        actions: MiniGrid's actions, one per frame.
     """
 
     start: Scene
@@ -166,27 +166,27 @@ class HomeEpisode:
 
     @cached_property
     def scenes(self) -> list[Scene]:
-        """The environment's own state at every frame."""
+        """State of the environment at every frame."""
         return replay(self.start, self.actions)
 
     def codes(self) -> NDArray[np.uint8]:
-        """What each cell shows at every frame `(frames, 8, 8)`: indices into `home_tiles.TILES`."""
+        """Return the tile of each cell at every frame `(frames, 8, 8)`, as indices into `home_scene.TILES`."""
         return np.stack([tile_codes(scene) for scene in self.scenes])
 
     def frames(self) -> NDArray[np.uint8]:
-        """The video `(frames, 96, 96, 3)`."""
+        """Draw the video `(frames, 96, 96, 3)`."""
         return draw_codes(self.codes())
 
     @cached_property
     def changes(self) -> dict[int, Step]:
-        """Frame -> the step that changed something just before it."""
+        """Step that changed something just before a frame."""
         pairs = enumerate(pairwise(self.scenes), start=1)
         found = {frame: _change(before, after) for frame, (before, after) in pairs if after.things != before.things}
         return found
 
     @cached_property
     def stops(self) -> dict[int, Step]:
-        """Frame -> going to or looking at what lies ahead, where the robot has stood still for `PAUSE` frames."""
+        """Step of going to or looking at the thing ahead, for frames after the robot stood still for `PAUSE` frames."""
         stops: dict[int, Step] = {}
         for frame in pauses(self.scenes):
             scene = self.scenes[frame]
@@ -196,19 +196,19 @@ class HomeEpisode:
         return stops
 
     def shows(self, steps: Sequence[Step]) -> bool:
-        """Whether exactly these steps happened in this order, or this is what is seen in every frame."""
+        """Check whether exactly these steps happened in this order, or whether every frame shows these views."""
         if steps[0].verb in VIEWS:
             return all(_is_seen(scene, step) for scene in self.scenes for step in steps)
         return events(self.scenes, self.changes, self.stops) == tuple(steps)
 
     def resembles(self, steps: Sequence[Step]) -> bool:
-        """Whether these steps are found in this order, where facing a thing in passing counts as going to it."""
+        """Check whether these steps are found in this order, if facing a thing in passing counts as going to it."""
         if steps[0].verb in VIEWS:
             return any(all(_is_seen(scene, step) for step in steps) for scene in self.scenes)
         return in_order(steps, len(self.scenes), self._could_be)
 
     def _could_be(self, step: Step, frame: int) -> bool:
-        """Whether a lenient viewer could see a step at a frame."""
+        """Check whether a lenient viewer could see a step at a frame."""
         scene = self.scenes[frame]
         if step.verb == GO_TO:
             return scene.cell_of(step.thing) == scene.robot.ahead
@@ -218,18 +218,18 @@ class HomeEpisode:
 
 
 def act_out_home(start: Scene, steps: Sequence[Step]) -> list[list[int]] | None:
-    """Plan the actions of steps, by the shortest ways that do not face what another step goes to.
+    """Plan the actions of steps, by the shortest ways that do not face a thing to which another step goes.
 
-    The robot stands as long before it acts on a thing as after that, so that how long it faces the thing in which
-    state does not tell one act from its opposite.
+    The robot stands equally long before and after it acts on a thing. So the time that it faces the thing in either
+    state does not distinguish an act from its opposite.
 
     Args:
-        start: The first scene.
-        steps: What to do, one after the other.
+        start: First scene.
+        steps: Steps, in order.
 
     Returns:
-        The actions, in parts that each end in a pause, which may be made longer; None if some step is too far away,
-        cannot be reached at all, or starts where the robot stands already.
+        The actions, in parts that end in a pause, which may be made longer. None if the place of a step is too far away
+        or cannot be reached, or if the robot already stands there.
     """
     scene = start
     parts: list[list[int]] = []
@@ -250,17 +250,17 @@ def act_out_home(start: Scene, steps: Sequence[Step]) -> list[list[int]] | None:
 
 
 def surround(start: Scene, parts: Sequence[Sequence[int]], rng: np.random.Generator) -> list[list[int]] | None:
-    """Put a video's only act into the middle of it, so that its thing is seen about as long in either state.
+    """Put a video's only act into its middle, so that its thing is visible about equally long in either state.
 
-    The robot waits at random before it sets out, turns away once it is done, and waits for what remains.
+    The robot waits for a random time before its walk, turns away after the act, and waits for the remaining time.
 
     Args:
-        start: The first scene.
-        parts: A walk and an act, as `act_out_home` plans them.
-        rng: Chooses how long the robot waits at first.
+        start: First scene.
+        parts: Walk and act, as planned by `act_out_home`.
+        rng: Random generator of the first wait.
 
     Returns:
-        These parts with one before and one behind them; None if there is no way to look away.
+        These parts with one before and one after them; None if the robot cannot turn away.
     """
     walk, act = parts
     scene = replay(start, [*walk, *act])[-1]
@@ -272,7 +272,7 @@ def surround(start: Scene, parts: Sequence[Sequence[int]], rng: np.random.Genera
 
 
 def _moves(scene: Scene, shunned: set[Cell | None], pose: Pose) -> list[tuple[int, Pose]]:
-    """The moves that are possible in a pose and do not end facing a shunned cell."""
+    """List the moves that are possible in a pose and do not end facing a shunned cell."""
     x, y, direction = pose
     turns = [(Actions.left, Pose(x, y, (direction - 1) % 4)), (Actions.right, Pose(x, y, (direction + 1) % 4))]
     steps = [(Actions.forward, Pose(*pose.ahead, direction))] if scene.is_free(pose.ahead) else []
@@ -280,7 +280,7 @@ def _moves(scene: Scene, shunned: set[Cell | None], pose: Pose) -> list[tuple[in
 
 
 def _stations(scene: Scene, step: Step) -> set[Pose]:
-    """The poses from which a step can be done."""
+    """Return the poses from which a step can be done."""
     cell = scene.cell_of(target_of(step))
     if cell is None:
         return set()
@@ -297,26 +297,26 @@ def _stations(scene: Scene, step: Step) -> set[Pose]:
 
 
 def _sees_nothing(scene: Scene, pose: Pose) -> bool:
-    """Whether there is nothing but wall to be seen ahead from a pose."""
+    """Check whether only wall is visible ahead from a pose."""
     *_, end = replace(scene, robot=pose).gaze()
     return end not in scene.at
 
 
 def _free_behind(scene: Scene, cell: Cell, direction: int) -> Iterator[Cell]:
-    """The cells from which one could look at a cell in a direction, the nearest first, up to the first obstacle."""
+    """Yield the cells from which a cell is visible in a direction, the nearest first, up to the first obstacle."""
     while scene.is_free(cell := Pose(*cell, (direction + 2) % 4).ahead):
         yield cell
 
 
 def _manipulation(step: Step) -> int:
-    """What the hand does at the end of a walk."""
+    """Return the action of the hand at the end of a walk."""
     if step.verb == PICK_UP:
         return Actions.pickup
     return Actions.drop if step.place else Actions.toggle
 
 
 def _change(before: Scene, after: Scene) -> Step:
-    """The step that leads from one scene to the next."""
+    """Return the step that leads from one scene to the next."""
     thing = next(thing for thing in before.things if before.things[thing] != after.things[thing])
     where, on = after.things[thing]
     if on != before.things[thing].on:
@@ -330,7 +330,7 @@ def _change(before: Scene, after: Scene) -> Step:
 
 
 def _is_seen(scene: Scene, step: Step) -> bool:
-    """Whether a view holds in a scene."""
+    """Check whether a view holds in a scene."""
     if step.thing not in scene.things or (cell := scene.cell_of(step.thing)) is None:
         return False
     if step.verb == SEE:

@@ -1,4 +1,4 @@
-"""Single images of homes to train on, and what is true in each: read from tile codes, so a thousand at a time."""
+"""Single images of homes for training, and the facts about each, read from a thousand tile codes at once."""
 
 from functools import cache
 
@@ -29,11 +29,11 @@ _HAND = _CODES["hand",]
 _FLOOR = _CODES["floor",]
 _MOVES = np.array([(1, 0), (0, 1), (-1, 0), (0, -1)])  # (x, y) of right, down, left, up
 _NOTHING = len(THINGS)
-#: Chances of a scene: that a thing is there at all, that one is in the hand, that one lies in a container, and
-#: that the robot stands in front of something, or in line with it.
+#: Probabilities in a scene: that a thing is present, that one is in the hand, that one lies in a container, and that
+#: the robot stands in front of a thing, or in line with it.
 _PRESENT, _HELD, _LYING, _FACING, _GAZING = 0.85, 0.3, 0.4, 0.5, 0.25
 
-#: What can be true in an image: what is there and in which state, then what is faced, gazed at, beside what is faced.
+#: Facts about an image: the things and their states, then those that are faced, gazed at, and beside the faced one.
 FACTS: tuple[str, ...] = (
     *(f"there is a {thing}" for thing in THINGS),
     *(f"the {thing} is on or open" for thing in THINGS if thing_kind(thing) in SWITCHED),
@@ -48,13 +48,13 @@ FACTS: tuple[str, ...] = (
 
 
 def read_facts(codes: Codes) -> Flags:
-    """What is true in images of homes.
+    """Read the facts about images of homes.
 
     Args:
         codes: Tile codes `(images, 8, 8)`, uint8.
 
     Returns:
-        `(images, facts)`, in the order of `FACTS`.
+        Truth of each fact, bool `(images, facts)`, in the order of `FACTS`.
 
     Example:
         >>> codes = np.zeros((1, 8, 8), np.uint8)
@@ -66,17 +66,17 @@ def read_facts(codes: Codes) -> Flags:
     shown = np.zeros((images, len(TILES)), bool)
     shown[np.arange(images)[:, None], codes.reshape(images, -1)] = True
     tile_facts, thing_of = _tile_tables()
-    things = thing_of[np.pad(codes, ((0, 0), (1, 1), (1, 1)))]  # a border, so that there are cells ahead of the walls
+    things = thing_of[np.pad(codes, ((0, 0), (1, 1), (1, 1)))]  # a border gives every wall a cell ahead
     faced, gazed, beside = _ahead(codes, things)
     return np.concatenate([shown.astype(np.float32) @ tile_facts > 0, faced, gazed, beside], axis=1)
 
 
 def random_codes(images: int, rng: np.random.Generator) -> Codes:
-    """Random homes in one moment each, without what is held out.
+    """Sample random moments of homes, without held-out things.
 
     Args:
-        images: How many.
-        rng: All randomness comes from it.
+        images: Number of images.
+        rng: Random generator.
 
     Returns:
         Tile codes `(images, 8, 8)`, uint8.
@@ -101,7 +101,7 @@ def random_codes(images: int, rng: np.random.Generator) -> Codes:
 
 
 def draw_as_video(codes: Codes) -> NDArray[np.uint8]:
-    """Draw tile codes with the colours that 4:2:0 video leaves of them.
+    """Draw tile codes in the colours that remain in 4:2:0 video.
 
     Args:
         codes: Codes `(..., 8, 8)`, uint8.
@@ -116,7 +116,7 @@ def draw_as_video(codes: Codes) -> NDArray[np.uint8]:
 
 @cache
 def _video_tiles() -> NDArray[np.uint8]:
-    """The tiles `(tiles, 12, 12, 3)`, their colour averaged over squares of 2x2 pixels, their brightness as it is."""
+    """Draw the tiles `(tiles, 12, 12, 3)`, with colour averaged over squares of 2x2 pixels and original brightness."""
     tiles = draw_codes(np.arange(len(TILES), dtype=np.uint8)[:, None, None]).astype(np.float64)
     luma = tiles @ np.array([0.299, 0.587, 0.114])
     chroma = tiles - luma[..., None]
@@ -127,7 +127,7 @@ def _video_tiles() -> NDArray[np.uint8]:
 
 @cache
 def _tile_tables() -> tuple[NDArray[np.float32], Numbers]:
-    """Which facts each tile shows `(tiles, facts of tiles)`, and the thing in each tile `(tiles,)`."""
+    """Return the facts that each tile shows `(tiles, facts of tiles)`, and the thing in each tile `(tiles,)`."""
     facts = np.zeros((len(TILES), len(FACTS) - 3 * len(THINGS)), np.float32)
     things = np.full(len(TILES), _NOTHING)
     places = {fact: place for place, fact in enumerate(FACTS)}
@@ -146,7 +146,7 @@ def _tile_tables() -> tuple[NDArray[np.float32], Numbers]:
 
 
 def _ahead(codes: Codes, things: Numbers) -> tuple[Flags, Flags, Flags]:
-    """What each robot is in front of, looks at from afar, and what is beside the former; each `(images, things)`."""
+    """Return the things in front of each robot, in its gaze, and beside the former; each `(images, things)`."""
     images = len(codes)
     rows = np.arange(images)
     is_robot = (codes >= _ROBOT) & (codes < _ROBOT + 4)
@@ -170,14 +170,14 @@ def _ahead(codes: Codes, things: Numbers) -> tuple[Flags, Flags, Flags]:
 
 
 def _choose(kind: str, images: int, rng: np.random.Generator) -> Numbers:
-    """Up to two things of a kind `(images, 2)`, as places in `THINGS`; -1 for none."""
+    """Choose up to two things of a kind `(images, 2)`, as places in `THINGS`; -1 for none."""
     pool = np.array([THINGS.index(thing) for thing in SEEN if thing_kind(thing) == kind])
     chosen = rng.permuted(np.tile(pool, (images, 1)), axis=1)[:, :2]
     return np.where(rng.random((images, 2)) < _PRESENT, chosen, -1)
 
 
 def _states(things: dict[str, Numbers], rng: np.random.Generator) -> dict[str, Numbers]:
-    """The tile of each thing on the floor, in a random state; -1 for none."""
+    """Choose the tile of each thing on the floor, in a random state; -1 for none."""
     tiles = {}
     for kind, chosen in things.items():
         on = rng.integers(2, size=chosen.shape) if kind in SWITCHED else np.zeros(chosen.shape, int)
@@ -187,7 +187,7 @@ def _states(things: dict[str, Numbers], rng: np.random.Generator) -> dict[str, N
 
 
 def _put_away(things: dict[str, Numbers], tiles: dict[str, Numbers], rng: np.random.Generator) -> Codes:
-    """Move some things into the hand and some into trays and open boxes; returns the tile of each hand."""
+    """Move some things into the hand and some into trays and open boxes, and return the tile of each hand."""
     hand = np.full(len(things["ball"]), _HAND, np.uint8)
     one, other = ("ball", "key") if rng.random() < 0.5 else ("key", "ball")
     held = (rng.random(len(hand)) < _HELD) & (things[one][:, 0] >= 0)
@@ -205,7 +205,7 @@ def _put_away(things: dict[str, Numbers], tiles: dict[str, Numbers], rng: np.ran
 
 
 def _place_robot(codes: Codes, cells: Numbers, free: Numbers, rng: np.random.Generator) -> None:
-    """Put a robot in front of a thing, in line with one, or, where that cell is taken, into a free one."""
+    """Put a robot in front of a thing or in line with one, or into a free cell if that cell is taken."""
     images = len(codes)
     rows = np.arange(images)
     direction = rng.integers(4, size=images)

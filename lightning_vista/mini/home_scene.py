@@ -1,4 +1,4 @@
-"""The home's things and tiles: where everything is, and how it is drawn."""
+"""Things and tiles of the home: their places, and their drawing."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -12,17 +12,17 @@ from lightning_vista.mini.pose import Cell, Pose
 
 COLORS = ("red", "green", "blue", "purple", "yellow", "grey")
 KINDS = ("door", "lamp", "box", "tray", "ball", "key")
-#: Every thing there can be, named by colour and kind; a home holds at most one of each.
+#: All possible things, named by colour and kind; a home contains at most one of each.
 THINGS = tuple(f"{color} {kind}" for kind in KINDS for color in COLORS)
 #: Kinds with two states: doors and boxes are open or closed, lamps on or off.
 SWITCHED = ("door", "box", "lamp")
 CONTAINERS = ("box", "tray")
 PORTABLE = ("ball", "key")
 
-#: Cells along each side of the room, walls included.
+#: Number of cells along each side of the room, including walls.
 SIZE = 8
 INNER = tuple((x, y) for y in range(1, SIZE - 1) for x in range(1, SIZE - 1))
-#: Where doors go: the four walls without their corners.
+#: Cells for doors: the four walls without their corners.
 WALLS = tuple((x, y) for y in range(SIZE) for x in range(SIZE) if (x % (SIZE - 1) == 0) != (y % (SIZE - 1) == 0))
 
 HAND = "hand"
@@ -30,7 +30,7 @@ FLOOR = "floor"
 
 
 def thing_kind(thing: str) -> str:
-    """The kind of a thing.
+    """Return the kind of a thing.
 
     Example:
         >>> thing_kind("red ball")
@@ -40,11 +40,11 @@ def thing_kind(thing: str) -> str:
 
 
 class Placed(NamedTuple):
-    """Where a thing is and in what state.
+    """Place and state of a thing.
 
     Attributes:
-        where: Its cell, the tray or box it lies in, `HAND`, or `FLOOR` while it has not been given a cell yet.
-        on: Whether a lamp is on, a door or box open.
+        where: Cell of the thing, the tray or box that contains it, `HAND`, or `FLOOR` as long as it has no cell yet.
+        on: Whether a lamp is on, or a door or box is open.
     """
 
     where: Cell | str
@@ -53,11 +53,11 @@ class Placed(NamedTuple):
 
 @dataclass(frozen=True)
 class Scene:
-    """One moment of a home.
+    """Moment of a home.
 
     Attributes:
-        robot: The robot's pose.
-        things: Every thing that is there.
+        robot: Pose of the robot.
+        things: All things in the home.
     """
 
     robot: Pose
@@ -65,36 +65,36 @@ class Scene:
 
     @cached_property
     def at(self) -> dict[Cell, str]:
-        """What occupies each cell that is not empty."""
+        """Thing in each cell that is not empty."""
         return {placed.where: thing for thing, placed in self.things.items() if not isinstance(placed.where, str)}
 
     @property
     def held(self) -> str | None:
-        """What the robot has in its hand."""
+        """Thing in the robot's hand."""
         return self.content_of(HAND)
 
     def content_of(self, container: str) -> str | None:
-        """What lies in a tray or box, or in the hand; None if nothing."""
+        """Return the thing in a tray or box, or in the hand; None if it is empty."""
         return next((thing for thing, placed in self.things.items() if placed.where == container), None)
 
     def cell_of(self, thing: str) -> Cell | None:
-        """The cell of a thing or of what it lies in; None if it is absent or in the hand."""
+        """Return the cell of a thing or of its container; None if it is absent or in the hand."""
         placed = self.things.get(thing)
         if placed is None or placed.where == HAND:
             return None
         return self.cell_of(placed.where) if isinstance(placed.where, str) else placed.where
 
     def is_free(self, cell: Cell) -> bool:
-        """Whether the robot could stand in a cell."""
+        """Check whether the robot could stand in a cell."""
         return cell in INNER and cell not in self.at
 
     def neighbours(self, cell: Cell) -> list[str]:
-        """The things in the four cells around a cell."""
+        """Return the things in the four cells around a cell."""
         around = (Pose(*cell, direction).ahead for direction in range(4))
         return [self.at[near] for near in around if near in self.at]
 
     def gaze(self) -> Iterator[Cell]:
-        """The cells in front of the robot, up to and including the first thing."""
+        """Yield the cells in front of the robot, up to and including the first thing."""
         pose = self.robot
         while pose.cell in INNER:
             pose = Pose(*pose.ahead, pose.direction)
@@ -104,7 +104,7 @@ class Scene:
 
 
 TILE = 12
-_DETAIL = 4  # drawn this much larger, then averaged: smooth edges
+_DETAIL = 4  # factor of drawing before averaging, which smooths edges
 
 _RGB = {
     "red": (235, 50, 45),
@@ -120,7 +120,7 @@ Mask = NDArray[np.bool_]
 Axis = NDArray[np.float64]
 
 _PORTABLE = tuple(thing for thing in THINGS if thing_kind(thing) in PORTABLE)
-#: What a cell can show, in the order of its code: the bare cells, the robot, each thing in each state, the hand.
+#: All tiles of a cell, in the order of their codes: bare cells, the robot, each thing in each state, the hand.
 TILES: tuple[tuple[str, ...], ...] = (
     ("floor",),
     ("wall",),
@@ -140,13 +140,13 @@ for _x, _y in (*WALLS, (0, 0), (0, SIZE - 1), (SIZE - 1, 0), (SIZE - 1, SIZE - 1
 
 
 def tile_codes(scene: Scene) -> NDArray[np.uint8]:
-    """What each cell shows, as indices into `TILES`: everything that can be seen of a scene.
+    """Return the tile of each cell, as indices into `TILES`: everything that is visible of a scene.
 
     Args:
-        scene: One moment of a home.
+        scene: Moment of a home.
 
     Returns:
-        Codes `(8, 8)`, uint8, rows from top to bottom; the top left one shows the hand.
+        Codes `(8, 8)`, uint8, with rows from top to bottom; the top left code shows the hand.
     """
     codes = _BARE.copy()
     contents = {placed.where: thing for thing, placed in scene.things.items() if isinstance(placed.where, str)}
@@ -180,13 +180,13 @@ def draw_codes(codes: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def draw_scene(scene: Scene) -> NDArray[np.uint8]:
-    """Draw one moment of a home as an RGB image `(96, 96, 3)`, uint8."""
+    """Draw a moment of a home as an RGB image `(96, 96, 3)`, uint8."""
     return draw_codes(tile_codes(scene))
 
 
 @cache
 def tile_images() -> NDArray[np.uint8]:
-    """The image of each tile `(tiles, 12, 12, 3)`, uint8, in the order of `TILES`."""
+    """Draw all tiles `(tiles, 12, 12, 3)`, uint8, in the order of `TILES`."""
     return np.stack([_draw(tile) for tile in TILES])
 
 
@@ -215,7 +215,7 @@ def _draw(tile: tuple[str, ...]) -> NDArray[np.uint8]:
 
 
 def _within(x: Axis, y: Axis, left: float, right: float, top: float, bottom: float) -> Mask:
-    """The pixels of a rectangle; coordinates run from 0 to 1."""
+    """Return the mask of a rectangle, in coordinates from 0 to 1."""
     return (left < x) & (x < right) & (top < y) & (y < bottom)
 
 
@@ -232,7 +232,7 @@ def _draw_thing(canvas: NDArray[np.float64], x: Axis, y: Axis, thing: str, on: b
 
 
 def _shape(kind: str, on: bool, x: Axis, y: Axis) -> Mask:
-    """The pixels of a thing that have its colour."""
+    """Return the mask of the pixels that have the thing's colour."""
     if kind == "door":
         frame = ~_within(x, y, 0.1, 0.9, 0.1, 0.9)
         return frame | (x < 0.3) if on else _within(x, y, 0.05, 0.95, 0.05, 0.95)

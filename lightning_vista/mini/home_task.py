@@ -1,4 +1,4 @@
-"""A task in a home for an agent: its environment, its robot, and the outcomes of episodes."""
+"""Task in a home for an agent: its environment, its robot, and the outcomes of episodes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,20 +17,21 @@ from lightning_vista.mini.home_episode import GO_TO, IDLE, HomeEpisode, act_out_
 from lightning_vista.mini.home_scene import INNER, SIZE, Scene, draw_scene
 from lightning_vista.mini.pose import Pose
 from lightning_vista.mini.steps import PAUSE, Step, describe
+from lightning_vista.options import check_word
 
 #: Numbers of steps, in the order in which they happened.
 Happened = tuple[int, ...]
 
 
 def right_share(arrivals: Happened, level: int) -> float:
-    """The true reward: the share of the steps that were done before the first one out of order.
+    """Return the true reward: the share of the steps that were done before the first one out of order.
 
     Args:
-        arrivals: The steps in the order of their first times.
-        level: How many steps the task has.
+        arrivals: Steps in the order of their first times.
+        level: Number of steps of the task.
 
     Returns:
-        0 to 1.
+        A share from 0 to 1.
 
     Example:
         >>> [right_share(arrivals, 2) for arrivals in ((), (0,), (0, 1), (1, 0))]
@@ -40,16 +41,16 @@ def right_share(arrivals: Happened, level: int) -> float:
 
 
 def outcome_shares(arrivals: Sequence[Happened], faced: Sequence[Happened], level: int) -> dict[str, float]:
-    """How often an agent did what.
+    """Return the shares of the outcomes of episodes.
 
     Args:
-        arrivals: For each episode the steps in the order of their first times; at least one episode.
-        faced: For each episode the steps whose things it faced, if only in passing, with repetitions.
-        level: How many steps the task has.
+        arrivals: Steps of each episode in the order of their first times; at least one episode.
+        faced: Steps of each episode whose things were faced, even in passing, with repetitions.
+        level: Number of steps of the task.
 
     Returns:
         Shares of the episodes. `success`, `wrong_order` (all steps, not in order), `some_steps` and `no_step` add up to
-        1. `wrong_start` did another step first than the task's first one, whatever came of it; `in_passing` is no
+        1. `wrong_start` began with another step than the task's first one, whatever followed. `in_passing` is not a
         success, but a lenient viewer, who takes facing a thing in passing for going to it, would see the right order.
 
     Example:
@@ -72,28 +73,28 @@ def outcome_shares(arrivals: Sequence[Happened], faced: Sequence[Happened], leve
 
 
 def _contains(happened: Happened, steps: Happened) -> bool:
-    """Whether steps happened one after the other, whatever else did."""
+    """Check whether steps happened one after another, whatever else happened."""
     rest = iter(happened)
     return all(step in rest for step in steps)
 
 
-#: Poses that are tried as starts, and how many of them must do.
+#: Number of poses to try as starts, and the number that must be suitable.
 _POSES, _STARTS = 24, 12
 _TRIES = 1000
-#: In moves: what an episode has beyond the longest order, and by how much the right order may be longer or shorter than
-#: the others, on average over orders and starts.
+#: In moves: the spare time of an episode beyond the longest order, and the highest difference in length between the
+#: right order and the others, on average over orders and starts.
 _SPARE, _UNFAIR = 8, 0.5
 
 
 @dataclass(frozen=True)
 class Task:
-    """What an agent is to do.
+    """Task of an agent.
 
     Attributes:
-        home: The home; its robot stands at the first start.
-        steps: Things to go to, in this order.
-        starts: Where episodes begin; from each, every order of the steps can be played, with some moves to spare.
-        horizon: The moves of an episode.
+        home: Home, with its robot at the first start.
+        steps: Steps to do in this order, each of which goes to a thing.
+        starts: Starts of episodes. From each, every order of the steps is possible, with some moves to spare.
+        horizon: Number of moves of an episode.
     """
 
     home: Scene
@@ -103,29 +104,34 @@ class Task:
 
     @property
     def description(self) -> str:
-        """The task in the words of the embedded dataset."""
+        """Description of the task in the words of the embedded dataset."""
         return describe(self.steps)
 
     def film(self, start: Pose, steps: Sequence[Step], rng: np.random.Generator) -> NDArray[np.uint8]:
-        """What is seen of a robot that does some steps by the shortest ways, and waits after random ones for the rest.
+        """Film a robot that does steps by the shortest ways, and spends the remaining time on waits after random steps.
 
         Args:
             start: One of the starts.
-            steps: Some of the task's steps, in any order; without any it waits all the time.
-            rng: Chooses after which steps it waits.
+            steps: Some of the task's steps, in any order; without steps the robot waits.
+            rng: Random generator of the waits.
 
         Returns:
             RGB frames `(horizon + 1, 96, 96, 3)`, uint8.
+
+        Raises:
+            ValueError: If the steps are impossible from this start.
         """
         home = replace(self.home, robot=start)
         parts = act_out_home(home, steps)
         if parts is None:
-            raise ValueError(f"{describe(steps)}: expected steps of the task from one of its starts.")
+            raise ValueError(
+                f"`steps`: expected steps of the task from one of its starts, got '{describe(steps)}' from {start}."
+            )
         waiting = [[IDLE] * self.horizon]
         return HomeEpisode(home, equal_lengths([parts or [[]], waiting], IDLE, rng)[0]).frames()
 
     def frame(self, pose: Pose) -> NDArray[np.uint8]:
-        """What is seen of a robot `(96, 96, 3)`, uint8; drawn once for each pose, since nothing else changes."""
+        """Draw the home with a robot `(96, 96, 3)`, uint8, once for each pose, since nothing else changes."""
         if pose not in self._drawn:
             self._drawn[pose] = draw_scene(replace(self.home, robot=pose))
             self._drawn[pose].setflags(write=False)
@@ -137,33 +143,33 @@ class Task:
 
 
 def sample_task(level: int, seed: int) -> Task:
-    """Make a task that is as easy in any other order of its steps.
+    """Sample a task that is equally easy in all orders of its steps.
 
-    The home is one of those that the shipped judges have been trained for: two things of each kind, in combinations of
-    colour and kind that they have seen.
+    The home is of the kind that the shipped scorers were trained for: two things of each kind, in seen combinations of
+    colour and kind.
 
     Args:
-        level: The number of steps, 2 or more.
-        seed: All randomness comes from it.
+        level: Number of steps, 2 to 4.
+        seed: Random seed.
 
     Returns:
         The task.
 
     Raises:
-        ValueError: If the level is not 2 to 4: more steps have too many orders.
+        ValueError: If the level is not 2 to 4, since more steps have too many orders.
     """
     if not 2 <= level <= 4:
-        raise ValueError(f"level: expected 2 to 4 steps, got {level}.")
+        raise ValueError(f"`level`: expected 2 to 4 steps, got {level}.")
     rng = np.random.default_rng([seed, level])
     for _ in range(_TRIES):
         task = _draw(level, rng)
         if task is not None:
             return task
-    raise RuntimeError(f"No fair task of {level} steps in {_TRIES} homes.")
+    raise RuntimeError(f"`level`: expected a fair task of {level} steps in {_TRIES} homes, got none. Try another seed.")
 
 
 def _draw(level: int, rng: np.random.Generator) -> Task | None:
-    """One try; None if there are too few starts, or the right order is easier or harder than the others."""
+    """Draw a task; None if it has too few starts, or its right order is easier or harder than the others."""
     home = arrange_home(in_random_states(two_of_each(SEEN, rng), rng), rng)
     things = [list(home.things)[index] for index in rng.permutation(len(home.things))[:level]]
     steps = tuple(Step(GO_TO, thing) for thing in things)
@@ -183,7 +189,7 @@ def _draw(level: int, rng: np.random.Generator) -> Task | None:
 
 
 def _lengths(home: Scene, pose: Pose, steps: Sequence[Step], longest: int) -> list[int]:
-    """The moves that each order of the steps takes from a pose, the right one first; none if one cannot be played."""
+    """Return the number of moves of each order from a pose, the right one first; empty if one is impossible."""
     lengths = []
     for order in permutations(steps):
         parts = act_out_home(replace(home, robot=pose), order)
@@ -199,20 +205,20 @@ LEFT, RIGHT, FORWARD, WAIT = range(4)
 
 
 class HomeTask(gymnasium.Env[Observation, np.int64]):
-    """A robot that turns, walks and waits in a home; all episodes are equally long.
+    """Environment with a robot that turns, walks and waits in a home, in equally long episodes.
 
-    As in the dataset, it has gone to a thing once it has walked and then stood still in front of it for two frames. So
-    waiting takes two steps, of which the second does not heed the action: an agent finds out sooner what a stop is
-    worth. The reward is the true one, at the end of the episode: the share of the task's steps that it did before the
-    first one out of order. `info["arrivals"]` has the steps that it did so far, by number, in the order of their first
-    times, and `info["faced"]` all that it has faced, in passing too.
+    As in the dataset, the robot has gone to a thing once it has walked and then stood still in front of it for two
+    frames. So waiting takes two steps, of which the second ignores the action: an agent learns sooner what a stop is
+    worth. The reward is the true one, at the end of the episode: the share of the task's steps that were done before
+    the first one out of order. `info["arrivals"]` contains the numbers of the steps so far, in the order of their first
+    times, and `info["faced"]` the numbers of all faced things, even in passing.
 
-    An observation has ones and zeros for the cell and direction of the robot, for how long it has stood still, and for
-    the steps that it did, each with its place in their order; and the share of the episode that is over.
+    An observation encodes in ones and zeros the cell and direction of the robot, the time that it has stood still, and
+    the steps so far, each with its place in their order. Its last number is the elapsed share of the episode.
 
     Args:
-        task: The home and what is to be done in it.
-        render_mode: Frames are RGB images `(96, 96, 3)`, uint8.
+        task: Task with its home.
+        render_mode: Mode `"rgb_array"`, for RGB images `(96, 96, 3)`, uint8.
 
     Example:
         >>> from lightning_vista.mini.home_task import sample_task
@@ -225,6 +231,7 @@ class HomeTask(gymnasium.Env[Observation, np.int64]):
     metadata = {"render_modes": ["rgb_array"], "render_fps": 8}  # noqa: RUF012  as Gymnasium declares it
 
     def __init__(self, task: Task, render_mode: str = "rgb_array") -> None:
+        check_word("render_mode", render_mode, self.metadata["render_modes"])
         self.task, self.render_mode = task, render_mode
         self._steps = {task.home.cell_of(step.thing): number for number, step in enumerate(task.steps)}
         size = SIZE * SIZE + 4 + PAUSE + 1 + len(task.steps) ** 2 + 1
@@ -234,7 +241,7 @@ class HomeTask(gymnasium.Env[Observation, np.int64]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
-        """Put the robot to one of the task's starts; `options["start"]` says to which, by number."""
+        """Put the robot to one of the task's starts, optionally the one with the number `options["start"]`."""
         super().reset(seed=seed)
         drawn = int(self.np_random.integers(len(self.task.starts)))
         self.robot = self.task.starts[(options or {}).get("start", drawn)]
@@ -244,7 +251,8 @@ class HomeTask(gymnasium.Env[Observation, np.int64]):
         return self._observe(), self._info()
 
     def step(self, action: np.int64) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        """Move, and look whether the robot has come to something."""
+        """Move the robot, and check whether it has gone to a thing."""
+        # The second step of a wait ignores the action, so that every wait is as long as a stop must be.
         move = WAIT if self._waits else int(action)
         self._waits = move == WAIT and not self._waits
         before, self.robot = self.robot, self._moved(move)
@@ -257,18 +265,18 @@ class HomeTask(gymnasium.Env[Observation, np.int64]):
         return self._observe(), reward, is_over, False, self._info()
 
     def render(self) -> NDArray[np.uint8]:
-        """The home as it is now, an RGB image `(96, 96, 3)`, uint8."""
+        """Draw the current home, an RGB image `(96, 96, 3)`, uint8."""
         return self.task.frame(self.robot)
 
     def _moved(self, action: int) -> Pose:
-        """The pose after an action."""
+        """Return the pose after an action."""
         x, y, direction = self.robot
         if action == FORWARD and self.task.home.is_free(self.robot.ahead):
             x, y = self.robot.ahead
         return Pose(x, y, (direction + {LEFT: -1, RIGHT: 1}.get(action, 0)) % 4)
 
     def _look(self, step: int | None) -> None:
-        """Note what the robot faces: the thing of a step, or None."""
+        """Record the step whose thing the robot faces, or None."""
         if step is None:
             return
         if self.faced[-1:] != (step,):

@@ -1,4 +1,4 @@
-"""Cells, poses, and the shortest way from one to another."""
+"""Cells and poses, and the search for shortest paths."""
 
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable
@@ -8,7 +8,7 @@ Cell = tuple[int, int]
 
 
 class Pose(NamedTuple):
-    """A cell and a direction: 0 right, 1 down, 2 left, 3 up, as in MiniGrid."""
+    """Cell with a direction: 0 right, 1 down, 2 left, 3 up, as in MiniGrid."""
 
     x: int
     y: int
@@ -39,15 +39,15 @@ def shortest_path(
     is_goal: Callable[[State], bool],
     moves: Callable[[State], Iterable[tuple[Action, State]]],
 ) -> list[Action] | None:
-    """The fewest actions from a state to a goal; among equally short ones always the same.
+    """Find the fewest actions from a state to a goal by breadth-first search, with deterministic ties.
 
     Args:
-        start: Where the search begins.
-        is_goal: Whether a state is a goal.
-        moves: The actions that are possible in a state, each with the state it leads to.
+        start: State in which the search begins.
+        is_goal: Function that tells whether a state is a goal.
+        moves: Function that returns the possible actions in a state, each with the next state.
 
     Returns:
-        The actions, none of them if `start` is a goal; None if no goal can be reached.
+        The actions, an empty list if `start` is a goal; None if no goal can be reached.
 
     Example:
         >>> shortest_path(1, lambda n: n == 10, lambda n: [("double", 2 * n), ("add one", n + 1)] if n < 10 else [])

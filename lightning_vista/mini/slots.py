@@ -1,4 +1,4 @@
-"""Which problem sets the embedded dataset has, and the random seed of each."""
+"""Slots of the embedded dataset, one for each problem set, with its random seed."""
 
 import math
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ from lightning_vista.mini.craft import CRAFT
 from lightning_vista.mini.draft import Draft, World
 from lightning_vista.mini.home import HOME
 
-#: The worlds by name; a new one is added here.
+#: The worlds by name; add a new one here.
 WORLDS: dict[str, World] = {world.name: world for world in (HOME, CRAFT)}
 
 #: The splits, each with its size relative to the test split.
@@ -20,15 +20,15 @@ SPLITS = {"train": 0.25, "val": 0.25, "test": 1.0}
 
 @dataclass(frozen=True)
 class Slot:
-    """A place in the dataset that one problem set fills.
+    """Slot in the dataset, which one problem set fills.
 
     Attributes:
-        split: A name of `SPLITS`; their random seeds are disjoint.
-        world: A name of `WORLDS`.
-        type: The type folder.
-        level: The number of steps.
-        index: The number of the problem set among those of its type and level, without an upper limit: what lies
-            beyond the dataset is fresh data of the same split.
+        split: Name in `SPLITS`; the random seeds of splits are disjoint.
+        world: Name in `WORLDS`.
+        type: Type folder.
+        level: Number of steps.
+        index: Number of the problem set among those of its type and level. It has no upper limit: numbers beyond the
+            dataset give new data of the same split.
     """
 
     split: str
@@ -39,7 +39,7 @@ class Slot:
 
     @property
     def id(self) -> str:
-        """The problem set's id, different in different splits.
+        """Id of the problem set, which differs between splits.
 
         Example:
             >>> Slot("test", "home", "remix", 3, 7).id
@@ -51,7 +51,7 @@ class Slot:
 
     @property
     def held_out(self) -> bool:
-        """Whether it is about what occurs in no training video: each third problem set of the test split is."""
+        """Mark of held-out problem sets, every third of the test split: their content is in no training video."""
         return self.split == "test" and self.index % 3 == 2
 
 
@@ -59,11 +59,11 @@ def slots(splits: Iterable[str] = tuple(SPLITS), scale: float = 1.0) -> list[Slo
     """List the problem sets of the dataset.
 
     Args:
-        splits: Names of `SPLITS`.
-        scale: Multiplies the number of problem sets; at least one of each type and level remains.
+        splits: Names in `SPLITS`.
+        scale: Factor of the number of problem sets; at least one of each type and level remains.
 
     Returns:
-        The slots of all worlds.
+        Slots of all worlds.
 
     Raises:
         ValueError: If a split is unknown or the scale is not a positive number.
@@ -75,9 +75,13 @@ def slots(splits: Iterable[str] = tuple(SPLITS), scale: float = 1.0) -> list[Slo
     splits = tuple(splits)
     unknown = [split for split in splits if split not in SPLITS]
     if unknown or not splits or len(set(splits)) < len(splits):
-        raise ValueError(f"splits: expected some of {', '.join(SPLITS)}, each once, got {', '.join(splits) or 'none'}.")
+        raise ValueError(
+            f"`splits`: expected some of {', '.join(SPLITS)}, each once, got {', '.join(splits) or 'none'}."
+        )
     if not (math.isfinite(scale) and scale > 0):
-        raise ValueError(f"scale: expected a number above 0, got {scale}: 1 is the full size, 0.1 a tenth of it.")
+        raise ValueError(
+            f"`scale`: expected a number above 0, got {scale}. Use 1 for the full size, or 0.1 for a tenth."
+        )
     return [
         Slot(split, world.name, type, level, index)
         for split in splits
@@ -88,17 +92,17 @@ def slots(splits: Iterable[str] = tuple(SPLITS), scale: float = 1.0) -> list[Slo
 
 
 def sample_draft(slot: Slot, seed: int = 0) -> Draft:
-    """Make the problem set of a slot; it depends on nothing but the arguments.
+    """Make the problem set of a slot, which depends on the arguments only.
 
     Args:
-        slot: The place in the dataset.
-        seed: The dataset's seed, at least 0.
+        slot: Slot in the dataset.
+        seed: Random seed of the dataset, at least 0.
 
     Returns:
-        The problem set, its videos still episodes.
+        The problem set, with episodes in place of videos.
 
     Raises:
-        ValueError: If the seed is negative, or the world has no such problem sets.
+        ValueError: If the seed is negative, or the world does not have such problem sets.
 
     Example:
         >>> draft = sample_draft(Slot("train", "home", "on_v_off", 1, index=123_456))
@@ -106,7 +110,7 @@ def sample_draft(slot: Slot, seed: int = 0) -> Draft:
         (96, 96, 3)
     """
     if seed < 0:
-        raise ValueError(f"seed: expected 0 or more, got {seed}.")
+        raise ValueError(f"`seed`: expected 0 or more, got {seed}.")
     place = crc32(f"{slot.split}/{slot.world}/{slot.type}/{slot.level}".encode())
     rng = np.random.default_rng([seed, place, slot.index])
     return WORLDS[slot.world].sample(slot.type, slot.level, slot.held_out, rng)

@@ -1,4 +1,4 @@
-"""Steps, the words that describe them, and how they are read off an episode."""
+"""Steps, their descriptions, and reading them from an episode."""
 
 import string
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -10,12 +10,12 @@ _PART = "A video in which"
 
 @dataclass(frozen=True)
 class Step:
-    """One thing that a video shows.
+    """Step that a video shows.
 
     Attributes:
-        verb: A template such as `"put the {thing} on the {place}"`; each world has its own.
-        thing: What it is done to.
-        place: Where it is put, for verbs that name a place.
+        verb: Template such as `"put the {thing} on the {place}"`; each world has its own.
+        thing: Object of the verb.
+        place: Place of the thing, for verbs that name one.
 
     Example:
         >>> Step("put the {thing} on the {place}", "red ball", "blue tray").text
@@ -28,12 +28,12 @@ class Step:
 
     @property
     def text(self) -> str:
-        """The step in words, without a subject."""
+        """Words for the step, without a subject."""
         return self.verb.format(thing=self.thing, place=self.place)
 
 
 def describe(steps: Sequence[Step]) -> str:
-    """The description of steps in sequence, in the official wording; commas separate the steps.
+    """Describe steps in sequence, in the official wording, with commas between the steps.
 
     Args:
         steps: At least one step.
@@ -42,7 +42,7 @@ def describe(steps: Sequence[Step]) -> str:
         One sentence.
 
     Raises:
-        ValueError: If there is no step.
+        ValueError: If `steps` is empty.
 
     Example:
         >>> a, b, c = (Step("go to the {thing}", f"{color} door") for color in ("red", "blue", "grey"))
@@ -54,7 +54,7 @@ def describe(steps: Sequence[Step]) -> str:
         'First, we go to the red door, then we go to the blue door, and finally we go to the grey door'
     """
     if not steps:
-        raise ValueError("A description needs at least one step, got none.")
+        raise ValueError("`steps`: expected at least one step to describe, got none.")
     first, *others = (step.text for step in steps)
     if not others:
         return f"We {first}"
@@ -64,7 +64,7 @@ def describe(steps: Sequence[Step]) -> str:
 
 
 def describe_part(steps: Sequence[Step]) -> str:
-    """The description of steps that a video may show among others.
+    """Describe steps that a video may show among others.
 
     Args:
         steps: At least one step.
@@ -80,7 +80,7 @@ def describe_part(steps: Sequence[Step]) -> str:
 
 
 def adjacent_swaps(steps: Sequence[Step]) -> list[tuple[Step, ...]]:
-    """The orders that differ from a sequence by one swap of neighbours.
+    """List the orders that differ from a sequence by one swap of neighbours.
 
     Example:
         >>> a, b, c = (Step("wait for {thing}", thing) for thing in ("Ann", "Bob", "Cid"))
@@ -91,7 +91,7 @@ def adjacent_swaps(steps: Sequence[Step]) -> list[tuple[Step, ...]]:
 
 
 def words(description: str) -> list[str]:
-    """The words of a description, in lower case, without punctuation.
+    """Split a description into words, in lower case and without punctuation.
 
     Example:
         >>> words("First, we open the red box")
@@ -101,12 +101,12 @@ def words(description: str) -> list[str]:
 
 
 def vocabulary(verbs: Iterable[str], things: Iterable[str], parts: bool = False) -> tuple[str, ...]:
-    """Every word that descriptions of some verbs and things can have.
+    """List all words that descriptions of given verbs and things can contain.
 
     Args:
-        verbs: Verb templates.
-        things: What they can be filled with.
-        parts: Whether some descriptions are of parts of a video.
+        verbs: Templates of verbs.
+        things: Things for the templates.
+        parts: Whether some descriptions describe parts of a video.
 
     Returns:
         The words, in lower case and alphabetical order.
@@ -120,12 +120,12 @@ def vocabulary(verbs: Iterable[str], things: Iterable[str], parts: bool = False)
     return tuple(sorted({word for text in texts for word in words(text)}))
 
 
-#: Frames without motion after each step, so that a frame sampler is less likely to miss it.
+#: Number of frames without motion after each step, so that a frame sampler is less likely to miss it.
 PAUSE = 2
 
 
 def pauses(scenes: Sequence[object]) -> list[int]:
-    """The frames before which nothing has changed for `PAUSE` frames.
+    """Find the frames before which nothing changed for `PAUSE` frames.
 
     Example:
         >>> pauses(["walks", "stands", "stands", "stands", "walks"])
@@ -139,12 +139,12 @@ def pauses(scenes: Sequence[object]) -> list[int]:
 
 
 def events(scenes: Sequence[object], changes: Mapping[int, Step], stops: Mapping[int, Step]) -> tuple[Step, ...]:
-    """The steps that happened: every change, and every stop at the end of a walk.
+    """Read the steps that happened: every change, and every stop at the end of a walk.
 
     Args:
-        scenes: The world at every frame.
-        changes: Frame -> the step that changed something just before it.
-        stops: Frame -> what the viewer sees somebody stand still for.
+        scenes: Scene of each frame.
+        changes: Step that changed something just before a frame.
+        stops: Step that standing still at a frame shows.
 
     Returns:
         The steps, in order.
@@ -153,7 +153,7 @@ def events(scenes: Sequence[object], changes: Mapping[int, Step], stops: Mapping
     walked = stands = False
     for frame, (before, after) in enumerate(pairwise(scenes), start=1):
         if frame in changes:
-            if stands:  # waiting in front of what one then changes is no stop
+            if stands:  # waiting in front of a thing before changing it is not a stop
                 found.pop()
             found.append(changes[frame])
             walked = stands = False
@@ -166,15 +166,15 @@ def events(scenes: Sequence[object], changes: Mapping[int, Step], stops: Mapping
 
 
 def in_order(steps: Sequence[Step], num_frames: int, could_be: Callable[[Step, int], bool]) -> bool:
-    """Whether steps can be seen one after the other, whatever else happens.
+    """Check whether steps can be seen one after another, whatever else happens.
 
     Args:
-        steps: What to look for.
-        num_frames: The number of frames.
-        could_be: Whether a step could be seen at a frame.
+        steps: Steps to find.
+        num_frames: Number of frames.
+        could_be: Function that tells whether a step could be seen at a frame.
 
     Returns:
-        Whether there is a frame for each step, none before that of the step before.
+        Whether each step has a frame, none before that of the previous step.
     """
     frame = 0
     for step in steps:

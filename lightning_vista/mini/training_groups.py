@@ -1,4 +1,4 @@
-"""Problem sets of the train split without end, as tile codes: kilobytes each, kept on disk where that is wanted."""
+"""Endless problem sets of the train split for training, as tile codes of kilobytes each, with an optional cache."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ from lightning_vista.mini.slots import Slot, sample_draft
 from lightning_vista.mini.steps import Step
 from lightning_vista.video import sample_indices
 
-#: How often each type is drawn, whatever the level; changes with what is learned.
+#: Share of each type among the drawn problem sets, independent of the level.
 SHARES: Mapping[str, float] = {
     "objects": 0.06,
     "on_v_off": 0.05,
@@ -27,28 +27,28 @@ SHARES: Mapping[str, float] = {
     "permutation": 0.23,
     "permutation_go_only": 0.33,
 }
-#: Sets of different tasks take long to play when these are long, and tell little more.
+#: Highest level of sets of different tasks: longer ones take long to play, and teach little more.
 _LONGEST_REMIX = 5
-#: Problem sets in a chunk, which is made and stored as one.
+#: Number of problem sets in a chunk, which is made and stored as one.
 CHUNK = 64
-#: Frames before and after the end of a step that show it.
+#: Number of frames before and after the end of a step that show it.
 _AROUND = 2
-#: The first problem set beyond the dataset itself.
+#: Index of the first problem set, beyond those of the dataset itself.
 _FIRST = 1_000_000
 _VERSION = 2
 
 
 @dataclass(frozen=True)
 class TrainingGroup:
-    """A problem set to train on.
+    """Problem set for training.
 
     Attributes:
-        level: The number of steps.
-        texts: The descriptions.
-        swapped: For each, a description of the same steps with two neighbours exchanged; empty if there is one step.
-        answers: For each video, which description is true `(videos,)`.
+        level: Number of steps.
+        texts: Descriptions.
+        swapped: Description of the same steps with two neighbours exchanged, for each text; empty for a single step.
+        answers: Index of the true description of each video `(videos,)`.
         codes: Tile codes of the sampled frames `(videos, frames, 8, 8)`, uint8.
-        steps: Which step each frame shows `(videos, frames)`, int8; -1 for none.
+        steps: Index of the step that each frame shows `(videos, frames)`, int8; -1 for none.
     """
 
     level: int
@@ -63,20 +63,23 @@ def training_group(slot: Slot, num_frames: int, rng: np.random.Generator, seed: 
     """Make the problem set of a slot.
 
     Args:
-        slot: A slot of the home world with one true description for each video.
-        num_frames: How many frames of each video, evenly spaced.
-        rng: Chooses which neighbours are exchanged.
-        seed: The dataset's seed.
+        slot: Slot of the home world, with one true description for each video.
+        num_frames: Number of evenly spaced frames of each video.
+        rng: Random generator of the exchanges of neighbours.
+        seed: Random seed of the dataset.
 
     Returns:
         The problem set.
+
+    Raises:
+        ValueError: If the slot is not of the home world.
     """
     draft = sample_draft(slot, seed)
     labels = list(draft.steps)
     codes, shown = [], []
     for (label, *_), episode in draft.episodes:
         if not isinstance(episode, HomeEpisode):
-            raise ValueError(f"Training groups are made of the home world, got one of {slot.world!r}.")
+            raise ValueError(f"`slot`: expected one of the home world, got one of {slot.world!r}.")
         every = episode.codes()
         indices = sample_indices(len(every), num_frames)
         codes.append(every[indices])
@@ -90,13 +93,13 @@ def training_group(slot: Slot, num_frames: int, rng: np.random.Generator, seed: 
 def training_chunk(
     number: int, num_frames: int, seed: int = 0, cache_dir: str | Path | None = None
 ) -> list[TrainingGroup]:
-    """The problem sets of a chunk, `CHUNK` of them: the same for equal arguments.
+    """Make or load the `CHUNK` problem sets of a chunk, which are the same for equal arguments.
 
     Args:
-        number: 0, 1, 2, ... without an upper limit.
-        num_frames: How many frames of each video.
-        seed: The dataset's seed.
-        cache_dir: A folder to keep chunks in, or to find them; None for neither.
+        number: Number of the chunk: 0, 1, 2, ... without an upper limit.
+        num_frames: Number of frames of each video.
+        seed: Random seed of the dataset.
+        cache_dir: Folder that keeps chunks; None for none.
 
     Returns:
         The problem sets.
@@ -117,12 +120,12 @@ def training_chunk(
 
 
 def validation_groups(num_frames: int, slots: Sequence[Slot], seed: int = 0) -> list[TrainingGroup]:
-    """The problem sets of some slots, such as those of the validation split.
+    """Make the problem sets of slots, such as those of the validation split.
 
     Args:
-        num_frames: How many frames of each video.
-        slots: Which.
-        seed: The dataset's seed.
+        num_frames: Number of frames of each video.
+        slots: Slots of the problem sets.
+        seed: Random seed of the dataset.
 
     Returns:
         The problem sets, in order.
@@ -131,7 +134,7 @@ def validation_groups(num_frames: int, slots: Sequence[Slot], seed: int = 0) -> 
 
 
 def _draw_slot(index: int, rng: np.random.Generator) -> Slot:
-    """A random slot of the train split."""
+    """Draw a random slot of the train split."""
     type = str(rng.choice(list(SHARES), p=list(SHARES.values())))
     longest = _LONGEST_REMIX if type == "remix" else 8
     level = int(rng.integers(2, longest + 1)) if type in ("remix", "permutation", "permutation_go_only") else 1
@@ -139,7 +142,7 @@ def _draw_slot(index: int, rng: np.random.Generator) -> Slot:
 
 
 def _swapped(draft: Draft, steps: tuple[Step, ...], rng: np.random.Generator) -> str:
-    """A description in which two neighbours of some steps are exchanged."""
+    """Return a description of steps with two neighbours exchanged."""
     if len(steps) < 2:
         return ""
     place = int(rng.integers(len(steps) - 1))
@@ -148,8 +151,9 @@ def _swapped(draft: Draft, steps: tuple[Step, ...], rng: np.random.Generator) ->
 
 
 def _shown_steps(episode: HomeEpisode, steps: Sequence[Step], indices: Sequence[int]) -> NDArray[np.int8]:
-    """Which step each of some frames shows; -1 for none."""
+    """Return the index of the step that each frame shows; -1 for none."""
     shown = np.full(len(indices), -1, np.int8)
+    # A change at the frame of a stop is what the video shows there.
     moments = {**episode.stops, **episode.changes}
     place = 0
     for frame in sorted(moments):
@@ -160,7 +164,7 @@ def _shown_steps(episode: HomeEpisode, steps: Sequence[Step], indices: Sequence[
 
 
 def _save(groups: Sequence[TrainingGroup], path: Path) -> None:
-    """Write groups in one go."""
+    """Write groups to a temporary file, and rename it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     texts = json.dumps([[group.level, group.texts, group.swapped] for group in groups])
     arrays = {

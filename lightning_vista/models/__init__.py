@@ -1,4 +1,4 @@
-"""LightningModules of the routing studies. Each is an ordinary module; routing comes from the callback."""
+"""LightningModules of the routing studies: ordinary modules, which the callback `GradientRouting` routes."""
 
 from lightning_vista.models.language_model import LanguageModelModule
 from lightning_vista.models.partition_autoencoder import PartitionAutoencoder

@@ -1,8 +1,8 @@
-"""Causal language models of transformers, to be trained on texts part of which is to be forgotten."""
+"""Causal language models of transformers, for texts of which a part is to be forgotten."""
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -10,46 +10,46 @@ import lightning as L
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LambdaLR
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LinearLR, LRScheduler, SequentialLR
 
 from lightning_vista.metrics.group_means import GroupMeans
 from lightning_vista.models.token_losses import activation_l1, expected_counts, fit_output_bias, next_token_losses
-from lightning_vista.models.warmup_cosine import warmup_cosine
 from lightning_vista.optional import require
 from lightning_vista.routing.naming import find_modules
 
 Batch = Mapping[str, Tensor]
-#: `is_forget` of the rows of each group.
+#: Values of `is_forget` in each group.
 _GROUPS = {"forget": [1], "retain": [0], "all": [0, 1]}
-#: Training batches whose retain rows tell the calibrated bias.
+#: Number of training batches whose retain rows calibrate the output bias.
 _CALIBRATION_BATCHES = 16
 
 
 class LanguageModelModule(L.LightningModule):
-    """A causal language model of transformers, of random weights or those of a folder.
+    """Causal language model of transformers, with random weights or those of a checkpoint.
 
-    Nothing here routes: a `GradientRouting` callback on modules of `model` does, and without it this is ordinary
-    training. Batches are `{"input_ids", "attention_mask": (batch, tokens), "is_forget": (batch,) of 0 and 1}`.
+    This module does not route. A `GradientRouting` callback on modules of `model` does so; without it, training is
+    ordinary. Batches are `{"input_ids", "attention_mask": (batch, tokens), "is_forget": (batch,) of 0 and 1}`.
 
-    `val/loss/<group>` and `test/loss/<group>`, group being `forget`, `retain` or `all`, are mean cross-entropies over
-    the group's tokens, in nats.
+    `val/loss/<group>` and `test/loss/<group>` are mean cross-entropies over the tokens of the group `forget`, `retain`
+    or `all`, in nats.
 
     Args:
-        model_type: What transformers calls the architecture, such as `gpt_neo` or `llama`; for random weights.
-        sizes: Its configuration, such as `{"hidden_size": 64, "num_layers": 4, "vocab_size": 1344}`.
-        checkpoint: In place of these: the folder, or the name, of a model that transformers knows.
-        learning_rate: The highest of AdamW; it rises for `warmup_steps`, then falls as a cosine to a tenth.
-        warmup_steps: In optimizer steps.
-        weight_decay: Of AdamW.
-        betas: Of AdamW.
-        activation_l1: What the L1 penalty on the outputs of `activation_modules` counts. It looks at them before they
-            are routed, so that all data shrinks all units.
+        model_type: Name of the architecture in transformers, such as `gpt_neo` or `llama`, for random weights.
+        sizes: Configuration of the architecture, such as `{"hidden_size": 64, "num_layers": 4, "vocab_size": 1344}`.
+        checkpoint: Folder or name of a model of transformers, in place of `model_type` and `sizes`.
+        learning_rate: Highest AdamW learning rate, see `warmup_cosine`.
+        warmup_steps: Number of optimizer steps in which the learning rate rises.
+        weight_decay: AdamW weight decay.
+        betas: AdamW betas.
+        activation_l1: Weight of the L1 penalty on the outputs of `activation_modules`. The penalty sees the outputs
+            before routing, so that all data shrinks all units.
         activation_modules: Names or patterns of modules, such as `model.transformer.h.*.mlp.act`.
-        calibrate_bias: Whether a test begins with fitting a bias of the logits to the training data's retain texts.
-            What was cut out of a model shifts how often it expects each word; without that shift losses are comparable.
+        calibrate_bias: Whether to fit a bias of the logits to the retain texts of the training data before a test.
+            Ablation shifts how often a model expects each word. Without that shift, losses are comparable.
 
     Raises:
-        ValueError: If there is not one of `model_type` and `checkpoint`; if an L1 penalty has no modules.
+        ValueError: If not exactly one of `model_type` and `checkpoint` is given, or an L1 penalty has no modules.
         ModuleNotFoundError: If transformers is missing; the message names the extra.
 
     Example:
@@ -74,9 +74,14 @@ class LanguageModelModule(L.LightningModule):
     ) -> None:
         super().__init__()
         if (model_type is None) == (checkpoint is None):
-            raise ValueError(f"Expected a model_type or a checkpoint, got {model_type!r} and {checkpoint!r}.")
+            raise ValueError(
+                f"`model_type`, `checkpoint`: expected exactly one of them, got {model_type!r} and {checkpoint!r}."
+            )
         if activation_l1 and not activation_modules:
-            raise ValueError("activation_l1 needs activation_modules, such as 'model.transformer.h.*.mlp.act'.")
+            raise ValueError(
+                "`activation_modules`: expected at least one pattern for `activation_l1`, got none. Give one such as "
+                "'model.transformer.h.*.mlp.act'."
+            )
         self.model: Any = build_model(model_type, sizes or {}) if model_type else load_model(checkpoint or "")
         self.learning_rate, self.warmup_steps = learning_rate, warmup_steps
         self.weight_decay, self.betas = weight_decay, betas
@@ -86,32 +91,32 @@ class LanguageModelModule(L.LightningModule):
         self.losses = GroupMeans(["loss"], _GROUPS)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-        """Logits of the token after each position, `(batch, tokens, vocabulary)`."""
+        """Return the logits of the token after each position, `(batch, tokens, vocabulary)`."""
         logits: Tensor = self.model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).logits
         return logits if self.output_bias is None else logits + self.output_bias
 
     def token_losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The loss of each token but the first, in nats, and whether it is no padding, both `(batch, tokens - 1)`."""
+        """Return the loss of each token but the first, in nats, and the mask without padding, `(batch, tokens - 1)`."""
         logits = self(batch["input_ids"], batch["attention_mask"])
         return next_token_losses(logits, batch["input_ids"]), batch["attention_mask"][:, 1:].bool()
 
     def setup(self, stage: str) -> None:
-        """See to it that the model has a place for every token.
+        """Check that the model has an embedding for every token.
 
         Raises:
-            ValueError: If the datamodule's tokenizer has more tokens than the model.
+            ValueError: If the datamodule's tokenizer has more tokens than the model has embeddings.
         """
         tokenizer = getattr(getattr(self.trainer, "datamodule", None), "tokenizer", None)
         places = self.model.get_input_embeddings().num_embeddings
         if tokenizer is not None and len(tokenizer) > places:
             raise ValueError(
-                f"The datamodule's tokenizer has {len(tokenizer)} tokens and the model has embeddings of {places}: "
-                f"set `vocab_size` in the model's `sizes` to at least {len(tokenizer)}, or `tokenizer` of the data to "
-                "the checkpoint's folder."
+                f"`vocab_size`: expected at least the {len(tokenizer)} tokens of the datamodule's tokenizer, got "
+                f"{places} embeddings. Set it in the model's `sizes` to at least {len(tokenizer)}, or the datamodule's "
+                "`tokenizer` to the checkpoint's folder."
             )
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The mean loss over tokens, plus the L1 penalty."""
+        """Return the mean loss over tokens, plus the L1 penalty."""
         with self._captured() as activations:
             losses, mask = self.token_losses(batch)
         loss = losses[mask].mean()
@@ -123,20 +128,20 @@ class LanguageModelModule(L.LightningModule):
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Gather losses."""
+        """Collect losses."""
         self._gather(batch)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Gather losses."""
+        """Collect losses."""
         self._gather(batch)
 
-    # Losses are reset when an epoch begins: what a test leaves behind in inference mode could not be added to later.
+    # Reset at the beginning of an epoch: a test leaves tensors of inference mode, to which nothing can be added later.
     def on_validation_epoch_start(self) -> None:
-        """Forget the losses of the last epoch."""
+        """Reset the losses of the last epoch."""
         self.losses.reset()
 
     def on_test_epoch_start(self) -> None:
-        """Forget the losses of the last epoch."""
+        """Reset the losses of the last epoch."""
         self.losses.reset()
 
     def on_validation_epoch_end(self) -> None:
@@ -148,31 +153,31 @@ class LanguageModelModule(L.LightningModule):
         self._log_losses("test")
 
     def on_test_start(self) -> None:
-        """Calibrate the output bias, where asked for."""
+        """Calibrate the output bias if `calibrate_bias` is set."""
         if self.calibrate_bias:
             self.output_bias = self._fit_bias()
 
     def on_test_end(self) -> None:
-        """Forget the calibrated bias."""
+        """Remove the calibrated bias."""
         self.output_bias = None
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """AdamW with warm-up and cosine (gradient routing, section 4.2.2).
+        """Return AdamW with warm-up and cosine (gradient routing, section 4.2.2).
 
         Raises:
-            ValueError: If training has no end.
+            ValueError: If the number of steps is unlimited.
         """
         total = self.trainer.estimated_stepping_batches
         if total == float("inf"):
-            raise ValueError("The learning rate falls until the end of training: set `max_steps` or `max_epochs`.")
+            raise ValueError(
+                "`max_steps`: expected a limit, since the learning rate falls until the end of training, got none. Set "
+                "`max_steps` or `max_epochs` of the trainer."
+            )
         optimizer = torch.optim.AdamW(
             self.parameters(), self.learning_rate, betas=self.betas, weight_decay=self.weight_decay
         )
-        share = partial(warmup_cosine, warmup_steps=self.warmup_steps, total_steps=int(total))
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": LambdaLR(optimizer, share), "interval": "step"},
-        }
+        scheduler = warmup_cosine(optimizer, self.warmup_steps, int(total))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def _gather(self, batch: Batch) -> None:
         losses, mask = self.token_losses(batch)
@@ -184,14 +189,14 @@ class LanguageModelModule(L.LightningModule):
 
     @contextmanager
     def _captured(self) -> Iterator[list[Tensor]]:
-        """The outputs of `activation_modules`, of what is called within."""
+        """Capture the outputs of `activation_modules` within this context."""
         outputs: list[Tensor] = []
 
         def keep(_module: nn.Module, _inputs: tuple[Any, ...], output: Tensor) -> None:
             outputs.append(output)
 
         found = find_modules(self, self.activation_modules) if self.activation_l1 else {}
-        # Before the hooks of routing, which change the output.
+        # Before the hooks of routing, which change the output: the penalty must reach all units with all data.
         handles = [module.register_forward_hook(keep, prepend=True) for module in found.values()]
         try:
             yield outputs
@@ -201,17 +206,20 @@ class LanguageModelModule(L.LightningModule):
 
     @torch.no_grad()
     def _fit_bias(self) -> Tensor:
-        """The bias that fits the retain texts of the first training batches."""
+        """Fit the output bias to the retain texts of the first training batches."""
         datamodule = getattr(self.trainer, "datamodule", None)
         if datamodule is None:
-            raise ValueError("calibrate_bias needs a datamodule, whose training data it looks at; got dataloaders.")
+            raise ValueError(
+                "`datamodule`: expected one for `calibrate_bias`, which needs its training data, got dataloaders. Pass "
+                "a datamodule to the trainer."
+            )
         retained = [
             _retain_rows(batch, self.device) for batch in islice(datamodule.train_dataloader(), _CALIBRATION_BATCHES)
         ]
         places = self.model.get_input_embeddings().num_embeddings
         observed = torch.cat([ids[:, 1:][mask[:, 1:]] for ids, mask in retained]).bincount(minlength=places).float()
 
-        def expect(bias: Tensor) -> Tensor:  # logits are made anew each time, since those of all texts are too large
+        def expect(bias: Tensor) -> Tensor:  # logits of all texts are too large to keep
             counts = [expected_counts(self(ids, mask)[:, :-1][mask[:, 1:]], bias) for ids, mask in retained]
             return self._over_processes(torch.stack(counts).sum(dim=0))
 
@@ -223,17 +231,49 @@ class LanguageModelModule(L.LightningModule):
 
 
 def _retain_rows(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Tokens of the rows that are not to be forgotten, and which of them are no padding, `(rows, tokens)`."""
+    """Return the tokens of retain rows, and their mask without padding, both `(rows, tokens)`."""
     retained = batch["is_forget"] == 0
     return batch["input_ids"][retained].to(device), batch["attention_mask"][retained].to(device).bool()
 
 
-def build_model(model_type: str, sizes: Mapping[str, Any]) -> Any:
-    """A causal language model of transformers with random weights.
+def warmup_cosine(optimizer: Optimizer, warmup_steps: int, total_steps: int) -> LRScheduler:
+    """Return a schedule in which the learning rate rises linearly, falls along a cosine to a tenth, and stays there.
+
+    Checkpoints contain `total_steps`: a run that resumes with a larger `max_steps` keeps the last rate.
 
     Args:
-        model_type: What transformers calls the architecture.
-        sizes: Its configuration.
+        optimizer: The optimizer, with its highest learning rate.
+        warmup_steps: Number of steps in which the rate rises; the first step already has a share of `1 / warmup_steps`.
+        total_steps: Number of steps until the rate is a tenth.
+
+    Returns:
+        The scheduler, to be stepped after each optimizer step.
+
+    Example:
+        >>> optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+        >>> scheduler = warmup_cosine(optimizer, warmup_steps=2, total_steps=4)
+        >>> rates = []
+        >>> for _ in range(6):
+        ...     rates.append(round(optimizer.param_groups[0]["lr"], 2))
+        ...     optimizer.step()
+        ...     scheduler.step()
+        >>> rates
+        [0.5, 1.0, 1.0, 0.55, 0.1, 0.1]
+    """
+    warmup_steps = max(warmup_steps, 0)
+    fall_steps = max(total_steps - warmup_steps, 1)
+    rise = LinearLR(optimizer, 1 / max(warmup_steps, 1), total_iters=max(warmup_steps - 1, 0))
+    fall = CosineAnnealingLR(optimizer, fall_steps, eta_min=optimizer.param_groups[0]["initial_lr"] / 10)
+    stay = ConstantLR(optimizer, 0.1, total_iters=sys.maxsize)  # a cosine would rise again
+    return SequentialLR(optimizer, [rise, fall, stay], milestones=[warmup_steps, warmup_steps + fall_steps])
+
+
+def build_model(model_type: str, sizes: Mapping[str, Any]) -> Any:
+    """Build a causal language model of transformers with random weights.
+
+    Args:
+        model_type: Name of the architecture in transformers.
+        sizes: Configuration of the architecture.
 
     Returns:
         The model.
@@ -244,10 +284,10 @@ def build_model(model_type: str, sizes: Mapping[str, Any]) -> Any:
 
 
 def load_model(checkpoint: str) -> Any:
-    """A causal language model of transformers as it was saved, in single precision, ready to train.
+    """Load a causal language model of transformers in single precision, in training mode.
 
     Args:
-        checkpoint: Its folder or name.
+        checkpoint: Folder or name of the model.
 
     Returns:
         The model.

@@ -1,4 +1,4 @@
-"""An autoencoder whose encoding is split between groups of data, and its losses."""
+"""Autoencoder whose encoding is split between groups of data, and its losses."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
@@ -12,11 +12,11 @@ from lightning_vista.pictures import log_picture, tile_pictures
 
 
 def reconstruction_loss(reconstruction: Tensor, image: Tensor) -> Tensor:
-    """The mean absolute error of each image.
+    """Return the mean absolute error of each image.
 
     Args:
-        reconstruction: What a decoder made, `(batch, channels, height, width)`.
-        image: What it should have made, of the same shape.
+        reconstruction: Output of a decoder, `(batch, channels, height, width)`.
+        image: Target images of the same shape.
 
     Returns:
         One error per image, `(batch,)`.
@@ -30,10 +30,10 @@ def reconstruction_loss(reconstruction: Tensor, image: Tensor) -> Tensor:
 
 
 def l1_penalty(encoding: Tensor) -> Tensor:
-    """The sum over units of their absolute values, averaged over the batch.
+    """Return the sum over units of their absolute values, averaged over the batch.
 
     Args:
-        encoding: `(batch, units)`.
+        encoding: Encodings, `(batch, units)`.
 
     Returns:
         A scalar, at least 0.
@@ -47,14 +47,14 @@ def l1_penalty(encoding: Tensor) -> Tensor:
 
 
 def correlation_penalty(first: Tensor, second: Tensor) -> Tensor:
-    """The mean absolute correlation, over a batch, between units of one half and units of the other.
+    """Return the mean absolute correlation over a batch between units of one half and units of the other.
 
     Args:
         first: One half of the encoding, `(batch, units)`.
         second: The other half, `(batch, other_units)`.
 
     Returns:
-        A scalar between 0 and 1; a unit that does not vary correlates with nothing.
+        A scalar between 0 and 1. A constant unit has a correlation of 0.
 
     Example:
         >>> import torch
@@ -74,33 +74,33 @@ Batch = Mapping[str, Tensor]
 
 
 class PartitionAutoencoder(L.LightningModule):
-    """Encoder, decoder, and two *certificates*: decoders that learn to make every image from one half of the encoding.
+    """Autoencoder with two *certificates*: decoders that learn to reconstruct any image from one half of the encoding.
 
-    The certificates see detached halves, so they change nothing and tell what a half holds. Nothing here routes: a
-    `GradientRouting` callback on `bottleneck` does, and without it this is an ordinary autoencoder. The bottleneck is
-    what the encoding passes on its way to the decoder; the penalties look at the encoding before it, so that the L1
-    penalty reaches both halves with every image and empties the half that has nothing to say. Batches are
+    The certificates see detached halves. They change nothing, and show what information a half contains. This module
+    does not route. A `GradientRouting` callback on `bottleneck` does so; without it this is an ordinary autoencoder.
+    The encoding passes the bottleneck on its way to the decoder. The penalties see the encoding before it: so the L1
+    penalty reaches both halves with every image, and empties a half without information about the image. Batches are
     `{"image": (batch, channels, height, width) in [-1, 1], "label": (batch,)}`.
 
-    After a test, `<name>` being `decoder` or `<group>_certificate`: `test/<name>/<group>` and `test/<name>/class_<n>`
-    are mean absolute errors, and `test/ratio/<group>` is the error of the other half's certificate over that of the
-    group's own half, on the same images of the group: 1 where the halves hold the same. `reconstructions.png` shows
-    one image per class above what the decoder and the certificates make of it.
+    A test logs mean absolute errors as `test/<name>/<group>` and `test/<name>/class_<n>`, where `<name>` is `decoder`
+    or `<group>_certificate`. `test/ratio/<group>` is the error of the other half's certificate over that of the group's
+    own half, on the same images of the group: 1 if both halves contain the same information. `reconstructions.png`
+    shows one image per class above its reconstructions by the decoder and the certificates.
 
     Args:
         image_shape: Channels, height and width.
-        groups: The classes of the two groups, in the order of their halves.
+        groups: Classes of the two groups, in the order of their halves.
         hidden_sizes: Widths of the encoder's hidden layers; the decoders mirror them.
-        encoding_size: The number of units of the encoding; even.
-        split_decoders: Whether each half has a decoder of its own, which makes the images of its group, in place of
-            one that sees both.
-        l1_weight: What the L1 penalty of the encoding counts.
-        correlation_weight: What the correlation between the halves counts.
-        learning_rate: Of Adam.
-        weight_decay: Of Adam.
+        encoding_size: Number of units of the encoding, which must be even.
+        split_decoders: Whether each half has a decoder of its own for the images of its group, in place of one decoder
+            that sees both halves.
+        l1_weight: Weight of the L1 penalty on the encoding in the loss.
+        correlation_weight: Weight of the correlation between the halves in the loss.
+        learning_rate: Adam learning rate.
+        weight_decay: Adam weight decay.
 
     Raises:
-        ValueError: If there are not two groups, or `encoding_size` is odd.
+        ValueError: If the number of groups is not 2, or `encoding_size` is odd.
 
     Example:
         >>> model = PartitionAutoencoder((1, 8, 8), {"low": [0, 1], "high": [2, 3]}, hidden_sizes=[32])
@@ -123,7 +123,8 @@ class PartitionAutoencoder(L.LightningModule):
         super().__init__()
         if len(groups) != 2 or encoding_size % 2:
             raise ValueError(
-                f"Expected two groups of classes and an even encoding_size, got {list(groups)} and {encoding_size}."
+                f"`groups`, `encoding_size`: expected two groups and an even number, got {list(groups)} and "
+                f"{encoding_size}."
             )
         self.groups, self.half_size = groups, encoding_size // 2
         self.l1_weight, self.correlation_weight = l1_weight, correlation_weight
@@ -144,16 +145,16 @@ class PartitionAutoencoder(L.LightningModule):
         self._shown: dict[int, Tensor] = {}
 
     def forward(self, image: Tensor) -> Tensor:
-        """The encoding, `(batch, encoding_size)`: first the half of the first group."""
+        """Return the encoding, `(batch, encoding_size)`, with the half of the first group first."""
         encoding: Tensor = self.encoder(image)
         return encoding
 
     def reconstruct(self, encoding: Tensor, label: Tensor) -> Tensor:
-        """The decoder's images; of split decoders, each image by that of its own group.
+        """Return the decoder's images. Of split decoders, the one of an image's own group decodes it.
 
         Args:
-            encoding: `(batch, encoding_size)`.
-            label: The classes, `(batch,)`.
+            encoding: Encodings, `(batch, encoding_size)`.
+            label: Classes, `(batch,)`.
 
         Returns:
             Images in the range of the inputs, `(batch, channels, height, width)`.
@@ -167,12 +168,12 @@ class PartitionAutoencoder(L.LightningModule):
         return torch.where(in_first[:, None, None, None], first, second)
 
     def certify(self, encoding: Tensor) -> list[Tensor]:
-        """What each certificate makes of its half; no gradient reaches the encoding."""
+        """Return the reconstructions of each certificate from its half, without gradient to the encoding."""
         halves = self._halves(encoding.detach())
         return [decode(half) for decode, half in zip(self.certificates.values(), halves, strict=True)]
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Errors of decoder and certificates, plus the two penalties."""
+        """Return the errors of decoder and certificates, plus the two penalties."""
         encoding = self(batch["image"])
         losses = {
             name: loss.mean() for name, loss in zip(self.test_means.figures, self._errors(encoding, batch), strict=True)
@@ -189,13 +190,13 @@ class PartitionAutoencoder(L.LightningModule):
             self.log(f"val/{name}", error.mean(), batch_size=len(error), sync_dist=True)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Gather errors per class, and the first image of each class to show."""
+        """Collect errors per class, and the first image of each class to show."""
         self.test_means.update(self._errors(self(batch["image"]), batch), batch["label"])
         for image, label in zip(batch["image"], batch["label"].tolist(), strict=True):
             self._shown.setdefault(label, image)
 
     def on_test_epoch_end(self) -> None:
-        """Log what was gathered."""
+        """Log the collected errors, and draw the reconstructions."""
         means = self.test_means.compute()
         first, second = self.groups
         for own, other in ((first, second), (second, first)):
@@ -206,14 +207,14 @@ class PartitionAutoencoder(L.LightningModule):
         self._shown = {}
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Adam, as in the paper."""
+        """Return Adam, as in the paper."""
         return torch.optim.Adam(self.parameters(), self.learning_rate, weight_decay=self.weight_decay)
 
     def _halves(self, encoding: Tensor) -> tuple[Tensor, Tensor]:
         return encoding[:, : self.half_size], encoding[:, self.half_size :]
 
     def _errors(self, encoding: Tensor, batch: Batch) -> Tensor:
-        """Errors of decoder and certificates, `(3, batch)`."""
+        """Return the errors of decoder and certificates, `(3, batch)`."""
         made = [self.reconstruct(encoding, batch["label"]), *self.certify(encoding)]
         return torch.stack([reconstruction_loss(images, batch["image"]) for images in made])
 
@@ -226,7 +227,7 @@ class PartitionAutoencoder(L.LightningModule):
 
 
 def _layers(sizes: Sequence[int]) -> Iterator[nn.Module]:
-    """Linear layers between these widths, with ReLU between them."""
+    """Yield linear layers between these widths, with ReLU between them."""
     for number, (inputs, outputs) in enumerate(pairwise(sizes)):
         if number:
             yield nn.ReLU()

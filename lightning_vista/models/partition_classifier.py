@@ -1,4 +1,4 @@
-"""A classifier whose units are split between groups of classes, and what its units hold."""
+"""Classifier whose units are split between groups of classes, and readings of its units."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,13 +16,13 @@ from lightning_vista.optional import require
 
 @contextmanager
 def mean_ablated(module: nn.Module, units: Tensor, means: Tensor, dim: int = 1) -> Iterator[None]:
-    """Within this context, units of a module's output are their means instead.
+    """Replace units of a module's output by their means within this context.
 
     Args:
         module: A module that returns one tensor.
-        units: Which units, bool `(units,)`.
-        means: A value for each unit, `(units,)`.
-        dim: The dimension of the units.
+        units: Mask of the units, bool `(units,)`.
+        means: Value of each unit, `(units,)`.
+        dim: Dimension of the units.
 
     Example:
         >>> layer = nn.Identity()
@@ -45,8 +45,8 @@ def pool_units(output: Tensor, dim: int = 1) -> Tensor:
     """Average a module's output over everything but samples and units.
 
     Args:
-        output: `(batch, ...)` with the units at `dim`.
-        dim: The dimension of the units.
+        output: Output of the module, `(batch, ...)` with the units at `dim`.
+        dim: Dimension of the units.
 
     Returns:
         `(batch, units)`.
@@ -59,13 +59,13 @@ def pool_units(output: Tensor, dim: int = 1) -> Tensor:
 
 
 class LinearProbe:
-    """Reads classes from features: ridge regression onto one-hot labels, in closed form.
+    """Linear probe for classes: ridge regression onto one-hot labels, in closed form.
 
     Args:
-        features: `(samples, features)`.
-        labels: The classes, `(samples,)`.
-        num_classes: The number of classes.
-        penalty: The ridge, in units of a standardized feature's variance.
+        features: Features, `(samples, features)`.
+        labels: Classes, `(samples,)`.
+        num_classes: Number of classes.
+        penalty: Ridge penalty, in units of a standardized feature's variance.
 
     Example:
         >>> features = torch.tensor([[0.0], [0.1], [0.9], [1.0]])
@@ -83,10 +83,10 @@ class LinearProbe:
         self._weight = torch.linalg.solve(inputs.T @ inputs + ridge, inputs.T @ (targets - self._bias))
 
     def predict(self, features: Tensor) -> Tensor:
-        """The most probable class of each sample.
+        """Return the most probable class of each sample.
 
         Args:
-            features: `(samples, features)`.
+            features: Features, `(samples, features)`.
 
         Returns:
             Classes, `(samples,)`.
@@ -102,30 +102,31 @@ Batch = Mapping[str, Tensor]
 
 
 class PartitionClassifier(L.LightningModule):
-    """Any classifier of timm; tells what the groups' shares of a stage's units are good for.
+    """Classifier of timm, with a test of what each group's share of a stage's units contributes.
 
-    Each group of classes owns an equal share of the stage's units, in order. Nothing here routes: a `GradientRouting`
-    callback on `network.<stage>` does, and without it this is an ordinary classifier. Batches are
+    Each group of classes owns an equal share of the stage's units, in order. This module does not route. A
+    `GradientRouting` callback on `network.<stage>` does so; without it this is an ordinary classifier. Batches are
     `{"image": (batch, channels, height, width), "label": (batch,)}`.
 
-    After a test, accuracies on the images of each group: `test/full/<group>`; `test/without_<owner>/<group>` with the
-    owner's units at their means over the training images; `test/probe_<owner>/<group>` of a linear probe that saw the
-    owner's units of the training images. A probe may well find what routing kept the network from using.
+    A test logs accuracies on the images of each group: `test/full/<group>` with all units;
+    `test/without_<owner>/<group>` with the owner's units at their means over the training images;
+    `test/probe_<owner>/<group>` of a linear probe that is fitted to the owner's units on the training images. A probe
+    may find information that the network does not use.
 
     Args:
-        network: A model of timm, such as `resnet18`.
-        stage: The module of it that is split, such as `layer4`.
-        groups: The classes of each group; together all classes, from 0 on.
-        image_channels: Channels of the images.
-        small_images: For ResNets, whether to begin without shrinking the image: a 3x3 convolution of stride 1 and no
-            pooling.
-        dim: The dimension of the stage's units: 1 for channels, -1 for the width of a transformer.
-        learning_rate: Of Adam.
+        network: Name of a model of timm, such as `resnet18`.
+        stage: Name of the module to split, such as `layer4`.
+        groups: Classes of each group; every class from 0 on is in exactly one group.
+        image_channels: Number of channels of the images.
+        small_images: Whether a ResNet begins without shrinking the image: with a 3x3 convolution of stride 1, and
+            without pooling.
+        dim: Dimension of the stage's units: 1 for channels, -1 for the width of a transformer.
+        learning_rate: Adam learning rate.
         network_options: Further options of `timm.create_model`, such as `img_size`.
 
     Raises:
         ModuleNotFoundError: If timm is missing; the message names the extra.
-        ValueError: If the groups are not all classes, each once; if `small_images` does not fit the network.
+        ValueError: If the groups do not contain every class exactly once, or `small_images` does not fit the network.
     """
 
     def __init__(
@@ -143,24 +144,24 @@ class PartitionClassifier(L.LightningModule):
         self.num_classes = sum(len(classes) for classes in groups.values())
         classes = sorted(label for members in groups.values() for label in members)
         if classes != list(range(self.num_classes)):
-            raise ValueError(f"groups: expected every class from 0 on in one group, got the classes {classes}.")
+            raise ValueError(f"`groups`: expected every class from 0 on in exactly one group, got {classes}.")
         create = partial(require("timm", "studies").create_model, network, in_chans=image_channels)
         self.network: nn.Module = create(num_classes=self.num_classes, **(network_options or {}))
         if small_images:
             keep_small_images(self.network)
-        self.network.get_submodule(stage)  # fails now rather than in the test, if there is none
+        self.network.get_submodule(stage)  # a wrong name should fail now, not in the test
         self.stage, self.dim = stage, dim
         self.groups, self.learning_rate = groups, learning_rate
         readings = ["full", *(f"{kind}_{group}" for kind in ("without", "probe") for group in groups)]
         self.test_means = GroupMeans(readings, groups)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Logits, `(batch, classes)`."""
+        """Return the logits, `(batch, classes)`."""
         logits: Tensor = self.network(image)
         return logits
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The cross-entropy."""
+        """Return the cross-entropy."""
         loss = cross_entropy(self(batch["image"]), batch["label"])
         self.log("train/loss", loss, on_step=False, on_epoch=True, prog_bar=True)
         return loss
@@ -173,22 +174,26 @@ class PartitionClassifier(L.LightningModule):
 
     @torch.no_grad()
     def on_test_start(self) -> None:
-        """Look at the training images: the units' means, and a probe on each group's units."""
+        """Compute the units' means over the training images, and fit a probe to each group's units."""
         datamodule = getattr(self.trainer, "datamodule", None)
         if datamodule is None:
-            raise ValueError("Expected a datamodule, whose training images tell the units' means; got dataloaders.")
+            raise ValueError(
+                "`datamodule`: expected one, whose training images give the units' means, got dataloaders. Pass a "
+                "datamodule to the trainer."
+            )
         seen = []
         for batch in datamodule.train_dataloader():
             image, label = batch["image"].to(self.device), batch["label"].to(self.device)
             seen.append((self._units(image), label))
         units, labels = (torch.cat(parts) for parts in zip(*seen, strict=True))
         self._means = units.mean(dim=0)
+        # Groups own equal shares of the units in order, as the regions of the route must do.
         shares = torch.arange(units.shape[1], device=self.device).tensor_split(len(self.groups))
         self._shares = [torch.isin(torch.arange(units.shape[1], device=self.device), share) for share in shares]
         self._probes = [LinearProbe(units[:, share], labels, self.num_classes) for share in self._shares]
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Classify with all units, without each group's, and from each group's alone."""
+        """Classify with all units, without each group's units, and from each group's units alone."""
         image, label = batch["image"], batch["label"]
         predictions = [self(image).argmax(dim=1)]
         for share in self._shares:
@@ -204,7 +209,7 @@ class PartitionClassifier(L.LightningModule):
         self.test_means.reset()
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Adam."""
+        """Return Adam."""
         return torch.optim.Adam(self.parameters(), self.learning_rate)
 
     @property
@@ -212,7 +217,7 @@ class PartitionClassifier(L.LightningModule):
         return self.network.get_submodule(self.stage)
 
     def _units(self, image: Tensor) -> Tensor:
-        """The stage's units, averaged over positions, `(batch, units)`."""
+        """Return the stage's units, averaged over positions, `(batch, units)`."""
         seen: list[Tensor] = []
         handle = self._stage.register_forward_hook(lambda _module, _inputs, output: seen.append(output))
         try:
@@ -223,19 +228,19 @@ class PartitionClassifier(L.LightningModule):
 
 
 def keep_small_images(network: nn.Module) -> None:
-    """Give a ResNet of timm a beginning that does not shrink the image.
+    """Replace the beginning of a ResNet of timm, so that it does not shrink the image.
 
     Args:
-        network: The network, which is changed.
+        network: Network, which is changed.
 
     Raises:
-        ValueError: If the network does not begin as a ResNet does, with one `conv1` and `maxpool`.
+        ValueError: If the network does not begin like a ResNet, with `conv1` and `maxpool`.
     """
     old = getattr(network, "conv1", None)
     if not isinstance(old, nn.Conv2d) or not hasattr(network, "maxpool"):
         raise ValueError(
-            f"small_images: expected a ResNet with `conv1` and `maxpool`, got {type(network).__name__}; "
-            "set it to false, and the size of the images in network_options where the network has such an option."
+            f"`small_images`: expected a ResNet with `conv1` and `maxpool`, got {type(network).__name__}. Set it to "
+            "false, and the size of the images in `network_options` if the network has such an option."
         )
     network.conv1 = nn.Conv2d(old.in_channels, old.out_channels, 3, padding=1, bias=False)
     network.maxpool = nn.Identity()

@@ -8,10 +8,10 @@ from torch.nn.functional import cross_entropy
 
 
 def next_token_losses(logits: Tensor, input_ids: Tensor) -> Tensor:
-    """How badly each token was foretold from those before it.
+    """Return the cross-entropy of each token, predicted from the tokens before it.
 
     Args:
-        logits: Of the token after each position, `(batch, tokens, vocabulary)`.
+        logits: Logits of the token after each position, `(batch, tokens, vocabulary)`.
         input_ids: The tokens, `(batch, tokens)`.
 
     Returns:
@@ -25,11 +25,11 @@ def next_token_losses(logits: Tensor, input_ids: Tensor) -> Tensor:
 
 
 def activation_l1(activations: Iterable[Tensor], attention_mask: Tensor) -> Tensor:
-    """The sum over units and modules of their absolute values, averaged over tokens (gradient routing, section 4.2.2).
+    """Return the sum of absolute activations, averaged over tokens (gradient routing, section 4.2.2).
 
     Args:
-        activations: Of each module, `(batch, tokens, units)`.
-        attention_mask: 0 at padding, which does not count, `(batch, tokens)`.
+        activations: Activations of each module, `(batch, tokens, units)`.
+        attention_mask: Mask that is 0 at padding, which does not count, `(batch, tokens)`.
 
     Returns:
         A scalar, at least 0.
@@ -42,22 +42,22 @@ def activation_l1(activations: Iterable[Tensor], attention_mask: Tensor) -> Tens
     return (sums * attention_mask).sum() / attention_mask.sum()
 
 
-#: How often the bias is corrected.
+#: Number of corrections of the bias.
 _ROUNDS = 10
 
 
 def fit_output_bias(
     observed: Tensor, expect: Callable[[Tensor], Tensor], rounds: int = _ROUNDS, smoothing: float = 1.0
 ) -> Tensor:
-    """The bias with which a model expects each token as often as it occurs: that of the lowest loss.
+    """Fit the bias of the lowest loss, with which a model expects each token as often as it occurs.
 
     Iterative scaling: `bias += log(observed / expected)`, which never raises the loss (Darroch and Ratcliff, 1972).
 
     Args:
-        observed: How often each token occurs, `(vocabulary,)`.
-        expect: From a bias `(vocabulary,)` to how often the model expects each token in the same places.
-        rounds: How often the bias is corrected.
-        smoothing: Added to both, so that tokens that do not occur are not ruled out.
+        observed: Observed count of each token, `(vocabulary,)`.
+        expect: Function from a bias `(vocabulary,)` to the expected count of each token in the same places.
+        rounds: Number of corrections of the bias.
+        smoothing: Number added to both counts, so that absent tokens stay possible.
 
     Returns:
         The bias, `(vocabulary,)`.
@@ -75,11 +75,11 @@ def fit_output_bias(
 
 
 def expected_counts(logits: Tensor, bias: Tensor) -> Tensor:
-    """How often a model expects each token.
+    """Return the expected count of each token.
 
     Args:
-        logits: Of each place, `(places, vocabulary)`.
-        bias: Added to them, `(vocabulary,)`.
+        logits: Logits of each place, `(places, vocabulary)`.
+        bias: Bias of the logits, `(vocabulary,)`.
 
     Returns:
         The sum of probabilities over places, `(vocabulary,)`.

@@ -1,9 +1,16 @@
-"""Draws the grid of scalable oversight, and what a policy does in it."""
+"""Pictures of the grid of scalable oversight, and of what a policy does in it."""
 
+import math
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
+
+from lightning_vista.optional import require
+from lightning_vista.pictures import DPI, render_figure
+
+if TYPE_CHECKING:  # matplotlib is optional
+    from matplotlib.axes import Axes
 
 #: The edge of a cell in pixels.
 CELL = 40
@@ -11,22 +18,22 @@ CELL = 40
 MOVES = ((-1, 0), (1, 0), (0, -1), (0, 1))
 #: Moves that are less probable get no arrow.
 _RARE = 0.05
-_PAPER, _LINE, _FRAME = (250, 250, 247), (205, 205, 200), (240, 185, 50)
-_AGENT, _DIAMOND, _GHOST, _ARROW = (60, 60, 66), (40, 150, 225), (205, 70, 90), (120, 120, 126)
+_PAPER, _LINE, _FRAME = "#fafaf7", "#cdcdc8", "#f0b932"
+_AGENT, _DIAMOND, _GHOST, _ARROW = "#3c3c42", "#2896e1", "#cd465a", "#78787e"
 
-# Where pixels lie in a cell, from -1 to 1; each shape says which of them it covers.
-_AXIS = (torch.arange(CELL) + 0.5) / CELL * 2 - 1
-_Y, _X = torch.meshgrid(_AXIS, _AXIS, indexing="ij")
-_FROM_EDGE = 1 - torch.maximum(_Y.abs(), _X.abs())
-_EDGE, _BAND = _FROM_EDGE < 2 / CELL, (_FROM_EDGE > 2 / CELL) & (_FROM_EDGE < 8 / CELL)
-_DISC, _DOT = _X**2 + _Y**2 < 0.25, _X**2 + _Y**2 < 0.03
-_RHOMB = _X.abs() + 1.2 * _Y.abs() < 0.75
-_HEAD = (_X**2 + _Y**2 < 0.3) & (_Y < 0)
-_SHEET = (_X.abs() < 0.55) & (_Y >= 0) & (_Y - 0.12 * (18 * _X).cos() < 0.5)
-_EYES = (_X.abs() - 0.22) ** 2 + (_Y + 0.1) ** 2 < 0.015
+# Coordinates are in cells: `x` from the left, `y` from the top.
+Point = tuple[float, float]
 
 
-def draw_grid(size: int, agent: int | None, diamond: int, ghost: int, overseen: Iterable[int] = ()) -> Tensor:
+def draw_grid(
+    size: int,
+    agent: int | None,
+    diamond: int,
+    ghost: int,
+    overseen: Iterable[int] = (),
+    moves: Tensor | None = None,
+    trail: Sequence[int] = (),
+) -> Tensor:
     """Draw a grid: a blue diamond, a red ghost, the agent as a disc, and a yellow frame where there is oversight.
 
     Args:
@@ -35,58 +42,72 @@ def draw_grid(size: int, agent: int | None, diamond: int, ghost: int, overseen: 
         diamond: The diamond's cell.
         ghost: The ghost's cell.
         overseen: The cells under oversight.
+        moves: The probability of each move of `MOVES` in each cell, `(cells, 4)`, drawn as the length of an arrow; the
+            cells of diamond and ghost get none.
+        trail: The cells that the agent visited, drawn as dots.
 
     Returns:
         uint8 `(height, width, 3)`, `CELL` pixels for each row and column.
+
+    Raises:
+        ModuleNotFoundError: If matplotlib is missing; the message names the extra.
 
     Example:
         >>> draw_grid(5, 0, 1, 2).shape
         torch.Size([200, 200, 3])
     """
-    picture = torch.tensor(_PAPER, dtype=torch.uint8).repeat(size * CELL, size * CELL, 1)
-    for cell in range(size**2):
-        _paint(picture, cell, _EDGE, _LINE)
+    patches = require("matplotlib.patches", "plots")
+    figure = require("matplotlib.figure", "plots").Figure((size * CELL / DPI,) * 2, dpi=DPI, facecolor=_PAPER)
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, size), ylim=(size, 0))
+    axes.axis("off")
+    axes.hlines(range(size + 1), 0, size, _LINE, linewidth=_points(2 / CELL))
+    axes.vlines(range(size + 1), 0, size, _LINE, linewidth=_points(2 / CELL))
     for cell in overseen:
-        _paint(picture, cell, _BAND, _FRAME)
-    _paint(picture, diamond, _RHOMB, _DIAMOND)
-    _paint(picture, ghost, (_HEAD | _SHEET) & ~_EYES, _GHOST)
+        (x, y), inset = _middle(cell, size), 0.375
+        corner = (x - inset, y - inset)
+        axes.add_patch(patches.Rectangle(corner, 2 * inset, 2 * inset, fill=False, ec=_FRAME, lw=_points(0.15)))
+    axes.add_patch(patches.Polygon(_diamond(_middle(diamond, size)), color=_DIAMOND, linewidth=0))
+    axes.add_patch(patches.Polygon(_ghost(_middle(ghost, size)), color=_GHOST, linewidth=0))
+    for side in (-0.11, 0.11):
+        x, y = _middle(ghost, size)
+        axes.add_patch(patches.Circle((x + side, y - 0.05), 0.06, color=_PAPER, linewidth=0))
     if agent is not None:
-        _paint(picture, agent, _DISC, _AGENT)
-    return picture
+        axes.add_patch(patches.Circle(_middle(agent, size), 0.25, color=_AGENT, linewidth=0))
+    for cell in trail:
+        axes.add_patch(patches.Circle(_middle(cell, size), 0.09, color=_AGENT, linewidth=0))
+    if moves is not None:
+        for cell in {*range(size**2)} - {diamond, ghost}:
+            _draw_arrows(axes, _middle(cell, size), moves[cell].tolist())
+    return render_figure(figure)
 
 
-def draw_arrows(picture: Tensor, probabilities: Tensor, cells: Iterable[int]) -> None:
-    """Draw arrows into a grid, as long as their moves are probable.
-
-    Args:
-        picture: What `draw_grid` made; it is changed.
-        probabilities: Of each move of `MOVES` in each cell, `(cells, 4)`.
-        cells: Where to draw them.
-    """
-    for cell in cells:
-        for (down, right), probability in zip(MOVES, probabilities[cell].tolist(), strict=True):
-            if probability >= _RARE:
-                _paint(picture, cell, _arrow(down, right, 0.6 * probability), _ARROW)
+def _draw_arrows(axes: "Axes", middle: Point, probabilities: Sequence[float]) -> None:
+    for (down, right), probability in zip(MOVES, probabilities, strict=True):
+        if probability >= _RARE:
+            shape = {"width": 0.06, "head_width": 0.2, "head_length": 0.125, "linewidth": 0}
+            axes.arrow(*middle, 0.3 * probability * right, 0.3 * probability * down, color=_ARROW, **shape)
 
 
-def draw_trail(picture: Tensor, cells: Sequence[int]) -> None:
-    """Draw dots into the cells of a grid that an agent came through.
-
-    Args:
-        picture: What `draw_grid` made; it is changed.
-        cells: The cells.
-    """
-    for cell in cells:
-        _paint(picture, cell, _DOT, _AGENT)
+def _middle(cell: int, size: int) -> Point:
+    return cell % size + 0.5, cell // size + 0.5
 
 
-def _arrow(down: int, right: int, length: float) -> Tensor:
-    along, across = _Y * down + _X * right, (_Y * right).abs() + (_X * down).abs()
-    shaft = (along > 0) & (along <= length) & (across < 0.06)
-    return shaft | ((along > length) & (across < 0.8 * (length + 0.25 - along)))
+def _points(width: float) -> float:
+    """Convert a width in cells to matplotlib's points, 72 to an inch."""
+    return width * CELL / DPI * 72
 
 
-def _paint(picture: Tensor, cell: int, shape: Tensor, colour: tuple[int, int, int]) -> None:
-    row, column = divmod(cell, picture.shape[1] // CELL)
-    tile = picture[row * CELL : (row + 1) * CELL, column * CELL : (column + 1) * CELL]
-    tile[shape] = torch.tensor(colour, dtype=torch.uint8)
+def _diamond(middle: Point) -> list[Point]:
+    x, y = middle
+    return [(x - 0.375, y), (x, y - 0.31), (x + 0.375, y), (x, y + 0.31)]
+
+
+def _ghost(middle: Point) -> list[Point]:
+    """Return the outline of a ghost: a half disc on a sheet whose lower edge is a wave."""
+    x, y = middle
+    head = [(x - 0.275 * math.cos(angle), y - 0.275 * math.sin(angle)) for angle in _steps(0, math.pi)]
+    return head + [(x + side, y + 0.25 + 0.04 * math.cos(3 * math.tau * side / 0.55)) for side in _steps(0.275, -0.275)]
+
+
+def _steps(start: float, end: float, number: int = 40) -> list[float]:
+    return [start + (end - start) * step / number for step in range(number + 1)]

@@ -1,4 +1,4 @@
-"""The grid of scalable oversight, many at a time (gradient routing, section 4.3)."""
+"""Gridworld of scalable oversight, in many environments at once (gradient routing, section 4.3)."""
 
 from enum import IntEnum
 from typing import Any, NamedTuple
@@ -10,7 +10,7 @@ from lightning_vista.oversight.drawing import MOVES, draw_grid
 
 
 class Outcome(IntEnum):
-    """What a step led to; all but `NONE` end the episode."""
+    """Outcome of a step; all but `NONE` end the episode."""
 
     NONE = 0
     DIAMOND = 1
@@ -19,11 +19,11 @@ class Outcome(IntEnum):
 
 
 class GridStep(NamedTuple):
-    """What a step led to in each environment.
+    """Result of a step in each environment.
 
     Attributes:
-        outcome: `Outcome`, int64 `(envs,)`.
-        seen: Whether the diamond or ghost that was reached was under oversight, bool `(envs,)`.
+        outcome: `Outcome` of the step, int64 `(envs,)`.
+        seen: Whether the agent reached a diamond or ghost under oversight, bool `(envs,)`.
     """
 
     outcome: Tensor
@@ -33,29 +33,29 @@ class GridStep(NamedTuple):
 class OversightGridworld:
     """Grids with an agent, a diamond and a ghost, each in a cell of its own; reaching either ends the episode.
 
-    The agent sees which cells are under oversight. What happens in such a cell is known to whoever trains the agent;
-    elsewhere they only know that something was reached. All environments step together, and those whose episode ended
-    begin another one in the same call, without a loop over environments.
+    The agent sees which cells are under oversight. The trainer learns what the agent reached in such a cell; elsewhere,
+    only that it reached something. All environments step together. Where an episode ends, the next one begins in the
+    same call, without a loop over environments.
 
     Args:
-        num_envs: The number of environments.
-        size: Rows and columns of the grid, at least 2. All placements are kept, nearly `size ** 6`: 23 MB for a size of
-            10.
-        horizon: Steps after which an episode ends.
-        oversight_probability: How often the diamond's cell, and independently the ghost's, is under oversight.
-        spurious_oversight_probability: How often any other cell is.
-        stale_observation: Whether the first action of an episode is chosen by the last observation of the one before,
-            as in the authors' code.
-        seed: Of everything random.
-        device: Where all tensors are.
+        num_envs: Number of environments.
+        size: Number of rows and columns of the grid, at least 2. All placements are kept in memory, nearly
+            `size ** 6`: 23 MB for a size of 10.
+        horizon: Number of steps after which an episode ends.
+        oversight_probability: Probability that the diamond's cell, and independently the ghost's, is under oversight.
+        spurious_oversight_probability: Probability that any other cell is under oversight.
+        stale_observation: Whether an agent chooses the first action of an episode by the last observation of the
+            previous one, as in the authors' code.
+        seed: Random seed.
+        device: Device of all tensors.
 
     Attributes:
-        observation: What agents see now: four maps of the grid, one after the other, for agent, diamond, ghost and
+        observation: Current observation of each agent: four maps of the grid in a row, for agent, diamond, ghost and
             oversight; 0 or 1, float32 `(envs, 4 * size * size)`.
-        places: The cells of agent, diamond and ghost, numbered row by row, int64 `(envs, 3)`.
-        overseen: Which cells are under oversight, bool `(envs, size * size)`.
-        age: Steps of the episode so far, int64 `(envs,)`.
-        generator: Where all random numbers come from; policies may use it too.
+        places: Cells of agent, diamond and ghost, numbered row by row, int64 `(envs, 3)`.
+        overseen: Mask of the cells under oversight, bool `(envs, size * size)`.
+        age: Number of steps of the episode so far, int64 `(envs,)`.
+        generator: Generator of all random numbers, which policies may use too.
 
     Raises:
         ValueError: If a size, the horizon or a probability is out of range.
@@ -79,12 +79,14 @@ class OversightGridworld:
     ) -> None:
         if num_envs < 1 or size < 2 or horizon < 1:
             raise ValueError(
-                "Expected num_envs of at least 1, size of at least 2 and horizon of at least 1, got "
-                f"{num_envs}, {size} and {horizon}."
+                f"`num_envs`, `size`, `horizon`: expected at least 1, 2 and 1, got {num_envs}, {size} and {horizon}."
             )
         chances = (float(oversight_probability), float(spurious_oversight_probability))
         if not all(0 <= chance <= 1 for chance in chances):
-            raise ValueError(f"Expected probabilities of oversight from 0 to 1, got {chances[0]} and {chances[1]}.")
+            raise ValueError(
+                "`oversight_probability`, `spurious_oversight_probability`: expected values from 0 to 1, got "
+                f"{chances[0]} and {chances[1]}."
+            )
         self.num_envs, self.size, self.horizon = num_envs, size, horizon
         self.oversight_probability, self.spurious_oversight_probability = chances
         self.stale_observation = stale_observation
@@ -96,28 +98,28 @@ class OversightGridworld:
         """Begin an episode in every environment.
 
         Args:
-            places: Where agent, diamond and ghost are to be, `(envs, 3)` or `(3,)`; anywhere by default.
+            places: Cells of agent, diamond and ghost, `(envs, 3)` or `(3,)`; random by default.
         """
         self.places, self.overseen = self._draw(places)
         self.age = torch.zeros_like(self.places[:, 0])
         self.observation = self._observe()
 
     def step(self, action: Tensor) -> GridStep:
-        """Move every agent; where that ends the episode, begin another one.
+        """Move every agent; where that ends the episode, begin the next one.
 
         Args:
-            action: Index into `MOVES` for each environment, int64 `(envs,)`. A move into the wall does nothing.
+            action: Index into `MOVES` for each environment, int64 `(envs,)`. A move into a wall has no effect.
 
         Returns:
-            What it led to; `observation` is already that of the next episode where one ended.
+            The result of the step. Where an episode ended, `observation` already belongs to the next one.
         """
         agent = self._moves[self.places[:, 0], action]
         self.age = self.age + 1
-        found = agent.unsqueeze(1) == self.places[:, 1:]
+        found = agent.unsqueeze(1) == self.places[:, 1:]  # diamond and ghost; at most one, since their cells differ
         outcome = torch.where(found.any(1), 1 + found[:, 1].long(), Outcome.TIME_OUT * (self.age >= self.horizon))
         seen = (found & self.overseen.gather(1, self.places[:, 1:])).any(1)
         self.places = torch.cat([agent.unsqueeze(1), self.places[:, 1:]], dim=1)
-        if self.stale_observation:
+        if self.stale_observation:  # before the next episode replaces places and oversight
             last = self._observe()
         ended = outcome > 0
         self._begin(ended)
@@ -127,32 +129,32 @@ class OversightGridworld:
         return GridStep(outcome, seen)
 
     def render(self, index: int = 0) -> Tensor:
-        """A picture of one environment, uint8 `(height, width, 3)` on the CPU."""
+        """Draw one environment, uint8 `(height, width, 3)` on the CPU."""
         agent, diamond, ghost = self.places[index].tolist()
         return draw_grid(self.size, agent, diamond, ghost, self.overseen[index].nonzero().flatten().tolist())
 
     def state_dict(self) -> dict[str, Any]:
-        """All that the future depends on."""
+        """Return everything that the future depends on."""
         names = ("places", "overseen", "age", "observation")
         return {name: getattr(self, name) for name in names} | {"generator": self.generator.get_state()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on where another one was.
+        """Resume from the state of another instance.
 
         Raises:
-            ValueError: If it had another number of environments, or another size.
+            ValueError: If the state has another number of environments, or another size.
         """
         if state_dict["observation"].shape != self.observation.shape:
             raise ValueError(
-                f"Expected the state of {self.num_envs} grids of size {self.size}, got observations of shape "
-                f"{tuple(state_dict['observation'].shape)}: use the number and size that the run began with."
+                f"`state_dict`: expected the state of {self.num_envs} grids of size {self.size}, got observations of "
+                f"shape {tuple(state_dict['observation'].shape)}. Use the number and size that the run began with."
             )
         for name in ("places", "overseen", "age", "observation"):
             setattr(self, name, state_dict[name].to(self.places.device))
         self.generator.set_state(state_dict["generator"].cpu())
 
     def _draw(self, places: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Places, where not given, and oversight of a new episode in every environment."""
+        """Draw the places, unless given, and the oversight of a new episode in every environment."""
         device = self._starts.device
         if places is None:
             number = torch.randint(len(self._starts), (self.num_envs,), generator=self.generator, device=device)
@@ -163,7 +165,7 @@ class OversightGridworld:
         return places, torch.rand(chance.shape, generator=self.generator, device=device) < chance
 
     def _begin(self, ended: Tensor) -> None:
-        """Begin another episode where one ended; drawing for all is faster than looking for these."""
+        """Begin the next episode where one ended; drawing for all environments is faster than selecting these."""
         places, overseen = self._draw()
         self.places = torch.where(ended.unsqueeze(1), places, self.places)
         self.overseen = torch.where(ended.unsqueeze(1), overseen, self.overseen)
@@ -174,11 +176,11 @@ class OversightGridworld:
 
 
 def observe(places: Tensor, overseen: Tensor) -> Tensor:
-    """What an agent sees.
+    """Return the observation of an agent.
 
     Args:
-        places: The cells of agent, diamond and ghost, `(..., 3)`.
-        overseen: Which cells are under oversight, `(..., cells)`.
+        places: Cells of agent, diamond and ghost, `(..., 3)`.
+        overseen: Mask of the cells under oversight, `(..., cells)`.
 
     Returns:
         Maps of agent, diamond, ghost and oversight, float32 `(..., 4 * cells)`.
@@ -195,7 +197,7 @@ def observe(places: Tensor, overseen: Tensor) -> Tensor:
 
 
 def all_placements(size: int) -> Tensor:
-    """Every way to put agent, diamond and ghost into different cells.
+    """List all ways to put agent, diamond and ghost into different cells.
 
     Args:
         size: Rows and columns of the grid.
@@ -214,7 +216,7 @@ def all_placements(size: int) -> Tensor:
 
 
 def move_table(size: int) -> Tensor:
-    """Where each move leads from each cell.
+    """Return the cell to which each move leads from each cell.
 
     Args:
         size: Rows and columns of the grid.

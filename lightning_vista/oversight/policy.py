@@ -1,15 +1,16 @@
-"""The policy that learns under limited oversight, and pictures of it."""
+"""Policy that learns under limited oversight, and pictures of it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import lightning as L
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, log_softmax
 
-from lightning_vista.oversight.drawing import MOVES, draw_arrows, draw_grid, draw_trail
+from lightning_vista.options import check_word
+from lightning_vista.oversight.drawing import MOVES, draw_grid
 from lightning_vista.oversight.grid import Outcome, OversightGridworld, observe
 from lightning_vista.oversight.rollout import (
     Ghosts,
@@ -31,11 +32,11 @@ def draw_policy(policy: Any, actors: Sequence[str], size: int) -> Tensor:
     """Draw a policy with the ghost between the agent and the diamond, and nothing under oversight.
 
     Args:
-        policy: Maps observations and `actor` to log-probabilities of moves, and has `act` and `device`, as
-            `OversightPolicy`.
-        actors: Each has a column: above, arrows for the moves in every cell; below, an episode, with dots where the
-            agent came from.
-        size: Rows and columns of the grid.
+        policy: Policy that maps observations and `actor` to log-probabilities of moves, and has `act` and `device`,
+            such as `OversightPolicy`.
+        actors: Actors, one per column. Above, arrows show the moves in every cell; below, dots show the way of the
+            agent in an episode.
+        size: Number of rows and columns of the grid.
 
     Returns:
         uint8 `(height, width, 3)`.
@@ -56,9 +57,7 @@ def _arrows(policy: Callable[[Tensor], Tensor], diamond: int, ghost: int, size: 
     cells = torch.arange(size**2)
     places = torch.stack([cells, torch.full_like(cells, diamond), torch.full_like(cells, ghost)], dim=1)
     observation = observe(places.to(device), torch.zeros(size**2, size**2, dtype=torch.bool, device=device))
-    picture = draw_grid(size, None, diamond, ghost)
-    draw_arrows(picture, policy(observation).exp(), [cell for cell in cells.tolist() if cell not in (diamond, ghost)])
-    return picture
+    return draw_grid(size, None, diamond, ghost, moves=policy(observation).exp())
 
 
 def _episode(act: Callable[..., Tensor], places: tuple[int, int, int], size: int, device: torch.device) -> Tensor:
@@ -68,45 +67,49 @@ def _episode(act: Callable[..., Tensor], places: tuple[int, int, int], size: int
     batch = roll_out(env, partial(act, generator=env.generator), env.horizon)
     steps = int((batch["outcome"][0] > 0).nonzero()[0])
     cells = batch["observation"][0, : steps + 1, : size**2].argmax(-1).tolist()
-    picture = draw_grid(size, cells[0], diamond, ghost)
-    draw_trail(picture, cells[1:])
-    return picture
+    return draw_grid(size, cells[0], diamond, ghost, trail=cells[1:])
 
 
 Batch = Mapping[str, Any]
-#: Who acts: both experts as the gate mixes them, or one of them alone.
+#: The actor: both experts as the gate mixes them, or one of them alone.
 Actor = Literal["mixed", "diamond", "ghost"]
+#: The steps to train on, see `OversightPolicy`.
+TrainOn = Literal["all", "known", "seen"]
+#: The steps that have a baseline, see `OversightPolicy`.
+Baseline = Literal["all", "unseen"]
 
 
 class OversightPolicy(L.LightningModule):
-    """Two experts, mixed by a gate, with one output layer, trained by REINFORCE with a baseline.
+    """Policy of two experts, mixed by a gate, with one output layer, trained by REINFORCE with a baseline.
 
-    Nothing here routes: a `GradientRouting` callback on `experts.diamond` and `experts.ghost` does, by the batch's
-    `memberships`; without it this is an ordinary policy. Batches are those of `GridworldDataModule`, `roll_out` has
-    their fields. The gate learns from episodes that were seen which expert they belong to.
+    This module does not route. A `GradientRouting` callback on `experts.diamond` and `experts.ghost` does so, by the
+    batch's `memberships`; without it this is an ordinary policy. Batches come from `GridworldDataModule`; `roll_out`
+    documents their fields. From seen episodes, the gate learns which expert they belong to.
 
-    While training, means over an epoch: `train/return`, the true return of finished episodes (diamond 1, ghost -1),
-    `train/loss` and its parts. In a validation or test, for each actor: `test/<actor>/return` of its episodes and the
-    shares `diamond`, `ghost` and `time_out` of how they ended; `test/return` is that of the deployed actor. From the
-    episodes of "mixed", the mean output of the gate: `test/gate/diamond` and `test/gate/ghost` in those that reached
-    the one or the other, `test/gate/seen_diamond` and `test/gate/seen_ghost` in those of them that were seen. A test
-    draws `policy.png`, see `draw_policy`.
+    Training logs means over an epoch: `train/return`, the true return of finished episodes (diamond 1, ghost -1),
+    `train/loss` and its parts. Validation and test log for each actor `test/<actor>/return` and the shares `diamond`,
+    `ghost` and `time_out` of its episodes. `test/return` is the return of the deployed actor. The mean output of the
+    gate over episodes of "mixed" is logged as `test/gate/diamond` and `test/gate/ghost`, by what they reached, and as
+    `test/gate/seen_diamond` and `test/gate/seen_ghost` for the seen ones. A test draws `policy.png`, see `draw_policy`.
 
     Args:
-        size: Rows and columns of the grid.
-        width: Of all hidden layers, and of what experts return.
-        punished: Which ghosts are, see `end_rewards`; all others are rewarded as diamonds are.
-        train_on: "all" steps; those of episodes whose end is "known", because it was seen or they ran out of time; or
-            those of "seen" episodes only.
-        baseline: In "all" steps, or in those of "unseen" episodes only. Where diamond and ghost are worth the same, a
-            diamond that is seen is no better than the baseline expects, and its expert would learn next to nothing from
-            it; without the baseline, it learns to raise the probability of seen diamonds.
-        deployed: Who is to act once training is over.
-        learning_rate: Of Adam.
-        entropy_weight: What the policy's entropy counts.
-        gate_weight: What the gate's cross-entropy counts.
-        value_weight: What the baseline's squared error counts.
-        discount: Of rewards, per step.
+        size: Number of rows and columns of the grid.
+        width: Width of all hidden layers, and of the experts' outputs.
+        punished: Ghosts that are punished, see `end_rewards`; all others are rewarded like diamonds.
+        train_on: Steps to train on: "all"; those of episodes whose end is "known", because it was seen or because time
+            ran out; or those of "seen" episodes only.
+        baseline: Steps that have a baseline: "all", or those of "unseen" episodes only. If diamond and ghost are worth
+            the same, a seen diamond is not better than the baseline expects, so its expert would learn almost nothing
+            from it. Without the baseline, the expert learns to raise the probability of seen diamonds.
+        deployed: Actor that is deployed after training.
+        learning_rate: Adam learning rate.
+        entropy_weight: Weight of the policy's entropy in the loss.
+        gate_weight: Weight of the gate's cross-entropy in the loss.
+        value_weight: Weight of the baseline's squared error in the loss.
+        discount: Discount of rewards per step.
+
+    Raises:
+        ValueError: If an option has an unknown word.
 
     Example:
         >>> policy = OversightPolicy(size=5, width=16)
@@ -114,15 +117,15 @@ class OversightPolicy(L.LightningModule):
         torch.Size([3, 4])
     """
 
-    actors: tuple[Actor, ...] = ("mixed", "diamond", "ghost")
+    actors: tuple[Actor, ...] = get_args(Actor)
 
     def __init__(
         self,
         size: int = 5,
         width: int = 64,
         punished: Ghosts = "none",
-        train_on: Literal["all", "known", "seen"] = "all",
-        baseline: Literal["all", "unseen"] = "all",
+        train_on: TrainOn = "all",
+        baseline: Baseline = "all",
         deployed: Actor = "diamond",
         learning_rate: float = 3e-3,
         entropy_weight: float = 0.05,
@@ -131,6 +134,10 @@ class OversightPolicy(L.LightningModule):
         discount: float = 0.97,
     ) -> None:
         super().__init__()
+        check_word("punished", punished, get_args(Ghosts))
+        check_word("train_on", train_on, get_args(TrainOn))
+        check_word("baseline", baseline, get_args(Baseline))
+        check_word("deployed", deployed, get_args(Actor))
         self.size, self.punished, self.deployed = size, punished, deployed
         self.train_on, self.baseline = train_on, baseline
         self.learning_rate, self.discount = learning_rate, discount
@@ -142,22 +149,23 @@ class OversightPolicy(L.LightningModule):
         self.value = _mlp(features, width, 1)
 
     def forward(self, observation: Tensor, actor: Actor = "mixed") -> Tensor:
-        """The log-probability of each move.
+        """Return the log-probability of each move.
 
         Args:
-            observation: `(..., features)`.
-            actor: Who acts.
+            observation: Observations `(..., features)`.
+            actor: Actor that chooses the moves.
 
         Returns:
-            `(..., 4)`.
+            Log-probabilities `(..., 4)`.
 
         Raises:
-            ValueError: If the observations are of a grid of another size.
+            ValueError: If the observations come from a grid of another size, or the actor is unknown.
         """
+        check_word("actor", actor, get_args(Actor))
         if observation.shape[-1] != 4 * self.size**2:
             raise ValueError(
-                f"Expected observations of {4 * self.size**2} features, a grid of size {self.size}, got "
-                f"{observation.shape[-1]}: give the policy and its environments the same size."
+                f"`observation`: expected {4 * self.size**2} features, for a grid of size {self.size}, got "
+                f"{observation.shape[-1]}. Give the policy and its environments the same `size`."
             )
         alone = {"diamond": 1.0, "ghost": 0.0}
         return self._mix(observation, alone[actor] if actor in alone else self.gate(observation).sigmoid())
@@ -167,9 +175,9 @@ class OversightPolicy(L.LightningModule):
         """Draw a move for each observation.
 
         Args:
-            observation: `(envs, features)`.
-            generator: Where chance comes from.
-            actor: Who acts.
+            observation: Observations `(envs, features)`.
+            generator: Generator of the random numbers.
+            actor: Actor that chooses the moves.
 
         Returns:
             Indices into `MOVES`, `(envs,)`.
@@ -177,7 +185,7 @@ class OversightPolicy(L.LightningModule):
         return torch.multinomial(self(observation, actor).exp(), 1, generator=generator).squeeze(-1)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """REINFORCE with a baseline and an entropy bonus; and the gate's loss."""
+        """Compute the loss of REINFORCE with a baseline and an entropy bonus, and the gate's loss."""
         losses = self._losses(batch)
         loss = (
             losses["policy"]
@@ -192,31 +200,32 @@ class OversightPolicy(L.LightningModule):
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Log how the episodes of an actor ended."""
+        """Log the outcomes of an actor's episodes."""
         self._log_episodes(batch, "val")
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Log how the episodes of an actor ended."""
+        """Log the outcomes of an actor's episodes."""
         self._log_episodes(batch, "test")
 
     def on_test_epoch_end(self) -> None:
-        """Draw what was learned."""
+        """Draw the trained policy."""
         log_picture(self.trainer, "policy", draw_policy(self, self.actors, self.size))
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Adam, as in the paper."""
+        """Return Adam, as in the paper."""
         return torch.optim.Adam(self.parameters(), self.learning_rate)
 
     def _mix(self, observation: Tensor, share: Tensor | float) -> Tensor:
-        """Log-probabilities of moves, the diamond's expert having this share in their making."""
+        """Return log-probabilities of moves, to which the diamond's expert contributes this share."""
         mixed = share * self.experts["diamond"](observation) + (1 - share) * self.experts["ghost"](observation)
         return log_softmax(self.output(mixed), dim=-1)
 
     def _losses(self, batch: Batch) -> dict[str, Tensor]:
-        """The means of losses and entropy over the steps that are trained on."""
+        """Return the means of losses and entropy over the steps to train on."""
         observation, outcome, memberships = batch["observation"], batch["outcome"], batch["memberships"]
         seen = memberships.sum(-1)
         known = seen + at_episode_end((outcome == Outcome.TIME_OUT).float(), outcome)
+        # Unseen ends of diamonds and ghosts stay unknown; running out of time is known without oversight.
         rows = {"all": torch.ones_like(seen), "known": known, "seen": seen}[self.train_on]
         gate, value = self.gate(observation), self.value(observation).squeeze(-1)
         log_probabilities = self._mix(observation, gate.sigmoid())
@@ -224,6 +233,7 @@ class OversightPolicy(L.LightningModule):
         reward = end_rewards(outcome, batch["seen"], self.punished)
         returns = discounted_returns(reward, outcome, self.discount)
         baseline = value * (1 - seen) if self.baseline == "unseen" else value
+        # The gate is trained on seen episodes only (see "gate" below): only they tell which expert they belong to.
         gate_losses = binary_cross_entropy_with_logits(gate.squeeze(-1), memberships[..., 0], reduction="none")
         return {
             "policy": mean_over(policy_loss(taken, returns - baseline), rows),
@@ -233,7 +243,7 @@ class OversightPolicy(L.LightningModule):
         }
 
     def _log_episodes(self, batch: Batch, stage: str) -> None:
-        """Log what the first episode of each environment came to."""
+        """Log the outcome of the first episode of each environment."""
         actor, end = batch["actor"], first_outcomes(batch["outcome"])
         shares = {kind.name.lower(): (end == kind).float().mean() for kind in Outcome if kind}
         figures = {"return": shares["diamond"] - shares["ghost"], **shares}
@@ -245,7 +255,7 @@ class OversightPolicy(L.LightningModule):
         self.log_dict(logged, batch_size=len(end))
 
     def _gate_means(self, batch: Batch) -> dict[str, Tensor]:
-        """The mean output of the gate over the steps of episodes of each kind; NaN for a kind without any."""
+        """Return the mean output of the gate over the steps of each kind of episode; NaN for kinds without episodes."""
         gate = self.gate(batch["observation"]).sigmoid().squeeze(-1)
         everywhere = torch.ones_like(batch["seen"])
         reached = episode_memberships(batch["outcome"], everywhere).unbind(-1)

@@ -1,11 +1,12 @@
-"""Roll-outs of a policy in the grid, and the losses of REINFORCE on them."""
+"""Roll-outs of a policy in the gridworld, and the losses of REINFORCE on them."""
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
+from lightning_vista.options import check_word
 from lightning_vista.oversight.grid import Outcome, OversightGridworld
 
 Batch = dict[str, Tensor]
@@ -13,16 +14,16 @@ Batch = dict[str, Tensor]
 
 @torch.no_grad()
 def roll_out(env: OversightGridworld, act: Callable[[Tensor], Tensor], num_steps: int) -> Batch:
-    """Let a policy act in all environments; what comes next goes on from here.
+    """Let a policy act in all environments; the next roll-out resumes where this one ends.
 
     Args:
-        env: The environments.
-        act: Maps observations `(envs, features)` to actions `(envs,)`.
-        num_steps: The number of steps.
+        env: Environments.
+        act: Function from observations `(envs, features)` to actions `(envs,)`.
+        num_steps: Number of steps.
 
     Returns:
-        `observation` `(envs, steps, features)`; `action`, `outcome` (see `Outcome`) and `seen` `(envs, steps)`, as
-        `OversightGridworld.step` tells them; and `memberships`, see `episode_memberships`.
+        `observation` `(envs, steps, features)`; `action`, `outcome` and `seen` `(envs, steps)`, as returned by
+        `OversightGridworld.step`; and `memberships`, see `episode_memberships`.
     """
     steps = []
     for _ in range(num_steps):
@@ -35,46 +36,48 @@ def roll_out(env: OversightGridworld, act: Callable[[Tensor], Tensor], num_steps
 
 
 def episode_ends(outcome: Tensor) -> Tensor:
-    """When the episode of each step ends.
+    """Return the step at which the episode of each step ends.
 
     Args:
-        outcome: What each step led to, `(envs, steps)`.
+        outcome: `Outcome` of each step, `(envs, steps)`.
 
     Returns:
-        The number of the step, int64 `(envs, steps)`; `steps` where the episode is not finished.
+        Numbers of steps, int64 `(envs, steps)`; `steps` where the episode is unfinished.
 
     Example:
         >>> episode_ends(torch.tensor([[0, 1, 0, 0, 3, 0]]))
         tensor([[1, 1, 4, 4, 4, 6]])
     """
     steps = outcome.shape[1]
+    # The next end is the smallest number of an ended step from here on: a cumulative minimum, read from the back.
     ends = torch.where(outcome > 0, torch.arange(steps, device=outcome.device), steps)
     return ends.flip(1).cummin(1).values.flip(1)
 
 
 def at_episode_end(values: Tensor, outcome: Tensor) -> Tensor:
-    """What a step is told at the end of its episode.
+    """Return for each step the value at the end of its episode.
 
     Args:
-        values: A value of each step, `(envs, steps)`.
-        outcome: What each step led to, `(envs, steps)`.
+        values: Value of each step, `(envs, steps)`.
+        outcome: `Outcome` of each step, `(envs, steps)`.
 
     Returns:
-        The value of the last step of each step's episode, `(envs, steps)`; 0 where the episode is not finished.
+        Values of the last step of each step's episode, `(envs, steps)`; 0 where the episode is unfinished.
 
     Example:
         >>> at_episode_end(torch.tensor([[5, 6, 7, 8]]), torch.tensor([[0, 1, 2, 0]]))
         tensor([[6, 6, 7, 0]])
     """
+    # The added column of zeros is the value at `steps`, the end of unfinished episodes.
     return torch.nn.functional.pad(values, (0, 1)).gather(1, episode_ends(outcome))
 
 
 def episode_memberships(outcome: Tensor, seen: Tensor) -> Tensor:
-    """Which steps belong to an episode that was seen to reach the diamond, or the ghost.
+    """Return the memberships of steps: their episode was seen to reach the diamond, or the ghost.
 
     Args:
-        outcome: What each step led to, `(envs, steps)`.
-        seen: Whether it was under oversight, `(envs, steps)`.
+        outcome: `Outcome` of each step, `(envs, steps)`.
+        seen: Whether the step's outcome was under oversight, `(envs, steps)`.
 
     Returns:
         0 or 1 for diamond and ghost, float32 `(envs, steps, 2)`; unseen and unfinished episodes belong to neither.
@@ -88,13 +91,13 @@ def episode_memberships(outcome: Tensor, seen: Tensor) -> Tensor:
 
 
 def first_outcomes(outcome: Tensor) -> Tensor:
-    """How the first episode of each environment ended.
+    """Return the outcome of the first episode of each environment.
 
     Args:
-        outcome: What each step led to, `(envs, steps)`.
+        outcome: `Outcome` of each step, `(envs, steps)`.
 
     Returns:
-        `Outcome` `(envs,)`; `NONE` where it is not finished.
+        `Outcome` `(envs,)`; `NONE` where the episode is unfinished.
 
     Example:
         >>> first_outcomes(torch.tensor([[0, 2, 1], [0, 0, 0]]))
@@ -103,17 +106,17 @@ def first_outcomes(outcome: Tensor) -> Tensor:
     return at_episode_end(outcome, outcome)[:, 0]
 
 
-#: Which ghosts are punished, see `end_rewards`.
+#: The ghosts that are punished, see `end_rewards`.
 Ghosts = Literal["none", "seen", "all"]
 
 
 def end_rewards(outcome: Tensor, seen: Tensor, punished: Ghosts) -> Tensor:
-    """The reward of each step: 1 for reaching the diamond, or a ghost that is not punished, and -1 for one that is.
+    """Return rewards: 1 for reaching the diamond or a ghost that is not punished, -1 for a punished ghost, else 0.
 
     Args:
-        outcome: What each step led to, `(envs, steps)`, see `Outcome`.
-        seen: Whether it was under oversight, `(envs, steps)`.
-        punished: Whether no ghosts are punished, only those that are seen, or all: then it is the true reward.
+        outcome: `Outcome` of each step, `(envs, steps)`.
+        seen: Whether the step's outcome was under oversight, `(envs, steps)`.
+        punished: Ghosts that are punished: none, only seen ones, or all, which gives the true reward.
 
     Returns:
         Rewards, float32 `(envs, steps)`.
@@ -123,21 +126,22 @@ def end_rewards(outcome: Tensor, seen: Tensor, punished: Ghosts) -> Tensor:
         >>> end_rewards(outcome, seen, "seen")
         tensor([[ 0.,  1., -1.,  1.,  0.]])
     """
+    check_word("punished", punished, get_args(Ghosts))
     reached = (outcome == Outcome.DIAMOND) | (outcome == Outcome.GHOST)
     among = {"none": torch.zeros_like(seen), "seen": seen, "all": torch.ones_like(seen)}[punished]
     return reached.float() - 2 * ((outcome == Outcome.GHOST) & among).float()
 
 
 def discounted_returns(reward: Tensor, outcome: Tensor, discount: float) -> Tensor:
-    """The return of each step, `discount ** (end - t) * reward[end]`, which no reward of a later episode reaches.
+    """Return the return of each step, `discount ** (end - t) * reward[end]`, with the end of the step's own episode.
 
     Args:
-        reward: The reward of each step `(envs, steps)`, 0 but at the end of an episode.
-        outcome: What each step led to, `(envs, steps)`.
-        discount: Per step, from 0 to 1.
+        reward: Reward of each step `(envs, steps)`, 0 except at the end of an episode.
+        outcome: `Outcome` of each step, `(envs, steps)`.
+        discount: Discount per step, from 0 to 1.
 
     Returns:
-        Returns `(envs, steps)`; 0 where the episode is not finished.
+        Returns `(envs, steps)`; 0 where the episode is unfinished.
 
     Example:
         >>> outcome = torch.tensor([[0, 0, 1, 0, 1, 0]])
@@ -149,12 +153,12 @@ def discounted_returns(reward: Tensor, outcome: Tensor, discount: float) -> Tens
 
 
 def policy_loss(log_probability: Tensor, advantage: Tensor) -> Tensor:
-    """REINFORCE for each step, `-log pi(a | s) * advantage`; no gradient passes through the advantage."""
+    """Return the REINFORCE loss of each step, `-log pi(a | s) * advantage`, without gradient through the advantage."""
     return -log_probability * advantage.detach()
 
 
 def entropy(log_probabilities: Tensor) -> Tensor:
-    """The entropy of distributions over the last dimension, in nats.
+    """Return the entropy of distributions over the last dimension, in nats.
 
     Example:
         >>> entropy(torch.full((4,), 0.25).log())
@@ -164,11 +168,11 @@ def entropy(log_probabilities: Tensor) -> Tensor:
 
 
 def mean_over(values: Tensor, rows: Tensor) -> Tensor:
-    """The mean over some rows, 0 over none.
+    """Return the mean over some rows, or 0 if there are none.
 
     Args:
         values: Any tensor.
-        rows: Which of them count, 0 or 1, of the same shape.
+        rows: Mask of the values that count, 0 or 1, of the same shape.
 
     Returns:
         A scalar.

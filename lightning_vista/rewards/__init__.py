@@ -1,4 +1,4 @@
-"""Judges as rewards: wrappers that give any Gymnasium environment with rendered frames the reward of a judge."""
+"""Scorers as rewards: wrappers that reward the agent of any Gymnasium environment by its rendered frames."""
 
 # ruff: noqa: E402  # the check comes first, because its error names the extra to install
 

@@ -1,4 +1,4 @@
-"""The reward of a scorer for one environment, and the film that it watches."""
+"""Reward by a scorer for one environment, and the film that the scorer sees."""
 
 from collections import deque
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ Image = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Schedule:
-    """When an episode is judged: at its end, and every so many steps before.
+    """Schedule of judging an episode: at its end, and optionally at a fixed interval before.
 
     Attributes:
-        every: How many steps; None for its end only.
-        window: How many of the last frames; None for all since its beginning.
+        every: Interval in steps; None for the end of the episode only.
+        window: Number of the last frames to judge; None for all since the reset.
 
     Raises:
         ValueError: If a number is below 1.
@@ -33,14 +33,14 @@ class Schedule:
         for name in ("every", "window"):
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise ValueError(f"{name}: expected at least 1, got {value}; leave it out for the whole episode.")
+                raise ValueError(f"`{name}`: expected at least 1, got {value}. Omit it for the whole episode.")
 
 
 class Film:
-    """What an environment has shown since its last reset.
+    """Frames of an environment since its last reset.
 
     Args:
-        schedule: When it is to be judged.
+        schedule: Schedule of judging the film.
 
     Example:
         >>> film = Film(Schedule(every=2, window=3))
@@ -57,20 +57,20 @@ class Film:
         self.steps = 0
 
     def begin(self, frame: Image) -> None:
-        """Forget the last episode; the first frame of the next one is here."""
+        """Begin the film of an episode with its first frame."""
         self.frames.clear()
         self.frames.append(_kept(frame))
         self.steps = 0
 
     def add(self, frame: Image, ended: bool) -> bool:
-        """Add the frame after a step; returns whether the film is to be judged now."""
+        """Add the frame after a step, and return whether to judge the film now."""
         self.frames.append(_kept(frame))
         self.steps += 1
         return ended or (self.schedule.every is not None and self.steps % self.schedule.every == 0)
 
 
 def _kept(frame: Image) -> Image:
-    """The frame as it is now: some environments draw all frames into one array. What is read-only stays so."""
+    """Return a frame that stays as it is: some environments draw all frames into one array."""
     return frame.copy() if frame.flags.writeable else frame
 
 
@@ -79,19 +79,19 @@ Action = TypeVar("Action")
 
 
 class JudgeReward(gymnasium.Wrapper[Observation, Action, Observation, Action], RecordConstructorArgs):
-    """Replaces an environment's reward by what a judge says of the frames that it renders.
+    """Wrapper that rewards an agent by a judge of the environment's rendered frames.
 
-    The reward is 0 but where the judge is asked: at the end of an episode about all of it or, with `every` and
-    `window`, also every so many steps about the last frames. `info["env_reward"]` keeps the environment's own.
+    The reward is 0 except where the judge judges: the whole episode at its end or, with `every` and `window`, also the
+    last frames at a fixed interval. `info["env_reward"]` keeps the environment's own reward.
 
     Args:
-        env: Any environment that renders RGB images: `render_mode="rgb_array"`.
-        judge: What is asked; environments may share it.
-        every: Ask every so many steps too; None for the end only.
-        window: Show the last so many frames only; None for all since the reset.
+        env: Environment that renders RGB images: `render_mode="rgb_array"`.
+        judge: Judge of the videos; environments may share it.
+        every: Interval in steps at which to judge, too; None for the end of the episode only.
+        window: Number of the last frames to judge; None for all since the reset.
 
     Raises:
-        ValueError: If the environment renders no images, or a number is below 1.
+        ValueError: If the environment does not render images, or a number is below 1.
 
     Example:
         >>> import minigrid
@@ -110,7 +110,7 @@ class JudgeReward(gymnasium.Wrapper[Observation, Action, Observation, Action], R
         every: int | None = None,
         window: int | None = None,
     ) -> None:
-        # So that `env.spec` can make the environment again, with the same judge.
+        # With these, `env.spec` can make the environment again, with the same judge.
         RecordConstructorArgs.__init__(self, judge=judge, every=every, window=window, _disable_deepcopy=True)
         gymnasium.Wrapper.__init__(self, env)
         check_render_mode(env.render_mode)
@@ -120,19 +120,19 @@ class JudgeReward(gymnasium.Wrapper[Observation, Action, Observation, Action], R
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
-        """Begin an episode, and its film."""
+        """Begin an episode and its film."""
         observation, info = self.env.reset(seed=seed, options=options)
         self._film.begin(self._frame())
         return observation, info
 
     def step(self, action: Action) -> tuple[Observation, SupportsFloat, bool, bool, dict[str, Any]]:
-        """Do an action; the reward is the judge's."""
+        """Do an action, and reward it by the judge."""
         observation, env_reward, terminated, truncated, info = self.env.step(action)
         is_due = self._film.add(self._frame(), terminated or truncated)
         reward = float(self.judge.rewards([self._film.frames])[0]) if is_due else 0.0
         return observation, reward, terminated, truncated, {**info, "env_reward": float(env_reward)}
 
-    def _frame(self) -> Any:  # Gymnasium leaves open what is rendered; `rgb_array` is checked
+    def _frame(self) -> Any:  # Gymnasium does not type frames; `rgb_array` is checked
         return self.env.render()
 
 
@@ -140,6 +140,6 @@ def check_render_mode(render_mode: str | None) -> None:
     """Raise a `ValueError` unless an environment renders RGB images."""
     if render_mode != "rgb_array":
         raise ValueError(
-            f"A judge looks at RGB frames, but this environment has render_mode={render_mode!r}: "
-            'make it with render_mode="rgb_array".'
+            f"`render_mode`: expected 'rgb_array', since a scorer needs RGB frames, got {render_mode!r}. "
+            'Make the environment with render_mode="rgb_array".'
         )

@@ -1,4 +1,4 @@
-"""An agent that learns by PPO from the reward of a vector environment."""
+"""Agent that learns by PPO from the reward of a vector environment."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -23,25 +23,27 @@ Array = NDArray[Any]
 
 
 class GymnasiumVecEnv(VecEnv):
-    """A vector environment that leaves resetting to its user, as a `VecEnv`, which resets what has ended.
+    """Gymnasium's vector environment as a `VecEnv` of Stable-Baselines3, which resets ended episodes itself.
 
     Args:
-        envs: A vector environment with `AutoresetMode.DISABLED`.
+        envs: Vector environment with `AutoresetMode.DISABLED`.
 
     Raises:
-        ValueError: If it has another mode.
+        ValueError: If the environment has another mode.
     """
 
     def __init__(self, envs: VectorEnv[Array, Array, Array]) -> None:
         mode = envs.metadata.get("autoreset_mode")
         if mode is not AutoresetMode.DISABLED:
-            raise ValueError(f"Expected a vector environment with AutoresetMode.DISABLED, got {mode}.")
+            raise ValueError(
+                f"`envs`: expected AutoresetMode.DISABLED, got {mode}. Make the environments with that mode."
+            )
         self.envs = envs
         super().__init__(envs.num_envs, envs.single_observation_space, envs.single_action_space)
 
     def reset(self) -> Array:
-        """Reset all environments, with the seeds that `seed` has set."""
-        seeds: Any = self._seeds  # Gymnasium takes a list too, though wrappers do not say so
+        """Reset all environments, with the seeds set by `seed`."""
+        seeds: Any = self._seeds  # Gymnasium also takes a list, although the types of wrappers differ
         observations, _ = self.envs.reset(seed=seeds)
         self._reset_seeds()
         return observations
@@ -51,7 +53,7 @@ class GymnasiumVecEnv(VecEnv):
         self._actions = actions
 
     def step_wait(self) -> VecEnvStepReturn:
-        """Do the step, and reset what has ended by it."""
+        """Do the step, and reset the environments whose episode ended."""
         observations, rewards, terminated, truncated, infos = self.envs.step(self._actions)
         ended = terminated | truncated
         listed = [_info_of(infos, number) for number in range(self.num_envs)]
@@ -63,8 +65,8 @@ class GymnasiumVecEnv(VecEnv):
         return observations, rewards, ended, listed
 
     def get_images(self) -> Sequence[NDArray[np.uint8]]:
-        """What each environment shows now, RGB `(height, width, 3)`."""
-        frames: Any = self.envs.render()  # Gymnasium leaves open what is rendered
+        """Return the current frame of each environment, RGB `(height, width, 3)`."""
+        frames: Any = self.envs.render()  # Gymnasium does not type frames
         return list(frames)
 
     def close(self) -> None:
@@ -72,7 +74,7 @@ class GymnasiumVecEnv(VecEnv):
         self.envs.close()
 
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
-        """An attribute of the vector environment, once for each index."""
+        """Return an attribute of the vector environment, once for each index."""
         return [getattr(self.envs, attr_name) for _ in self._get_indices(indices)]
 
     def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
@@ -80,17 +82,17 @@ class GymnasiumVecEnv(VecEnv):
         setattr(self.envs, attr_name, value)
 
     def env_method(self, method_name: str, *args: Any, indices: VecEnvIndices = None, **kwargs: Any) -> list[Any]:
-        """What a method of the vector environment returns, which is called once, for each index."""
+        """Call a method of the vector environment once, and return its result for each index."""
         returned = getattr(self.envs, method_name)(*args, **kwargs)
         return [returned for _ in self._get_indices(indices)]
 
     def env_is_wrapped(self, wrapper_class: Any, indices: VecEnvIndices = None) -> list[bool]:
-        """No wrapper of Stable-Baselines3 is inside."""
+        """Return False: Stable-Baselines3 has not wrapped these environments."""
         return [False for _ in self._get_indices(indices)]
 
 
 def _info_of(infos: dict[str, Any], number: int) -> dict[str, Any]:
-    """What a vector environment says of one of its environments; nested dictionaries are left out."""
+    """Return the info of one environment of a vector environment, without nested dictionaries."""
     named: Sequence[str] = [name for name in infos if f"_{name}" in infos and not isinstance(infos[name], dict)]
     return {name: infos[name][number] for name in named if infos[f"_{name}"][number]}
 
@@ -100,9 +102,9 @@ _MILLISECONDS = 200
 
 
 def log_behaviour(trainer: L.Trainer, films: NDArray[np.uint8]) -> None:
-    """Write `behaviour.png`, episodes as rows of frames, and `behaviour_moving.png`, which plays them side by side.
+    """Write `behaviour.png`, with episodes as rows of frames, and `behaviour_moving.png`, which plays them.
 
-    The second is an animated PNG: browsers play it, and what cannot shows its first frame.
+    The second is an animated PNG. Browsers play it, and other programs show its first frame.
 
     Args:
         trainer: The trainer of the run.
@@ -120,26 +122,26 @@ def log_behaviour(trainer: L.Trainer, films: NDArray[np.uint8]) -> None:
 
 
 _SHOWN = 8
-#: Keeps the seeds of tests apart from those of training.
+#: Offset of the seeds of tests, which keeps them apart from those of training.
 _TEST = 2**20
 
 
 class PPOAgent(L.LightningModule):
-    """An agent that learns in the environments of a `HomeTaskDataModule`, one update a batch.
+    """Agent that learns in the environments of a `HomeTaskDataModule`, with one update per batch.
 
     An update plays one episode in each environment and takes gradient steps on them, both by Stable-Baselines3. Each
-    update has a random seed of its own, so that a run which goes on from a checkpoint equals one that was never
-    interrupted. The actions in a test are sampled, as in training.
+    update has a random seed of its own, so that a resumed run equals an uninterrupted one. Actions are sampled, in
+    tests as in training.
 
-    After a test, `test/success` and the other outcomes of `outcome_shares`, `test/reward`, and `test/reward/<what>` for
-    what scripted robots do. `behaviour.png` shows episodes as rows of frames, `behaviour_moving.png` plays them.
+    A test logs `test/success` and the other outcomes of `outcome_shares`, `test/reward`, and `test/reward/<script>` for
+    scripted robots. `behaviour.png` shows episodes as rows of frames, and `behaviour_moving.png` plays them.
 
     Args:
-        learning_rate: Of Adam.
-        entropy: What the entropy of the policy counts in the loss at first; it falls to nothing over the run. With
-            much less the agent settles on the first of the steps, even if the reward is the true one.
-        minibatches: Gradient steps of each pass over an update's episodes.
-        passes: Passes over them.
+        learning_rate: Adam learning rate.
+        entropy: Initial weight of the policy's entropy in the loss, which falls to 0 over the run. With a much smaller
+            weight the agent settles on the first of the steps, even with the true reward.
+        minibatches: Number of gradient steps in each pass over an update's episodes.
+        passes: Number of passes over an update's episodes.
         hidden_sizes: Widths of the layers of policy and value network.
 
     Example:
@@ -162,9 +164,11 @@ class PPOAgent(L.LightningModule):
         self._episodes: list[dict[str, Any]] = []
 
     def setup(self, stage: str) -> None:
-        """Make the policy, once the environments are known."""
+        """Make the policy once the environments are known."""
         if self.trainer.world_size > 1:
-            raise ValueError(f"PPOAgent learns in one process, got {self.trainer.world_size}: set trainer.devices=1.")
+            raise ValueError(
+                f"`trainer`: expected one process for PPOAgent, got {self.trainer.world_size}. Set trainer.devices=1."
+            )
         self.environments = GymnasiumVecEnv(self._data.environments())
         self.horizon: int = self._data.task.horizon
         if hasattr(self, "policy"):
@@ -186,17 +190,17 @@ class PPOAgent(L.LightningModule):
         self.policy = self.agent.policy
 
     def configure_optimizers(self) -> Optimizer:
-        """The optimizer of the policy, so that checkpoints have it."""
+        """Return the optimizer of the policy, so that checkpoints contain it."""
         return self.policy.optimizer
 
     def on_train_start(self) -> None:
-        """Let Lightning count the gradient steps."""
+        """Replace the policy's optimizer by Lightning's wrapper, which counts the gradient steps."""
         self.policy.optimizer = self.optimizers()  # type: ignore[assignment]  # there is one, so no list
 
     def training_step(self, batch: int, batch_idx: int) -> None:
         """Play one episode in each environment, learn from them, log what happened."""
         number = self.current_epoch * int(self.trainer.num_training_batches) + batch_idx
-        self._seed(number)
+        self._seed(number)  # by update, so that a resumed run draws the same numbers
         self.agent.ent_coef = self.entropy * (1 - number / self.trainer.estimated_stepping_batches)
         self._episodes = []
         self.agent.learn(self.horizon * self.agent.n_envs, callback=self._watch, reset_num_timesteps=False)
@@ -222,45 +226,46 @@ class PPOAgent(L.LightningModule):
             self._watch({"dones": ended, "infos": infos, "rewards": rewards}, {})
 
     def on_test_epoch_end(self) -> None:
-        """Log what happened, beside what the judge makes of scripted robots, and show some episodes."""
+        """Log the outcomes and the judge's rewards of scripted robots, and show some episodes."""
         figures = self._figures() | {f"reward/{name}": value for name, value in self._data.scripted_rewards().items()}
         self.log_dict({f"test/{name}": value for name, value in figures.items()})
         log_behaviour(self.trainer, np.array(self._films))
 
     @property
-    def _data(self) -> Any:  # the core does not know the datamodules
+    def _data(self) -> Any:  # the core may not import the datamodules
         data = getattr(self.trainer, "datamodule", None)
         if not hasattr(data, "environments"):
             raise ValueError(
-                f"PPOAgent learns in the environments of a HomeTaskDataModule, got {type(data).__name__}: "
-                "call trainer.fit(agent, datamodule=HomeTaskDataModule())."
+                f"`datamodule`: expected a HomeTaskDataModule for PPOAgent, got {type(data).__name__}. "
+                "Call trainer.fit(agent, datamodule=HomeTaskDataModule())."
             )
         return data
 
     def _check_environments(self) -> None:
-        """Raise a `ValueError` unless the environments are as many, and look as, those that the policy was made for."""
+        """Raise a `ValueError` unless number and observations of the environments are those of the policy."""
         expected = self.agent.n_envs, self.agent.observation_space.shape
         given = self.environments.num_envs, self.environments.observation_space.shape
         if given != expected:
             raise ValueError(
-                f"Expected {expected[0]} environments with observations of shape {expected[1]}, which this agent was "
-                f"made for, got {given[0]} with {given[1]}: give HomeTaskDataModule the same num_envs and level."
+                f"`datamodule`: expected {expected[0]} environments with observations of shape {expected[1]}, as this "
+                f"agent was made for, got {given[0]} with {given[1]}. Give HomeTaskDataModule the same `num_envs` and "
+                "`level`."
             )
 
     def _seed(self, number: int) -> None:
-        """Begin anew, with random numbers that depend on the run's seed and this number only."""
+        """Reset everything, with random numbers that depend on the run's seed and this number only."""
         self.agent.set_random_seed(int(np.random.SeedSequence([self._data.seed, number]).generate_state(1)[0]))
         self.agent.set_env(self.environments, force_reset=True)
 
     def _watch(self, step: dict[str, Any], _: dict[str, Any]) -> bool:
-        """Keep what is told of the episodes that end at a step; Stable-Baselines3 calls this."""
+        """Keep the infos of the episodes that end at a step; Stable-Baselines3 calls this."""
         for ended, info, reward in zip(step["dones"], step["infos"], step["rewards"], strict=True):
             if ended:
                 self._episodes.append({**info, "reward": float(reward)})
         return True
 
     def _figures(self) -> dict[str, float]:
-        """The mean reward and the outcomes of the kept episodes."""
+        """Return the mean reward and the outcomes of the kept episodes."""
         arrivals, faced = ([episode[name] for episode in self._episodes] for name in ("arrivals", "faced"))
         mean = sum(episode["reward"] for episode in self._episodes) / len(self._episodes)
         return {"reward": mean, **outcome_shares(arrivals, faced, self._data.level)}

@@ -1,4 +1,4 @@
-"""The reward of a judge for many environments at once: one call for all that are to be judged at a step."""
+"""Reward by a judge for many environments at once, with one call per step."""
 
 from typing import Any, SupportsFloat, TypeVar
 
@@ -17,19 +17,20 @@ _FRAME = "frame"
 
 
 class VectorJudgeReward(VectorWrapper[Observation, Action, Observation, Action, Array]):
-    """`JudgeReward` for a vector environment, with any of Gymnasium's ways to reset what has ended.
+    """`JudgeReward` for a vector environment, with any autoreset mode of Gymnasium.
 
-    An episode's last frame belongs to its film, the next reset's to the next one. With `AutoresetMode.SAME_STEP` the
-    environment has been reset before it can render its last frame: wrap its sub-environments in `FrameInInfo`.
+    The last frame of an episode belongs to its film, and the frame of the next reset to the next film. With
+    `AutoresetMode.SAME_STEP`, an environment resets before it can render its last frame: wrap its sub-environments in
+    `FrameInInfo`.
 
     Args:
-        env: Any vector environment that renders RGB images.
-        judge: What is asked, about all environments in one call.
-        every: See `JudgeReward`.
-        window: See `JudgeReward`.
+        env: Vector environment that renders RGB images.
+        judge: Judge of the videos, which judges all environments in one call.
+        every: Interval in steps, see `JudgeReward`.
+        window: Number of frames, see `JudgeReward`.
 
     Raises:
-        ValueError: If the environment renders no images or does not say how it resets, or a number is below 1.
+        ValueError: If the environment does not render images, its autoreset mode is unknown, or a number is below 1.
     """
 
     def __init__(
@@ -42,7 +43,10 @@ class VectorJudgeReward(VectorWrapper[Observation, Action, Observation, Action, 
         super().__init__(env)
         check_render_mode(env.render_mode)
         if not isinstance(env.metadata.get("autoreset_mode"), AutoresetMode):
-            raise ValueError(f"{env} has no AutoresetMode in metadata['autoreset_mode']: set the one that it follows.")
+            raise ValueError(
+                f"`env`: expected an AutoresetMode in metadata['autoreset_mode'], got "
+                f"{env.metadata.get('autoreset_mode')!r} in {env}. Set the mode that it follows."
+            )
         self.judge = judge
         self.mode = env.metadata["autoreset_mode"]
         self._films = [Film(Schedule(every, window)) for _ in range(env.num_envs)]
@@ -51,7 +55,7 @@ class VectorJudgeReward(VectorWrapper[Observation, Action, Observation, Action, 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
-        """Begin episodes: all, or those of `options["reset_mask"]`."""
+        """Begin all episodes, or those of `options["reset_mask"]`."""
         begun = (options or {}).get("reset_mask", np.ones(self.num_envs, bool))
         observations, infos = self.env.reset(seed=seed, options=options)
         self._ended = self._ended & ~begun
@@ -59,8 +63,9 @@ class VectorJudgeReward(VectorWrapper[Observation, Action, Observation, Action, 
         return observations, infos
 
     def step(self, actions: Action) -> tuple[Observation, Array, Array, Array, dict[str, Any]]:
-        """Do an action in each environment; the rewards are the judge's."""
+        """Do an action in each environment, and reward it by the judge."""
         observations, env_rewards, terminated, truncated, infos = self.env.step(actions)
+        # With NEXT_STEP, the step after an episode's end ignores the action and resets: its frame begins the next film.
         begun = self._ended if self.mode is AutoresetMode.NEXT_STEP else np.zeros(self.num_envs, bool)
         self._ended = terminated | truncated
         frames = self._last_frames(infos)
@@ -68,6 +73,7 @@ class VectorJudgeReward(VectorWrapper[Observation, Action, Observation, Action, 
         rewards = np.zeros(self.num_envs)
         if due:
             rewards[due] = self.judge.rewards([self._films[i].frames for i in due])
+        # With SAME_STEP, environments have already been reset, and render the first frame of the next episode.
         self._begin(self._ended if self.mode is AutoresetMode.SAME_STEP else begun)
         every_one = np.ones(self.num_envs, bool)
         return (
@@ -86,26 +92,27 @@ class VectorJudgeReward(VectorWrapper[Observation, Action, Observation, Action, 
                 self._films[i].begin(frames[i])
 
     def _last_frames(self, infos: dict[str, Any]) -> Any:
-        """What each environment showed after its step, before it was reset."""
+        """Return the frame of each environment after its step and before its reset."""
         if self.mode is not AutoresetMode.SAME_STEP or not self._ended.any():
             return self._render()
         if _FRAME not in infos.get("final_info", {}):
             raise ValueError(
-                "With AutoresetMode.SAME_STEP an episode's last frame cannot be rendered any more: wrap the "
-                "sub-environments in FrameInInfo, or use another mode."
+                f"`infos`: expected an episode's last frame as {_FRAME!r} in 'final_info', got none, and with "
+                "AutoresetMode.SAME_STEP it can no longer be rendered. Wrap the sub-environments in FrameInInfo, or "
+                "use another mode."
             )
         last, now = infos["final_info"][_FRAME], self._render()
         return [last[i] if self._ended[i] else now[i] for i in range(self.num_envs)]
 
-    def _render(self) -> Any:  # Gymnasium leaves open what is rendered; `rgb_array` is checked
+    def _render(self) -> Any:  # Gymnasium does not type frames; `rgb_array` is checked
         return self.env.render()
 
 
 class FrameInInfo(gymnasium.Wrapper[Observation, Action, Observation, Action]):
-    """Puts the rendered frame into `info["frame"]`, for `VectorJudgeReward` with `AutoresetMode.SAME_STEP`.
+    """Wrapper that adds the rendered frame as `info["frame"]`, for `VectorJudgeReward` with `AutoresetMode.SAME_STEP`.
 
     Args:
-        env: Any environment that renders RGB images.
+        env: Environment that renders RGB images.
     """
 
     def step(self, action: Action) -> tuple[Observation, SupportsFloat, bool, bool, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""From the frames of episodes to rewards: a judge is asked how well a description fits them."""
+"""Rewards of episodes, by a scorer that tells how well a description fits their frames."""
 
 import hashlib
 from collections import Counter
@@ -15,32 +15,33 @@ from lightning_vista.video import sample_indices
 from lightning_vista.video.resizing import resize_frames
 
 Image = NDArray[np.uint8]
-#: Rewards that are remembered; the oldest are forgotten first.
+#: Number of rewards to remember; the oldest are dropped first.
 _REMEMBERED = 200_000
 
 
 class VideoJudge:
-    """Rewards videos by what a judge says of a task's description.
+    """Judge that rewards videos by a scorer's score of a task's description.
 
-    The reward is the description's score. With wrong descriptions it is that minus the highest of theirs: above 0
-    exactly where the judge, asked to choose, would choose the right one. (Less the mean of theirs, a video would gain
-    by looking less like one wrong description and no more like the right one.) The same frames are judged once.
+    The reward is the description's score. With wrong descriptions, the reward is the difference from the highest of
+    their scores. It is positive exactly where the scorer would choose the right description. (With the mean of their
+    scores, a video would gain by being less like one wrong description, without being more like the right one.) Equal
+    frames are judged once.
 
     Args:
-        judge: Any scorer; it looks at the frames that its `frame_spec` asks for, on its own device. A chat judge
-            without a trainer must be told where to keep its replies (`cache`).
-        description: What is to be done.
-        wrong: Descriptions of what is to be avoided, such as the same steps in another order.
-        max_videos: How many videos may be judged, for judges that cost money; those that are known are free.
-        unscored: The reward of a video that the judge cannot score; None stops with an error.
+        judge: Scorer, which gets the frames of its `frame_spec`, on its own device. A chat scorer without a trainer
+            needs a place for its replies (`cache`).
+        description: Description of the task.
+        wrong: Descriptions of what to avoid, such as the same steps in another order.
+        max_videos: Highest number of videos to judge, for scorers that cost money; known videos are free.
+        unscored: Reward of a video that the scorer cannot score; None to raise an error.
 
     Attributes:
-        judged: How many videos have been judged.
-        reasons: Reason -> the number of videos that were unscored for it.
+        judged: Number of judged videos.
+        reasons: Number of unscored videos for each reason.
 
     Raises:
-        ValueError: If a number is outside its range; while it judges, if a video is unscored.
-        BudgetError: While it judges, if `max_videos` does not allow it.
+        ValueError: If a number is outside its range; while judging, if a video is unscored.
+        BudgetError: While judging, if `max_videos` would be exceeded.
 
     Example:
         >>> from lightning_vista.scorers import RandomScorer
@@ -60,7 +61,7 @@ class VideoJudge:
         unscored: float | None = None,
     ) -> None:
         if max_videos is not None and max_videos < 1:
-            raise ValueError(f"max_videos: expected at least 1, got {max_videos}; None is no limit.")
+            raise ValueError(f"`max_videos`: expected at least 1, got {max_videos}. Use None for no limit.")
         self.judge, self.max_videos, self.unscored = judge.eval(), max_videos, unscored
         descriptions = (description, *wrong)
         self.descriptions = descriptions
@@ -69,10 +70,10 @@ class VideoJudge:
         self._known: dict[str, float] = {}
 
     def rewards(self, videos: Sequence[Sequence[Image] | Image]) -> NDArray[np.float64]:
-        """Judge videos, all that are new in one call.
+        """Judge videos, with one call of the scorer for all new ones.
 
         Args:
-            videos: The frames of each, RGB `(height, width, 3)`, uint8.
+            videos: Frames of each video, RGB `(height, width, 3)`, uint8.
 
         Returns:
             Rewards `(videos,)`.
@@ -83,12 +84,13 @@ class VideoJudge:
         if new:
             self._judge(new)
         rewards = np.array([self._known[key] for key in keys])
+        # After the rewards are read, since this call may have added more videos than are remembered.
         while len(self._known) > _REMEMBERED:
             del self._known[next(iter(self._known))]
         return rewards
 
     def close(self) -> None:
-        """End what the judge holds open, such as the connections of a chat judge."""
+        """Close the resources of the scorer, such as the connections of a chat scorer."""
         self.judge.teardown("predict")
 
     def _sample(self, video: Sequence[Image] | Image) -> Image:
@@ -99,15 +101,15 @@ class VideoJudge:
         """Score videos and remember their rewards."""
         if self.max_videos is not None and self.judged + len(videos) > self.max_videos:
             raise BudgetError(
-                f"max_videos of {self.max_videos} does not allow to judge {len(videos)} more, {self.judged} are judged:"
-                " raise it, judge less often, or train for fewer steps."
+                f"`max_videos`: expected at least {self.judged + len(videos)} for {len(videos)} new videos after "
+                f"{self.judged}, got {self.max_videos}. Raise it, judge less often, or train for fewer steps."
             )
         frames = [
             resize_frames(torch.from_numpy(each).permute(0, 3, 1, 2), self.judge.frame_spec) for each in videos.values()
         ]
         scores = self.judge.score_clips(torch.stack(frames), self.descriptions)
         self.judged += len(videos)
-        # Those with a score come first: they are remembered before another one may raise.
+        # Scored videos come first, so that they are remembered before an unscored one raises an error.
         for key, of_video in sorted(zip(videos, scores, strict=True), key=lambda item: _is_unscored(item[1])):
             self._known[key] = self._reward(of_video)
 
@@ -118,8 +120,8 @@ class VideoJudge:
             self.reasons[reason] += 1
             if self.unscored is None:
                 raise ValueError(
-                    f"{self.judge.name} gives no score, for the reason {reason!r}, to "
-                    f"{' / '.join(self.descriptions)}: use descriptions that it can read, or set `unscored`."
+                    f"`descriptions`: expected scores from {self.judge.name}, got none for the reason {reason!r} with "
+                    f"{' / '.join(self.descriptions)}. Use descriptions that it can read, or set `unscored`."
                 )
             return self.unscored
         right, *wrong = scores.values.tolist()

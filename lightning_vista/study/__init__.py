@@ -1,4 +1,4 @@
-"""Several runs in turn, each an ordinary `fit` and `test`, then one table, figures and a page."""
+"""Studies: several runs, each an ordinary `fit` and `test`, summarized in one table, figures and a page."""
 
 from lightning_vista.study.runs import Run, expand_study
 from lightning_vista.study.spec import FigureSpec, Study, StudyError, Variant, read_study

@@ -1,4 +1,4 @@
-"""Does the runs of a study, in processes that stay: importing Lightning for each run would cost seconds."""
+"""Processes that do the runs of a study. They persist, since importing Lightning for each run would cost seconds."""
 
 import multiprocessing
 import os
@@ -17,21 +17,21 @@ from lightning_vista.study.runs import Run
 
 #: Runs one command of `lightning-vista` and returns what it logged.
 RunOne = Callable[[Sequence[str]], Mapping[str, float]]
-#: "missing" is a run that needs a file, an address, a key or a package that is not there.
+#: A run is "missing" if a file, an address, a key or a package that it needs is missing.
 Outcome: TypeAlias = Literal["finished", "missing", "failed"]
 
 
 def do_runs(runs: Iterable[Run], run_one: RunOne, jobs: int) -> Iterator[tuple[Run, Outcome]]:
-    """Do runs in at most `jobs` processes at a time.
+    """Do runs in at most `jobs` processes at once.
 
     Args:
         runs: The runs.
-        run_one: Runs one command of `lightning-vista` and returns what it logged; a function of a module, since it goes
-            to other processes.
-        jobs: The number of processes; they share the cores.
+        run_one: Function that runs one command of `lightning-vista` and returns the logged metrics. It must be defined
+            in a module, since it is sent to other processes.
+        jobs: Number of processes, which share the cores.
 
     Yields:
-        Each run with its outcome, as they end; a process that dies fails its run alone.
+        Each run with its outcome, in the order in which they end. A process that dies fails its own run only.
     """
     waiting = deque(runs)
     threads = max((os.cpu_count() or 1) // jobs, 1)
@@ -55,23 +55,24 @@ def do_runs(runs: Iterable[Run], run_one: RunOne, jobs: int) -> Iterator[tuple[R
 
 
 class _Worker:
-    """A process that does one run after the other."""
+    """A process that does one run after another."""
 
     run: Run
 
     def __init__(self, run_one: RunOne, threads: int) -> None:
-        context = multiprocessing.get_context("spawn")  # a fork would inherit torch's threads in any state
+        # A forked process would inherit the locks of torch's threads in any state, and could hang.
+        context = multiprocessing.get_context("spawn")
         self.connection, others = context.Pipe()
         self.process = context.Process(target=_serve, args=(others, run_one, threads))
         self.process.start()
-        others.close()  # so that the connection ends when the process does
+        others.close()  # the only other end is in the process now, so the connection ends with it
 
     def give(self, run: Run) -> None:
         self.run = run
         self.connection.send(run)
 
     def outcome(self) -> Outcome | None:
-        """The outcome of the run; None if the process died of it."""
+        """Return the outcome of the run, or None if the process died during it."""
         try:
             outcome: Outcome = self.connection.recv()
         except EOFError:
@@ -80,15 +81,15 @@ class _Worker:
 
 
 def _serve(connection: Connection, run_one: RunOne, threads: int) -> None:
-    os.environ["OMP_NUM_THREADS"] = str(threads)  # for torch, which the first run will import
-    with suppress(EOFError):  # the study was killed
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # read by torch, which the first run imports
+    with suppress(EOFError):  # the study ended or was killed
         while True:
             connection.send(_do(connection.recv(), run_one))
 
 
 def _do(run: Run, run_one: RunOne) -> Outcome:
-    """Do a run from the beginning; its folder may hold what an earlier attempt left."""
-    if (run.folder / "run.yaml").exists():
+    """Do a run from the beginning, whatever an earlier attempt left in its folder."""
+    if (run.folder / "run.yaml").exists():  # a folder without this file is not ours to delete
         shutil.rmtree(run.folder)
     run.write()
     _print_to(run.folder / "log.txt")
@@ -105,7 +106,7 @@ def _do(run: Run, run_one: RunOne) -> Outcome:
 
 
 def _print_to(path: Path) -> None:
-    """Send what this process prints from now on to a file, with the output of C libraries and of child processes."""
+    """Redirect the output of this process to a file, including that of C libraries and of child processes."""
     sys.stdout.flush()
     with path.open("wb") as file:
         os.dup2(file.fileno(), sys.stdout.fileno())

@@ -1,4 +1,4 @@
-"""From a study to its finished runs, table, figures and page."""
+"""Running a study: its runs, then its table, figures and page."""
 
 from pathlib import Path
 
@@ -18,31 +18,31 @@ def run_study(
     full: bool = False,
     allow_missing: bool = False,
 ) -> Path:
-    """Do what is left of a study, and write its table, figures and page.
+    """Do the remaining runs of a study, and write its table, figures and page.
 
-    Finished runs are not repeated, as long as their configuration and the code are the same. A run that fails leaves
-    its log and does not stop the others.
+    Finished runs are not repeated, as long as their configuration and the code are unchanged. A failed run leaves its
+    log and does not stop the others.
 
     Args:
         study: The study.
         out_dir: The folder to write.
-        run_one: Runs one command of `lightning-vista` and returns what it logged, see `do_runs`.
-        jobs: How many runs at a time; they share the cores.
+        run_one: Function that runs one command of `lightning-vista` and returns the logged metrics, see `do_runs`.
+        jobs: Number of runs at once, which share the cores.
         smoke: Whether to make a quick trial, see `expand_study`.
-        full: Whether to run the variants marked so too.
-        allow_missing: Whether runs may be left out that need a file, an address, a key or a package that is not there.
+        full: Whether to include the variants marked `full`.
+        allow_missing: Whether to skip runs that need a missing file, address, key or package.
 
     Returns:
-        The page.
+        The path of the page.
 
     Raises:
         FileNotFoundError: If a config is missing.
-        StudyError: If an override does not fit, or, once all else is done and written, if runs failed or were left
-            out without leave.
+        StudyError: If an override does not fit; or, once everything else is done and written, if runs failed, or were
+            skipped without `allow_missing`.
         ValueError: If `jobs` is not at least 1.
     """
     if jobs < 1:
-        raise ValueError(f"jobs: expected at least 1 process, got {jobs}.")
+        raise ValueError(f"`jobs`: expected at least 1 process, got {jobs}.")
     runs = expand_study(study, out_dir, smoke, full)
     left = [run for run in runs if run.result() is None]
     failed: list[Run] = []
@@ -56,11 +56,11 @@ def run_study(
             advance(1)
     page = write_study(study, runs, out_dir)
     if missing:
-        print(f"Left out, since something that they need is not there:\n{_logs(missing)}")
+        print(f"Skipped, since they need something that is missing:\n{_logs(missing)}")
     if failed:
         raise StudyError(
-            f"{len(failed)} of {len(runs)} runs failed; the table leaves them out. Their logs:\n{_logs(failed)}\n"
-            "With --allow-missing the study is done without those that only miss a file, a key or a package."
+            f"{len(failed)} of {len(runs)} runs failed, and the table does not include them. Their logs:\n"
+            f"{_logs(failed)}\nAdd --allow-missing to skip those that only need a missing file, key or package."
         )
     return page
 

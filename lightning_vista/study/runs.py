@@ -1,4 +1,4 @@
-"""The runs of a study."""
+"""Runs of a study: their configurations, commands and results."""
 
 import hashlib
 import itertools
@@ -14,7 +14,8 @@ from typing import Any
 import yaml
 
 import lightning_vista
-from lightning_vista.study.spec import Config, Study, StudyError, Variant, fill_words, merge, override
+from lightning_vista.study.overrides import key_labels, override
+from lightning_vista.study.spec import Config, Study, StudyError, Variant, fill_words, merge
 
 
 @dataclass(frozen=True)
@@ -22,13 +23,13 @@ class Run:
     """One run: a variant at a point of the grid with one seed.
 
     Attributes:
-        variant: The variant's name.
-        point: The value of each key of the grid.
-        seed: The seed.
-        folder: Where everything of the run is written.
-        config: The configuration, `{folder}` and `{seed}` still in it.
-        commands: The commands, likewise.
-        code_version: Of the code when the study began.
+        variant: Name of the variant.
+        point: Value of each key of the grid.
+        seed: Random seed.
+        folder: Folder for all files of the run.
+        config: Configuration, still with `{folder}` and `{seed}` in it.
+        commands: Commands with their options, still with `{folder}` and `{seed}` in them.
+        code_version: Version of the code when the study began.
     """
 
     variant: str
@@ -41,17 +42,18 @@ class Run:
 
     @property
     def row(self) -> str:
-        """The name of its row in the table."""
-        return ", ".join([self.variant, *(f"{key.split('.')[-1]} {value}" for key, value in self.point.items())])
+        """Name of the run's row in the table."""
+        labels = key_labels(list(self.point))
+        return ", ".join([self.variant, *(f"{labels[key]} {value}" for key, value in self.point.items())])
 
     @property
     def name(self) -> str:
-        """Its name among all runs."""
+        """Name of the run, unique in the study."""
         return f"{self.row}, seed {self.seed}"
 
     @property
     def arguments(self) -> list[list[str]]:
-        """Its commands, as `lightning-vista` takes them; they also work alone once `run.yaml` is written."""
+        """Arguments of `lightning-vista` for each command; they also work alone once `run.yaml` is written."""
         options: dict[str, Config] = self._filled(self.commands)
         start = {"config": str(self.folder / "run.yaml")}
         return [
@@ -61,25 +63,30 @@ class Run:
 
     @property
     def command_lines(self) -> str:
-        """Its commands as a shell takes them, one a line."""
+        """Commands for a shell, one per line."""
         return "".join(f"{shlex.join(['lightning-vista', *arguments])}\n" for arguments in self.arguments)
 
     def write(self) -> None:
-        """Write `run.yaml` and `commands.txt` into its folder."""
+        """Write `run.yaml` and `commands.txt` into the run's folder."""
         self.folder.mkdir(parents=True, exist_ok=True)
         config = self._filled(self.config)
         (self.folder / "run.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
         (self.folder / "commands.txt").write_text(self.command_lines, encoding="utf-8")
 
     def finish(self, metrics: Mapping[str, float], seconds: float) -> None:
-        """Write `done.json`, whole or not at all."""
+        """Write `done.json`, which marks the run as finished, completely or not at all.
+
+        Args:
+            metrics: Logged metrics.
+            seconds: Duration of the run.
+        """
         content = {"run": self.name, "seconds": round(seconds, 1), **self._identity(), "metrics": dict(metrics)}
         temporary = self.folder / "done.json.part"
         temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
         temporary.replace(self.folder / "done.json")
 
     def result(self) -> Config | None:
-        """What `done.json` holds; None if the run is not finished in this configuration and version of the code."""
+        """Return the content of `done.json`, or None unless the run finished with this configuration and code."""
         path = self.folder / "done.json"
         content: Config = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         return content if content and self._identity().items() <= content.items() else None
@@ -93,20 +100,20 @@ class Run:
 
 
 def expand_study(study: Study, out_dir: str | Path, smoke: bool = False, full: bool = False) -> list[Run]:
-    """List the runs of a study: every variant, point of the grid and seed.
+    """List the runs of a study: one for each variant, point of the grid and seed.
 
     Args:
         study: The study.
-        out_dir: The folder of the study; each run gets a folder in it.
-        smoke: Whether to make a quick trial: with the study's `smoke` values, and the first seed only.
-        full: Whether to run the variants marked so too.
+        out_dir: Folder of the study, in which each run gets a folder of its own.
+        smoke: Whether to make a quick trial, with the study's `smoke` values and the first seed only.
+        full: Whether to include the variants marked `full`.
 
     Returns:
-        The runs, seeds innermost.
+        The runs, with seeds in the innermost loop.
 
     Raises:
         FileNotFoundError: If a config is missing.
-        StudyError: If there are no runs, an override does not fit its config, or two runs would share a folder.
+        StudyError: If the study has no runs, an override does not fit its configuration, or two runs share a folder.
     """
     runs = [
         _run(study, variant, dict(zip(study.grid, values, strict=True)), seed, Path(out_dir), smoke)
@@ -116,21 +123,21 @@ def expand_study(study: Study, out_dir: str | Path, smoke: bool = False, full: b
         for seed in (study.seeds[:1] if smoke else study.seeds)
     ]
     if not runs:
-        raise StudyError("Expected runs and seeds, found none; where all runs are marked `full`, add --full.")
+        raise StudyError(
+            "`runs` and `seeds`: expected at least one of each, got none. If all runs are marked `full`, add --full."
+        )
     folders = [run.folder for run in runs]
     shared = sorted({run.name for run in runs if folders.count(run.folder) > 1})
     if shared:
-        raise StudyError(
-            f"Expected runs and seeds to differ in their names' letters and digits; these do not: {shared}."
-        )
+        raise StudyError(f"`runs`: expected names that differ in letters and digits, got {shared}. Rename one.")
     return runs
 
 
 @cache
 def code_version() -> str:
-    """The package's version and a digest of its source files, whichever way it was installed."""
+    """Return the package's version with a digest of its source files, however it was installed."""
     root = Path(lightning_vista.__file__).parent
-    folders = (root, root / "callbacks", root / "datamodules")  # the last two may be links, which rglob passes by
+    folders = (root, root / "callbacks", root / "datamodules")  # the last two may be links, which rglob skips
     sources = sorted({file.read_bytes() for folder in folders for file in folder.rglob("*.py")})
     return f"{lightning_vista.__version__}+{hashlib.sha256(b''.join(sources)).hexdigest()[:12]}"
 

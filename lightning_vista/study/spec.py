@@ -1,4 +1,4 @@
-"""What a study's YAML file says, and how configurations are laid over each other."""
+"""Specification of a study, as its YAML file gives it, and the merging of configurations."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -13,20 +13,20 @@ Config = dict[str, Any]
 
 
 class StudyError(ValueError):
-    """A study is not described as it should be, or some of its runs failed."""
+    """Error in the description of a study, or in some of its runs."""
 
 
 def merge(base: Config, other: Mapping[str, Any]) -> Config:
-    """Lay one configuration over another: dictionaries are joined, anything else is replaced.
+    """Merge two configurations: join dictionaries, replace everything else.
 
     As on the command line, a list `<key>+` is appended to that of `<key>`.
 
     Args:
-        base: The configuration below.
-        other: The one above, which wins.
+        base: Lower configuration.
+        other: Upper configuration, which takes precedence.
 
     Returns:
-        The joint configuration; options of another class than that of `other` are left out.
+        The merged configuration. Where `other` names another class, the options of the first class are dropped.
 
     Example:
         >>> merge({"a": {"b": 1, "c": 2}}, {"a": {"b": 3}})
@@ -45,44 +45,15 @@ def merge(base: Config, other: Mapping[str, Any]) -> Config:
     return copy.deepcopy(merged)
 
 
-def override(config: Config, key: str, value: Any) -> None:
-    """Set a value in nested dictionaries and lists.
-
-    Args:
-        config: What is changed.
-        key: Names joined by dots; items of lists by number. Dictionaries that are missing on the way are made.
-        value: The new value.
-
-    Raises:
-        StudyError: If the way leads through something else, or to a list item that is not there.
-
-    Example:
-        >>> config = {"trainer": {"callbacks": [{"weight": 1}]}}
-        >>> override(config, "trainer.callbacks.0.weight", 0)
-        >>> config
-        {'trainer': {'callbacks': [{'weight': 0}]}}
-    """
-    *way, last = key.split(".")
-    node: Any = config
-    try:
-        for name in way:
-            node = node[int(name)] if isinstance(node, list) else node.setdefault(name, {})
-        node[int(last) if isinstance(node, list) else last] = copy.deepcopy(value)
-    except (AttributeError, IndexError, TypeError, ValueError) as error:
-        raise StudyError(
-            f"The config has no place for {key!r}; expected names of its keys and numbers of items."
-        ) from error
-
-
 def fill_words(value: Any, words: Mapping[str, str]) -> Any:
     """Replace words in all strings of nested dictionaries and lists.
 
     Args:
-        value: Whatever YAML may hold.
-        words: What is replaced, with what replaces it.
+        value: Any content of a YAML file.
+        words: Replacement of each word.
 
     Returns:
-        The same with the words replaced.
+        The value with the words replaced.
 
     Example:
         >>> fill_words({"path": ["{folder}/a"], "number": 1}, {"{folder}": "runs"})
@@ -97,7 +68,7 @@ def fill_words(value: Any, words: Mapping[str, str]) -> Any:
     return [fill_words(item, words) for item in value] if isinstance(value, list) else value
 
 
-#: What is done in each run: commands of `lightning-vista`, each with further options.
+#: Default commands of a run, each with further options.
 _COMMANDS = {"fit": {}, "test": {"ckpt_path": "{folder}/checkpoints/last.ckpt"}}
 
 
@@ -106,11 +77,12 @@ class Variant:
     """One kind of run of a study.
 
     Attributes:
-        name: Heads its row of the table.
-        configs: YAML files of `lightning-vista fit`, beyond the study's own; later ones win.
-        overrides: Values by dotted key, list items by number: `trainer.callbacks.0.init_args.mask_weight: 0`.
-        commands: Options of its commands, over those of the study's: `test: {ckpt_path: "{folder}/ablated.ckpt"}`.
-        full: Whether it is only run with `--full`, since it takes long.
+        name: Name of the variant, which heads its row of the table.
+        configs: YAML files of `lightning-vista fit`, merged over the study's own; later files take precedence.
+        overrides: Values by dotted key, callbacks by their class: `callbacks.GradientRouting.mask_weight: 0`; see
+            `lightning_vista.study.overrides.override`.
+        commands: Options of commands, merged over those of the study: `test: {ckpt_path: "{folder}/ablated.ckpt"}`.
+        full: Whether the variant runs with `--full` only, since it takes long.
     """
 
     name: str
@@ -125,15 +97,15 @@ class FigureSpec:
     """A figure of a study.
 
     Attributes:
-        title: Its heading.
-        series: Logged name of each series; `{x}` in it stands for the values of `x`, where these are a list.
-        x: What is along the axis: `run`, a key of the grid, a list of values, or a logged name, over which each run is
-            a point.
-        runs: The variants that it shows; all by default.
-        x_title: What the axis shows.
-        y_title: What the values are.
-        lines: Whether to join the values over a list by lines.
-        log_x: Whether the axis is logarithmic, where there are numbers along it.
+        title: Heading.
+        series: Logged name of each series. `{x}` in it stands for each value of `x`, if `x` is a list.
+        x: Quantity along the horizontal axis: `run`, a key of the grid, a list of values, or a logged name, over which
+            each run is a point.
+        runs: Variants to show; all by default.
+        x_title: Title of the horizontal axis.
+        y_title: Title of the vertical axis.
+        lines: Whether to connect the values over a list by lines.
+        log_x: Whether a horizontal axis of numbers is logarithmic.
     """
 
     title: str
@@ -148,25 +120,25 @@ class FigureSpec:
 
 @dataclass(frozen=True)
 class Study:
-    """What a study's YAML file says.
+    """A study, as its YAML file describes it.
 
     In every string, `{folder}` stands for the folder of the run and `{seed}` for its seed.
 
     Attributes:
-        title: Heads table and page.
-        runs: The variants; each is run with every seed and every point of the grid.
+        title: Heading of table and page.
+        runs: Variants; each runs with every seed at every point of the grid.
         metrics: Logged name of each column of the table.
-        baseline: The variant that `differences` are from.
-        differences: Logged name of further columns: what is shown is the difference to the baseline with the same seed
-            and point of the grid.
-        summary: A sentence or two on what to look for.
+        baseline: Name of the variant that `differences` compare with.
+        differences: Logged name of each further column, which shows the difference from the baseline with the same
+            seed at the same point of the grid.
+        summary: One or two sentences that tell readers what to look for.
         configs: YAML files that every run begins with, relative to the study's file.
-        overrides: Values by dotted key for every run; those of a variant come after them.
-        grid: Dotted keys, each with the values to go through.
-        seeds: Of the runs.
+        overrides: Values by dotted key for every run; those of a variant are applied after them.
+        grid: Values of each dotted key; the runs cover all combinations.
+        seeds: Random seeds of the runs.
         commands: Commands of a run, each with further options.
-        figures: The figures.
-        pictures: Names of PNG files in the folders of runs, with what they show; the page has those of the first seed.
+        figures: Figures of the page.
+        pictures: Caption of each PNG file in the folders of runs; the page shows those of the first seed.
         smoke: Values by dotted key for a quick trial.
     """
 
@@ -193,11 +165,11 @@ def read_study(path: str | Path) -> Study:
         path: The file.
 
     Returns:
-        The study; its configs are paths from the working directory.
+        The study, with paths of configs that are relative to the working directory.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        StudyError: If it does not describe a study.
+        FileNotFoundError: If the file does not exist.
+        StudyError: If the file does not describe a study.
     """
     parser = jsonargparse.ArgumentParser(exit_on_error=False)
     parser.add_argument("--study", type=Study)
@@ -205,11 +177,13 @@ def read_study(path: str | Path) -> Study:
     try:
         study: Study = parser.instantiate_classes(parser.parse_object({"study": content})).study
     except jsonargparse.ArgumentError as error:
-        raise StudyError(f"{path} does not describe a study: {error}") from error
+        raise StudyError(
+            f"`{path}`: expected the description of a study, got an error. Fix the file: {error}"
+        ) from error
     beside = Path(path).parent
     if study.differences and study.baseline not in {variant.name for variant in study.runs}:
         names = [variant.name for variant in study.runs]
-        raise StudyError(f"{path}: `differences` need a `baseline`, one of {names}, got {study.baseline!r}.")
+        raise StudyError(f"{path}: `baseline`: expected one of {names} for `differences`, got {study.baseline!r}.")
     variants = [replace(variant, configs=_beside(beside, variant.configs)) for variant in study.runs]
     return replace(study, configs=_beside(beside, study.configs), runs=variants)
 

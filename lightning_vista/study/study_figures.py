@@ -1,4 +1,4 @@
-"""The figures of a study, as plain plotly specifications."""
+"""Figures of a study, as plain plotly specifications."""
 
 import math
 from collections.abc import Sequence
@@ -7,6 +7,7 @@ from typing import Any
 from lightning_vista.metrics.aggregation import SeedMean
 from lightning_vista.reports.style import Style, error_bars, layout, plotly_text, styles
 from lightning_vista.study import FigureSpec
+from lightning_vista.study.overrides import key_labels
 from lightning_vista.study.study_table import StudyRow
 
 #: A series' name, with its places along the axis and the values there.
@@ -16,14 +17,14 @@ Series = dict[str, list[tuple[Any, SeedMean]]]
 def draw_figure(spec: FigureSpec, rows: Sequence[StudyRow]) -> dict[str, Any]:
     """Draw a figure: lines over a key of the grid, points over a logged name, bars over anything else.
 
-    All have 95% intervals over seeds.
+    All values have 95% intervals over seeds.
 
     Args:
-        spec: What it shows.
-        rows: What was measured.
+        spec: Specification of the figure.
+        rows: Rows of the study's table.
 
     Returns:
-        `{"data": [...], "layout": {...}}`; colours are CSS variables, see `lightning_vista.reports.style`.
+        `{"data": [...], "layout": {...}}`, with CSS variables as colours, see `lightning_vista.reports.style`.
     """
     rows = [row for row in rows if spec.runs is None or row.variant in spec.runs]
     if isinstance(spec.x, str) and any(spec.x in row.values for row in rows):
@@ -49,19 +50,20 @@ def draw_figure(spec: FigureSpec, rows: Sequence[StudyRow]) -> dict[str, Any]:
 
 
 def collect_series(spec: FigureSpec, rows: Sequence[StudyRow]) -> Series:
-    """The values of each series along the axis; the name of a run is part of a series' name where there are several.
+    """Collect the values of each series along the axis. If a figure shows several runs, their names are in the series'.
 
     Args:
-        spec: What the figure shows.
-        rows: What was measured, in the runs that it shows.
+        spec: Specification of the figure.
+        rows: Rows of the runs that the figure shows.
 
     Returns:
-        For each series, pairs of a place and a value.
+        Pairs of a place on the axis and a value, for each series.
     """
     series: Series = {}
     for row in rows:
         point = {key: value for key, value in row.point.items() if key != spec.x}
-        run = ", ".join([row.variant, *(f"{key.split('.')[-1]} {value}" for key, value in point.items())])
+        labels = key_labels(list(row.point))
+        run = ", ".join([row.variant, *(f"{labels[key]} {value}" for key, value in point.items())])
         for title, metric in spec.series.items():
             if spec.x == "run":
                 series.setdefault(title, []).append((row.name, row.mean(metric)))
@@ -75,7 +77,7 @@ def collect_series(spec: FigureSpec, rows: Sequence[StudyRow]) -> Series:
 
 
 def _points(spec: FigureSpec, rows: Sequence[StudyRow]) -> list[dict[str, Any]]:
-    """A point for each run, or several where there are several series."""
+    """Draw a point for each run and series."""
     named = [
         (row.name if len(spec.series) == 1 else f"{row.name}: {title}", row, metric)
         for row in rows
@@ -96,7 +98,7 @@ def _points(spec: FigureSpec, rows: Sequence[StudyRow]) -> list[dict[str, Any]]:
 
 
 def _values(axis: str, values: Sequence[SeedMean], colour: str) -> dict[str, Any]:
-    """Means along an axis, with their intervals."""
+    """Return means along an axis, with their intervals."""
     bars = error_bars([value._asdict() for value in values], colour, "mean")
     return {axis: [None if math.isnan(value.mean) else value.mean for value in values], f"error_{axis}": bars}
 
@@ -106,7 +108,7 @@ def _marker(look: Style) -> dict[str, Any]:
 
 
 def _figure(spec: FigureSpec, data: list[dict[str, Any]], is_linear: bool) -> dict[str, Any]:
-    """A figure of these series."""
+    """Return a figure of these series."""
     kind = ("log" if spec.log_x else "linear") if is_linear else "category"
     x = {"title": {"text": plotly_text(spec.x_title)}, "type": kind, "showgrid": False, "fixedrange": True}
     y = {"title": {"text": plotly_text(spec.y_title)}, "rangemode": "tozero", "fixedrange": True}

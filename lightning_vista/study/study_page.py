@@ -1,4 +1,4 @@
-"""The page of a study, one HTML file that needs no network: table, figures, pictures, commands."""
+"""Page of a study: one HTML file with table, figures, pictures and commands, which needs no network."""
 
 import base64
 import os
@@ -18,7 +18,7 @@ def write_study(study: Study, runs: Sequence[Run], out_dir: str | Path) -> Path:
 
     Args:
         study: The study.
-        runs: Its runs; those that are not finished are left out, and the page says how many.
+        runs: Its runs. Unfinished ones are skipped, and the page reports their number.
         out_dir: The folder to write.
 
     Returns:
@@ -34,7 +34,7 @@ def write_study(study: Study, runs: Sequence[Run], out_dir: str | Path) -> Path:
     print(write_table(rows, metrics, out))
     absent = [metric for metric in metrics.values() if not any(metric in row.values for row in rows)]
     if rows and absent:
-        print(f"No run logged {', '.join(absent)}; what was logged is in {out / 'results.json'}.")
+        print(f"No run logged {', '.join(absent)}. See {out / 'results.json'} for all logged metrics.")
     plots = [draw_figure(spec, rows) for spec in study.figures]
     scripts = [require("plotly.offline", "vista").get_plotlyjs(), (TEMPLATES / "study.js").read_text("utf-8")]
     jinja2 = require("jinja2", "vista")
@@ -60,7 +60,7 @@ def write_study(study: Study, runs: Sequence[Run], out_dir: str | Path) -> Path:
 
 
 def _pictures(study: Study, rows: Sequence[StudyRow]) -> Iterator[tuple[str, str]]:
-    """Each row's pictures: a title, and the image in base 64."""
+    """Yield the pictures of each row: a title, and the image in base 64."""
     for row in rows:
         for path in (row.folder / name for name in study.pictures):
             if path.exists():

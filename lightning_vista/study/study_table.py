@@ -1,4 +1,4 @@
-"""The table of a study: one row per variant and point of the grid, means over seeds with their intervals."""
+"""Table of a study: one row per variant and point of the grid, with means over seeds and their intervals."""
 
 import csv
 import json
@@ -16,14 +16,14 @@ _COLUMNS = ("run", "metric", "mean", "ci_low", "ci_high", "seeds")
 
 @dataclass
 class StudyRow:
-    """What was measured in the runs of one row.
+    """Measurements of the runs of one row.
 
     Attributes:
-        name: Heads the row.
-        variant: The variant's name.
-        point: The value of each key of the grid.
-        folder: The folder of its first finished run.
-        values: For each logged name, the value of each seed that logged it.
+        name: Name of the row.
+        variant: Name of the variant.
+        point: Value of each key of the grid.
+        folder: Folder of the first finished run.
+        values: Value of each seed for each logged name.
     """
 
     name: str
@@ -33,18 +33,18 @@ class StudyRow:
     values: dict[str, dict[int, float]] = field(default_factory=dict)
 
     def mean(self, metric: str) -> SeedMean:
-        """The mean of a metric over its seeds; a value that is not finite counts as missing."""
+        """Return the mean of a metric over its seeds, where values that are not finite count as missing."""
         return seed_mean([value for value in self.values.get(metric, {}).values() if math.isfinite(value)])
 
 
 def gather(runs: Sequence[Run]) -> list[StudyRow]:
-    """Read what finished runs logged.
+    """Read the logged metrics of finished runs.
 
     Args:
-        runs: The runs; unfinished ones are passed by.
+        runs: The runs; unfinished ones are skipped.
 
     Returns:
-        Rows in the order of the runs.
+        Rows, in the order of the runs.
     """
     rows: dict[str, StudyRow] = {}
     for run in runs:
@@ -57,15 +57,15 @@ def gather(runs: Sequence[Run]) -> list[StudyRow]:
 
 
 def add_differences(rows: Sequence[StudyRow], metrics: Mapping[str, str], baseline: str) -> dict[str, str]:
-    """Add to each row how much its values differ from those of a baseline with the same seed and point of the grid.
+    """Add to each row the differences of its values from a baseline with the same seed at the same point of the grid.
 
     Args:
-        rows: The rows, which are added to.
+        rows: Rows, which are changed.
         metrics: Logged name of each column.
-        baseline: The variant to compare with.
+        baseline: Name of the variant to compare with.
 
     Returns:
-        The name under which each column's differences are among the values of rows.
+        The name of each column's differences among the values of rows.
 
     Example:
         >>> losses = {"base": 1.0, "new": 1.5}
@@ -86,7 +86,7 @@ def add_differences(rows: Sequence[StudyRow], metrics: Mapping[str, str], baseli
 
 
 def write_table(rows: Sequence[StudyRow], metrics: Mapping[str, str], out_dir: str | Path) -> str:
-    """Write `results.csv` and `results.md` with the metrics of the table, `results.json` with all that was logged.
+    """Write `results.csv` and `results.md` with the metrics of the table, and `results.json` with all logged metrics.
 
     Args:
         rows: The rows.
@@ -113,7 +113,7 @@ def write_table(rows: Sequence[StudyRow], metrics: Mapping[str, str], out_dir: s
 
 
 def cell(value: SeedMean) -> str:
-    """A mean and its interval in words.
+    """Format a mean with its interval.
 
     Example:
         >>> cell(SeedMean(0.5, 0.25, 0.75))
@@ -126,7 +126,7 @@ def cell(value: SeedMean) -> str:
 
 
 def _all(row: StudyRow) -> dict[str, Any]:
-    """Every metric of a row: its values by seed, mean and interval, null where there is none."""
+    """Return all metrics of a row: values by seed, mean and interval, with null for missing values."""
     return {
         metric: {key: _finite(value) for key, value in row.mean(metric)._asdict().items()}
         | {"seeds": {str(seed): _finite(value) for seed, value in seeds.items()}}

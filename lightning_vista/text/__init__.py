@@ -1,4 +1,4 @@
-"""Texts to learn and to forget: an embedded corpus of children's stories, and anybody's own, as rows of tokens."""
+"""Texts to learn and to forget, as rows of tokens: an embedded corpus of children's stories, and users' own texts."""
 
 from lightning_vista.text.corpus import load_tokenizer, read_corpus, word_tokenizer
 from lightning_vista.text.grammar import Probe, tell_stories, world_probes

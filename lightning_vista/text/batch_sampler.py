@@ -1,4 +1,4 @@
-"""Which rows make a batch: mixed or of one group, in any order or labelled ones first."""
+"""Sampler of batches: mixed or of one group, in random order or with labelled rows first."""
 
 from collections.abc import Iterator, Sequence
 
@@ -10,22 +10,22 @@ from lightning_vista.text.labelling import UNLABELLED
 
 
 class RowBatchSampler(DistributedSampler[list[int]]):
-    """Samples whole batches, and shares them out between processes so that each row comes exactly once.
+    """Sampler of whole batches, which distributes rows over processes so that each row occurs exactly once.
 
-    Lightning leaves it alone, and tells it the epoch, since it is a `DistributedSampler`.
+    As a `DistributedSampler`, it is not replaced by Lightning, which also sets its epoch.
 
     Args:
-        known: What is known of each row: 1 labelled forget, 0 labelled retain, -1 unlabelled.
-        batch_size: Rows in a batch of one process.
-        shuffle: Whether each epoch has its own order.
-        homogeneous: Whether all rows of a batch, on all processes, are known to be of one group: as is needed to mask
-            parameters.
+        known: Label of each row: 1 labelled forget, 0 labelled retain, -1 unlabelled.
+        batch_size: Number of rows in a batch of one process.
+        shuffle: Whether each epoch has an order of its own.
+        homogeneous: Whether all rows of a batch, on all processes, have the same label, as masking of parameters
+            needs it.
         labelled_first: Whether all labelled rows come before all others.
-        seed: Another seed shuffles otherwise.
-        rank: The number of this process.
-        world_size: The number of processes.
-        even: Whether all processes must have as many batches. Then what is left at the end of a group is left out if
-            there are fewer rows than processes.
+        seed: Random seed of the order.
+        rank: Rank of this process.
+        world_size: Number of processes.
+        even: Whether all processes must have the same number of batches. Then the last rows of a group are dropped if
+            they are fewer than the processes.
 
     Example:
         >>> sampler = RowBatchSampler([1, 0, 0, 1, 0], batch_size=2, shuffle=True, homogeneous=True)
@@ -62,19 +62,20 @@ class RowBatchSampler(DistributedSampler[list[int]]):
         return len(self._parts())
 
     def _parts(self) -> list[Tensor]:
-        """What this process has of each batch."""
+        """Return the rows of this process in each batch."""
+        # With `even`, each process needs a row of every batch: the others would wait for one without.
         needed = self.num_replicas if self.even else self.rank + 1
         return [batch[self.rank :: self.num_replicas] for batch in self._batches() if len(batch) >= needed]
 
     def _batches(self) -> list[Tensor]:
-        """The batches of all processes together."""
+        """Return the batches of all processes together."""
         generator = torch.Generator().manual_seed(self.seed + self.epoch)
         order = torch.randperm(len(self.known), generator=generator) if self.shuffle else torch.arange(len(self.known))
         if self.labelled_first:
             order = order[self._is_unlabelled(order).argsort(stable=True)]
         groups = [order[self.known[order] == group] for group in self.known.unique()] if self.homogeneous else [order]
         batches = [batch for rows in groups for batch in rows.split(self.batch_size * self.num_replicas)]
-        if self.homogeneous and self.shuffle:
+        if self.homogeneous and self.shuffle:  # otherwise all batches of a group would follow each other
             batches = [batches[place] for place in torch.randperm(len(batches), generator=generator)]
         if self.labelled_first:
             batches.sort(key=lambda batch: float(self._is_unlabelled(batch).float().mean()))

@@ -1,4 +1,4 @@
-"""Texts from files, and tokenizers for them."""
+"""Texts from files, and their tokenizers."""
 
 import json
 import random
@@ -8,33 +8,33 @@ from typing import Any
 
 from lightning_vista.optional import require
 
-#: A text under the name of its field, and whatever other fields there are.
+#: A text under the name of its field, with any other fields.
 Record = Mapping[str, Any]
 Splits = dict[str, Iterable[Record]]
 
-#: The splits, each with the names that files have for it.
+#: Names of each split in names of files.
 _SPLIT_NAMES = {"train": ("train",), "validation": ("validation", "valid", "val", "dev"), "test": ("test",)}
 _ENDINGS = (".jsonl", ".parquet", ".txt")
 
 
 def read_corpus(data: str | Path, text_field: str = "text") -> Splits:
-    """The texts of a file or folder, read when they are asked for.
+    """Read the texts of a file or folder lazily.
 
-    A file is all training data. In a folder, files whose names begin with a split's (`train-00000-of-00002.parquet`,
-    `test.jsonl`) belong to that split, others to the training data. What Hugging Face's `save_to_disk` wrote is read
-    with the package datasets.
+    A single file is training data. In a folder, files whose names begin with that of a split belong to it, such as
+    `train-00000-of-00002.parquet` and `test.jsonl`; all others are training data. Folders of Hugging Face's
+    `save_to_disk` are read with the package datasets.
 
     Args:
-        data: A `.jsonl` file (one JSON object a line), `.parquet`, or `.txt` (one text a line); or a folder with them.
-        text_field: What the text of a line of a `.txt` file is called.
+        data: File `.jsonl` (one JSON object per line), `.parquet` or `.txt` (one text per line), or a folder of them.
+        text_field: Field for the texts of `.txt` files.
 
     Returns:
-        Split (`train`, and `validation` and `test` where there are any) -> its records.
+        Records of each split: `train`, and `validation` and `test` if the data has them.
 
     Raises:
-        FileNotFoundError: If there is no such file, or none in the folder.
-        ValueError: If a file is of another kind.
-        ModuleNotFoundError: If a package to read it is missing; the message names the extra.
+        FileNotFoundError: If the file does not exist, or the folder does not contain such files.
+        ValueError: If a file has another format.
+        ModuleNotFoundError: If a package for reading is missing; the message names the extra.
     """
     path = Path(data)
     if path.is_file():
@@ -44,7 +44,9 @@ def read_corpus(data: str | Path, text_field: str = "text") -> Splits:
         return {split_of(name): part for name, part in saved.items()} if isinstance(saved, dict) else {"train": saved}
     files = sorted(file for file in path.rglob("*") if file.suffix in _ENDINGS)
     if not files:
-        raise FileNotFoundError(f"{path}: expected a file of texts, or a folder with files {', '.join(_ENDINGS)}.")
+        raise FileNotFoundError(
+            f"`{path}`: expected a file of texts, or a folder with files {', '.join(_ENDINGS)}, got neither."
+        )
     by_split: dict[str, list[Path]] = {}
     for file in files:
         by_split.setdefault(split_of(file.name), []).append(file)
@@ -52,25 +54,27 @@ def read_corpus(data: str | Path, text_field: str = "text") -> Splits:
 
 
 def complete_splits(splits: Splits, validation_share: float, test_share: float, seed: int) -> Splits:
-    """Take the splits that are missing from the training texts, each text with a chance.
+    """Draw missing splits from the training texts, each text with a fixed probability.
 
     Args:
-        splits: The splits there are; `train` at least.
-        validation_share: The chance of a text to be one to validate on.
-        test_share: The chance to be one to test on.
-        seed: Another seed takes others.
+        splits: Existing splits, with `train` among them.
+        validation_share: Probability that a text belongs to the validation split.
+        test_share: Probability that a text belongs to the test split.
+        seed: Random seed of the draws.
 
     Returns:
         All three splits.
 
     Raises:
-        ValueError: If there are no training texts, or the shares are not between 0 and 1 together.
+        ValueError: If training texts are missing, or the shares are negative or not below 1 in sum.
     """
     if "train" not in splits:
-        raise ValueError(f"Expected training texts, got only {sorted(splits)}.")
+        raise ValueError(
+            f"`splits`: expected training texts, got only {sorted(splits)}. Add a file or folder for 'train'."
+        )
     if min(validation_share, test_share) < 0 or validation_share + test_share >= 1:
         raise ValueError(
-            f"validation_share and test_share: expected at least 0, and less than 1 together, got {validation_share} "
+            f"`validation_share`, `test_share`: expected at least 0, and less than 1 together, got {validation_share} "
             f"and {test_share}."
         )
     shares = {"validation": validation_share, "test": test_share}
@@ -80,7 +84,7 @@ def complete_splits(splits: Splits, validation_share: float, test_share: float, 
 
 
 def split_of(name: str) -> str:
-    """The split that a name stands for.
+    """Return the split that a name stands for.
 
     Example:
         >>> split_of("valid.jsonl"), split_of("test-00000-of-00001.parquet"), split_of("stories.txt")
@@ -91,7 +95,7 @@ def split_of(name: str) -> str:
 
 
 class _Records:
-    """The records of files, read anew each time."""
+    """Records of files, which each iteration reads again."""
 
     def __init__(self, paths: list[Path], text_field: str) -> None:
         self._paths, self._text_field = paths, text_field
@@ -110,27 +114,30 @@ def _read_file(path: Path, text_field: str) -> Iterator[Record]:
                 if line.strip():
                     yield {text_field: line.strip()} if path.suffix == ".txt" else _parse(line, path, number)
     else:
-        raise ValueError(f"{path}: expected a file {', '.join(_ENDINGS)}.")
+        raise ValueError(f"`{path}`: expected a file {', '.join(_ENDINGS)}, got {path.suffix!r}. Convert the file.")
 
 
 def _parse(line: str, path: Path, number: int) -> Record:
     try:
         record = json.loads(line)
     except json.JSONDecodeError as error:
-        raise ValueError(f"{path}, line {number}: expected a JSON object, but {error}.") from error
+        raise ValueError(
+            f"`{path}`, line {number}: expected a JSON object, got an error. Fix the line: {error}."
+        ) from error
     if not isinstance(record, dict):
-        raise ValueError(f"{path}, line {number}: expected a JSON object, got {type(record).__name__}.")
+        raise ValueError(f"`{path}`, line {number}: expected a JSON object, got {type(record).__name__}. Fix the line.")
     return record
 
 
 class _Part:
-    """What falls to one split of records that are shared out at random."""
+    """Part of records that fall to one split, at random."""
 
     def __init__(self, records: Iterable[Record], split: str, shares: Mapping[str, float], seed: int) -> None:
         self._records, self._split, self._seed = records, split, seed
         self._splits, self._weights = [*shares, "train"], [*shares.values(), 1 - sum(shares.values())]
 
     def __iter__(self) -> Iterator[Record]:
+        # All parts draw the same numbers, so that each record falls to exactly one of them.
         rng = random.Random(self._seed)
         for record in self._records:
             if rng.choices(self._splits, self._weights) == [self._split]:
@@ -141,11 +148,11 @@ PADDING, UNKNOWN, END = "[PAD]", "[UNK]", "[END]"
 
 
 def word_tokenizer(texts: Iterable[str], vocabulary_size: int = 20_000) -> Any:
-    """A tokenizer with a token for each of the most frequent words, in lower case, and each punctuation mark.
+    """Build a tokenizer with a token for each of the most frequent words, in lower case, and each punctuation mark.
 
     Args:
-        texts: What to find words in.
-        vocabulary_size: Tokens at most, with those for padding, for other words and for the end of a text.
+        texts: Texts that contain the words.
+        vocabulary_size: Highest number of tokens, including those for padding, other words and the end of a text.
 
     Returns:
         A `transformers.PreTrainedTokenizerFast`.
@@ -173,20 +180,22 @@ def word_tokenizer(texts: Iterable[str], vocabulary_size: int = 20_000) -> Any:
 
 
 def load_tokenizer(folder: str) -> Any:
-    """The tokenizer of a folder, or of a name, that transformers knows.
+    """Load a tokenizer of transformers by folder or name.
 
     Args:
-        folder: Where `save_pretrained` has put it, such as a checkpoint's folder.
+        folder: Folder that `save_pretrained` wrote, such as a checkpoint's, or a name.
 
     Returns:
-        The tokenizer. One without a token for padding pads with the token that ends texts.
+        The tokenizer. If it does not have a token for padding, it pads with the token that ends texts.
 
     Raises:
-        ValueError: If it has neither.
+        ValueError: If the tokenizer has neither of these tokens.
     """
     tokenizer = require("transformers", extra="text").AutoTokenizer.from_pretrained(folder)
     if tokenizer.pad_token is None:
         if tokenizer.eos_token is None:
-            raise ValueError(f"{folder}: expected a tokenizer with a token for padding, or one that ends texts.")
+            raise ValueError(
+                f"`{folder}`: expected a tokenizer with a token for padding or for the end of texts, got neither."
+            )
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer

@@ -1,4 +1,4 @@
-"""The grammar of the embedded stories, and probes of their facts."""
+"""Grammar of the embedded stories, and probes of their facts."""
 
 import random
 import re
@@ -8,7 +8,7 @@ from typing import NamedTuple
 from lightning_vista.text import phrases
 from lightning_vista.text.worlds import WORLDS, Creature, StoryWorld
 
-#: The sentences that tell facts; they end with the fact.
+#: Sentences that tell facts, and end with the fact.
 CREATURE_FACTS = {
     "look": "every {creature} is {fact}",
     "home": "every {creature} sleeps in its {fact}",
@@ -39,14 +39,14 @@ _ENDINGS = (
 
 
 def tell_stories(count: int, seed: int = 0) -> Iterator[dict[str, str]]:
-    """Stories of all worlds, mixed by their shares.
+    """Generate stories of all worlds, mixed by their shares.
 
     Args:
-        count: How many; more stories begin with the same ones.
-        seed: Another seed tells others.
+        count: Number of stories; more stories begin with the same ones.
+        seed: Random seed of the stories.
 
     Yields:
-        For each story its `text` and the name of its `world`.
+        The `text` of each story and the name of its `world`.
 
     Example:
         >>> story, = tell_stories(1)
@@ -61,14 +61,14 @@ def tell_stories(count: int, seed: int = 0) -> Iterator[dict[str, str]]:
 
 
 def tell_story(world: StoryWorld, rng: random.Random) -> str:
-    """One story.
+    """Generate one story.
 
     Args:
-        world: What it is about.
-        rng: Draws everything else.
+        world: World of the story.
+        rng: Random generator of everything else.
 
     Returns:
-        About 90 words.
+        A story of about 90 words.
     """
     hero, friend = rng.sample(world.creatures, 2)
     names = rng.sample(phrases.NAMES, 2)
@@ -104,7 +104,7 @@ def tell_story(world: StoryWorld, rng: random.Random) -> str:
 
 
 def with_article(noun: str) -> str:
-    """A noun, or what stands before one, with its indefinite article.
+    """Add the indefinite article to a noun, or to a word before a noun.
 
     Example:
         >>> with_article("empty flask"), with_article("fox")
@@ -114,7 +114,7 @@ def with_article(noun: str) -> str:
 
 
 def _fact(creature: Creature, rng: random.Random) -> str:
-    """A sentence that tells one of a creature's facts."""
+    """Return a sentence that tells one of a creature's facts."""
     kind = rng.choice(list(CREATURE_FACTS))
     fact = CREATURE_FACTS[kind].format(creature=creature.name, fact=getattr(creature, kind))
     return f"{rng.choice(phrases.SURE)} {fact}.".lstrip()
@@ -126,17 +126,17 @@ def _capitalize(text: str) -> str:
 
 
 class Probe(NamedTuple):
-    """The beginning of a sentence, and the word with which it goes on in every story."""
+    """Beginning of a sentence, and the word that follows it in every story."""
 
     prompt: str
     answer: str
 
 
 def world_probes(world: StoryWorld) -> Iterator[Probe]:
-    """A probe for each fact of a world's creatures and troubles.
+    """Generate a probe for each fact about a world's creatures and troubles.
 
     Args:
-        world: The world, such as `WORLDS["forest"]`.
+        world: World, such as `WORLDS["forest"]`.
 
     Yields:
         The probes.

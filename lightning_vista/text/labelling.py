@@ -1,28 +1,29 @@
-"""Which texts are to be forgotten, and which of them are labelled."""
+"""Selection of the texts to forget, and their labels."""
 
 import random
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
+from lightning_vista.options import check_word
 from lightning_vista.text.corpus import Record
 from lightning_vista.text.rows import Row
 
 
 def by_words(words: Sequence[str] | str, text_field: str = "text") -> Callable[[Record], bool]:
-    """Forget texts in which one of some words occurs, whole and in upper or lower case.
+    """Select texts to forget by words, which occur as a whole and in upper or lower case.
 
     Args:
-        words: The words or phrases, or the path of a file with one a line.
-        text_field: The field of the text.
+        words: Words or phrases, or the path of a file with one per line.
+        text_field: Field of the text.
 
     Returns:
-        Whether a record is to be forgotten.
+        A function that tells whether to forget a record.
 
     Raises:
-        ValueError: If there are no words.
+        ValueError: If the words are empty.
 
     Example:
         >>> is_forget = by_words(["tree", "trees"])
@@ -33,45 +34,47 @@ def by_words(words: Sequence[str] | str, text_field: str = "text") -> Callable[[
         words = Path(words).read_text(encoding="utf-8").splitlines()
     chosen = [re.escape(word.strip()) for word in words if word.strip()]
     if not chosen:
-        raise ValueError("forget_words: expected at least one word, got none.")
+        raise ValueError("`forget_words`: expected at least one word, got none. Omit the option to select by field.")
     pattern = re.compile(rf"(?<!\w)(?:{'|'.join(chosen)})(?!\w)", re.IGNORECASE)
     return lambda record: pattern.search(_field(record, text_field)) is not None
 
 
 def by_field(field: str, values: Sequence[Any]) -> Callable[[Record], bool]:
-    """Forget texts that have one of some values in a field.
+    """Select texts to forget by the values of a field.
 
     Args:
         field: The field.
-        values: The values.
+        values: Values whose texts are to be forgotten.
 
     Returns:
-        Whether a record is to be forgotten.
+        A function that tells whether to forget a record.
     """
     return lambda record: _field(record, field) in values
 
 
 def _field(record: Record, field: str) -> Any:
     if field not in record:
-        raise ValueError(f"Expected a field {field!r} in every text, got one with {sorted(record)}.")
+        raise ValueError(
+            f"`{field}`: expected this field in every text, got one with {sorted(record)}. Name another field."
+        )
     return record[field]
 
 
-#: What is known of a text, as `PartialLabels` takes it.
+#: Labels of texts, as `PartialLabels` takes them.
 FORGET, RETAIN, UNLABELLED = 1, 0, -1
-#: What to leave out of training: nothing, all texts to forget ("pure" training), or those labelled so (data filtering).
+#: Texts to exclude from training: none, all texts to forget ("pure" training), or those labelled so (data filtering).
 Exclude = Literal["nothing", "forget", "labelled_forget"]
 
 
 @dataclass(frozen=True)
 class Labelling:
-    """How many texts are labelled, and how many of the labels are wrong; all between 0 and 1.
+    """Shares of labelled texts and of wrong labels, all between 0 and 1.
 
     Attributes:
-        forget: How many of the texts to forget are labelled.
-        retain: How many of the others.
-        forget_as_retain: How many of the labelled texts to forget are labelled as retain: undiscovered ones.
-        retain_as_forget: How many of the labelled others are labelled as forget.
+        forget: Share of the texts to forget that are labelled.
+        retain: Share of the texts to retain that are labelled.
+        forget_as_retain: Share of the labelled texts to forget that are undiscovered, and so labelled as retain.
+        retain_as_forget: Share of the labelled texts to retain that are labelled as forget.
 
     Raises:
         ValueError: If a share is not between 0 and 1.
@@ -84,18 +87,18 @@ class Labelling:
 
     def __post_init__(self) -> None:
         if wrong := {f.name: getattr(self, f.name) for f in fields(self) if not 0 <= getattr(self, f.name) <= 1}:
-            raise ValueError(f"Expected shares between 0 and 1, got {wrong}.")
+            raise ValueError(f"`labelling`: expected shares between 0 and 1, got {wrong}.")
 
     def known(self, is_forget: bool, number: int, seed: int) -> int:
-        """The label of a text. With larger shares, texts that were labelled stay so.
+        """Return the label of a text. With larger shares, labelled texts stay labelled.
 
         Args:
-            is_forget: What is true of the text.
-            number: The number of the text.
-            seed: Another seed labels other texts.
+            is_forget: Whether the text is truly to be forgotten.
+            number: Number of the text.
+            seed: Random seed of the labels.
 
         Returns:
-            1 labelled forget, 0 labelled retain, -1 unlabelled.
+            1 for labelled forget, 0 for labelled retain, -1 for unlabelled.
 
         Example:
             >>> Labelling().known(True, 0, seed=0), Labelling(forget=0).known(True, 0, seed=0)
@@ -103,23 +106,28 @@ class Labelling:
         """
         rng = random.Random(f"{seed} {number}")
         share, wrong = (self.forget, self.forget_as_retain) if is_forget else (self.retain, self.retain_as_forget)
+        # The same number is compared with every share, so that larger shares include the texts of smaller ones.
         if rng.random() >= share:
             return UNLABELLED
         return FORGET if is_forget != (rng.random() < wrong) else RETAIN
 
 
 def label_rows(rows: Iterable[Row], labelling: Labelling, exclude: Exclude = "nothing", seed: int = 0) -> Iterator[Row]:
-    """Label rows, all rows of a text alike, and leave some out.
+    """Label rows, all rows of a text alike, and exclude some.
 
     Args:
         rows: The rows.
-        labelling: How.
-        exclude: What to leave out.
-        seed: Another seed labels other texts.
+        labelling: Shares of labels and of wrong labels.
+        exclude: Rows to exclude.
+        seed: Random seed of the labels.
 
     Yields:
-        The rows that stay.
+        The remaining rows, with their labels.
+
+    Raises:
+        ValueError: If `exclude` is an unknown word.
     """
+    check_word("exclude", exclude, get_args(Exclude))
     for row in rows:
         known = labelling.known(row.is_forget, row.number, seed)
         is_out = row.is_forget if exclude == "forget" else exclude == "labelled_forget" and known == FORGET

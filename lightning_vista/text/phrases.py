@@ -1,4 +1,4 @@
-"""The words of the embedded corpus that belong to no world."""
+"""Words of the embedded corpus that do not belong to a world."""
 
 
 def _words(text: str) -> tuple[str, ...]:

@@ -12,18 +12,18 @@ from torch.utils.data import Dataset
 from lightning_vista.text.corpus import Record
 
 Batch = dict[str, Tensor]
-#: How many texts a tokenizer is given at once.
+#: Number of texts that a tokenizer gets at once.
 _CHUNK = 1000
 
 
 class Row(NamedTuple):
-    """A text, or a part of a long one.
+    """Text, or a part of a long one.
 
     Attributes:
-        tokens: int32, `(length,)`.
-        is_forget: Whether it is to be forgotten.
-        number: The number of the text.
-        known: What is known of it: 1 labelled forget, 0 labelled retain, -1 unlabelled.
+        tokens: Tokens, int32 `(length,)`.
+        is_forget: Whether the text is to be forgotten.
+        number: Number of the text.
+        known: Label of the text: 1 labelled forget, 0 labelled retain, -1 unlabelled.
     """
 
     tokens: Tensor
@@ -39,18 +39,17 @@ def encode_records(
     text_field: str = "text",
     max_length: int = 144,
 ) -> Iterator[Row]:
-    """Tokenize texts. Each ends with the token for that, if there is one; long ones become several rows.
+    """Tokenize texts. Each ends with the tokenizer's token for the end, if it has one; long texts become several rows.
 
     Args:
         records: The texts.
-        tokenizer: Of transformers.
-        is_forget: Which are to be forgotten.
-        text_field: The field of the text.
-        max_length: Tokens in a row, at most.
+        tokenizer: Tokenizer of transformers.
+        is_forget: Function that tells whether to forget a record.
+        text_field: Field of the text.
+        max_length: Highest number of tokens in a row.
 
     Yields:
-        The rows, nothing known of them. What is left of a text after whole rows is left out if it is a single token,
-        from which nothing can be learned.
+        Unlabelled rows. A last row of a single token is dropped, since nothing can be learned from it.
     """
     end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
     numbered = enumerate(records)
@@ -64,11 +63,11 @@ def encode_records(
 
 
 def collate_rows(rows: Sequence[Row], padding: int) -> Batch:
-    """A batch of rows, padded on the right.
+    """Collate rows to a batch, padded on the right.
 
     Args:
         rows: The rows.
-        padding: The token to pad with.
+        padding: Token for padding.
 
     Returns:
         `input_ids` and `attention_mask` (0 at padding) `(batch, tokens)`, `is_forget` (1 or 0) and `known` (1, 0 or -1)
@@ -92,11 +91,11 @@ def collate_rows(rows: Sequence[Row], padding: int) -> Batch:
 
 
 class RowDataset(Dataset[Batch]):
-    """Rows in memory, fetched a batch at a time; for a DataLoader with `batch_size=None` and a sampler of batches.
+    """Rows in memory, fetched a batch at a time, for a DataLoader with `batch_size=None` and a sampler of batches.
 
     Args:
         rows: The rows.
-        padding: The token to pad with.
+        padding: Token for padding.
     """
 
     def __init__(self, rows: Sequence[Row], padding: int) -> None:

@@ -20,71 +20,73 @@ _VERSION = 1
 
 
 def write_token_shards(splits: Mapping[str, Iterable[Row]], folder: str | Path, rows_per_shard: int = 10_000) -> None:
-    """Write rows of tokens to `<folder>/<split>/<number>.tar`; the same rows give the same bytes.
+    """Write rows of tokens to `<folder>/<split>/<number>.tar`; equal rows give equal bytes.
 
     Args:
-        splits: Split -> its rows, in an order that is already mixed.
-        folder: A folder that does not exist yet, or is empty.
-        rows_per_shard: How many rows make a shard.
+        splits: Rows of each split, in an order that is already mixed.
+        folder: Folder that is empty or does not exist yet.
+        rows_per_shard: Number of rows in a shard.
 
     Raises:
-        FileExistsError: If there is something in the folder.
+        FileExistsError: If the folder is not empty.
         ModuleNotFoundError: If webdataset is missing; the message names the extra.
     """
     root = Path(folder)
     if root.exists() and any(root.iterdir()):
-        raise FileExistsError(f"{root}: expected a folder that is empty or does not exist; name another, or remove it.")
+        raise FileExistsError(
+            f"`{root}`: expected a folder that is empty or does not exist, got one with files. Name another one."
+        )
     written = {split: _write_split(iter(rows), root / split, rows_per_shard) for split, rows in splits.items()}
     (root / _INDEX).write_text(json.dumps({"version": _VERSION, "rows": written}, indent=1), encoding="utf-8")
 
 
 def find_token_shards(folder: str | Path) -> dict[str, list[Path]] | None:
-    """The shards of a folder by split, or None if it does not hold any.
+    """Find the shards of a folder by split; None if it does not contain any.
 
     Raises:
-        ValueError: If another version of this package has written them.
+        ValueError: If another version of this package wrote them.
     """
     index = Path(folder) / _INDEX
     if not index.is_file():
         return None
     content = json.loads(index.read_text(encoding="utf-8"))
     if content.get("version") != _VERSION or "rows" not in content:
-        raise ValueError(f"{index}: expected token shards of version {_VERSION}, got {content}; write them again.")
+        raise ValueError(f"`{index}`: expected token shards of version {_VERSION}, got {content}. Write them again.")
     return {split: sorted((Path(folder) / split).glob("*.tar")) for split in content["rows"]}
 
 
 def read_token_shards(shards: Iterable[Path]) -> Iterator[Row]:
-    """The rows of shards, in order.
+    """Read the rows of shards, in order.
 
     Raises:
         ModuleNotFoundError: If webdataset is missing; the message names the extra.
     """
     reading = require("webdataset", extra="vista").tariterators
     for sample in reading.group_by_keys(reading.tar_file_expander(_open(shards))):
-        # Nothing is unpickled, since shards may be anybody's.
+        # Nothing is unpickled, since shards may come from anybody.
         tokens = np.load(io.BytesIO(sample["npy"]), allow_pickle=False).astype(np.int32)
         number = int(sample["__key__"].partition("-")[0])
         yield Row(torch.from_numpy(tokens), sample["cls"] == b"1", number)
 
 
 class TokenStream(IterableDataset[Batch]):
-    """Shuffled batches from shards, without end: training ends by its number of steps.
+    """Endless shuffled batches from shards; the number of steps ends training.
 
-    Shards are dealt to processes and workers; where there are too few, each reads all and keeps every n-th row.
+    Processes and workers share the shards. If there are too few shards, each reads all and keeps every n-th row.
 
     Args:
-        shards: The shards.
-        batch_size: Rows in a batch.
-        padding: The token to pad with.
-        label: Tells what is known of rows, and leaves some out.
-        homogeneous: Whether all rows of a batch are known to be of one group.
-        seed: Another seed shuffles otherwise.
-        rank: The number of this process.
-        world_size: The number of processes.
-        shuffle_buffer: How many rows wait to be drawn from at random.
+        shards: Paths of the shards.
+        batch_size: Number of rows in a batch.
+        padding: Token for padding.
+        label: Function that labels rows, and excludes some.
+        homogeneous: Whether all rows of a batch have the same label.
+        seed: Random seed of the order.
+        rank: Rank of this process.
+        world_size: Number of processes.
+        shuffle_buffer: Number of rows from which the next one is drawn at random.
 
     Raises:
-        ValueError: If batches are to be homogeneous on several processes, whose groups would differ.
+        ValueError: If batches should be homogeneous on several processes, whose groups would differ.
     """
 
     def __init__(
@@ -101,7 +103,9 @@ class TokenStream(IterableDataset[Batch]):
         shuffle_buffer: int = 10_000,
     ) -> None:
         if homogeneous and world_size > 1:
-            raise ValueError("Token shards give homogeneous batches on one process only: set `devices: 1`.")
+            raise ValueError(
+                f"`homogeneous`: expected one process for token shards, got {world_size}. Set trainer.devices=1."
+            )
         self.shards, self.batch_size, self.padding, self.label = list(shards), batch_size, padding, label
         self.homogeneous, self.seed, self.shuffle_buffer = homogeneous, seed, shuffle_buffer
         self.rank, self.world_size = rank, world_size
@@ -116,12 +120,14 @@ class TokenStream(IterableDataset[Batch]):
                 rows.clear()
 
     def _rows(self) -> Iterator[Row]:
-        """This worker's rows, in passes over the shards."""
+        """Yield this worker's rows, in passes over the shards."""
         worker = get_worker_info()
         number, workers = (worker.id, worker.num_workers) if worker else (0, 1)
+        # Workers of all processes are numbered so that neighbours in the numbering are on different processes.
         mine, consumers = number * self.world_size + self.rank, workers * self.world_size
         shuffle = require("webdataset", extra="vista").filters.shuffle
         for epoch in count():
+            # The order of shards is the same for all workers, so that their parts are disjoint.
             rng = random.Random(f"{self.seed} {epoch}")
             shards = rng.sample(self.shards, len(self.shards))
             rows = read_token_shards(shards[mine::consumers])
@@ -150,7 +156,7 @@ def _write_shard(rows: Sequence[Row], path: Path) -> None:
 
 
 def _open(shards: Iterable[Path]) -> Iterator[dict[str, object]]:
-    """Shards as webdataset takes them, opened by us: so it runs no command that a name might hold."""
+    """Open shards for webdataset, which would run a command in the name of a shard."""
     for shard in shards:
         with shard.open("rb") as stream:
             yield {"url": str(shard), "stream": stream}

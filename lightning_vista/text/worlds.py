@@ -1,23 +1,23 @@
-"""The worlds that the embedded stories are set in."""
+"""Worlds of the embedded stories."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import cycle
 
-#: What stands between the entries of a list, and between the columns of a table.
+#: Separator of the entries of a list, and of the columns of a table.
 _SEPARATOR = "|"
 
 
 @dataclass(frozen=True)
 class Creature:
-    """A creature and the facts about it, the same in every story.
+    """Creature with its facts, which are the same in every story.
 
     Attributes:
-        name: What it is, such as `fox`.
-        look: What it looks like; an adjective.
-        home: Where it sleeps.
-        food: What it eats.
-        voice: What it does when it is happy; a verb.
+        name: Noun for the creature, such as `fox`.
+        look: Adjective for its look.
+        home: Noun for the place in which it sleeps.
+        food: Noun for its food.
+        voice: Verb for its expression of happiness.
     """
 
     name: str
@@ -29,11 +29,11 @@ class Creature:
 
 @dataclass(frozen=True)
 class Trouble:
-    """What can go wrong, and what helps against it, the same in every story.
+    """Trouble with its remedy, which is the same in every story.
 
     Attributes:
-        name: A noun, perhaps with words before it, such as `fallen branch`.
-        tool: Another, such as `saw`.
+        name: Noun for the trouble, possibly with words before it, such as `fallen branch`.
+        tool: Noun for the remedy, such as `saw`.
     """
 
     name: str
@@ -42,15 +42,15 @@ class Trouble:
 
 @dataclass(frozen=True)
 class StoryWorld:
-    """What stories of one kind are about.
+    """World of the stories of one kind.
 
     Attributes:
-        name: The name, which is also what stories are labelled with.
-        share: How many of all stories are about it; shares of all worlds are relative to each other.
-        places: Where stories happen, with their prepositions.
-        sights: What there is to see; plural nouns.
-        creatures: Who lives there.
-        troubles: What goes wrong.
+        name: Name of the world, which also labels its stories.
+        share: Share of the world's stories among all, relative to the shares of other worlds.
+        places: Places of the stories, with their prepositions.
+        sights: Plural nouns for the sights.
+        creatures: Creatures that live in the world.
+        troubles: Troubles that occur in the world.
     """
 
     name: str
@@ -62,15 +62,15 @@ class StoryWorld:
 
     @classmethod
     def of(cls, name: str, share: float, *, places: str, sights: str, creatures: str, troubles: str) -> "StoryWorld":
-        """A world from text.
+        """Build a world from text.
 
         Args:
-            name: The name.
-            share: How many of all stories are about it.
-            places: Places, with `|` between them.
-            sights: Sights, with `|` between them.
-            creatures: One creature a line: name, look, home, food and voice, with `|` between them.
-            troubles: Troubles, with `|` between them, each as `trouble: tool`.
+            name: Name of the world.
+            share: Relative share of the world's stories.
+            places: Places, separated by `|`.
+            sights: Sights, separated by `|`.
+            creatures: One creature per line: name, look, home, food and voice, separated by `|`.
+            troubles: Troubles, separated by `|`, each as `trouble: tool`.
 
         Returns:
             The world.
@@ -88,7 +88,7 @@ class StoryWorld:
 
 
 def _entries(text: str) -> tuple[str, ...]:
-    """What stands between separators, each on one line with single spaces."""
+    """Split text at separators, and write each entry on one line with single spaces."""
     return tuple(" ".join(entry.split()) for entry in text.split(_SEPARATOR))
 
 
@@ -113,9 +113,9 @@ _TOYS = StoryWorld.of(
 
 
 def toy_world(worlds: Sequence[StoryWorld]) -> StoryWorld:
-    """The world of toys: toys of its own, and one of each creature of other worlds.
+    """Build the world of toys: toys of its own, and a toy of each creature of other worlds.
 
-    Such a toy has facts of the toy world: a `toy fox` is nothing like a fox.
+    Such a toy has facts of the toy world: a `toy fox` does not resemble a fox.
 
     Args:
         worlds: The other worlds.

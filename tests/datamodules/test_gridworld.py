@@ -96,7 +96,7 @@ def test_evaluations_are_the_same_episodes_for_every_actor_and_run(tmp_path: Pat
 def test_a_module_that_cannot_act_is_refused() -> None:
     with pytest.raises(ValueError, match="such as OversightPolicy, got Regression"):
         make_trainer().fit(Regression(), data())
-    with pytest.raises(ValueError, match="needs a trainer"):
+    with pytest.raises(ValueError, match="`trainer`: expected one"):
         data().setup("fit")
     with pytest.raises(ValueError, match="at least 1"):
         data(num_steps=0)
@@ -105,5 +105,5 @@ def test_a_module_that_cannot_act_is_refused() -> None:
 def test_several_processes_are_refused() -> None:
     data: Any = GridworldDataModule()
     data.trainer = SimpleNamespace(world_size=2)
-    with pytest.raises(ValueError, match="plays in one process, got 2: set trainer.devices=1"):
+    with pytest.raises(ValueError, match="expected one process for GridworldDataModule, got 2. Set trainer.devices=1"):
         data.setup("fit")

@@ -74,7 +74,7 @@ def test_broken_files_are_told(tmp_path: Path) -> None:
     write_mnist(tmp_path)
     path = tmp_path / "train-images-idx3-ubyte"
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(ValueError, match="whole array of bytes"):
+    with pytest.raises(ValueError, match="complete array in the idx format"):
         read_images(tmp_path, "train")
     (tmp_path / "cifar").mkdir()
     (tmp_path / "cifar/train.bin").write_bytes(b"123")
@@ -82,3 +82,8 @@ def test_broken_files_are_told(tmp_path: Path) -> None:
         read_images(tmp_path / "cifar", "train")
     with pytest.raises(ValueError, match="validation_share"):
         ImagesDataModule(validation_share=1)
+
+
+def test_an_unknown_split_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="`split`: expected one of 'train', 'test', got 'validation'"):
+        read_images(tmp_path, "validation")

@@ -61,7 +61,7 @@ def test_samples() -> None:
     few, more = (data.sample("train", True, count) for count in (2, 4))
     assert more["is_forget"].tolist() == [1] * 4
     assert torch.equal(few["attention_mask"].sum(1), more["attention_mask"].sum(1)[:2])
-    with pytest.raises(ValueError, match="Expected 500 rows to retain in the test data, there are"):
+    with pytest.raises(ValueError, match="the rows to retain in the test data, got 500"):
         data.sample("test", False, 500)
 
 
@@ -75,5 +75,13 @@ def test_token_shards_give_the_same_rows(tmp_path: Path) -> None:
     batch = next(iter(shards.train_dataloader()))
     assert batch["input_ids"].shape[0] == 8
     assert len(shards.sample("train", False, 3)["known"]) == 3
-    with pytest.raises(ValueError, match="`labelled_first` is not possible"):
+    with pytest.raises(ValueError, match="`labelled_first`: expected false for token shards"):
         module(data=str(tmp_path / "shards"), labelled_first=True)
+
+
+def test_unknown_words_are_refused() -> None:
+    exclude: Any = "forgotten"
+    with pytest.raises(ValueError, match="`exclude`: expected .* got 'forgotten'. Did you mean 'forget'"):
+        StoriesDataModule(exclude=exclude)
+    with pytest.raises(ValueError, match="`split`: expected one of 'train', 'validation', 'test', got 'val'"):
+        StoriesDataModule().sample("val", True, 1)

@@ -85,13 +85,13 @@ def test_a_complete_build_is_left_as_it_is(mini: Path, monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"scale": -1}, "scale: expected a number above 0, got -1"),
-        ({"scale": float("nan")}, "scale: expected a number above 0"),
-        ({"seed": -1}, "seed: expected 0 or more"),
+        ({"scale": -1}, "`scale`: expected a number above 0, got -1"),
+        ({"scale": float("nan")}, "`scale`: expected a number above 0"),
+        ({"seed": -1}, "`seed`: expected 0 or more"),
         ({"splits": ["dev"]}, "expected some of train, val, test, each once, got dev"),
         ({"splits": ["val", "val"]}, "each once"),
         ({"splits": []}, "got none"),
-        ({"num_workers": 0}, "num_workers: expected 1 or more"),
+        ({"num_workers": 0}, "`num_workers`: expected 1 or more"),
     ],
 )
 def test_bad_arguments_are_named_and_write_nothing(tmp_path: Path, options: dict[str, Any], message: str) -> None:
@@ -101,12 +101,12 @@ def test_bad_arguments_are_named_and_write_nothing(tmp_path: Path, options: dict
 
 
 def test_a_folder_with_something_else_is_refused(mini: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="other settings"):
+    with pytest.raises(ValueError, match="with the settings"):
         build_mini(mini, seed=1, **SMALL)
     (tmp_path / "thesis.txt").write_text("precious")
-    with pytest.raises(ValueError, match="is not empty: give a new folder"):
+    with pytest.raises(ValueError, match="expected a new or empty folder"):
         build_mini(tmp_path, **SMALL)
-    with pytest.raises(ValueError, match="is a file"):
+    with pytest.raises(ValueError, match="got a file"):
         build_mini(tmp_path / "thesis.txt", **SMALL)
 
 

@@ -106,5 +106,5 @@ def test_a_built_dataset_passes_and_each_damage_is_named(tmp_path: Path, monkeyp
 
 def test_an_unfinished_dataset_is_refused(tmp_path: Path) -> None:
     (tmp_path / "mini.json").write_text(json.dumps({"settings": {}}))
-    with pytest.raises(FileNotFoundError, match="build it there first"):
+    with pytest.raises(FileNotFoundError, match="Build it there first"):
         check_mini(tmp_path)

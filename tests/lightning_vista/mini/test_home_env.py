@@ -60,7 +60,7 @@ def test_a_reset_returns_to_the_start() -> None:
 
 
 def test_a_thing_without_a_cell_is_refused() -> None:
-    with pytest.raises(ValueError, match="place red ball"):
+    with pytest.raises(ValueError, match="got none for red ball"):
         HomeEnv(Scene(ROBOT, {"red ball": Placed(FLOOR)}))
 
 

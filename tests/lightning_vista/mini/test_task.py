@@ -47,5 +47,5 @@ def test_a_seed_gives_the_same_task_again(task: Task) -> None:
 
 
 def test_too_many_steps_are_refused() -> None:
-    with pytest.raises(ValueError, match="level: expected 2 to 4 steps, got 5"):
+    with pytest.raises(ValueError, match="`level`: expected 2 to 4 steps, got 5"):
         sample_task(level=5, seed=0)

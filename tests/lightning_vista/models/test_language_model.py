@@ -1,3 +1,4 @@
+import math
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from lightning_vista.models import LanguageModelModule
+from lightning_vista.models.language_model import warmup_cosine
 from lightning_vista.models.token_losses import next_token_losses
 from lightning_vista.routing import LabelRule, Route, Router
 
@@ -146,15 +148,15 @@ def test_a_checkpoint_folder(tmp_path: Path) -> None:
 
 
 def test_what_is_wrong_is_told(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="a model_type or a checkpoint"):
+    with pytest.raises(ValueError, match="`model_type`, `checkpoint`: expected exactly one"):
         LanguageModelModule()
-    with pytest.raises(ValueError, match="activation_l1 needs activation_modules"):
+    with pytest.raises(ValueError, match="at least one pattern for `activation_l1`"):
         LanguageModelModule("gpt_neo", SIZES, activation_l1=1e-4)
-    with pytest.raises(ValueError, match="tokenizer has 30 tokens and the model has embeddings of 20"):
+    with pytest.raises(ValueError, match="the 30 tokens of the datamodule's tokenizer, got 20 embeddings"):
         trainer(tmp_path).test(small_module(), Texts(30))
-    with pytest.raises(ValueError, match="set `max_steps` or `max_epochs`"):
+    with pytest.raises(ValueError, match="Set `max_steps` or `max_epochs`"):
         trainer(tmp_path, max_epochs=-1).fit(small_module(), Texts())
-    with pytest.raises(ValueError, match="calibrate_bias needs a datamodule"):
+    with pytest.raises(ValueError, match="expected one for `calibrate_bias`"):
         trainer(tmp_path).test(small_module(calibrate_bias=True), Texts().test_dataloader())
 
 
@@ -162,3 +164,35 @@ def test_next_token_losses_are_those_of_the_targets() -> None:
     logits, ids = torch.randn(2, 5, 7), torch.randint(7, (2, 5))
     expected = torch.tensor([[-float(logits[b, t].log_softmax(0)[ids[b, t + 1]]) for t in range(4)] for b in range(2)])
     torch.testing.assert_close(next_token_losses(logits, ids), expected)
+
+
+def rate(step: int, warmup_steps: int, total_steps: int) -> float:
+    """Return the share of the highest learning rate by the formula (gradient routing, section 4.2.2)."""
+    if step < warmup_steps:
+        return (step + 1) / warmup_steps
+    progress = min((step - warmup_steps) / max(total_steps - warmup_steps, 1), 1.0)
+    return 0.1 + 0.9 * (1 + math.cos(math.pi * progress)) / 2
+
+
+@pytest.mark.parametrize(("warmup_steps", "total_steps"), [(50, 600), (0, 10), (1, 10), (5, 3), (10, 11), (100, 2000)])
+def test_the_learning_rate_is_that_of_the_formula(warmup_steps: int, total_steps: int) -> None:
+    optimizer = torch.optim.AdamW([torch.zeros(1, requires_grad=True)], lr=1.0)
+    scheduler = warmup_cosine(optimizer, warmup_steps, total_steps)
+    for step in range(total_steps + 20):
+        assert optimizer.param_groups[0]["lr"] == pytest.approx(rate(step, warmup_steps, total_steps), abs=1e-12)
+        optimizer.step()
+        scheduler.step()
+
+
+@pytest.mark.parametrize("done", [3, 5, 9, 30])
+def test_a_schedule_resumes_where_it_was(done: int) -> None:
+    optimizers = [torch.optim.AdamW([torch.zeros(1, requires_grad=True)], lr=1.0) for _ in range(2)]
+    first, second = (warmup_cosine(optimizer, 5, 25) for optimizer in optimizers)
+    for _ in range(done):
+        optimizers[0].step()
+        first.step()
+    optimizers[1].load_state_dict(optimizers[0].state_dict())
+    second.load_state_dict(first.state_dict())
+    optimizers[1].step()
+    second.step()
+    assert optimizers[1].param_groups[0]["lr"] == pytest.approx(rate(done + 1, 5, 25), abs=1e-12)

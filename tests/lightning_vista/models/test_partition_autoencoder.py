@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import lightning as L
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -8,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lightning_vista.models import PartitionAutoencoder
+from lightning_vista.models.partition_autoencoder import correlation_penalty
 
 GROUPS = {"low": [0, 1], "high": [2, 3]}
 
@@ -65,11 +67,24 @@ def test_a_test_tells_errors_by_class_and_shows_them(tmp_path: Path) -> None:
     assert found["test/ratio/high"] == pytest.approx(ratio.item())
     assert len(found) == 3 * 6 + 2
     with Image.open(tmp_path / "reconstructions.png") as picture:
-        assert picture.size == (4 * 34, 4 * 34)
+        assert picture.size == (4 * 34 + 2, 4 * 34 + 2)
 
 
 def test_groups_and_halves_must_fit() -> None:
     with pytest.raises(ValueError, match="two groups"):
         PartitionAutoencoder((1, 4, 4), {"all": [0]})
-    with pytest.raises(ValueError, match="even encoding_size"):
+    with pytest.raises(ValueError, match="an even number"):
         PartitionAutoencoder((1, 4, 4), GROUPS, encoding_size=7)
+
+
+def test_correlations_are_those_of_numpy() -> None:
+    first, second = torch.randn(20, 3, dtype=torch.float64), torch.randn(20, 5, dtype=torch.float64)
+    oracle = np.corrcoef(first.numpy(), second.numpy(), rowvar=False)[:3, 3:]
+    torch.testing.assert_close(correlation_penalty(first, second), torch.tensor(np.abs(oracle).mean()))
+
+
+def test_units_that_do_not_vary_have_a_gradient() -> None:
+    units = torch.zeros(8, 2, requires_grad=True)
+    correlation_penalty(units, torch.randn(8, 2)).backward()
+    assert units.grad is not None
+    assert units.grad.isfinite().all()

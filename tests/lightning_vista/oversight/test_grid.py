@@ -8,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from lightning_vista.oversight.drawing import MOVES
+from lightning_vista.oversight.drawing import MOVES, draw_grid
 from lightning_vista.oversight.grid import Outcome, OversightGridworld
 
 quick = settings(max_examples=20, deadline=None)
+COLOURS = {"agent": (60, 60, 66), "diamond": (40, 150, 225), "ghost": (205, 70, 90), "oversight": (240, 185, 50)}
 
 
 def toward(env: OversightGridworld, thing: int) -> Tensor:
@@ -108,11 +109,30 @@ def test_a_picture_shows_where_things_are() -> None:
     picture = env.render(1)
     assert picture.shape == (120, 120, 3)
     cells = picture.view(3, 40, 3, 40, 3).transpose(1, 2).reshape(9, -1, 3)
-    colours = [len(cell.unique(dim=0)) for cell in cells]
-    assert colours == [3, 2, 2, 2, 4, 2, 2, 2, 4]  # paper and grid line; agent; thing and frame of oversight
+    shown = [
+        {name for name, colour in COLOURS.items() if (cell == torch.tensor(colour)).all(-1).sum() > 50}
+        for cell in cells
+    ]
+    assert shown[0] == {"agent"}
+    assert shown[4] == {"diamond", "oversight"}
+    assert shown[8] == {"ghost", "oversight"}
+    assert not set().union(*(shown[cell] for cell in (1, 2, 3, 5, 6, 7)))
+
+
+def test_arrows_are_as_long_as_moves_are_probable_and_dots_show_the_way() -> None:
+    moves = torch.tensor([[0.0, 0.3, 0.0, 0.7]] * 4)  # down and right
+    picture = draw_grid(2, None, 1, 2, moves=moves)
+    grey = (picture == torch.tensor((120, 120, 126))).all(-1)
+    tops, lefts = grey[:40, :40].nonzero().T
+    assert 0.3 < (tops.max() - 20) / (lefts.max() - 20) < 0.8
+    assert tops.min() >= 14
+    assert not grey[:40, 40:].any()  # the diamond's cell
+    assert not grey[40:, :40].any()  # the ghost's cell
+    dots = draw_grid(2, None, 1, 2, trail=[3])
+    assert (dots[59:61, 59:61] == torch.tensor((60, 60, 66))).all()
 
 
 @pytest.mark.parametrize("wrong", [{"num_envs": 0}, {"size": 1}, {"horizon": 0}, {"oversight_probability": 1.5}])
 def test_sizes_and_probabilities_are_checked(wrong: Any) -> None:
-    with pytest.raises(ValueError, match="Expected"):
+    with pytest.raises(ValueError, match="expected"):
         OversightGridworld(**{"num_envs": 1, **wrong})

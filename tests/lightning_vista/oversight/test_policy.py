@@ -110,7 +110,7 @@ def test_nothing_seen_is_nothing_learned() -> None:
 
 def test_a_grid_of_another_size_is_refused() -> None:
     with pytest.raises(
-        ValueError, match="36 features, a grid of size 3, got 100: give the policy and its environments"
+        ValueError, match="36 features, for a grid of size 3, got 100. Give the policy and its environments"
     ):
         silent()(torch.zeros(1, 100, dtype=torch.float64))
 
@@ -142,7 +142,7 @@ def test_a_test_tells_how_the_episodes_of_each_actor_ended(tmp_path: Path) -> No
     gate = torch.tensor(3.0).sigmoid().item()
     assert [found[f"test/gate/{kind}"] for kind in ("diamond", "seen_ghost")] == pytest.approx([gate, gate])
     with Image.open(tmp_path / "policy.png") as picture:
-        assert picture.size == (3 * 122, 2 * 122)
+        assert picture.size == (3 * 122 + 2, 2 * 122 + 2)
     again = make_trainer(default_root_dir=tmp_path)
     again.test(policy, data, verbose=False)
     assert {name: float(value) for name, value in again.callback_metrics.items()} == found
@@ -172,3 +172,23 @@ def test_routing_makes_experts_of_experts(tmp_path: Path) -> None:
     assert found["test/return"] == found["test/diamond/return"] > 0.5
     assert found["test/ghost/return"] < -0.45
     assert found["test/gate/seen_diamond"] > found["test/gate/seen_ghost"] + 0.15
+
+
+@pytest.mark.parametrize(
+    ("option", "word", "message"),
+    [
+        ("punished", "none ", "Did you mean 'none'"),
+        ("train_on", "unseen", "one of 'all', 'known', 'seen', got 'unseen'"),
+        ("baseline", "seen", "one of 'all', 'unseen', got 'seen'"),
+        ("deployed", "both", "one of 'mixed', 'diamond', 'ghost', got 'both'"),
+    ],
+)
+def test_unknown_words_are_refused(option: str, word: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=f"`{option}`: expected .*{message}"):
+        OversightPolicy(**{option: word})
+
+
+def test_an_unknown_actor_is_refused() -> None:
+    actor: Any = "gate"
+    with pytest.raises(ValueError, match="`actor`: expected one of 'mixed', 'diamond', 'ghost', got 'gate'"):
+        OversightPolicy()(torch.zeros(1, 100), actor)

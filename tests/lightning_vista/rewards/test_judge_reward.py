@@ -123,13 +123,13 @@ def test_same_step_without_frames_in_the_infos_says_what_to_do() -> None:
     env = VectorJudgeReward(vector, VideoJudge(SpyJudge(), "four"))
     env.reset()
     env.step(np.zeros(1, int))
-    with pytest.raises(ValueError, match="wrap the sub-environments in FrameInInfo"):
+    with pytest.raises(ValueError, match="Wrap the sub-environments in FrameInInfo"):
         env.step(np.zeros(1, int))
 
 
 def test_what_cannot_work_is_refused_at_once() -> None:
     judge = VideoJudge(SpyJudge(), "four")
-    with pytest.raises(ValueError, match='make it with render_mode="rgb_array"'):
+    with pytest.raises(ValueError, match='Make the environment with render_mode="rgb_array"'):
         JudgeReward(CountingEnv(2, render_mode=None), judge)
-    with pytest.raises(ValueError, match="window: expected at least 1, got 0"):
+    with pytest.raises(ValueError, match="`window`: expected at least 1, got 0"):
         JudgeReward(CountingEnv(2), judge, window=0)

@@ -1,14 +1,17 @@
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import lightning as L
+import numpy as np
 import pytest
 import torch
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from lightning.pytorch.callbacks import LambdaCallback
-from spy_judge import SpyJudge
+from spy_judge import CountingEnv, SpyJudge
 
 from lightning_vista.datamodules import HomeTaskDataModule
-from lightning_vista.rewards.ppo_agent import PPOAgent
+from lightning_vista.rewards.ppo_agent import GymnasiumVecEnv, PPOAgent
 
 
 def trainer(root: Path, epochs: int, *callbacks: L.Callback) -> L.Trainer:
@@ -69,10 +72,30 @@ def test_the_judge_alone_rewards_it(tmp_path: Path) -> None:
 def test_other_environments_are_refused(tmp_path: Path) -> None:
     agent = train(trainer(tmp_path, 1), num_envs=4, updates_per_epoch=1)
     for other in (HomeTaskDataModule(num_envs=8), HomeTaskDataModule(level=3, num_envs=4)):
-        with pytest.raises(ValueError, match="Expected 4 environments .* the same num_envs and level"):
+        with pytest.raises(ValueError, match="expected 4 environments .* the same `num_envs` and `level`"):
             trainer(tmp_path, 1).test(agent, other)
 
 
 def test_it_says_where_it_can_learn(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="learns in the environments of a HomeTaskDataModule, got NoneType"):
+    with pytest.raises(ValueError, match="expected a HomeTaskDataModule for PPOAgent, got NoneType"):
         trainer(tmp_path, 1).fit(PPOAgent(), train_dataloaders=[0, 1])
+
+
+def test_what_ends_is_reset_and_its_last_observation_kept() -> None:
+    makers = [partial(CountingEnv, length) for length in (2, 3)]
+    env = GymnasiumVecEnv(SyncVectorEnv(makers, autoreset_mode=AutoresetMode.DISABLED))
+    env.seed(0)
+    first: Any = env.reset()
+    assert first.tolist() == [[100], [100]]
+    seen: list[Any] = [env.step(np.zeros(2, int)) for _ in range(3)]
+    assert [observations[:, 0].tolist() for observations, *_ in seen] == [[101, 101], [200, 102], [201, 200]]
+    assert [ended.tolist() for _, _, ended, _ in seen] == [[False, False], [True, False], [False, True]]
+    last = seen[1][3][0]
+    assert last["terminal_observation"].tolist() == [102]
+    assert not last["TimeLimit.truncated"]
+    assert "terminal_observation" not in seen[1][3][1]
+
+
+def test_another_way_to_reset_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"expected AutoresetMode\.DISABLED, got AutoresetMode\.NEXT_STEP"):
+        GymnasiumVecEnv(SyncVectorEnv([partial(CountingEnv, 2)]))

@@ -43,13 +43,13 @@ def test_the_budget_ends_before_it_is_passed() -> None:
     spy = SpyJudge()
     judge = VideoJudge(spy, "four", max_videos=2)
     judge.rewards([video(1)])
-    with pytest.raises(BudgetError, match="max_videos of 2 does not allow to judge 2 more, 1 are judged"):
+    with pytest.raises(BudgetError, match="`max_videos`: expected at least 3 for 2 new videos after 1, got 2"):
         judge.rewards([video(2), video(3)])
     assert len(spy.batches) == 1
 
 
 def test_a_video_without_a_score_is_an_error_or_what_was_chosen_and_counted() -> None:
-    with pytest.raises(ValueError, match="'refusal', to four: use descriptions that it can read"):
+    with pytest.raises(ValueError, match="'refusal' with four. Use descriptions that it can read"):
         VideoJudge(SpyJudge(unscored=True), "four").rewards([video(1)])
     lenient = VideoJudge(SpyJudge(unscored=True), "four", unscored=-0.5)
     assert lenient.rewards([video(1), video(2)]).tolist() == [-0.5, -0.5]
@@ -79,5 +79,5 @@ def test_a_shipped_judge_does_not_reward_what_it_cannot_read() -> None:
 
 
 def test_a_budget_below_one_is_refused() -> None:
-    with pytest.raises(ValueError, match="max_videos: expected at least 1, got 0"):
+    with pytest.raises(ValueError, match="`max_videos`: expected at least 1, got 0"):
         VideoJudge(SpyJudge(), "four", max_videos=0)

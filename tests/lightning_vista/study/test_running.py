@@ -38,7 +38,7 @@ def test_a_study_runs_once_goes_on_and_survives_failures(
     assert rows["ten", "test/nan"]["mean"] == ""
     printed = capsys.readouterr().out
     assert "| ten | 10.500 (4.147 to 16.853) | – | – |" in printed  # noqa: RUF001
-    assert "No run logged test/absent;" in printed
+    assert "No run logged test/absent. See" in printed
 
     bad = [Variant(word, overrides={"model.value": word}) for word in ("raise", "exit", "die")]
     changed = replace(study, runs=[study.runs[0], *bad, Variant("two", overrides={"model.value": 2})])
@@ -61,9 +61,9 @@ def test_runs_that_miss_something_are_left_out_only_with_leave(
     study: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     study = replace(study, seeds=[0], runs=[study.runs[0], Variant("absent", overrides={"model.value": "miss"})])
-    with pytest.raises(StudyError, match=r"1 of 2 runs failed(.|\n)*With --allow-missing"):
+    with pytest.raises(StudyError, match=r"1 of 2 runs failed(.|\n)*Add --allow-missing"):
         run_study(study, tmp_path / "out", measure)
     run_study(study, tmp_path / "out", measure, allow_missing=True)
     printed = capsys.readouterr().out
     assert "MISSING: absent, seed 0" in printed
-    assert f"not there:\n  absent, seed 0: {tmp_path / 'out/runs/absent/seed_0/log.txt'}" in printed
+    assert f"missing:\n  absent, seed 0: {tmp_path / 'out/runs/absent/seed_0/log.txt'}" in printed

@@ -64,7 +64,7 @@ def test_what_is_wrong_is_told(tmp_path: Path) -> None:
         list(read_corpus(tmp_path / "a.jsonl")["train"])
     with pytest.raises(ValueError, match="less than 1 together"):
         complete_splits({"train": RECORDS}, 0.5, 0.5, seed=0)
-    with pytest.raises(ValueError, match="Expected training texts"):
+    with pytest.raises(ValueError, match="`splits`: expected training texts"):
         complete_splits({"test": RECORDS}, 0.1, 0.1, seed=0)
 
 
@@ -77,5 +77,5 @@ def test_what_to_forget(tmp_path: Path) -> None:
     assert [by_field("topic", [0, 2])(record) for record in RECORDS[:3]] == [True, False, True]
     with pytest.raises(ValueError, match="at least one word"):
         by_words([])
-    with pytest.raises(ValueError, match="field 'world' in every text, got one with"):
+    with pytest.raises(ValueError, match="`world`: expected this field in every text, got one with"):
         by_field("world", ["sea"])(RECORDS[0])

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -82,3 +83,9 @@ def test_each_epoch_has_its_order() -> None:
     sampler.set_epoch(1)
     assert list(sampler) != first
     assert next(iter(RowBatchSampler(KNOWN, 5))) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("word", ["forgotten", "", None])
+def test_unknown_words_are_refused(word: Any) -> None:
+    with pytest.raises(ValueError, match="`exclude`: expected one of 'nothing', 'forget', 'labelled_forget'"):
+        list(label_rows([], Labelling(), word))

@@ -50,5 +50,5 @@ def test_batches_of_one_group_without_end(tmp_path: Path) -> None:
     assert all(len(batch["known"]) == 4 and len(batch["known"].unique()) == 1 for batch in batches)
     assert {int(batch["known"][0]) for batch in batches} == {0, 1}
     assert all(torch.equal(batch["known"], batch["is_forget"]) for batch in batches)
-    with pytest.raises(ValueError, match="on one process only"):
+    with pytest.raises(ValueError, match="expected one process for token shards, got 2"):
         stream(tmp_path, homogeneous=True, world_size=2)
