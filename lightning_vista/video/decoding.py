@@ -1,7 +1,9 @@
-"""Decodes the frames that are wanted, and little else."""
+"""Decodes the frames that a scorer wants, little else, and checks that they are these frames."""
 
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from fractions import Fraction
 from typing import NamedTuple
 
 import av
@@ -15,9 +17,17 @@ from lightning_vista.video.resizing import resize_frames
 from lightning_vista.video.sampling import FrameSpec, sample_indices
 
 Image = NDArray[np.uint8]
-Choose = Callable[[int], list[int]]
-Decoded = tuple[list[Image], list[int], int]
+#: From the time of every frame, in seconds, to the indices of the wanted ones, ascending.
+Choose = Callable[[Sequence[float]], list[int]]
 Packets = Sequence["av.Packet[av.VideoStream]"]
+
+#: Containers that announce how long they are, where they have a duration or a number of frames. In others (MPEG-TS, ASF, raw
+#: streams, live WebM) FFmpeg estimates the duration from what is there, so a cut leaves no trace.
+_ANNOUNCING = ("mov,mp4", "matroska", "flv", "avi", "ivf", "mxf")
+#: The seconds by which a stream may end before the announced duration, beside a frame: durations are rounded.
+_ROUNDING = 0.03
+#: Where neither times nor a rate are known, as in FFmpeg's own raw streams.
+_USUAL_RATE = Fraction(25)
 
 
 class VideoError(ValueError):
@@ -29,13 +39,29 @@ class Clip(NamedTuple):
 
     Attributes:
         frames: uint8 RGB `(frames, 3, height, width)`.
-        indices: Which frames of the video these are, ascending; short videos repeat some.
-        total_frames: How many frames the video has.
+        indices: The positions of these frames in the video, ascending; short videos repeat some.
+        times: The moments at which they are shown, in seconds after the first frame of the video.
+        all_times: The same for every frame of the video.
     """
 
     frames: Tensor
     indices: list[int]
-    total_frames: int
+    times: list[float]
+    all_times: list[float]
+
+
+class Decoded(NamedTuple):
+    """Chosen frames of a video, before they are resized.
+
+    Attributes:
+        images: Upright RGB frames `(height, width, 3)`, uint8, all of one size.
+        indices: Their positions in the video.
+        all_times: The moment at which each frame of the video is shown, in seconds after the first.
+    """
+
+    images: list[Image]
+    indices: list[int]
+    all_times: list[float]
 
 
 def decode_video(data: bytes, spec: FrameSpec) -> Clip:
@@ -43,30 +69,46 @@ def decode_video(data: bytes, spec: FrameSpec) -> Clip:
 
     Args:
         data: The bytes of a video file in any container and codec that FFmpeg reads.
-        spec: Which frames, and their size.
+        spec: The frames, and their size.
 
     Returns:
-        `spec.num_frames` frames of the size that `spec` says.
+        `spec.num_frames` frames of the size of `spec`.
 
     Raises:
-        VideoError: If the bytes are not a video, or a wanted frame does not decode.
+        VideoError: If the bytes are not a video, the file is cut short, or a wanted frame does not decode.
         ValueError: If `spec.sampling` does not fit the video's length (see `sample_indices`).
     """
-    images, indices, total = decode_frames(data, lambda total: sample_indices(total, spec.num_frames, spec.sampling))
+    images, indices, times = decode_frames(
+        data, lambda times: sample_indices(len(times), spec.num_frames, spec.sampling, times)
+    )
     frames = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
-    return Clip(resize_frames(frames, spec), indices, total)
+    return Clip(resize_frames(frames, spec), indices, [times[index] for index in indices], times)
 
 
-def check_video(data: bytes) -> None:
-    """Decode the first and the last frame of a video.
+def check_video(data: bytes) -> bool:
+    """Decode every frame of a video, so that no choice of frames can fail later.
 
     Args:
         data: The bytes of a video file.
 
+    Returns:
+        Whether the file announces its length. Where it does not, as in MPEG-TS, a cut would go unnoticed.
+
     Raises:
-        VideoError: If they do not decode.
+        VideoError: If the bytes are not a video, the file is cut short, a frame does not decode, or frames differ in
+            size.
     """
-    decode_frames(data, lambda total: sorted({0, total - 1}))
+    with _reported():
+        with _open(data) as container:
+            listing = _list(container)
+        with _open(data) as container:
+            sizes = _Sizes()
+            count = 0
+            for count, frame in enumerate(container.decode(_video(container)), start=1):
+                sizes.check(frame, count - 1)
+        if count == 0:
+            raise VideoError("not a decodable video: no frame decodes")
+    return listing.announces_length
 
 
 def decode_frames(data: bytes, choose: Choose) -> Decoded:
@@ -74,70 +116,145 @@ def decode_frames(data: bytes, choose: Choose) -> Decoded:
 
     The packets are listed without decoding them. Then only groups of pictures with a wanted frame are decoded, only
     as far as the last wanted frame, without the frames that no other refers to, and only wanted frames are converted
-    to RGB. Where a container does not name the time of each frame, or names it wrongly, everything is decoded.
+    to RGB. Everything is decoded instead where a container does not name the time of each frame, or names it wrongly:
+    AVI has no times of presentation, so FFmpeg invents times in the order of decoding.
 
     Args:
         data: The bytes of a video file.
-        choose: From the number of frames to the indices wanted, ascending; an index may occur several times.
+        choose: From the time of each frame, in seconds after the first, to the indices wanted, ascending; an index may
+            occur several times.
 
     Returns:
-        One RGB frame `(height, width, 3)`, uint8, for each index, turned as the file's rotation says; the indices; the
-        number of frames of the video.
+        One frame for each index, turned as the file's rotation says.
 
     Raises:
-        VideoError: If the bytes are not a video, or a wanted frame does not decode.
+        VideoError: If the bytes are not a video, the file is cut short, or a wanted frame does not decode.
     """
-    try:
+    with _reported():
         return _decode_by_time(data, choose) or _decode_by_order(data, choose)
-    except av.FFmpegError as error:
-        raise VideoError(f"not a decodable video: {error}") from error
+
+
+class _Untimely(Exception):
+    """Frames come in another order than their times say."""
+
+
+class _Listing(NamedTuple):
+    """The packets of a video stream, with whether their file announces its length."""
+
+    packets: Packets
+    announces_length: bool
+
+
+def _list(container: av.container.InputContainer) -> _Listing:
+    """List the packets of the video without decoding them, and refuse a file that is cut short."""
+    stream = _video(container)
+    packets: list[av.Packet[av.VideoStream]] = []
+    end = 0.0
+    for packet in container.demux():
+        if packet.size and packet.stream is stream:
+            packets.append(packet)
+        # Of all streams: sound may last longer than the picture.
+        if packet.pts is not None and packet.size:
+            end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+    if not packets:
+        raise VideoError("the file is cut short, or empty: it holds no frame")
+    if len(packets) < stream.frames:
+        raise VideoError(f"the file is cut short: {stream.frames} frames announced, {len(packets)} there")
+    if packets[-1].is_corrupt:
+        raise VideoError(f"the file is cut short in its frame {len(packets) - 1}")
+    is_announcing = container.format.name.startswith(_ANNOUNCING)
+    duration = (container.duration or 0) / av.time_base if is_announcing else 0.0
+    if duration - end > _tolerance(packets):
+        raise VideoError(f"the file is cut short: {duration:.2f} seconds announced, {end:.2f} there")
+    # Fragments of an MP4 each have a duration, but nothing tells how many of them there should be.
+    is_fragmented = container.format.name.startswith("mov") and not stream.frames
+    return _Listing(packets, is_announcing and not is_fragmented and bool(stream.frames or duration))
+
+
+def _tolerance(packets: Packets) -> float:
+    """Return the seconds by which a whole file may fall short of its duration."""
+    unit = float(packets[-1].time_base or 0)
+    if packets[-1].duration:
+        return max(0.75 * packets[-1].duration * unit, _ROUNDING)
+    # How long the last frame is shown is not known: as long as any other, perhaps.
+    times = sorted(packet.pts for packet in packets if packet.pts is not None)
+    return max((b - a for a, b in zip(times, times[1:], strict=False)), default=0) * unit + _ROUNDING
 
 
 def _decode_by_time(data: bytes, choose: Choose) -> Decoded | None:
-    """Decode only what is needed, finding frames by their times; None where the times do not tell."""
+    """Decode only what is needed, finding frames by their times; None where the times cannot be trusted."""
     with _open(data) as container:
-        stream = container.streams.video[0]
-        packets = [packet for packet in container.demux(stream) if packet.size]
-        if len(packets) < stream.frames:
-            raise VideoError(f"the file is cut short: {stream.frames} frames announced, {len(packets)} there")
-        times = sorted(packet.pts for packet in packets if packet.pts is not None and not packet.is_discard)
+        stream = _video(container)
+        packets, _ = _list(container)
+        times = [packet.pts for packet in packets if packet.pts is not None and not packet.is_discard]
         if not times or len({packet.pts for packet in packets}) < len(packets):
             return None
-        indices = choose(len(times))
-        wanted = {times[index] for index in indices}
-        to_rgb = _RGBConverter()
-        frames = _frames_at(stream.codec_context, packets, wanted)
-        images = {frame.pts: to_rgb(frame) for frame in frames if frame.pts in wanted}
+        if stream.codec_context.reorder_depth and times == sorted(times):
+            return None  # frames are stored in another order than shown, and the times know nothing of it
+        times.sort()
+        seconds = [float((time - times[0]) * (stream.time_base or 1)) for time in times]
+        indices = choose(seconds)
+        wanted = {times[index]: index for index in indices}
+        to_rgb, sizes = _RGBConverter(), _Sizes()
+        images: dict[int, Image] = {}
+        try:
+            for frame in _frames_at(stream.codec_context, packets, wanted.keys()):
+                if frame.pts in wanted:
+                    sizes.check(frame, wanted[frame.pts])
+                    images[frame.pts] = to_rgb(frame)
+        except _Untimely:
+            return None
     if len(images) < len(wanted):
         return None
-    return [images[times[index]] for index in indices], indices, len(times)
+    return Decoded([images[times[index]] for index in indices], indices, seconds)
 
 
 def _decode_by_order(data: bytes, choose: Choose) -> Decoded:
     """Decode everything twice: to count the frames, then to convert the wanted ones."""
     with _open(data) as container:
-        total = sum(1 for _ in container.decode(video=0))
-    if total == 0:
+        stream = _video(container)
+        rate = stream.average_rate or stream.guessed_rate or _USUAL_RATE
+        times = [frame.time for frame in container.decode(stream)]
+    if not times:
         raise VideoError("not a decodable video: no frame decodes")
-    indices = choose(total)
+    known = [time for time in times if time is not None]
+    if len(known) == len(times) and all(a < b for a, b in zip(known, known[1:], strict=False)):
+        seconds = [time - known[0] for time in known]
+    else:
+        seconds = [float(number / rate) for number in range(len(times))]
+    indices = choose(seconds)
+    wanted = set(indices)
     with _open(data) as container:
-        to_rgb = _RGBConverter()
-        images = {i: to_rgb(frame) for i, frame in enumerate(container.decode(video=0)) if i in indices}
-    return [images[index] for index in indices], indices, total
+        to_rgb, sizes = _RGBConverter(), _Sizes()
+        images = {}
+        for number, frame in enumerate(container.decode(_video(container))):
+            if number in wanted:
+                sizes.check(frame, number)
+                images[number] = to_rgb(frame)
+    return Decoded([images[index] for index in indices], indices, seconds)
 
 
-def _frames_at(codec: av.VideoCodecContext, packets: Packets, wanted: set[int]) -> Iterator[av.VideoFrame]:
-    """Decode the stretches of packets that wanted times depend on; among the frames are all the wanted ones."""
+def _frames_at(codec: av.VideoCodecContext, packets: Packets, wanted: Collection[int]) -> Iterator[av.VideoFrame]:
+    """Decode the stretches of packets that wanted times depend on; among the frames are all the wanted ones.
+
+    Raises:
+        _Untimely: If frames come in another order than their times say.
+    """
     for start, stop in _stretches(packets, wanted):
-        for packet in packets[start:stop]:
-            codec.skip_frame = "DEFAULT" if packet.pts in wanted else "NONREF"
-            yield from codec.decode(packet)
-        yield from codec.decode(None)
+        last: int | None = None
+        for packet in (*packets[start:stop], None):  # None flushes the decoder
+            if packet is not None:
+                codec.skip_frame = "DEFAULT" if packet.pts in wanted else "NONREF"
+            for frame in codec.decode(packet):
+                if frame.pts is None or (last is not None and frame.pts <= last):
+                    raise _Untimely
+                last = frame.pts
+                yield frame
         codec.flush_buffers()
 
 
-def _stretches(packets: Packets, wanted: set[int]) -> list[tuple[int, int]]:
-    """Ranges of packets, from a keyframe to the last wanted frame that depends on it, without overlaps."""
+def _stretches(packets: Packets, wanted: Collection[int]) -> list[tuple[int, int]]:
+    """Return ranges of packets, from a keyframe to the last wanted frame that depends on it, without overlaps."""
     stretches: list[tuple[int, int]] = []
     keys: list[int] = []
     for position, packet in enumerate(packets):
@@ -154,8 +271,28 @@ def _stretches(packets: Packets, wanted: set[int]) -> list[tuple[int, int]]:
     return stretches
 
 
+class _Sizes:
+    """Checks that frames are whole and all of one size."""
+
+    def __init__(self) -> None:
+        self._first: tuple[int, int] | None = None
+
+    def check(self, frame: av.VideoFrame, index: int) -> None:
+        """Refuse a damaged frame, or one of another size than those before."""
+        if frame.is_corrupt:
+            raise VideoError(f"frame {index} is damaged")
+        turned = frame.rotation % 180 != 0
+        size = (frame.height, frame.width) if turned else (frame.width, frame.height)
+        self._first = self._first or size
+        if size != self._first:
+            (width, height), (first_width, first_height) = size, self._first
+            raise VideoError(
+                f"frames differ in size: {width}x{height} pixels at frame {index}, {first_width}x{first_height} before"
+            )
+
+
 class _RGBConverter:
-    """Frames of one file to upright RGB arrays, with one converter for all of them."""
+    """Converts the frames of one file to upright RGB arrays, with one converter for all of them."""
 
     def __init__(self) -> None:
         self._reformatter = VideoReformatter()
@@ -166,11 +303,26 @@ class _RGBConverter:
         return np.ascontiguousarray(np.rot90(image, frame.rotation // 90)) if frame.rotation else image
 
 
+@contextmanager
+def _reported() -> Iterator[None]:
+    """Turn the errors of FFmpeg into a `VideoError`."""
+    try:
+        yield
+    except av.FFmpegError as error:
+        raise VideoError(f"not a decodable video: {error}") from error
+
+
 def _open(data: bytes) -> av.container.InputContainer:
-    """Open a file in memory; one thread, since a worker owns one."""
+    """Open a file in memory, with one thread, since a worker owns one."""
     container = av.open(io.BytesIO(data), "r")
     if not container.streams.video:
         container.close()
         raise VideoError("the file holds no video stream")
-    container.streams.video[0].codec_context.thread_count = 1
+    _video(container).codec_context.thread_count = 1
     return container
+
+
+def _video(container: av.container.InputContainer) -> av.VideoStream:
+    """Return the video among the streams, which may also be pictures of a cover."""
+    stream = container.streams.best("video")
+    return stream if isinstance(stream, av.VideoStream) else container.streams.video[0]

@@ -1,5 +1,7 @@
 """Which frames of a video a judge sees, and in which form (ViSTa, section 4)."""
 
+from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -50,17 +52,21 @@ class FrameSpec:
         return (self.size, self.size) if isinstance(self.size, int) else self.size
 
 
-def sample_indices(total_frames: int, num_frames: int, sampling: Sampling = "uniform") -> list[int]:
-    """The indices of the frames to look at.
+def sample_indices(
+    total_frames: int, num_frames: int, sampling: Sampling = "uniform", times: Sequence[float] | None = None
+) -> list[int]:
+    """Return the indices of the frames to score.
 
-    `uniform` takes evenly spaced frames, first and last included, rounded to the nearest frame (halves up); a video
-    shorter than `num_frames` repeats frames, and a single frame is the middle one. `stride` is the ViSTa authors'
-    rule: a whole step, (T-1)/(n-1) where that divides and T//(n-1)+1 otherwise, held at the last frame.
+    `uniform` takes frames that are evenly spaced in time, first and last included, rounded to the nearest frame
+    (halves up). A video shorter than `num_frames` repeats frames, and a single frame is the middle one. `stride` is
+    the ViSTa authors' rule, which counts frames: a whole step, (T-1)/(n-1) where that divides and T//(n-1)+1 otherwise,
+    held at the last frame.
 
     Args:
         total_frames: The number of frames of the video, T >= 1.
-        num_frames: How many to take, n >= 1; for `stride` 2 <= n < T.
+        num_frames: The number of frames to take, n >= 1; for `stride` 2 <= n < T.
         sampling: `uniform` or `stride`.
+        times: The moment at which each frame is shown, in seconds, ascending; None for a steady frame rate.
 
     Returns:
         `num_frames` indices in ascending order, each within [0, total_frames).
@@ -73,11 +79,17 @@ def sample_indices(total_frames: int, num_frames: int, sampling: Sampling = "uni
         [0, 3, 6, 9]
         >>> sample_indices(10, 5, "stride")
         [0, 3, 6, 9, 9]
+        >>> sample_indices(5, 3, times=[0.0, 0.1, 0.2, 0.3, 2.0])  # 1.0 is nearest to 0.3
+        [0, 3, 4]
     """
     _check_sampling(sampling)
     if total_frames < 1 or num_frames < 1:
         raise ValueError(f"Expected at least one frame, got total_frames={total_frames}, num_frames={num_frames}.")
     last, gaps = total_frames - 1, num_frames - 1
+    if sampling == "uniform" and times is not None and not _is_steady(times):
+        middle = [(times[0] + times[-1]) / 2]
+        moments = [times[0] + (times[-1] - times[0]) * i / gaps for i in range(num_frames)] if gaps else middle
+        return [_nearest(times, moment) for moment in moments]
     if sampling == "uniform":
         if gaps == 0:
             return [last // 2]
@@ -89,6 +101,21 @@ def sample_indices(total_frames: int, num_frames: int, sampling: Sampling = "uni
         )
     step = last // gaps if last % gaps == 0 else total_frames // gaps + 1
     return [min(i * step, last) for i in range(num_frames)]
+
+
+def _is_steady(times: Sequence[float]) -> bool:
+    """Return whether every frame lies within a quarter of a frame of where a steady rate would have it.
+
+    Containers round times (Matroska to milliseconds); by itself that must not change which frames are taken.
+    """
+    interval = (times[-1] - times[0]) / max(len(times) - 1, 1)
+    return all(abs(time - times[0] - number * interval) <= interval / 4 for number, time in enumerate(times))
+
+
+def _nearest(times: Sequence[float], moment: float) -> int:
+    """Return the frame that is shown nearest to a moment; of two as near, the later one."""
+    after = min(bisect_left(times, moment), len(times) - 1)
+    return after if after == 0 or times[after] - moment <= moment - times[after - 1] else after - 1
 
 
 def _check_sampling(sampling: str) -> None:
