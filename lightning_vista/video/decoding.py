@@ -4,6 +4,7 @@ import io
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
+from itertools import pairwise
 from typing import NamedTuple
 
 import av
@@ -21,8 +22,8 @@ Image = NDArray[np.uint8]
 Choose = Callable[[Sequence[float]], list[int]]
 Packets = Sequence["av.Packet[av.VideoStream]"]
 
-#: Containers that announce how long they are, where they have a duration or a number of frames. In others (MPEG-TS, ASF, raw
-#: streams, live WebM) FFmpeg estimates the duration from what is there, so a cut leaves no trace.
+#: Containers that announce their length, if they have a duration or a number of frames. In others (MPEG-TS, ASF, raw
+#: streams) FFmpeg estimates the duration from the packets, so a cut leaves no trace.
 _ANNOUNCING = ("mov,mp4", "matroska", "flv", "avi", "ivf", "mxf")
 #: The seconds by which a stream may end before the announced duration, beside a frame: durations are rounded.
 _ROUNDING = 0.03
@@ -178,7 +179,7 @@ def _tolerance(packets: Packets) -> float:
         return max(0.75 * packets[-1].duration * unit, _ROUNDING)
     # How long the last frame is shown is not known: as long as any other, perhaps.
     times = sorted(packet.pts for packet in packets if packet.pts is not None)
-    return max((b - a for a, b in zip(times, times[1:], strict=False)), default=0) * unit + _ROUNDING
+    return max((b - a for a, b in pairwise(times)), default=0) * unit + _ROUNDING
 
 
 def _decode_by_time(data: bytes, choose: Choose) -> Decoded | None:
@@ -218,7 +219,7 @@ def _decode_by_order(data: bytes, choose: Choose) -> Decoded:
     if not times:
         raise VideoError("not a decodable video: no frame decodes")
     known = [time for time in times if time is not None]
-    if len(known) == len(times) and all(a < b for a, b in zip(known, known[1:], strict=False)):
+    if len(known) == len(times) and all(a < b for a, b in pairwise(known)):
         seconds = [time - known[0] for time in known]
     else:
         seconds = [float(number / rate) for number in range(len(times))]
@@ -263,7 +264,7 @@ def _stretches(packets: Packets, wanted: Collection[int]) -> list[tuple[int, int
         if packet.pts not in wanted:
             continue
         start, key_time = keys[-1], packets[keys[-1]].pts
-        if key_time is not None and packet.pts < key_time and len(keys) > 1:
+        if packet.pts is not None and key_time is not None and packet.pts < key_time and len(keys) > 1:
             start = keys[-2]  # shown before its keyframe, so it also refers to the group before
         if stretches and start < stretches[-1][1]:
             start = stretches.pop()[0]

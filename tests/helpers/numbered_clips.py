@@ -23,6 +23,8 @@ _QUICK: dict[str, dict[str, str]] = {
     "libsvtav1": {"preset": "12", "svtav1-params": "lp=1"},
 }
 
+_FORMATS = {"ffv1": "yuv444p", "mjpeg": "yuvj420p", "gif": "rgb8", "prores_ks": "yuv422p10le"}
+
 
 def numbered_frame(number: int, height: int = _HEIGHT) -> NDArray[np.uint8]:
     """A picture of a number, RGB `(height, 128, 3)`."""
@@ -81,7 +83,9 @@ def _encode(
     with av.open(path, "w", format=container, options=format_options or {}) as output:
         stream = output.add_stream(codec, rate=rate, options={**_QUICK.get(codec, {}), **(options or {})})
         stream.width, stream.height = _BITS * _BAND, height
-        stream.pix_fmt = {"ffv1": "yuv444p", "mjpeg": "yuvj420p", "gif": "rgb8", "prores_ks": "yuv422p10le"}.get(codec, "yuv420p")
+        stream.pix_fmt = {"ffv1": "yuv444p", "mjpeg": "yuvj420p", "gif": "rgb8", "prores_ks": "yuv422p10le"}.get(
+            codec, "yuv420p"
+        )
         stream.codec_context.thread_count = 1
         if times is not None:
             stream.time_base = stream.codec_context.time_base = Fraction(1, 12000)

@@ -40,7 +40,9 @@ CONTAINERS: dict[str, tuple[bool, tuple[str, ...]]] = {
 WITH_B_FRAMES = ("libx264", "libx265", "mpeg4", "mpeg2video")
 RATES = (Fraction(24), Fraction(30000, 1001))
 #: Frame times in seconds of a screen recording: busy, then still.
-UNEVEN = [Fraction(number, 24) for number in range(30)] + [Fraction(30, 24) + Fraction(number, 2) for number in range(10)]
+UNEVEN = [Fraction(number, 24) for number in range(30)] + [
+    Fraction(30, 24) + Fraction(number, 2) for number in range(10)
+]
 
 
 class Cell(NamedTuple):
@@ -82,9 +84,7 @@ def clip(cell: Cell) -> bytes:
     if cell.container in ("mp4", "mov") and not cell.fragmented:
         muxing = {"movflags": "faststart"}  # so that a cut file still opens
     times = UNEVEN if cell.rate is None else None
-    return numbered_clip(
-        cell.container, cell.codec, COUNT, cell.rate or 24, times, options, muxing, **settings
-    )
+    return numbered_clip(cell.container, cell.codec, COUNT, cell.rate or 24, times, options, muxing, **settings)
 
 
 @pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
