@@ -17,7 +17,8 @@ def rescale_scores(scores: Tensor, rescaling: Rescaling = "both") -> Tensor:
 
     `video` is p(v, l) = exp s(v, l) / sum_l' exp s(v, l'). `label` is z(v, l) = (s(v, l) - m(l)) / (d(l) + 1e-6) with
     m and d the mean and sample standard deviation of label l over the videos. `both` does the second on the first.
-    `label` and `both` are transductive: they look at the other videos. Of one video alone, every z is 0.
+    `label` and `both` are transductive: they look at the other videos. Where only one video is scored, every z would be
+    0 and say nothing, so its step is left out: `both` is `video` there, and `label` is `none`.
 
     Args:
         scores: Scores `(videos, labels)`, any float type; NaN is unscored.
@@ -44,7 +45,7 @@ def rescale_scores(scores: Tensor, rescaling: Rescaling = "both") -> Tensor:
     values = scores[scored].double()
     if rescaling in ("video", "both"):
         values = values.softmax(dim=1)
-    if rescaling in ("label", "both"):
+    if rescaling in ("label", "both") and len(values) > 1:
         values = _standardise(values)
     rescaled = torch.full_like(scores, torch.nan, dtype=torch.float64)
     rescaled[scored] = values

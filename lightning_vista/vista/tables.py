@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import polars as pl
@@ -36,11 +36,13 @@ class ScoreTable:
             label, in the order in which the problem set lists its labels. A null score is unscored.
         config_hash: The hash of the configuration that gave the scores; empty where none is known.
         kinds: Problem set id -> kind, for the sets whose type folder does not tell it.
+        planned: How many videos the run was to score; None where that is not known. A run with fewer is partial.
     """
 
     rows: pl.DataFrame
     config_hash: str = ""
     kinds: Mapping[str, str] = field(default_factory=dict)
+    planned: int | None = None
 
     @property
     def model(self) -> str:
@@ -52,6 +54,16 @@ class ScoreTable:
         """The ids of the problem sets, sorted."""
         return tuple(self.rows["problem_set"].unique().sort())
 
+    @property
+    def num_videos(self) -> int:
+        """How many videos have rows."""
+        return self.rows["video"].n_unique()
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether the run has scored fewer videos than it was to score, as with `limit_test_batches`."""
+        return self.planned is not None and self.num_videos < self.planned
+
 
 def write_scores(
     rows: pl.DataFrame | Iterable[Mapping[str, object]],
@@ -59,6 +71,7 @@ def write_scores(
     *,
     config_hash: str = "",
     kinds: Mapping[str, str] | None = None,
+    planned: int | None = None,
 ) -> ScoreTable:
     """Write a score table; the file appears whole or not at all, the same rows give the same bytes.
 
@@ -69,6 +82,7 @@ def write_scores(
         path: The file to write, by custom `scores.parquet`; its folder is made.
         config_hash: Goes into the file's metadata, as the scorer's name does.
         kinds: Problem set id -> kind for sets whose type folder does not tell it (`declared_kinds`).
+        planned: How many videos the run was to score. Where the rows have fewer, the file says so.
 
     Returns:
         The table as `read_scores` will give it.
@@ -91,8 +105,10 @@ def write_scores(
     """
     target = Path(path)
     frame = rows if isinstance(rows, pl.DataFrame) else _frame(rows, target)
-    table = _checked(frame, target, config_hash, kinds or {})
+    table = replace(_checked(frame, target, config_hash, kinds or {}), planned=planned)
     metadata = {"scorer": table.model, "config_hash": config_hash, "kinds": json.dumps(table.kinds, sort_keys=True)}
+    if table.is_partial:
+        metadata["planned"] = str(planned)
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
     try:
@@ -127,7 +143,9 @@ def read_scores(path: str | Path) -> ScoreTable:
         raise ScoreTableError(
             f"the score table {file}", [f"expected a parquet file as `test` writes it, but: {error}"]
         ) from error
-    return _checked(frame, file, metadata.get("config_hash", ""), kinds)
+    planned = metadata.get("planned")
+    table = _checked(frame, file, metadata.get("config_hash", ""), kinds)
+    return replace(table, planned=None if planned is None else int(planned))
 
 
 def declared_kinds(problem_sets: Iterable[ProblemSet]) -> dict[str, str]:
