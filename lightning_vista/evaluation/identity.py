@@ -29,8 +29,8 @@ def identity(
 ) -> str:
     """Return the hash of everything that scores depend on.
 
-    That is the scorer's class, arguments, modules, configurations and fingerprint (weights, prompts, preprocessing), its
-    frames, the precision of the arithmetic, the versions of the packages that compute, and the data. Batch size,
+    That is the scorer's class, arguments, modules, configurations and fingerprint (weights, prompts, preprocessing);
+    its frames; the precision of the arithmetic; the versions of the packages that compute; and the data. Batch size,
     workers and devices are not part of it, so that an interrupted run may be resumed with other ones.
 
     Args:
