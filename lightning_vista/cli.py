@@ -199,13 +199,23 @@ def shards_build_command(options: argparse.Namespace) -> None:
         print(f"  not a problem set: {skipped.path}: {skipped.reason}")
     for skipped in index.skipped:
         print(f"  left out: {skipped.path}: {skipped.reason}")
+    _print_unannounced(index)
 
 
 def shards_verify_command(options: argparse.Namespace) -> None:
     """Check finished shards."""
     from lightning_vista.vista.shards import verify_shards
 
-    print(f"{verify_shards(options.dir, num_workers=options.workers).summary()} in {options.dir}: all unchanged")
+    index = verify_shards(options.dir, num_workers=options.workers)
+    print(f"{index.summary()} in {options.dir}: all unchanged")
+    _print_unannounced(index)
+
+
+def _print_unannounced(index: Any) -> None:
+    """Name the videos whose end may be missing: their files do not announce their length."""
+    if index.unannounced:
+        names = ", ".join(index.unannounced[:3]) + (", ..." if len(index.unannounced) > 3 else "")
+        print(f"  {len(index.unannounced)} video(s) do not announce their length, so a cut would go unnoticed: {names}")
 
 
 def report_command(options: argparse.Namespace) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import lightning as L
+from lightning.pytorch.utilities import rank_zero_warn
 
 from lightning_vista.evaluation.protocols import EvaluationData, Scorer
 from lightning_vista.metrics import RESCALINGS, ProblemSetScores, Rescaling
@@ -88,7 +89,8 @@ class Evaluation(L.Callback):
         from lightning_vista.evaluation.identity import identity
         from lightning_vista.evaluation.run_folder import RunFolder
 
-        self.run = RunFolder(self.run_path(trainer, pl_module), pl_module.name, identity(pl_module, index))
+        key = identity(pl_module, index, precision=str(trainer.precision), checkpoint=trainer.ckpt_path)
+        self.run = RunFolder(self.run_path(trainer, pl_module), pl_module.name, key)
         pl_module.workspace = self.run.path
         trainer.strategy.barrier("every rank has read the run folder")
         data.skip(self.run.scored.keys())
@@ -151,8 +153,14 @@ class Evaluation(L.Callback):
         trainer.strategy.barrier("every rank has written its journal")
         if trainer.is_global_zero:
             data: Any = getattr(trainer, "datamodule", None)  # checked in `setup`
-            self.run.finish(declared_kinds(data.index().problem_sets))
-            write_examples(self.run.path, data.index(), data.storage())
+            index = data.index()
+            table = self.run.finish(declared_kinds(index.problem_sets), planned=len(index.samples))
+            write_examples(self.run.path, index, data.storage())
+            if table.is_partial:
+                rank_zero_warn(
+                    f"{table.num_videos} of {table.planned} videos are scored, so the figures are those of a part. "
+                    "The same command without a limit of batches scores the others."
+                )
 
 
 def find_evaluation(trainer: L.Trainer) -> Evaluation | None:

@@ -5,8 +5,14 @@ import inspect
 import json
 from collections.abc import Collection
 from dataclasses import asdict
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
+import fsspec
+from torch import nn
+
+from lightning_vista import __version__
 from lightning_vista.evaluation.protocols import Scorer
 from lightning_vista.vista.index import ShardIndex
 
@@ -14,25 +20,40 @@ from lightning_vista.vista.index import ShardIndex
 _SPEED = ("frame_batch_size",)
 
 
-def identity(scorer: Scorer, index: ShardIndex | None = None, ignored: Collection[str] = ()) -> str:
+def identity(
+    scorer: Scorer,
+    index: ShardIndex | None = None,
+    ignored: Collection[str] = (),
+    precision: str = "32-true",
+    checkpoint: str | Path | None = None,
+) -> str:
     """Return the hash of everything that scores depend on.
 
-    Batch size, workers and devices are not part of it, so that an interrupted run may be resumed with other ones.
+    That is the scorer's class, arguments, modules, configurations and fingerprint (weights, prompts, preprocessing);
+    its frames; the precision of the arithmetic; the versions of the packages that compute; and the data. Batch size,
+    workers and devices are not part of it, so that an interrupted run may be resumed with other ones.
 
     Args:
-        scorer: The scorer; its class, arguments, fingerprint and frames count.
+        scorer: The scorer.
         index: The shards with the selected problem sets; None for the scorer alone.
         ignored: Arguments of the scorer that do not count.
+        precision: The trainer's precision.
+        checkpoint: The file of weights that the trainer will load into the scorer, if any.
 
     Returns:
         64 hex digits.
     """
     settings = {key: value for key, value in arguments(scorer).items() if key not in (*_SPEED, *ignored)}
     parts: list[Any] = [class_path(scorer), settings, scorer.fingerprint(), asdict(scorer.frame_spec)]
+    parts += [precision, _versions(scorer), _modules(scorer)]
+    if checkpoint is not None:
+        with fsspec.open(str(checkpoint)) as file:
+            parts.append(hashlib.file_digest(file, "sha256").hexdigest())
     if index is not None:
         parts += [
             [(sample.sha256, [asdict(membership) for membership in sample.memberships]) for sample in index.samples],
             [(problem_set.id, dict(problem_set.descriptions)) for problem_set in index.problem_sets],
+            [(problem_set.id, problem_set.hint, problem_set.example) for problem_set in index.problem_sets],
         ]
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
@@ -55,3 +76,24 @@ def arguments(scorer: Scorer) -> dict[str, Any]:
 def class_path(scorer: Scorer) -> str:
     """Return the import path of the scorer's class, as YAML names it."""
     return f"{type(scorer).__module__}.{type(scorer).__qualname__}"
+
+
+def _versions(scorer: Scorer) -> dict[str, str]:
+    """Return the versions of the packages whose code decodes the frames or runs in the scorer's modules."""
+    modules = scorer.modules() if isinstance(scorer, nn.Module) else ()
+    packages = {type(module).__module__.partition(".")[0] for module in modules} | {"av", "torch"}
+    found = {name: getattr(import_module(name), "__version__", "") for name in packages - {"__main__"}}
+    return {**found, "lightning_vista": __version__}
+
+
+def _modules(scorer: Scorer) -> list[str]:
+    """Describe the scorer's modules: the same weights mean something else under another activation."""
+    if not isinstance(scorer, nn.Module):
+        return []
+    described = [
+        f"{name}: {type(module).__qualname__}({module.extra_repr()})" for name, module in scorer.named_modules()
+    ]
+    configs = [getattr(module, "config", None) for module in scorer.modules()]
+    return described + list(
+        dict.fromkeys(config.to_json_string() for config in configs if hasattr(config, "to_json_string"))
+    )

@@ -60,18 +60,19 @@ class RunFolder:
             for members in videos.values():
                 file.write(json.dumps([pair.to_json() for pair in members]) + "\n")
 
-    def finish(self, kinds: Mapping[str, str]) -> ScoreTable:
+    def finish(self, kinds: Mapping[str, str], planned: int | None = None) -> ScoreTable:
         """Join the scores of all ranks into `scores.parquet`; called on one rank, when all have ended.
 
         Args:
             kinds: The kinds that problem sets declare themselves, see `declared_kinds`.
+            planned: How many videos were to be scored; a table with fewer says that it is partial.
 
         Returns:
             The table.
         """
         self.scored = self._read()
         rows = [row for pairs in self.scored.values() for pair in pairs for row in pair.rows(self.model)]
-        table = write_scores(rows, self.path / TABLE_NAME, config_hash=self.config_hash, kinds=kinds)
+        table = write_scores(rows, self.path / TABLE_NAME, config_hash=self.config_hash, kinds=kinds, planned=planned)
         for journal in self._journals():
             journal.unlink()
         return table

@@ -20,7 +20,8 @@ def rescale_scores(scores: Tensor, rescaling: Rescaling = "both") -> Tensor:
     `video` is the softmax within a video, p(v, l) = exp s(v, l) / sum_l' exp s(v, l'). `label` is the z-score
     z(v, l) = (s(v, l) - m(l)) / (d(l) + 1e-6), where m and d are the mean and the sample standard deviation of label l
     over the videos. `both` applies `label` to the result of `video`. `label` and `both` are transductive: they depend
-    on the other videos. For a single video, every z is 0.
+    on the other videos. Where a single video is scored, every z would be 0, so this step is left out: `both` is `video`
+    there, and `label` is `none`.
 
     Args:
         scores: Scores `(videos, labels)`, any float type; NaN means unscored.
@@ -46,7 +47,7 @@ def rescale_scores(scores: Tensor, rescaling: Rescaling = "both") -> Tensor:
     values = scores[scored].double()
     if rescaling in ("video", "both"):
         values = values.softmax(dim=1)
-    if rescaling in ("label", "both"):
+    if rescaling in ("label", "both") and len(values) > 1:
         values = _standardise(values)
     rescaled = torch.full_like(scores, torch.nan, dtype=torch.float64)
     rescaled[scored] = values

@@ -83,7 +83,7 @@ def _check_files(videos: Path, problem_set: ProblemSet, draft: Draft) -> list[st
     for number, video in enumerate(problem_set.videos):
         try:
             data = (videos / problem_set.video_key(video)).read_bytes()
-            decoded = np.stack(decode_frames(data, lambda total: list(range(total)))[0])
+            decoded = np.stack(decode_frames(data, lambda times: list(range(len(times)))).images)
         except (OSError, VideoError) as error:
             faults.append(f"{video.path} cannot be read: {error}")
             continue

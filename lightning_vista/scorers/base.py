@@ -44,8 +44,7 @@ class VLMScorer(L.LightningModule, ABC):
         super().__init__()
         self.save_hyperparameters()
         self.name = name or type(self).__name__
-        if frame_spec is not None:
-            self.frame_spec = frame_spec
+        self.frame_spec = frame_spec or self.frame_spec
 
     @abstractmethod
     def score(self, batch: VideoBatch) -> list[list[Scores]]:
@@ -58,13 +57,15 @@ class VLMScorer(L.LightningModule, ABC):
     def score_video(self, video: str | Path | bytes, descriptions: Sequence[str]) -> dict[str, float]:
         """Score one video file, given by its path or content; returns description -> score, NaN where unscored."""
         clip = decode_video(video if isinstance(video, bytes) else Path(video).read_bytes(), self.frame_spec)
-        (scores,) = self.score_clips(clip.frames[None], descriptions)
+        (scores,) = self.score_clips(clip.frames[None], descriptions, [clip.times])
         return dict(zip(descriptions, scores.values.tolist(), strict=True))
 
     @torch.no_grad()
-    def score_clips(self, frames: Tensor, descriptions: Sequence[str]) -> list[Scores]:
+    def score_clips(
+        self, frames: Tensor, descriptions: Sequence[str], times: Sequence[Sequence[float]] | None = None
+    ) -> list[Scores]:
         """Score clips `(batch, frames, 3, height, width)`, uint8, whose frames are as `frame_spec` says."""
-        scores = self.eval().score(clips_batch(frames.to(self.device), descriptions))
+        scores = self.eval().score(clips_batch(frames.to(self.device), descriptions, times))
         return [of_clip for (of_clip,) in scores]
 
     def fingerprint(self) -> str:
@@ -79,7 +80,7 @@ class VLMScorer(L.LightningModule, ABC):
         """Bring an `Evaluation`, unless the trainer has one: Lightning would replace that."""
         return [] if find_evaluation(self.trainer) else [Evaluation()]
 
-    def test_step(self, batch: VideoBatch, batch_idx: int) -> list[PairScores]:
+    def test_step(self, batch: VideoBatch, batch_idx: int) -> list[PairScores]:  # type: ignore[override] # no tensors
         """Return the checked scores of a batch, with targets."""
         scores = self.score(batch.without_targets()) if len(batch) else []
         return pair_scores(batch, scores, type(self).__name__)

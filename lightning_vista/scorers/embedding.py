@@ -107,9 +107,11 @@ class EmbeddingScorer(VLMScorer):
         """Warn about descriptions that the scorer could not read."""
         self.warn_of_unread()
 
-    def score_clips(self, frames: Tensor, descriptions: Sequence[str]) -> list[Scores]:
+    def score_clips(
+        self, frames: Tensor, descriptions: Sequence[str], times: Sequence[Sequence[float]] | None = None
+    ) -> list[Scores]:
         """Score clips, see `VLMScorer`, and warn about descriptions that the scorer could not read."""
-        scores = super().score_clips(frames, descriptions)
+        scores = super().score_clips(frames, descriptions, times)
         self.warn_of_unread()
         return scores
 

@@ -1,8 +1,11 @@
-"""Video decoding, restricted to the frames that a scorer needs."""
+"""Decodes the frames that a scorer wants, little else, and checks that they are these frames."""
 
 import io
-from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from fractions import Fraction
+from itertools import pairwise
+from typing import NamedTuple, cast
 
 import av
 import numpy as np
@@ -15,144 +18,251 @@ from lightning_vista.video.resizing import resize_frames
 from lightning_vista.video.sampling import FrameSpec, sample_indices
 
 RGBImage = NDArray[np.uint8]
-Choose = Callable[[int], list[int]]
-Decoded = tuple[list[RGBImage], list[int], int]
+#: From the time of every frame, in seconds, to the indices of the wanted ones, ascending.
+Choose = Callable[[Sequence[float]], list[int]]
 Packets = Sequence["av.Packet[av.VideoStream]"]
+
+#: Containers that announce their length, if they have a duration or a number of frames. In others (MPEG-TS, ASF, raw
+#: streams) FFmpeg estimates the duration from the packets, so a cut leaves no trace.
+_ANNOUNCING = ("mov,mp4", "matroska", "flv", "avi", "ivf", "mxf")
+#: The seconds by which a stream may end before the announced duration, beside a frame: durations are rounded.
+_ROUNDING = 0.03
+#: Where neither times nor a rate are known, as in FFmpeg's own raw streams.
+_USUAL_RATE = Fraction(25)
 
 
 class VideoError(ValueError):
-    """A video that cannot be decoded; the message gives the reason."""
+    """A video that cannot be decoded; the message says why."""
 
 
 class Clip(NamedTuple):
     """Frames of a video.
 
     Attributes:
-        frames: RGB frames `(frames, 3, height, width)`, uint8.
-        indices: Positions of the frames in the video, ascending; short videos repeat some.
-        total_frames: Number of frames of the video.
+        frames: uint8 RGB `(frames, 3, height, width)`.
+        indices: The positions of these frames in the video, ascending; short videos repeat some.
+        times: The moments at which they are shown, in seconds after the first frame of the video.
+        all_times: The same for every frame of the video.
     """
 
     frames: Tensor
     indices: list[int]
-    total_frames: int
+    times: list[float]
+    all_times: list[float]
+
+
+class Decoded(NamedTuple):
+    """Chosen frames of a video, before they are resized.
+
+    Attributes:
+        images: Upright RGB frames `(height, width, 3)`, uint8, all of one size.
+        indices: Their positions in the video.
+        all_times: The moment at which each frame of the video is shown, in seconds after the first.
+    """
+
+    images: list[RGBImage]
+    indices: list[int]
+    all_times: list[float]
 
 
 def decode_video(data: bytes, spec: FrameSpec) -> Clip:
-    """Decode the frames of a video that a scorer needs.
+    """Decode the frames of a video that a scorer wants.
 
     Args:
         data: The bytes of a video file in any container and codec that FFmpeg reads.
-        spec: Number, sampling and size of the frames.
+        spec: The frames, and their size.
 
     Returns:
         `spec.num_frames` frames of the size in `spec`.
 
     Raises:
-        VideoError: If the bytes are not a video, or a requested frame does not decode.
+        VideoError: If the bytes are not a video, the file is cut short, or a requested frame does not decode.
         ValueError: If `spec.sampling` does not fit the video's length (see `sample_indices`).
 
     Example:
         >>> from lightning_vista.video import encode_mp4
         >>> video = encode_mp4(np.zeros((10, 32, 32, 3), dtype=np.uint8))
         >>> clip = decode_video(video, FrameSpec(num_frames=4, size=16))
-        >>> clip.frames.shape, clip.indices, clip.total_frames
+        >>> clip.frames.shape, clip.indices, len(clip.all_times)
         (torch.Size([4, 3, 16, 16]), [0, 3, 6, 9], 10)
     """
-    images, indices, total = decode_frames(data, lambda total: sample_indices(total, spec.num_frames, spec.sampling))
+    images, indices, times = decode_frames(
+        data, lambda times: sample_indices(len(times), spec.num_frames, spec.sampling, times)
+    )
     frames = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
-    return Clip(resize_frames(frames, spec), indices, total)
+    return Clip(resize_frames(frames, spec), indices, [times[index] for index in indices], times)
 
 
-def check_video(data: bytes) -> None:
-    """Decode the first and the last frame of a video.
+def check_video(data: bytes) -> bool:
+    """Decode every frame of a video, so that no choice of frames can fail later.
 
     Args:
         data: The bytes of a video file.
 
+    Returns:
+        Whether the file announces its length. Where it does not, as in MPEG-TS, a cut would go unnoticed.
+
     Raises:
-        VideoError: If one of them does not decode.
+        VideoError: If the bytes are not a video, the file is cut short, a frame does not decode, or frames differ in
+            size.
     """
-    decode_frames(data, lambda total: sorted({0, total - 1}))
+    with _reported():
+        with _open(data) as container:
+            listing = _list(container)
+        with _open(data) as container:
+            sizes = _Sizes()
+            count = 0
+            for count, frame in enumerate(container.decode(_video(container)), start=1):
+                sizes.check(frame, count - 1)
+        if count == 0:
+            raise VideoError("not a decodable video: no frame decodes")
+    return listing.announces_length
 
 
 def decode_frames(data: bytes, choose: Choose) -> Decoded:
     """Decode chosen frames of a video.
 
-    Packets are first listed without decoding. Then only groups of pictures with a requested frame are decoded, and
-    only up to the last requested frame of each. Frames that no other frame refers to are skipped, and only requested
-    frames are converted to RGB. If a container's frame times are missing or wrong, the whole video is decoded.
+    The packets are listed without decoding them. Then only groups of pictures with a wanted frame are decoded, only
+    as far as the last wanted frame, without the frames that no other refers to, and only wanted frames are converted
+    to RGB. Everything is decoded instead where a container does not name the time of each frame, or names it wrongly:
+    AVI has no times of presentation, so FFmpeg invents times in the order of decoding.
 
     Args:
         data: The bytes of a video file.
-        choose: Function from the number of frames to the requested indices, ascending; an index may occur repeatedly.
+        choose: From the time of each frame, in seconds after the first, to the indices wanted, ascending; an index may
+            occur several times.
 
     Returns:
-        One upright RGB frame `(height, width, 3)`, uint8, for each index; the indices; the number of frames of the
-        video.
+        One frame for each index, turned as the file's rotation says.
 
     Raises:
-        VideoError: If the bytes are not a video, or a requested frame does not decode.
+        VideoError: If the bytes are not a video, the file is cut short, or a wanted frame does not decode.
     """
-    try:
+    with _reported():
         return _decode_by_time(data, choose) or _decode_by_order(data, choose)
-    except av.FFmpegError as error:
-        raise VideoError(f"not a decodable video: {error}") from error
+
+
+class _Untimely(Exception):
+    """Frames come in another order than their times say."""
+
+
+class _Listing(NamedTuple):
+    """The packets of a video stream, with whether their file announces its length."""
+
+    packets: Packets
+    announces_length: bool
+
+
+def _list(container: av.container.InputContainer) -> _Listing:
+    """List the packets of the video without decoding them, and refuse a file that is cut short."""
+    stream = _video(container)
+    packets: list[av.Packet[av.VideoStream]] = []
+    end = 0.0
+    for packet in container.demux():
+        if packet.size and packet.stream is stream:
+            packets.append(cast("av.Packet[av.VideoStream]", packet))
+        # Of all streams: sound may last longer than the picture.
+        if packet.pts is not None and packet.size:
+            end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+    if not packets:
+        raise VideoError("the file is cut short, or empty: it holds no frame")
+    if len(packets) < stream.frames:
+        raise VideoError(f"the file is cut short: {stream.frames} frames announced, {len(packets)} there")
+    if packets[-1].is_corrupt:
+        raise VideoError(f"the file is cut short in its frame {len(packets) - 1}")
+    is_announcing = container.format.name.startswith(_ANNOUNCING)
+    duration = (container.duration or 0) / av.time_base if is_announcing else 0.0
+    if duration - end > _tolerance(packets):
+        raise VideoError(f"the file is cut short: {duration:.2f} seconds announced, {end:.2f} there")
+    # Fragments of an MP4 each have a duration, but nothing tells how many of them there should be.
+    is_fragmented = container.format.name.startswith("mov") and not stream.frames
+    return _Listing(packets, is_announcing and not is_fragmented and bool(stream.frames or duration))
+
+
+def _tolerance(packets: Packets) -> float:
+    """Return the seconds by which a whole file may fall short of its duration."""
+    unit = float(packets[-1].time_base or 0)
+    if packets[-1].duration:
+        return max(0.75 * packets[-1].duration * unit, _ROUNDING)
+    # How long the last frame is shown is not known: as long as any other, perhaps.
+    times = sorted(packet.pts for packet in packets if packet.pts is not None)
+    return max((b - a for a, b in pairwise(times)), default=0) * unit + _ROUNDING
 
 
 def _decode_by_time(data: bytes, choose: Choose) -> Decoded | None:
-    """Decode only what is needed, finding frames by their times; return None if the times are missing or wrong."""
+    """Decode only what is needed, finding frames by their times; None where the times cannot be trusted."""
     with _open(data) as container:
-        stream = container.streams.video[0]
-        packets = [packet for packet in container.demux(stream) if packet.size]
-        if len(packets) < stream.frames:
-            # Reasons of a VideoError end up in score tables, which should not differ between releases.
-            raise VideoError(f"the file is cut short: {stream.frames} frames announced, {len(packets)} there")
-        # Packets come in decoding order; their presentation times, sorted, are the frames in display order. Packets
-        # marked for discarding (an edit list of mp4) are decoded for others' sake but not shown.
-        times = sorted(packet.pts for packet in packets if packet.pts is not None and not packet.is_discard)
+        stream = _video(container)
+        packets, _ = _list(container)
+        times = [packet.pts for packet in packets if packet.pts is not None and not packet.is_discard]
         if not times or len({packet.pts for packet in packets}) < len(packets):
             return None
-        indices = choose(len(times))
-        wanted = {times[index] for index in indices}
-        to_rgb = _RGBConverter()
-        frames = _frames_at(stream.codec_context, packets, wanted)
-        images = {frame.pts: to_rgb(frame) for frame in frames if frame.pts in wanted}
+        if stream.codec_context.reorder_depth and times == sorted(times):
+            return None  # frames are stored in another order than shown, and the times know nothing of it
+        times.sort()
+        seconds = [float((time - times[0]) * (stream.time_base or 1)) for time in times]
+        indices = choose(seconds)
+        wanted = {times[index]: index for index in indices}
+        to_rgb, sizes = _RGBConverter(), _Sizes()
+        images: dict[int, RGBImage] = {}
+        try:
+            for frame in _frames_at(stream.codec_context, packets, wanted.keys()):
+                if frame.pts in wanted:
+                    sizes.check(frame, wanted[frame.pts])
+                    images[frame.pts] = to_rgb(frame)
+        except _Untimely:
+            return None
     if len(images) < len(wanted):
-        return None  # a decoded frame had another time than its packet: fall back to counting
-    return [images[times[index]] for index in indices], indices, len(times)
+        return None
+    return Decoded([images[times[index]] for index in indices], indices, seconds)
 
 
 def _decode_by_order(data: bytes, choose: Choose) -> Decoded:
-    """Decode the whole video twice: to count its frames, then to convert the requested ones.
-
-    Twice, because the indices depend on the count, and keeping all frames of a long video could exhaust the memory.
-    """
+    """Decode everything twice: to count the frames, then to convert the wanted ones."""
     with _open(data) as container:
-        total = sum(1 for _ in container.decode(video=0))
-    if total == 0:
+        stream = _video(container)
+        rate = stream.average_rate or stream.guessed_rate or _USUAL_RATE
+        times = [frame.time for frame in container.decode(stream)]
+    if not times:
         raise VideoError("not a decodable video: no frame decodes")
-    indices = choose(total)
+    known = [time for time in times if time is not None]
+    if len(known) == len(times) and all(a < b for a, b in pairwise(known)):
+        seconds = [time - known[0] for time in known]
+    else:
+        seconds = [float(number / rate) for number in range(len(times))]
+    indices = choose(seconds)
+    wanted = set(indices)
     with _open(data) as container:
-        to_rgb = _RGBConverter()
-        images = {i: to_rgb(frame) for i, frame in enumerate(container.decode(video=0)) if i in indices}
-    return [images[index] for index in indices], indices, total
+        to_rgb, sizes = _RGBConverter(), _Sizes()
+        images = {}
+        for number, frame in enumerate(container.decode(_video(container))):
+            if number in wanted:
+                sizes.check(frame, number)
+                images[number] = to_rgb(frame)
+    return Decoded([images[index] for index in indices], indices, seconds)
 
 
-def _frames_at(codec: av.VideoCodecContext, packets: Packets, wanted: set[int]) -> Iterator[av.VideoFrame]:
-    """Decode the stretches of packets that the requested times depend on; yield at least the requested frames."""
+def _frames_at(codec: av.VideoCodecContext, packets: Packets, wanted: Collection[int]) -> Iterator[av.VideoFrame]:
+    """Decode the stretches of packets that wanted times depend on; among the frames are all the wanted ones.
+
+    Raises:
+        _Untimely: If frames come in another order than their times say.
+    """
     for start, stop in _stretches(packets, wanted):
-        for packet in packets[start:stop]:
-            # NONREF lets the decoder drop frames that no other frame refers to, unless they are requested.
-            codec.skip_frame = "DEFAULT" if packet.pts in wanted else "NONREF"
-            yield from codec.decode(packet)
-        # The decoder holds back frames for reordering: drain it, then reset it for the next stretch.
-        yield from codec.decode(None)
+        last: int | None = None
+        for packet in (*packets[start:stop], None):  # None flushes the decoder
+            if packet is not None:
+                codec.skip_frame = "DEFAULT" if packet.pts in wanted else "NONREF"
+            for frame in codec.decode(packet):
+                if frame.pts is None or (last is not None and frame.pts <= last):
+                    raise _Untimely
+                last = frame.pts
+                yield frame
         codec.flush_buffers()
 
 
-def _stretches(packets: Packets, wanted: set[int]) -> list[tuple[int, int]]:
-    """Return ranges of packets without overlaps, each from a keyframe to the last requested frame that needs it."""
+def _stretches(packets: Packets, wanted: Collection[int]) -> list[tuple[int, int]]:
+    """Return ranges of packets, from a keyframe to the last wanted frame that depends on it, without overlaps."""
     stretches: list[tuple[int, int]] = []
     keys: list[int] = []
     for position, packet in enumerate(packets):
@@ -161,17 +271,36 @@ def _stretches(packets: Packets, wanted: set[int]) -> list[tuple[int, int]]:
         if packet.pts not in wanted:
             continue
         start, key_time = keys[-1], packets[keys[-1]].pts
-        if key_time is not None and packet.pts < key_time and len(keys) > 1:
-            # An open group of pictures: this frame is shown before its keyframe, so it also refers to the group before.
-            start = keys[-2]
+        if packet.pts is not None and key_time is not None and packet.pts < key_time and len(keys) > 1:
+            start = keys[-2]  # shown before its keyframe, so it also refers to the group before
         if stretches and start < stretches[-1][1]:
-            start = stretches.pop()[0]  # both stretches begin in the same group: decode that group once
+            start = stretches.pop()[0]
         stretches.append((start, position + 1))
     return stretches
 
 
+class _Sizes:
+    """Checks that frames are whole and all of one size."""
+
+    def __init__(self) -> None:
+        self._first: tuple[int, int] | None = None
+
+    def check(self, frame: av.VideoFrame, index: int) -> None:
+        """Refuse a damaged frame, or one of another size than those before."""
+        if frame.is_corrupt:
+            raise VideoError(f"frame {index} is damaged")
+        turned = frame.rotation % 180 != 0
+        size = (frame.height, frame.width) if turned else (frame.width, frame.height)
+        self._first = self._first or size
+        if size != self._first:
+            (width, height), (first_width, first_height) = size, self._first
+            raise VideoError(
+                f"frames differ in size: {width}x{height} pixels at frame {index}, {first_width}x{first_height} before"
+            )
+
+
 class _RGBConverter:
-    """A converter of one file's frames to upright RGB arrays; it keeps FFmpeg's scaler between frames."""
+    """Converts the frames of one file to upright RGB arrays, with one converter for all of them."""
 
     def __init__(self) -> None:
         self._reformatter = VideoReformatter()
@@ -182,11 +311,26 @@ class _RGBConverter:
         return np.ascontiguousarray(np.rot90(image, frame.rotation // 90)) if frame.rotation else image
 
 
+@contextmanager
+def _reported() -> Iterator[None]:
+    """Turn the errors of FFmpeg into a `VideoError`."""
+    try:
+        yield
+    except av.FFmpegError as error:
+        raise VideoError(f"not a decodable video: {error}") from error
+
+
 def _open(data: bytes) -> av.container.InputContainer:
-    """Open a file in memory for decoding on one thread: each worker of a DataLoader has one core."""
+    """Open a file in memory, with one thread, since a worker owns one."""
     container = av.open(io.BytesIO(data), "r")
     if not container.streams.video:
         container.close()
         raise VideoError("the file holds no video stream")
-    container.streams.video[0].codec_context.thread_count = 1
+    _video(container).codec_context.thread_count = 1
     return container
+
+
+def _video(container: av.container.InputContainer) -> av.VideoStream:
+    """Return the video among the streams, which may also be pictures of a cover."""
+    stream = container.streams.best("video")
+    return stream if isinstance(stream, av.VideoStream) else container.streams.video[0]

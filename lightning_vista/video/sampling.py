@@ -1,5 +1,7 @@
 """Frame sampling, and the form in which a scorer gets frames (ViSTa, section 4)."""
 
+from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -51,17 +53,21 @@ class FrameSpec:
         return (self.size, self.size) if isinstance(self.size, int) else self.size
 
 
-def sample_indices(total_frames: int, num_frames: int, sampling: Sampling = "uniform") -> list[int]:
+def sample_indices(
+    total_frames: int, num_frames: int, sampling: Sampling = "uniform", times: Sequence[float] | None = None
+) -> list[int]:
     """Return the indices of the frames to sample (ViSTa, section 4).
 
-    `uniform` takes evenly spaced frames, including the first and the last, rounded to the nearest frame (halves up).
-    A video shorter than `num_frames` repeats frames, and a single frame is the middle one. `stride` is the ViSTa
-    authors' rule: frame i * step, held at the last frame, where step is (T-1)/(n-1) if whole and T//(n-1)+1 otherwise.
+    `uniform` takes frames that are evenly spaced in time, including the first and the last, rounded to the nearest
+    frame (halves up). A video shorter than `num_frames` repeats frames, and a single frame is the middle one. `stride`
+    is the ViSTa authors' rule, which counts frames: frame i * step, held at the last frame, where step is (T-1)/(n-1)
+    if whole and T//(n-1)+1 otherwise.
 
     Args:
         total_frames: Number of frames of the video, T >= 1.
         num_frames: Number of frames to take, n >= 1; for `stride` 2 <= n < T.
         sampling: `uniform` or `stride`.
+        times: The moment at which each frame is shown, in seconds, ascending; None for a steady frame rate.
 
     Returns:
         `num_frames` indices in ascending order, each within [0, total_frames).
@@ -74,6 +80,8 @@ def sample_indices(total_frames: int, num_frames: int, sampling: Sampling = "uni
         [0, 3, 6, 9]
         >>> sample_indices(10, 5, "stride")
         [0, 3, 6, 9, 9]
+        >>> sample_indices(5, 3, times=[0.0, 0.1, 0.2, 0.3, 2.0])  # 1.0 is nearest to 0.3
+        [0, 3, 4]
     """
     check_word("sampling", sampling, get_args(Sampling))
     if total_frames < 1 or num_frames < 1:
@@ -81,6 +89,10 @@ def sample_indices(total_frames: int, num_frames: int, sampling: Sampling = "uni
             f"`total_frames`, `num_frames`: expected at least 1 frame each, got {total_frames} and {num_frames}."
         )
     last, gaps = total_frames - 1, num_frames - 1
+    if sampling == "uniform" and times is not None and not _is_steady(times):
+        middle = [(times[0] + times[-1]) / 2]
+        moments = [times[0] + (times[-1] - times[0]) * i / gaps for i in range(num_frames)] if gaps else middle
+        return [_nearest(times, moment) for moment in moments]
     if sampling == "uniform":
         if gaps == 0:
             return [last // 2]
@@ -93,3 +105,18 @@ def sample_indices(total_frames: int, num_frames: int, sampling: Sampling = "uni
         )
     step = last // gaps if last % gaps == 0 else total_frames // gaps + 1
     return [min(i * step, last) for i in range(num_frames)]
+
+
+def _is_steady(times: Sequence[float]) -> bool:
+    """Return whether every frame lies within a quarter of a frame of its place at a steady rate.
+
+    Containers round times (Matroska to milliseconds). Rounding alone must not change which frames are sampled.
+    """
+    interval = (times[-1] - times[0]) / max(len(times) - 1, 1)
+    return all(abs(time - times[0] - number * interval) <= interval / 4 for number, time in enumerate(times))
+
+
+def _nearest(times: Sequence[float], moment: float) -> int:
+    """Return the index of the frame that is shown nearest to a moment; of two equally near, the later one."""
+    after = min(bisect_left(times, moment), len(times) - 1)
+    return after if after == 0 or times[after] - moment <= moment - times[after - 1] else after - 1

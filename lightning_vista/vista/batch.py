@@ -1,5 +1,6 @@
 """Batches for scorers: videos, each with the candidate descriptions of its problem sets."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -59,21 +60,33 @@ class Unreadable:
     reason: str
 
 
-@dataclass(frozen=True)
 class VideoBatch:
     """Videos with the candidate descriptions of all their problem sets.
 
-    Attributes:
+    Not a dataclass: Lightning takes those apart to change the type of floating-point tensors, and there are none.
+
+    Args:
         frames: RGB frames `(batch, frames, 3, height, width)`, uint8.
         frame_indices: Positions of the frames in each video.
         questions: Path, candidates and targets of each video.
         unreadable: Videos of this batch that could not be decoded, with the reason; they have no frames.
+        times: Times at which the frames of each video are shown, in seconds after its first frame; NaN if unknown.
     """
 
-    frames: Tensor
-    frame_indices: tuple[tuple[int, ...], ...]
-    questions: tuple[Question, ...]
-    unreadable: tuple[tuple[Question, str], ...] = ()
+    def __init__(
+        self,
+        frames: Tensor,
+        frame_indices: Sequence[Sequence[int]],
+        questions: Sequence[Question],
+        unreadable: Sequence[tuple[Question, str]] = (),
+        times: Sequence[Sequence[float]] | None = None,
+    ) -> None:
+        self.frames = frames
+        self.frame_indices = tuple(map(tuple, frame_indices))
+        self.questions = tuple(questions)
+        self.unreadable = tuple(unreadable)
+        unknown = ((math.nan,) * len(indices) for indices in self.frame_indices)
+        self.times = tuple(map(tuple, unknown if times is None else times))
 
     def __len__(self) -> int:
         return len(self.questions)
@@ -90,28 +103,30 @@ class VideoBatch:
 
     def to(self, *args: Any, **kwargs: Any) -> "VideoBatch":  # whatever Tensor.to takes
         """Return the batch with its frames moved, as `torch.Tensor.to` does; Lightning calls this."""
-        return replace(self, frames=self.frames.to(*args, **kwargs))
+        return self._with_frames(self.frames.to(*args, **kwargs))
 
     def pin_memory(self) -> "VideoBatch":
         """Return the batch with its frames in pinned memory; torch's DataLoader calls this."""
-        return replace(self, frames=self.frames.pin_memory())
+        return self._with_frames(self.frames.pin_memory())
 
     def without_targets(self) -> "VideoBatch":
         """Return the batch without its targets, as a scorer may see it."""
-        return replace(
-            self,
-            questions=tuple(replace(question, targets=None) for question in self.questions),
-            unreadable=tuple((replace(question, targets=None), reason) for question, reason in self.unreadable),
-        )
+        questions = [replace(question, targets=None) for question in self.questions]
+        unreadable = [(replace(question, targets=None), reason) for question, reason in self.unreadable]
+        return VideoBatch(self.frames, self.frame_indices, questions, unreadable, self.times)
+
+    def _with_frames(self, frames: Tensor) -> "VideoBatch":
+        return VideoBatch(frames, self.frame_indices, self.questions, self.unreadable, self.times)
 
 
 @dataclass(frozen=True)
 class DecodedVideo:
-    """A sample with its frames `(frames, 3, height, width)`, uint8, and their positions in the video."""
+    """A sample with its frames `(frames, 3, height, width)`, uint8, and their positions and times in the video."""
 
     sample: Sample
     frames: Tensor
     frame_indices: tuple[int, ...]
+    times: tuple[float, ...]
 
 
 def collate_videos(items: Sequence[DecodedVideo | Unreadable], candidates: Mapping[str, Candidates]) -> VideoBatch:
@@ -138,15 +153,19 @@ def collate_videos(items: Sequence[DecodedVideo | Unreadable], candidates: Mappi
         frame_indices=tuple(item.frame_indices for item in decoded),
         questions=tuple(_question(item.sample, candidates) for item in decoded),
         unreadable=tuple((_question(item.sample, candidates), item.reason) for item in unreadable),
+        times=tuple(item.times for item in decoded),
     )
 
 
-def clips_batch(frames: Tensor, descriptions: Sequence[str]) -> VideoBatch:
+def clips_batch(
+    frames: Tensor, descriptions: Sequence[str], times: Sequence[Sequence[float]] | None = None
+) -> VideoBatch:
     """Build a batch that asks about the same descriptions of several clips, outside the benchmark.
 
     Args:
         frames: RGB frames `(batch, frames, 3, height, width)`, uint8.
         descriptions: Candidate descriptions, at least one and all different.
+        times: See `VideoBatch`.
 
     Returns:
         The batch, with one problem set named "clip".
@@ -163,7 +182,7 @@ def clips_batch(frames: Tensor, descriptions: Sequence[str]) -> VideoBatch:
         raise ValueError(f"`descriptions`: expected a list of different descriptions, got {descriptions!r}.")
     candidates = Candidates("clip", tuple(map(str, range(len(descriptions)))), tuple(descriptions))
     questions = tuple(Question(f"clip {number}", (candidates,), None) for number in range(len(frames)))
-    return VideoBatch(frames, (tuple(range(frames.shape[1])),) * len(frames), questions)
+    return VideoBatch(frames, [range(frames.shape[1])] * len(frames), questions, times=times)
 
 
 def _question(sample: Sample, candidates: Mapping[str, Candidates]) -> Question:

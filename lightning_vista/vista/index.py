@@ -62,6 +62,7 @@ class ShardIndex:
         frames: Frames that the samples hold as JPEG images; None where they hold whole videos.
         skipped: Videos left out on request, with the reason.
         plan: Hash of the build's input: the list of videos, their labels and sizes, and the settings.
+        unannounced: Videos whose files do not announce their length, so that a cut would go unnoticed.
     """
 
     problem_sets: ProblemSets
@@ -69,6 +70,7 @@ class ShardIndex:
     frames: FrameSpec | None
     skipped: tuple[Skipped, ...]
     plan: str
+    unannounced: tuple[str, ...] = ()
 
     def summary(self) -> str:
         """Return the counts in words."""
@@ -91,6 +93,7 @@ class ShardIndex:
             },
             "frames": None if self.frames is None else asdict(self.frames),
             "skipped": [asdict(skipped) for skipped in self.skipped],
+            **({"unannounced": list(self.unannounced)} if self.unannounced else {}),
             "problem_sets": [problem_set_header(problem_set) for problem_set in self.problem_sets],
             "samples": [asdict(sample) for sample in self.samples],
         }
@@ -175,6 +178,7 @@ class ShardIndex:
             frames=None if frames is None else FrameSpec(**frames),
             skipped=tuple(Skipped(**entry) for entry in document["skipped"]),
             plan=document["plan"],
+            unannounced=tuple(document.get("unannounced", ())),
         )
 
 

@@ -157,7 +157,7 @@ def decode_members(sample: Sample, members: Mapping[str, bytes], spec: FrameSpec
     try:
         if "mp4" in members:
             clip = decode_video(members["mp4"], spec)
-            return DecodedVideo(sample, clip.frames, tuple(clip.indices))
+            return DecodedVideo(sample, clip.frames, tuple(clip.indices), tuple(clip.times))
         return _stored_frames(sample, members, spec)
     except (KeyError, OSError, ValueError) as error:
         raise sample_error(sample, error) from error
@@ -172,9 +172,10 @@ def _stored_frames(sample: Sample, members: Mapping[str, bytes], spec: FrameSpec
     """Return the requested frames from those that were sampled when the shards were built."""
     description = json.loads(members["json"])
     position = {index: number for number, index in enumerate(description["frame_indices"])}
-    indices = sample_indices(description["total_frames"], spec.num_frames, spec.sampling)
+    times = description["all_times"]
+    indices = sample_indices(len(times), spec.num_frames, spec.sampling, times)
     absent = sorted(set(indices) - set(position))
     if absent:
         raise ValueError(f"frames {absent} are wanted ({spec}), but the shards hold only {sorted(position)}")
     frames = torch.stack([decode_jpeg(members[f"{position[index]:03d}.jpg"]) for index in indices])
-    return DecodedVideo(sample, resize_frames(frames, spec), tuple(indices))
+    return DecodedVideo(sample, resize_frames(frames, spec), tuple(indices), tuple(times[index] for index in indices))

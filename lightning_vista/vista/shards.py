@@ -53,6 +53,7 @@ class _Shard:
     name: str
     samples: list[Sample] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
+    unannounced: list[str] = field(default_factory=list)
 
 
 def build_shards(
@@ -122,7 +123,8 @@ def build_shards(
     skipped = sorted(absent + [entry for shard in shards for entry in shard.skipped], key=lambda entry: entry.path)
     _check_missing(skipped, missing, Path(videos_dir))
     samples = tuple(sample for shard in shards for sample in shard.samples)
-    index = ShardIndex(problem_sets, samples, frames, tuple(skipped), plan)
+    unannounced = tuple(video for shard in shards for video in shard.unannounced)
+    index = ShardIndex(problem_sets, samples, frames, tuple(skipped), plan, unannounced)
     # In this order: a kill before the index leaves a build to resume, a kill after it leaves only files to remove.
     index.write(out)
     _remove_leftovers(out, index)
@@ -200,8 +202,8 @@ def _divide(videos: Iterable[_Video], max_bytes: int) -> list[list[_Video]]:
 
 def _build_shard(out: Path, name: str, videos: list[_Video], frames: FrameSpec | None, num_workers: int) -> _Shard:
     """Write one shard, or reuse the one that an interrupted build finished."""
-    state_path, content = out / f".{name}.json", _hash(videos, frames, name)
-    done = _resume_shard(out / name, state_path, content)
+    state_path, plan = out / f".{name}.json", _hash(videos, frames, name)
+    done = _resume_shard(out / name, state_path, plan)
     if done is not None:
         return done
     shard, offset = _Shard(name), 0
@@ -210,14 +212,17 @@ def _build_shard(out: Path, name: str, videos: list[_Video], frames: FrameSpec |
             if isinstance(packed, str):
                 shard.skipped.append(Skipped(video.name, packed))
                 continue
-            digest = hashlib.sha256(packed).hexdigest()
+            content, announces_length = packed
+            digest = hashlib.sha256(content).hexdigest()
             key = sample_key(video.name)
-            shard.samples.append(Sample(key, video.name, name, offset, len(packed), digest, video.memberships))
-            offset += file.write(packed)
+            shard.samples.append(Sample(key, video.name, name, offset, len(content), digest, video.memberships))
+            offset += file.write(content)
+            if not announces_length:
+                shard.unannounced.append(video.name)
         file.write(END_OF_SHARD)
     Path(file.name).replace(out / name)
     # After the shard itself: a state without its shard would be believed, a shard without its state is built again.
-    _write_state(state_path, {"content": content, **asdict(shard)})
+    _write_state(state_path, {"content": plan, **asdict(shard)})
     return shard
 
 
@@ -235,11 +240,11 @@ def _resume_shard(path: Path, state_path: Path, content: str) -> _Shard | None:
     if state["content"] != content:
         return None
     samples = [sample_from_json(entry) for entry in state["samples"]]
-    return _Shard(state["name"], samples, [Skipped(**entry) for entry in state["skipped"]])
+    return _Shard(state["name"], samples, [Skipped(**entry) for entry in state["skipped"]], state["unannounced"])
 
 
-def _pack(video: _Video, frames: FrameSpec | None) -> bytes | str:
-    """Return the packed sample, or the reason why the video cannot be packed."""
+def _pack(video: _Video, frames: FrameSpec | None) -> tuple[bytes, bool] | str:
+    """Return the packed sample and whether its file announces its length, or the reason why it cannot be packed."""
     data = video.path.read_bytes()
     description: dict[str, Any] = {
         "video": video.name,
@@ -248,17 +253,17 @@ def _pack(video: _Video, frames: FrameSpec | None) -> bytes | str:
         "memberships": [asdict(membership) for membership in video.memberships],
     }
     try:
+        announces_length = check_video(data)
         if frames is None:
-            check_video(data)
             content = [("mp4", data)]
         else:
             clip = decode_video(data, frames)
             content = [(f"{i:03d}.jpg", encode_jpeg(frame)) for i, frame in enumerate(clip.frames)]
-            description |= {"frame_indices": clip.indices, "total_frames": clip.total_frames}
+            description |= {"frame_indices": clip.indices, "all_times": [round(time, 6) for time in clip.all_times]}
     except ValueError as error:  # VideoError, or a sampling that does not fit the video's length
         return str(error)
     header = json.dumps(description, ensure_ascii=False).encode()
-    return pack_sample(sample_key(video.name), [("json", header), *content])
+    return pack_sample(sample_key(video.name), [("json", header), *content]), announces_length
 
 
 def _remove_leftovers(out: Path, index: ShardIndex) -> None:
@@ -270,7 +275,7 @@ def _remove_leftovers(out: Path, index: ShardIndex) -> None:
 
 
 def verify_shards(shards: str | Path, num_workers: int | None = None) -> ShardIndex:
-    """Read every sample of the shards, compare it with the index, and decode its first and last frame.
+    """Read every sample of the shards, compare it with the index, and decode all of its frames.
 
     Args:
         shards: Folder of the shards, or its address.

@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import polars as pl
@@ -36,11 +36,13 @@ class ScoreTable:
             then label, in the order in which the problem set lists its labels. A null score means unscored.
         config_hash: Hash of the configuration that gave the scores; empty if unknown.
         kinds: Problem set id -> kind, for the sets whose type folder does not determine it.
+        planned: Number of videos that the run was to score; None if unknown. A run with fewer is partial.
     """
 
     rows: pl.DataFrame
     config_hash: str = ""
     kinds: Mapping[str, str] = field(default_factory=dict)
+    planned: int | None = None
 
     @property
     def model(self) -> str:
@@ -52,6 +54,16 @@ class ScoreTable:
         """Ids of the problem sets, sorted."""
         return tuple(self.rows["problem_set"].unique().sort())
 
+    @property
+    def num_videos(self) -> int:
+        """How many videos have rows."""
+        return self.rows["video"].n_unique()
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether the run has scored fewer videos than it was to score, as with `limit_test_batches`."""
+        return self.planned is not None and self.num_videos < self.planned
+
 
 def write_scores(
     rows: pl.DataFrame | Iterable[Mapping[str, object]],
@@ -59,6 +71,7 @@ def write_scores(
     *,
     config_hash: str = "",
     kinds: Mapping[str, str] | None = None,
+    planned: int | None = None,
 ) -> ScoreTable:
     """Write a score table; the file appears whole or not at all, and the same rows give the same bytes.
 
@@ -69,6 +82,7 @@ def write_scores(
         path: File to write, usually `scores.parquet`; its folder is created.
         config_hash: Hash of the scorer's configuration, stored in the file's metadata beside the scorer's name.
         kinds: Problem set id -> kind for sets whose type folder does not determine it (`declared_kinds`).
+        planned: Number of videos that the run was to score. If the rows have fewer, the file says so.
 
     Returns:
         The table as `read_scores` will return it.
@@ -91,8 +105,10 @@ def write_scores(
     """
     target = Path(path)
     frame = rows if isinstance(rows, pl.DataFrame) else _frame(rows, target)
-    table = _checked(frame, target, config_hash, kinds or {})
+    table = replace(_checked(frame, target, config_hash, kinds or {}), planned=planned)
     metadata = {"scorer": table.model, "config_hash": config_hash, "kinds": json.dumps(table.kinds, sort_keys=True)}
+    if table.is_partial:
+        metadata["planned"] = str(planned)
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
     try:
@@ -127,7 +143,9 @@ def read_scores(path: str | Path) -> ScoreTable:
         raise ScoreTableError(
             f"the score table {file}", [f"expected a parquet file as `test` writes it, got: {error}"]
         ) from error
-    return _checked(frame, file, metadata.get("config_hash", ""), kinds)
+    planned = metadata.get("planned")
+    table = _checked(frame, file, metadata.get("config_hash", ""), kinds)
+    return replace(table, planned=None if planned is None else int(planned))
 
 
 def declared_kinds(problem_sets: Iterable[ProblemSet]) -> dict[str, str]:

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from lightning_vista.evaluation.run_folder import PairScores, RunFolder, RunFolderError
+from lightning_vista.evaluation import PairScores, RunFolder, RunFolderError
 
 pytestmark = pytest.mark.portable
 

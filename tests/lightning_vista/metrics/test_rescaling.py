@@ -19,10 +19,10 @@ def slow_rescale(rows: list[list[float]], rescaling: str) -> list[list[float]]:
         for number, row in values.items():
             total = sum(math.exp(score) for score in row)
             values[number] = [math.exp(score) / total for score in row]
-    if rescaling in ("label", "both"):
+    if rescaling in ("label", "both") and len(scored) > 1:
         columns = list(zip(*values.values(), strict=True))
         means = [statistics.fmean(column) for column in columns]
-        deviations = [statistics.stdev(column) if len(column) > 1 else 0.0 for column in columns]
+        deviations = [statistics.stdev(column) for column in columns]
         for number, row in values.items():
             values[number] = [
                 (score - mean) / (deviation + 1e-6)
@@ -63,8 +63,11 @@ def test_all_unscored_stays_unscored() -> None:
     assert rescale_scores(torch.full((3, 2), NAN)).isnan().all()
 
 
-def test_one_video_has_no_deviation() -> None:
-    assert torch.equal(rescale_scores(torch.tensor([[3.0, 1.0]]), "both"), torch.zeros(1, 2, dtype=torch.float64))
+def test_one_video_has_nothing_to_be_set_against() -> None:
+    scores = torch.tensor([[3.0, 1.0]])
+    assert torch.equal(rescale_scores(scores, "both"), rescale_scores(scores, "video"))
+    assert torch.equal(rescale_scores(scores, "label"), scores.double())
+    assert rescale_scores(torch.tensor([[3.0, 1.0], [NAN, 0.0]]), "both")[0].argmax() == 0
 
 
 @pytest.mark.parametrize("videos", [2, 3, 7, 30])

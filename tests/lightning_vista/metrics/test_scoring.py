@@ -39,7 +39,7 @@ def test_constant_scores_are_ties_that_go_to_the_first_label() -> None:
 def test_one_video() -> None:
     scores, targets = torch.tensor([[0.1, 0.9]]), torch.tensor([[False, True]])
     assert score_problem_set(scores, targets, "none") == ProblemSetResult(1.0, 1.0, 1, 0, 0)
-    assert score_problem_set(scores, targets, "both") == ProblemSetResult(0.0, 0.0, 1, 0, 1)  # nothing to compare with
+    assert score_problem_set(scores, targets, "both") == ProblemSetResult(1.0, 1.0, 1, 0, 0)  # multiple choice
 
 
 def test_several_true_labels_take_as_many_of_the_best() -> None:

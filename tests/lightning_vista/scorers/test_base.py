@@ -305,3 +305,34 @@ def test_a_damaged_video_is_unscored_where_asked(shards: Path, tmp_path: Path) -
     reasons = rows.filter(rows["score"].is_null())["reason"].unique().to_list()
     assert len(reasons) == 1
     assert sample.key in reasons[0]
+
+
+def test_a_run_of_some_batches_says_that_it_is_partial_and_is_completed(shards: Path, tmp_path: Path) -> None:
+    whole, part = tmp_path / "whole", tmp_path / "part"
+    evaluate(RandomScorer(), shards, whole)
+    scorer = RandomScorer()
+    datamodule = ViSTaDataModule(str(shards), scorer.frame_spec, batch_size=4, num_workers=0)
+    trainer = L.Trainer(
+        accelerator="cpu",
+        logger=False,
+        enable_progress_bar=False,
+        limit_test_batches=2,
+        callbacks=[Evaluation(str(part))],
+    )
+    with pytest.warns(UserWarning, match="8 of 13 videos are scored"):
+        trainer.test(scorer, datamodule, verbose=False)
+    table = read_scores(part)
+    assert (table.is_partial, table.num_videos, table.planned) == (True, 8, 13)
+    evaluate(RandomScorer(), shards, part)
+    assert not read_scores(part).is_partial
+    assert (part / "scores.parquet").read_bytes() == (whole / "scores.parquet").read_bytes()
+
+
+def test_a_fast_dev_run_writes_nothing(shards: Path, tmp_path: Path) -> None:
+    scorer = RandomScorer()
+    datamodule = ViSTaDataModule(str(shards), scorer.frame_spec, batch_size=4, num_workers=0)
+    trainer = L.Trainer(
+        accelerator="cpu", fast_dev_run=True, logger=False, enable_progress_bar=False, default_root_dir=tmp_path
+    )
+    trainer.test(scorer, datamodule, verbose=False)
+    assert not list(tmp_path.iterdir())

@@ -62,8 +62,8 @@ def test_chosen_frames_equal_those_of_decoding_everything(name: str, data: st.Da
     video = VIDEOS[name]
     expected = decode_everything(video)
     chosen = sorted(data.draw(st.lists(st.integers(0, len(expected) - 1), min_size=1, max_size=6)))
-    frames, indices, total = decode_frames(video, lambda _: chosen)
-    assert (indices, total) == (chosen, len(expected))
+    frames, indices, times = decode_frames(video, lambda _: chosen)
+    assert (indices, len(times)) == (chosen, len(expected))
     for frame, index in zip(frames, chosen, strict=True):
         np.testing.assert_array_equal(frame, expected[index])
 
@@ -72,7 +72,7 @@ def test_the_clip_has_the_frames_and_size_of_the_spec() -> None:
     clip = decode_video(VIDEOS["many groups"], FrameSpec(num_frames=5, size=(20, 10)))
     assert clip.frames.shape == (5, 3, 20, 10)
     assert clip.frames.dtype == torch.uint8
-    assert (clip.indices, clip.total_frames) == (sample_indices(61, 5), 61)
+    assert (clip.indices, len(clip.all_times)) == (sample_indices(61, 5), 61)
 
 
 def test_only_wanted_frames_are_converted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,7 +84,7 @@ def test_only_wanted_frames_are_converted(monkeypatch: pytest.MonkeyPatch) -> No
         return convert(self, frame)
 
     monkeypatch.setattr(decoding._RGBConverter, "__call__", spy)
-    decode_frames(VIDEOS["many groups"], lambda total: [0, total - 1])
+    decode_frames(VIDEOS["many groups"], lambda times: [0, len(times) - 1])
     assert len(converted) == 2
 
 

@@ -115,7 +115,7 @@ def test_an_interrupted_build_is_resumed_and_ends_with_the_same_bytes(
     pack = shards_module._pack
     power = 7  # the number of videos until the power goes
 
-    def pack_while_there_is_power(video: shards_module._Video, frames: FrameSpec | None) -> bytes | str:
+    def pack_while_there_is_power(video: shards_module._Video, frames: FrameSpec | None) -> tuple[bytes, bool] | str:
         if len(packed) == power:
             raise KeyboardInterrupt
         packed.append(video.name)
@@ -252,3 +252,25 @@ def test_the_official_problem_sets_are_packed_and_verified(official: Path, tmp_p
     totals = json.loads((tmp_path / "shards" / "index.json").read_text())["totals"]
     assert (totals["problem_sets"], totals["samples"], totals["labels"]) == (492, 4340, 4515)
     assert totals["shards"] > 1
+
+
+def test_videos_that_announce_no_length_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In MPEG-TS nothing tells that the end is missing."""
+    from numbered_clips import numbered_clip
+
+    from lightning_vista.cli import main
+    from lightning_vista.vista import LabelledVideo, ProblemSet, write_problem_sets
+
+    labels = {"a": "We see a", "b": "We see b"}
+    videos = (LabelledVideo("whole.mp4", ("a",)), LabelledVideo("stream.ts", ("b",)))
+    write_problem_sets([ProblemSet("toy/level_1/objects/x", labels, videos)], tmp_path)
+    for name, container in (("whole.mp4", "mp4"), ("stream.ts", "mpegts")):
+        path = tmp_path / "videos" / "toy" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(numbered_clip(container, "libx264", 12))
+    main(["shards", "build", str(tmp_path / "tasks"), str(tmp_path / "videos"), str(tmp_path / "shards")])
+    assert (
+        "1 video(s) do not announce their length, so a cut would go unnoticed: toy/stream.ts" in capsys.readouterr().out
+    )
+    main(["shards", "verify", str(tmp_path / "shards")])
+    assert "toy/stream.ts" in capsys.readouterr().out
