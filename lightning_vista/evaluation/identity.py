@@ -90,10 +90,6 @@ def _modules(scorer: Scorer) -> list[str]:
     """Describe the scorer's modules: the same weights mean something else under another activation."""
     if not isinstance(scorer, nn.Module):
         return []
-    described = [
-        f"{name}: {type(module).__qualname__}({module.extra_repr()})" for name, module in scorer.named_modules()
-    ]
-    configs = [getattr(module, "config", None) for module in scorer.modules()]
-    return described + list(
-        dict.fromkeys(config.to_json_string() for config in configs if hasattr(config, "to_json_string"))
-    )
+    described = [f"{name}: {type(part).__qualname__}({part.extra_repr()})" for name, part in scorer.named_modules()]
+    configs: list[Any] = [getattr(part, "config", None) for part in scorer.modules()]  # of transformers' models
+    return described + [config.to_json_string() for config in configs if hasattr(config, "to_json_string")]
