@@ -43,7 +43,7 @@ test: setup ## the quick tests, a worker per core (about 4 minutes on 2 cores)
 test-slow: setup ## the tests that take minutes: studies, faults, the browser
 	$(BIN)/pytest -m slow $(PARALLEL)
 
-test-portable: setup ## about 100 quick tests of all rooms, for another Python: make test-portable VENV=/tmp/venv
+test-portable: setup ## about 130 quick tests of all rooms, for another Python: make test-portable VENV=/tmp/venv
 	$(BIN)/pytest -m 'portable and not slow' $(PARALLEL)
 
 check: setup ## format, lint, types, doctests, import directions
