@@ -20,9 +20,9 @@ $(BIN)/python:
 	echo "make: expected Python 3.11 to 3.14 with its venv module, but none of these runs: $(PYTHON)." \
 		"Install one, or name it: make setup PYTHON=/path/to/python" >&2; exit 1
 
-# Made once; made again only when a dependency changes. Byte code is written here, once: where PYTHONDONTWRITEBYTECODE
-# is set, every process would compile torch and polars anew.
-$(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
+# Made once; made again only when a dependency or the interpreter changes. Byte code is written here, once: where
+# PYTHONDONTWRITEBYTECODE is set, every process would compile torch and polars anew.
+$(VENV)/.installed: $(BIN)/python pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
 	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint constraints.txt \
 		--editable '.[dev]'
@@ -43,7 +43,7 @@ test: setup ## the quick tests, a worker per core (about 4 minutes on 2 cores)
 test-slow: setup ## the tests that take minutes: studies, faults, the browser
 	$(BIN)/pytest -m slow $(PARALLEL)
 
-test-portable: setup ## about 100 quick tests of all rooms, for another Python: make test-portable VENV=/tmp/venv
+test-portable: setup ## about 130 quick tests of all rooms, for another Python: make test-portable VENV=/tmp/venv
 	$(BIN)/pytest -m 'portable and not slow' $(PARALLEL)
 
 check: setup ## format, lint, types, doctests, import directions
