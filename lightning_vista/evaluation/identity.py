@@ -1,4 +1,4 @@
-"""What makes two runs, or two embeddings, the same: the one place where that is decided."""
+"""Identity of runs and of embeddings: the one place that decides whether two are the same."""
 
 import hashlib
 import inspect

@@ -1,4 +1,4 @@
-"""What a run needs from its scorer and from its datamodule; neither room is imported for it."""
+"""Protocols of the scorer and the datamodule of a run; neither room is imported for them."""
 
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable

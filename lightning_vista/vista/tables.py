@@ -56,12 +56,12 @@ class ScoreTable:
 
     @property
     def num_videos(self) -> int:
-        """How many videos have rows."""
+        """Number of videos with rows."""
         return self.rows["video"].n_unique()
 
     @property
     def is_partial(self) -> bool:
-        """Whether the run has scored fewer videos than it was to score, as with `limit_test_batches`."""
+        """Say whether the run scored fewer videos than planned, as with `limit_test_batches`."""
         return self.planned is not None and self.num_videos < self.planned
 
 

@@ -112,7 +112,7 @@ class ChatModel:
 
     @property
     def is_default_endpoint(self) -> bool:
-        """Whether the endpoint is OpenAI's own."""
+        """Say whether the endpoint is OpenAI's own."""
         return self.base_url == DEFAULT_ENDPOINT
 
     @property
