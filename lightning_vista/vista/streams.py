@@ -83,7 +83,7 @@ class SampleStream(IterableDataset[VideoBatch]):
             return decode_members(sample, members or read_members(self.storage, sample), self.spec)
         except ShardError as error:
             if self.on_error == "raise":
-                raise
+                raise ShardError(f"{error}. To count such videos as unscored, set --data.on_error unscored.") from error
             return Unreadable(sample, str(error))
 
     def collate(self, items: Sequence[DecodedVideo | Unreadable]) -> VideoBatch:

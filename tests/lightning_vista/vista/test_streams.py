@@ -153,3 +153,13 @@ def test_videos_of_different_sizes_need_a_size(dataset: Path, tmp_path: Path) ->
     build_shards(copy / "tasks", copy / "videos", tmp_path / "out")
     with pytest.raises(ValueError, match=r"differ in size .*Set FrameSpec.size"):
         videos(loader(EvaluationStream, tmp_path / "out", spec=FrameSpec(num_frames=2, size=None), batch_size=13))
+
+
+def test_the_error_of_a_damaged_video_says_how_to_go_without_it(shards: Path, tmp_path: Path) -> None:
+    shutil.copytree(shards, tmp_path / "out")
+    shard = next((tmp_path / "out").glob("*.tar"))
+    content = bytearray(shard.read_bytes())
+    content[1500:1564] = b"\xff" * 64
+    shard.write_bytes(content)
+    with pytest.raises(ShardError, match="set --data.on_error unscored"):
+        list(loader(EvaluationStream, tmp_path / "out", batch_size=1))
