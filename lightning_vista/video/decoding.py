@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
 from itertools import pairwise
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple
 
 import av
 import numpy as np
@@ -156,14 +156,11 @@ class _Listing(NamedTuple):
 def _list(container: av.container.InputContainer) -> _Listing:
     """List the packets of the video without decoding them, and refuse a file that is cut short."""
     stream = _video(container)
-    packets: list[av.Packet[av.VideoStream]] = []
-    end = 0.0
+    packets: list[Any] = []
+    others: list[Any] = []
     for packet in container.demux():
-        if packet.size and packet.stream is stream:
-            packets.append(cast("av.Packet[av.VideoStream]", packet))
-        # Of all streams: sound may last longer than the picture.
-        if packet.pts is not None and packet.size:
-            end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+        if packet.size:
+            (packets if packet.stream_index == stream.index else others).append(packet)
     if not packets:
         raise VideoError("the file is cut short, or empty: it holds no frame")
     if len(packets) < stream.frames:
@@ -172,11 +169,19 @@ def _list(container: av.container.InputContainer) -> _Listing:
         raise VideoError(f"the file is cut short in its frame {len(packets) - 1}")
     is_announcing = container.format.name.startswith(_ANNOUNCING)
     duration = (container.duration or 0) / av.time_base if is_announcing else 0.0
+    end = max(_end(packets), _end(others))  # sound may last longer than the picture
     if duration - end > _tolerance(packets):
         raise VideoError(f"the file is cut short: {duration:.2f} seconds announced, {end:.2f} there")
     # Fragments of an MP4 each have a duration, but nothing tells how many of them there should be.
     is_fragmented = container.format.name.startswith("mov") and not stream.frames
     return _Listing(packets, is_announcing and not is_fragmented and bool(stream.frames or duration))
+
+
+def _end(packets: Packets) -> float:
+    """Return the time in seconds at which the last of some packets ends."""
+    # It is among the last ones that are stored: codecs reorder frames by at most 16 places.
+    ends = ((p.pts + (p.duration or 0)) * float(p.time_base or 0) for p in packets[-20:] if p.pts is not None)
+    return max(ends, default=0.0)
 
 
 def _tolerance(packets: Packets) -> float:
@@ -200,7 +205,8 @@ def _decode_by_time(data: bytes, choose: Choose) -> Decoded | None:
         if stream.codec_context.reorder_depth and times == sorted(times):
             return None  # frames are stored in another order than shown, and the times know nothing of it
         times.sort()
-        seconds = [float((time - times[0]) * (stream.time_base or 1)) for time in times]
+        unit = float(stream.time_base or 1)  # as a float: fractions are slow
+        seconds = [(time - times[0]) * unit for time in times]
         indices = choose(seconds)
         wanted = {times[index]: index for index in indices}
         to_rgb, sizes = _RGBConverter(), _Sizes()
