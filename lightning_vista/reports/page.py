@@ -11,6 +11,7 @@ from typing import Any
 from lightning_vista.optional import require
 from lightning_vista.parallel import one_thread
 from lightning_vista.reports import figures
+from lightning_vista.reports.coverage import partial_notes
 from lightning_vista.reports.examples import Showcase, read_showcase
 from lightning_vista.reports.headline import headline
 from lightning_vista.reports.joining import predictions
@@ -37,7 +38,10 @@ def page_data(
     models = list(shown[0].models)
     return {
         "models": models,
-        "looks": [{"glyph": look.glyph, "colour": look.colour} for look in styles(models).values()],
+        "looks": [
+            {"glyph": look.glyph, "colour": look.colour, "partial": model in shown[0].partial}
+            for model, look in styles(models).items()
+        ],
         "scorers": len(shown[0].scorers),
         "rescalings": [view.rescaling for view in shown],
         "plots": plots,
@@ -160,6 +164,7 @@ def write_page(
         panels=panels,
         looks=styles(shown[0].models),
         headline=headline(shown[0]),
+        partial=partial_notes(results),
         incomplete=[model for model in shown[0].scorers if _is_incomplete(results[model])],
         strict=all(part.get("strict", True) for part in results.values()),
         kind_titles=figures.KIND_TITLES,

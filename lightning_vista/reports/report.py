@@ -10,6 +10,7 @@ from rich.table import Table
 
 from lightning_vista.metrics import RESCALINGS, Rescaling
 from lightning_vista.options import check_word
+from lightning_vista.reports.coverage import partial_notes
 from lightning_vista.reports.page import write_page
 from lightning_vista.reports.results import build_results, write_results
 from lightning_vista.vista.problem_sets import KINDS
@@ -48,6 +49,8 @@ def write_report(
     if not console.is_terminal:
         console = Console(width=120)  # rich would wrap files and pipes at 80 columns
     console.print(summary_table(results))
+    for note in summary_notes(results):
+        console.print(note, soft_wrap=True, markup=False, highlight=False)
     console.print(f"Page: {page}", soft_wrap=True)
     return page
 
@@ -78,6 +81,22 @@ def summary_table(results: Mapping[str, Mapping[str, Any]]) -> Table:
         sets = max(row["problem_sets"] for row in rows.values())
         table.add_row(kind, str(level), str(sets), *(_figure(rows.get(model)) for model in results))
     return table
+
+
+def summary_notes(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return what a reader of the table must know, one line each.
+
+    Args:
+        results: Result of `build_results`.
+
+    Returns:
+        A line for each scorer whose run is partial.
+
+    Example:
+        >>> summary_notes({"clip": {"partial": True, "videos_scored": 8, "videos_planned": 13}})
+        ['clip: 8 of 13 videos scored: figures of a part']
+    """
+    return [f"{model}: {note}" for model, note in partial_notes(results).items()]
 
 
 def _figure(row: Mapping[str, Any] | None) -> str:

@@ -30,6 +30,7 @@ from lightning_vista.reports.comparisons import (
     reward_rows,
     tabulate,
 )
+from lightning_vista.reports.coverage import coverage_of
 from lightning_vista.reports.joining import JoinedProblemSet, join_tables
 from lightning_vista.vista.tables import ScoreTable
 
@@ -56,6 +57,7 @@ def build_results(
         Model -> its results, with the tables' models in their order, then `majority` and `random`:
 
         - `rescaling`, `strict`, `config_hash` (text; empty if unknown);
+        - of a partial run (`ScoreTable.is_partial`) also `partial` (True), `videos_scored` and `videos_planned`;
         - `problem_sets`: {id: {macro_f1, accuracy, videos, unscored, ties}};
         - `aggregates`: [{environment, level, kind, mean_macro_f1, standard_error, ci_low, ci_high, problem_sets}],
           where `all` marks a pooled dimension, and a cell without problem sets of the model does not have a row;
@@ -94,11 +96,13 @@ def build_results(
     raw = _score(sets, "none", strict) | baselines
     compared = _compare(sets, results, raw)
     hashes = {table.model: table.config_hash for table in tables}
+    coverage = {table.model: coverage_of(table) for table in tables}
     return {
         model: {
             "rescaling": rescaling,
             "strict": strict,
             "config_hash": hashes.get(model, ""),
+            **coverage.get(model, {}),
             "problem_sets": _figures(own),
             "aggregates": compared[model]["aggregates"],
             "raw": {"rescaling": "none", "problem_sets": _figures(raw[model]), "aggregates": compared[model]["raw"]},

@@ -38,14 +38,14 @@ def _order_of_videos(view: View, found: dict[str, list[Row]]) -> Figure:
         if shown:
             x = [KIND_TITLES[row["kind"]] for row in shown]
             look = {"type": "bar", "marker": {"color": looks[model].colour}}
-            data.append(_trace(model, index, x, shown, "var(--ink)") | look)
+            data.append(_trace(view.label(model), index, x, shown, "var(--ink)") | look)
     axis = {"fixedrange": True, "showgrid": False}
     return Figure(
         "Right videos above wrong ones, by kind",
         f"The chance that a right video is scored above a wrong one, by kind, for {len(data)} models.",
         {"data": data, "layout": layout(xaxis=axis, bargap=0.25, bargroupgap=0.08, meta={"height": 320})},
         ("Model", "Kind", "Level", *_ORDERED),
-        [cells for model, rows in found.items() for cells in _table(model, rows)],
+        [cells for model, rows in found.items() for cells in _table(view.label(model), rows)],
         {model: view.counts(model, _environment(rows)) for model, rows in found.items() if rows},
     )
 
@@ -57,13 +57,13 @@ def _wrong_orders(view: View, found: dict[str, list[Row]]) -> Figure:
     cells = []
     for index, (model, rows) in enumerate(found.items()):
         shown = [row for row in rows if row["figure"] == "exploitable" and row["kind"] == "permutation"]
-        cells += [(model, str(row["level"]), *_figure(row), str(row["problem_sets"])) for row in shown]
+        cells += [(view.label(model), str(row["level"]), *_figure(row), str(row["problem_sets"])) for row in shown]
         shown = [row for row in shown if row["level"] != "all"]
         marker = {"size": 8, "symbol": looks[model].symbol, "color": looks[model].colour}
         line = {"type": "scatter", "mode": "lines+markers", "marker": marker}
         if shown:
             x = [row["level"] for row in shown]
-            data.append(_trace(model, index, x, shown, looks[model].colour) | line)
+            data.append(_trace(view.label(model), index, x, shown, looks[model].colour) | line)
     axis = {"title": {"text": "Level: actions in sequence"}, "dtick": 1, "showgrid": False, "fixedrange": True}
     return Figure(
         "Permutation sets in which a wrong order pays as much as the right one",
@@ -75,10 +75,10 @@ def _wrong_orders(view: View, found: dict[str, list[Row]]) -> Figure:
     )
 
 
-def _trace(model: str, index: int, x: Sequence[Any], rows: Sequence[Row], bars: str) -> dict[str, Any]:
+def _trace(name: str, index: int, x: Sequence[Any], rows: Sequence[Row], bars: str) -> dict[str, Any]:
     """Return means with their intervals."""
     return {
-        "name": plotly_text(model),
+        "name": plotly_text(name),
         "meta": [index],
         "x": list(x),
         "y": [number(row["mean"]) for row in rows],
@@ -87,14 +87,14 @@ def _trace(model: str, index: int, x: Sequence[Any], rows: Sequence[Row], bars: 
     }
 
 
-def _table(model: str, rows: Sequence[Row]) -> list[tuple[str, ...]]:
+def _table(name: str, rows: Sequence[Row]) -> list[tuple[str, ...]]:
     """Return one row for each kind and level, in the order of the results."""
     by_cell: dict[tuple[str, str], dict[str, Row]] = {}
     for row in rows:
         by_cell.setdefault((row["kind"], str(row["level"])), {})[row["figure"]] = row
     return [
         (
-            model,
+            name,
             KIND_TITLES[kind],
             level,
             *(text for name in ("auc", "rank_accuracy", "margin") for text in _figure(figures[name])),

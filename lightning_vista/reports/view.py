@@ -1,7 +1,7 @@
 """Views of the results for the page: one rescaling at a time, by environment, level and kind."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
@@ -9,6 +9,7 @@ from typing import Any
 
 from lightning_vista.metrics import Rescaling
 from lightning_vista.reports.comparisons import SPLIT_OF_TYPE
+from lightning_vista.reports.coverage import partial_notes
 from lightning_vista.reports.joining import BASELINES
 from lightning_vista.vista import KINDS
 from lightning_vista.vista.tables import outline
@@ -50,6 +51,7 @@ class View:
         rescaling: `none`, `video`, `label` or `both`.
         models: Model -> its part of `results.json` under this rescaling.
         kinds: Problem set id -> kind, for sets whose type folder does not determine it.
+        partial: Scorers whose runs are partial.
 
     Example:
         >>> row = {"environment": "all", "level": 2, "kind": "general", "mean_macro_f1": 0.5}
@@ -61,11 +63,16 @@ class View:
     rescaling: Rescaling
     models: Mapping[str, Mapping[str, Any]]
     kinds: Mapping[str, str] = field(default_factory=dict)
+    partial: Collection[str] = ()
 
     @property
     def scorers(self) -> list[str]:
         """Models that are not baselines, in the order of the results."""
         return [model for model in self.models if model not in BASELINES]
+
+    def label(self, model: str) -> str:
+        """Return a model's name with a mark if its run is partial."""
+        return f"{model} (part)" if model in self.partial else model
 
     @cached_property
     def environments(self) -> list[str]:
@@ -143,9 +150,10 @@ def views(results: Mapping[str, Mapping[str, Any]], kinds: Mapping[str, str] | N
             "Compute the results of every score table with the same rescaling."
         )
     ordered = dict(sorted(results.items(), key=lambda item: item[0] in BASELINES))
-    chosen = View(rescalings.pop(), ordered, kinds or {})
+    partial = tuple(partial_notes(ordered))
+    chosen = View(rescalings.pop(), ordered, kinds or {}, partial)
     raw = {model: part["raw"] for model, part in ordered.items() if part.get("raw")}
-    return [chosen, View("none", raw, kinds or {})] if raw and chosen.rescaling != "none" else [chosen]
+    return [chosen, View("none", raw, kinds or {}, partial)] if raw and chosen.rescaling != "none" else [chosen]
 
 
 def number(value: object) -> float | None:

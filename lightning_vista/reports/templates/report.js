@@ -30,7 +30,7 @@
     node.style.color = model.colour;
     return node;
   };
-  const heading = (model) => make("span", {}, swatch(model), " ", model.name);
+  const heading = (model) => make("span", {}, swatch(model), " ", model.name, model.partial ? make("span", { class: "part" }, "part") : null);
   const visible = () => models.filter((model) => state.shown.has(model.index));
   const scorers = () => visible().filter((model) => model.scorer);
   const decimal = (value, digits = 2) => (value === null || value === undefined ? "–" : value.toFixed(digits));
