@@ -1,5 +1,6 @@
-"""The coverage of a report's figures: runs that scored a part of their videos."""
+"""The coverage of a report's figures: partial runs, and problem sets that not every scorer has scored."""
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -43,3 +44,50 @@ def partial_notes(results: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
         for model, part in results.items()
         if part.get("partial")
     }
+
+
+def left_out(results: Mapping[str, Mapping[str, Any]]) -> dict[str, tuple[str, ...]]:
+    """Return the problem sets that are left out of comparisons, because some scorer has not scored them in full.
+
+    Args:
+        results: Content of `results.json`.
+
+    Returns:
+        Problem set id -> scorers that lack its scores; ordered by id.
+
+    Example:
+        >>> left_out({"clip": {"common": {"not_scored": ["craft/level_2/remix/a"]}}, "gpt-4o": {}})
+        {'craft/level_2/remix/a': ('clip',)}
+    """
+    lacking: dict[str, list[str]] = {}
+    for model, part in results.items():
+        for problem_set in part.get("common", {}).get("not_scored", ()):
+            lacking.setdefault(problem_set, []).append(model)
+    return {problem_set: tuple(models) for problem_set, models in sorted(lacking.items())}
+
+
+def left_out_note(results: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the sentence about problem sets that are left out of comparisons; empty without any.
+
+    Args:
+        results: Content of `results.json`.
+
+    Example:
+        >>> sets = {f"craft/level_2/remix/{name}": {} for name in "abc"}
+        >>> common = {"not_scored": ["craft/level_2/remix/a", "craft/level_2/remix/b"]}
+        >>> left_out_note({"b": {"problem_sets": {}, "common": common}, "majority": {"problem_sets": sets}})
+        '2 of 3 problem sets are left out of the comparison, since not every scorer has scored them: craft 2 (not b).'
+    """
+    found = left_out(results)
+    if not found:
+        return ""
+    groups = Counter((id.split("/")[0], models) for id, models in found.items())
+    where = "; ".join(f"{world} {count} (not {', '.join(models)})" for (world, models), count in groups.items())
+    total = len({id for part in results.values() for id in part["problem_sets"]})
+    if total == len(found):
+        return f"The scorers have no problem set in common, so they are not compared: {where}."
+    be = "is" if len(found) == 1 else "are"
+    return (
+        f"{len(found):,} of {total:,} problem sets {be} left out of the comparison, since not every scorer has scored "
+        f"{'it' if len(found) == 1 else 'them'}: {where}."
+    )

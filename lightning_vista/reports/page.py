@@ -11,7 +11,7 @@ from typing import Any
 from lightning_vista.optional import require
 from lightning_vista.parallel import one_thread
 from lightning_vista.reports import figures
-from lightning_vista.reports.coverage import partial_notes
+from lightning_vista.reports.coverage import left_out, left_out_note, partial_notes
 from lightning_vista.reports.examples import Showcase, read_showcase
 from lightning_vista.reports.headline import headline
 from lightning_vista.reports.joining import predictions
@@ -81,6 +81,7 @@ def _problem_sets(shown: Sequence[View], tables: Sequence[ScoreTable], showcase:
             "id": name,
             "environment": environment,
             "level": int(level),
+            "common": name not in shown[0].left_out,
             "kind": kind,
             "labels": known["labels"],
             "descriptions": [descriptions.get(name, {}).get(label) for label in known["labels"]],
@@ -165,7 +166,9 @@ def write_page(
         looks=styles(shown[0].models),
         headline=headline(shown[0]),
         partial=partial_notes(results),
-        incomplete=[model for model in shown[0].scorers if _is_incomplete(results[model])],
+        left_out=left_out(results),
+        left_out_note=left_out_note(results),
+        incomplete={model: text for model in shown[0].scorers if (text := _gaps(results[model]))},
         strict=all(part.get("strict", True) for part in results.values()),
         kind_titles=figures.KIND_TITLES,
         interval=interval,
@@ -239,9 +242,13 @@ def _template() -> Any:
     return environment.get_template("report.html.jinja")
 
 
-def _is_incomplete(part: Mapping[str, Any]) -> bool:
-    """Tell whether a model's results list reasons for unscored videos, or problem sets that its table lacks."""
-    return bool(part.get("missing") or part.get("unscored", {}).get("reasons"))
+def _gaps(part: Mapping[str, Any]) -> str:
+    """Describe the videos that a scorer has not scored and the problem sets that its table lacks; empty without any."""
+    gaps = [f"{count:,} × {reason}" for reason, count in part.get("unscored", {}).get("reasons", {}).items()]  # noqa: RUF001
+    missing = len(part.get("missing", ()))
+    if missing:
+        gaps.append(f"{missing:,} {'problem set is' if missing == 1 else 'problem sets are'} not in its table")
+    return ", ".join(gaps)
 
 
 def _panels(shown: Sequence[View]) -> Iterator[Panel]:
@@ -261,5 +268,6 @@ def _panels(shown: Sequence[View]) -> Iterator[Panel]:
         yield Panel("reward", environment, "any", reward_figures(chosen, environment))
         differences = figures.draw_differences(chosen, environment)
         yield Panel("differences", environment, "any", [differences] if differences.rows else [])
-        raw = [figures.raw_beside_rescaled(chosen, view, environment) for view in shown[1:]]
+        others = shown[1:] if chosen.num_sets(environment) else ()
+        raw = [figures.raw_beside_rescaled(chosen, view, environment) for view in others]
         yield Panel("raw", environment, "any", raw)

@@ -4,7 +4,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from lightning_vista.reports.figures import KIND_TITLES, Figure
-from lightning_vista.reports.style import error_bars, hover, interval, layout, plotly_text, styles
+from lightning_vista.reports.style import (
+    error_bars,
+    hover,
+    interval,
+    layout,
+    level_axis,
+    plotly_text,
+    styles,
+    with_sets,
+)
 from lightning_vista.reports.view import Row, View, number
 from lightning_vista.vista import KINDS
 
@@ -23,8 +32,8 @@ def reward_figures(view: View, environment: str) -> list[Figure]:
         permutation sets, lines of the share of them in which a wrong order pays as much as the right one.
     """
     found = {
-        model: [row for row in part.get("reward_quality", ()) if row["environment"] == environment]
-        for model, part in view.models.items()
+        model: [row for row in view.compared(model).get("reward_quality", ()) if row["environment"] == environment]
+        for model in view.models
     }
     return [figure for figure in (_order_of_videos(view, found), _wrong_orders(view, found)) if figure.plot["data"]]
 
@@ -36,7 +45,7 @@ def _order_of_videos(view: View, found: dict[str, list[Row]]) -> Figure:
     for index, (model, rows) in enumerate(found.items()):
         shown = [row for row in rows if row["figure"] == "auc" and row["kind"] in KINDS and row["level"] == "all"]
         if shown:
-            x = [KIND_TITLES[row["kind"]] for row in shown]
+            x = [with_sets(KIND_TITLES[row["kind"]], [row]) for row in shown]
             look = {"type": "bar", "marker": {"color": looks[model].colour}}
             data.append(_trace(view.label(model), index, x, shown, "var(--ink)") | look)
     axis = {"fixedrange": True, "showgrid": False}
@@ -55,6 +64,7 @@ def _wrong_orders(view: View, found: dict[str, list[Row]]) -> Figure:
     looks = styles(view.models)
     data = []
     cells = []
+    points = []
     for index, (model, rows) in enumerate(found.items()):
         shown = [row for row in rows if row["figure"] == "exploitable" and row["kind"] == "permutation"]
         cells += [(view.label(model), str(row["level"]), *_figure(row), str(row["problem_sets"])) for row in shown]
@@ -62,9 +72,10 @@ def _wrong_orders(view: View, found: dict[str, list[Row]]) -> Figure:
         marker = {"size": 8, "symbol": looks[model].symbol, "color": looks[model].colour}
         line = {"type": "scatter", "mode": "lines+markers", "marker": marker}
         if shown:
+            points += [(row["level"], row) for row in shown]
             x = [row["level"] for row in shown]
             data.append(_trace(view.label(model), index, x, shown, looks[model].colour) | line)
-    axis = {"title": {"text": "Level: actions in sequence"}, "dtick": 1, "showgrid": False, "fixedrange": True}
+    axis = level_axis(points)
     return Figure(
         "Permutation sets in which a wrong order pays as much as the right one",
         f"Share of permutation sets in which a wrong order earns at least as much, by level, for {len(data)} models.",
