@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from lightning_vista.reports.joining import BASELINES
 from lightning_vista.vista.tables import ScoreTable
 
 
@@ -90,4 +91,48 @@ def left_out_note(results: Mapping[str, Mapping[str, Any]]) -> str:
     return (
         f"{len(found):,} of {total:,} problem sets {be} left out of the comparison, since not every scorer has scored "
         f"{'it' if len(found) == 1 else 'them'}: {where}."
+    )
+
+
+def single_videos(results: Mapping[str, Mapping[str, Any]]) -> dict[str, tuple[str, ...]]:
+    """Return the problem sets in which rescaling could not standardise labels, since a single video is scored.
+
+    Args:
+        results: Content of `results.json`.
+
+    Returns:
+        Problem set id -> scorers with a single scored video; ordered by id. Empty unless the rescaling is `label` or
+        `both`.
+
+    Example:
+        >>> part = {"rescaling": "both", "single_video_sets": ["home/level_2/remix/a"]}
+        >>> single_videos({"clip": part, "majority": part})
+        {'home/level_2/remix/a': ('clip',)}
+    """
+    found: dict[str, list[str]] = {}
+    for model, part in results.items():
+        if model not in BASELINES and part["rescaling"] in ("label", "both"):
+            for problem_set in part.get("single_video_sets", ()):
+                found.setdefault(problem_set, []).append(model)
+    return {problem_set: tuple(models) for problem_set, models in sorted(found.items())}
+
+
+def single_videos_note(results: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the sentence about problem sets with a single scored video; empty without any.
+
+    Args:
+        results: Content of `results.json`.
+
+    Example:
+        >>> part = {"rescaling": "both", "single_video_sets": ["home/level_2/remix/a"]}
+        >>> single_videos_note({"clip": part})[:69]
+        '1 problem set has a single scored video, so there are no others to st'
+    """
+    count = len(single_videos(results))
+    if not count:
+        return ""
+    have = "set has" if count == 1 else "sets have"
+    return (
+        f"{count:,} problem {have} a single scored video, so there are no others to standardise its labels over: "
+        "`both` is `video` there, and `label` is `none`."
     )

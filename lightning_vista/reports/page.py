@@ -11,7 +11,7 @@ from typing import Any
 from lightning_vista.optional import require
 from lightning_vista.parallel import one_thread
 from lightning_vista.reports import figures
-from lightning_vista.reports.coverage import left_out, left_out_note, partial_notes
+from lightning_vista.reports.coverage import left_out, left_out_note, partial_notes, single_videos, single_videos_note
 from lightning_vista.reports.examples import Showcase, read_showcase
 from lightning_vista.reports.headline import headline
 from lightning_vista.reports.joining import predictions
@@ -168,6 +168,8 @@ def write_page(
         partial=partial_notes(results),
         left_out=left_out(results),
         left_out_note=left_out_note(results),
+        single_videos=single_videos(results),
+        single_videos_note=single_videos_note(results),
         incomplete={model: text for model in shown[0].scorers if (text := _gaps(results[model]))},
         strict=all(part.get("strict", True) for part in results.values()),
         kind_titles=figures.KIND_TITLES,

@@ -75,7 +75,9 @@ def build_results(
         - `reward_quality`: [{figure, environment, level, kind, mean, standard_error, ci_low, ci_high, problem_sets}],
           the figures of `RewardQuality` from the raw scores; empty for baselines;
         - `unscored`: {videos, reasons: {reason: videos}} and `ties`, totals over the problem sets;
-        - `missing`: ids of the problem sets that another table has and this one lacks.
+        - `missing`: ids of the problem sets that another table has and this one lacks;
+        - `single_video_sets`: ids of the problem sets with one scored video, where `label` and `both` cannot
+          standardise (see `rescale_scores`).
 
         Figures that do not exist, such as the standard error of one problem set, are None.
 
@@ -122,6 +124,7 @@ def build_results(
             },
             "ties": sum(result.ties for result in own.values()),
             "missing": [item.outline.id for item in sets if item.outline.id not in own],
+            "single_video_sets": [id for id, result in own.items() if result.videos - result.unscored == 1],
         }
         for model, own in results.items()
     }

@@ -10,12 +10,13 @@ import pytest
 from report_data import SETS, score_table, tables
 
 from lightning_vista.reports.figures import draw_differences, f1_by_level, level_one_bars, raw_beside_rescaled
+from lightning_vista.reports.joining import predictions
 from lightning_vista.reports.page import write_page
-from lightning_vista.reports.report import write_report
+from lightning_vista.reports.report import summary_notes, write_report
 from lightning_vista.reports.results import build_results
 from lightning_vista.reports.reward_figures import reward_figures
 from lightning_vista.reports.view import views
-from lightning_vista.vista.tables import ScoreTable, write_scores
+from lightning_vista.vista.tables import SCORE_COLUMNS, ScoreTable, order_rows, write_scores
 
 pytestmark = pytest.mark.portable
 
@@ -189,3 +190,42 @@ def test_an_environment_of_some_scorers_is_not_compared(tmp_path: Path) -> None:
 def script_data(page: str) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(page.split('id="data">')[1].split("</script>")[0])
     return found
+
+
+def single_video_tables() -> list[ScoreTable]:
+    """Two scorers; one set has one video, whose last label is the right and the highest one, a second set one for b."""
+    rows = [
+        (model, "home/level_2/remix/one", "home/one.mp4", label, score, label == "right", None)
+        for model in "ab"
+        for label, score in (("wrong", 0.1), ("other", 0.2), ("right", 0.9))
+    ]
+    one = pl.DataFrame(rows, schema=SCORE_COLUMNS, orient="row")
+    judged = [score_table("a", 0.6), score_table("b", 0.2)]
+    others = pl.col("video").is_in([f"home/g {number}.mp4" for number in (1, 2)])
+    silent = pl.when(~others | (pl.col("model") == "a")).then("score").alias("score")  # beside the unscored fourth
+    tables = [pl.concat([table.rows, one.filter(pl.col("model") == table.model)]) for table in judged]
+    return [replace(judged[0], rows=order_rows(rows.with_columns(silent))) for rows in tables]
+
+
+@pytest.mark.parametrize("rescaling", ["label", "both", "video", "none"])
+def test_sets_with_a_single_video_are_predicted_and_named(rescaling: Any, tmp_path: Path) -> None:  # a literal
+    judged, one, few = single_video_tables(), "home/level_2/remix/one", "home/level_3/permutation_go_only/g"
+    results = build_results(judged, rescaling)
+    assert [part["single_video_sets"] for part in results.values()] == [[one], [one, few], [one], [one]]
+    assert results["a"]["problem_sets"][one]["macro_f1"] == 1
+    found = predictions(judged, [rescaling])
+    assert found[one]["predicted"][rescaling] == {"a": [2], "b": [2]} == {model: found[one]["truth"] for model in "ab"}
+    page = write_page(results, judged, tmp_path / "report.html").read_text("utf-8")
+    definitions = page[page.index('<section id="definitions"') : page.index('<script type="application/json"')]
+    named = [f"<li>{one}</li>" in definitions, f"<li>{few}: b</li>" in definitions]
+    assert named == [rescaling in ("label", "both")] * 2
+    assert ("2 problem sets have a single scored video" in definitions) == named[0]
+    assert any("single scored video" in note for note in summary_notes(results)) == named[0]
+
+
+def test_predictions_of_a_single_scored_video_do_not_depend_on_the_unscored_ones() -> None:
+    table = single_video_tables()[1]
+    few = "home/level_3/permutation_go_only/g"
+    found = predictions([table], ["both", "none"])[few]["predicted"]
+    assert found["both"] == found["none"]
+    assert [guess for guess in found["both"]["b"] if guess != []] != []
