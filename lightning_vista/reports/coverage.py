@@ -136,3 +136,50 @@ def single_videos_note(results: Mapping[str, Mapping[str, Any]]) -> str:
         f"{count:,} problem {have} a single scored video, so there are no others to standardise its labels over: "
         "`both` is `video` there, and `label` is `none`."
     )
+
+
+def gaps(part: Mapping[str, Any]) -> str:
+    """Describe the videos that a scorer has not scored, and the problem sets that its table lacks; empty without any.
+
+    Args:
+        part: A scorer's part of `results.json`.
+
+    Example:
+        >>> gaps({"unscored": {"reasons": {"refused": 2}}, "missing": ["home/level_2/remix/a"]})
+        'refused: 2, 1 problem set is not in its table'
+    """
+    found = [f"{reason}: {count:,}" for reason, count in part.get("unscored", {}).get("reasons", {}).items()]
+    missing = len(part.get("missing", ()))
+    if missing:
+        found.append(f"{missing:,} {'problem set is' if missing == 1 else 'problem sets are'} not in its table")
+    return ", ".join(found)
+
+
+def count_notes(results: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Return a note for each scorer with unscored videos or ties, each video counted once per problem set.
+
+    Args:
+        results: Content of `results.json`.
+
+    Returns:
+        Scorer -> note.
+
+    Example:
+        >>> sets = {"home/level_2/remix/a": {"videos": 9}}
+        >>> unscored = {"videos": 2, "reasons": {"refused": 2}}
+        >>> count_notes({"clip": {"problem_sets": sets, "unscored": unscored, "ties": 1}})
+        {'clip': '2 of 9 (video, problem set) pairs unscored (refused: 2), 1 tie'}
+    """
+    notes = {}
+    for model, part in results.items():
+        unscored, ties = part.get("unscored", {}), part.get("ties", 0)
+        pairs = sum(entry["videos"] for entry in part.get("problem_sets", {}).values())
+        texts = []
+        if unscored.get("videos"):
+            reasons = gaps({"unscored": unscored})
+            texts.append(f"{unscored['videos']:,} of {pairs:,} (video, problem set) pairs unscored ({reasons})")
+        if ties:
+            texts.append(f"{ties:,} {'tie' if ties == 1 else 'ties'}" + ("" if texts else f" in {pairs:,} pairs"))
+        if texts and model not in BASELINES:
+            notes[model] = ", ".join(texts)
+    return notes

@@ -11,7 +11,14 @@ from typing import Any
 from lightning_vista.optional import require
 from lightning_vista.parallel import one_thread
 from lightning_vista.reports import figures
-from lightning_vista.reports.coverage import left_out, left_out_note, partial_notes, single_videos, single_videos_note
+from lightning_vista.reports.coverage import (
+    gaps,
+    left_out,
+    left_out_note,
+    partial_notes,
+    single_videos,
+    single_videos_note,
+)
 from lightning_vista.reports.examples import Showcase, read_showcase
 from lightning_vista.reports.headline import headline
 from lightning_vista.reports.joining import predictions
@@ -170,7 +177,7 @@ def write_page(
         left_out_note=left_out_note(results),
         single_videos=single_videos(results),
         single_videos_note=single_videos_note(results),
-        incomplete={model: text for model in shown[0].scorers if (text := _gaps(results[model]))},
+        incomplete={model: text for model in shown[0].scorers if (text := gaps(results[model]))},
         strict=all(part.get("strict", True) for part in results.values()),
         kind_titles=figures.KIND_TITLES,
         interval=interval,
@@ -242,15 +249,6 @@ def _template() -> Any:
         lstrip_blocks=True,
     )
     return environment.get_template("report.html.jinja")
-
-
-def _gaps(part: Mapping[str, Any]) -> str:
-    """Describe the videos that a scorer has not scored and the problem sets that its table lacks; empty without any."""
-    gaps = [f"{count:,} × {reason}" for reason, count in part.get("unscored", {}).get("reasons", {}).items()]  # noqa: RUF001
-    missing = len(part.get("missing", ()))
-    if missing:
-        gaps.append(f"{missing:,} {'problem set is' if missing == 1 else 'problem sets are'} not in its table")
-    return ", ".join(gaps)
 
 
 def _panels(shown: Sequence[View]) -> Iterator[Panel]:

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from lightning_vista.metrics import RESCALINGS, Rescaling
 from lightning_vista.options import check_word
-from lightning_vista.reports.coverage import left_out, left_out_note, partial_notes, single_videos_note
+from lightning_vista.reports.coverage import count_notes, left_out, left_out_note, partial_notes, single_videos_note
 from lightning_vista.reports.page import write_page
 from lightning_vista.reports.results import build_results, write_results
 from lightning_vista.vista.problem_sets import KINDS
@@ -93,14 +93,15 @@ def summary_notes(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
         results: Result of `build_results`.
 
     Returns:
-        A line for each scorer whose run is partial, one about problem sets that are not compared, and one about those
-        with a single video.
+        A line for each scorer whose run is partial, and for each that has unscored videos or ties; then one about
+        problem sets that are not compared, and one about those with a single video.
 
     Example:
         >>> summary_notes({"clip": {"rescaling": "both", "partial": True, "videos_scored": 8, "videos_planned": 13}})
         ['clip: 8 of 13 videos scored: figures of a part']
     """
-    notes = [f"{model}: {note}" for model, note in partial_notes(results).items()]
+    about = (*partial_notes(results).items(), *count_notes(results).items())
+    notes = [f"{model}: {note}" for model, note in about]
     return [note for note in (*notes, left_out_note(results), single_videos_note(results)) if note]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from report_data import SETS, score_table, tables
+from report_data import ATTACK, SETS, score_table, tables
 
 from lightning_vista.reports.figures import draw_differences, f1_by_level, level_one_bars, raw_beside_rescaled
 from lightning_vista.reports.joining import predictions
@@ -135,7 +135,7 @@ def test_page_and_terminal_say_what_is_left_out(tmp_path: Path, capsys: pytest.C
     assert "Overall<small>n = 6</small>" in shown
     assert "not in the table" in shown  # the reason of the cut video
     assert "; not in its table" not in shown
-    assert "1 × not in the table, 2 problem sets are not in its table" in shown  # noqa: RUF001
+    assert "not in the table: 1, 2 problem sets are not in its table" in shown
     assert {found["id"] for found in data["sets"] if found["common"]} == set(COMMON)
 
 
@@ -229,3 +229,19 @@ def test_predictions_of_a_single_scored_video_do_not_depend_on_the_unscored_ones
     found = predictions([table], ["both", "none"])[few]["predicted"]
     assert found["both"] == found["none"]
     assert [guess for guess in found["both"]["b"] if guess != []] != []
+
+
+def test_the_terminal_counts_unscored_videos_and_ties_where_there_are_any(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scored = score_table("clean", 0.5)
+    places = pl.int_range(pl.len()) / 1000
+    clean = replace(scored, rows=scored.rows.with_columns(score=places, reason=pl.lit(None, pl.String)))
+    write_report(save(tmp_path, score_table("a", 0.6), clean), tmp_path / "out", "none")
+    lines = capsys.readouterr().out.splitlines()
+    ties = json.loads((tmp_path / "out" / "results.json").read_text("utf-8"))["a"]["ties"]
+    assert ties > 1
+    expected = f"a: 9 of 46 (video, problem set) pairs unscored ({ATTACK}: 9), {ties} ties"
+    assert set(expected.splitlines()) <= set(lines)
+    assert not any(line.startswith(("clean:", "majority:", "random:")) for line in lines)
+    assert sum(line.startswith("  general") for line in lines) == 1
