@@ -176,13 +176,14 @@ _NOTHING = RewardQuality(*[torch.nan] * 4)
 
 
 def reward_rows(
-    problem_sets: Sequence[JoinedProblemSet], by_cell: Mapping[Cell, list[int]]
+    problem_sets: Sequence[JoinedProblemSet], by_cell: Mapping[Cell, list[int]], common: bool = False
 ) -> dict[str, list[dict[str, Any]]]:
     """Average `reward_quality` over the problem sets of each cell.
 
     Args:
         problem_sets: Joined score tables.
         by_cell: Cell -> positions of its problem sets.
+        common: Whether to average a figure only over problem sets for which every model has it.
 
     Returns:
         Model -> rows `{figure, environment, level, kind, mean, standard_error, ci_low, ci_high, problem_sets}` for each
@@ -190,8 +191,10 @@ def reward_rows(
     """
     models = list(dict.fromkeys(model for item in problem_sets for model in item.scores))
     values = torch.tensor([[_quality(item, model) for model in models] for item in problem_sets], dtype=torch.float64)
+    if common and models:
+        values = values.masked_fill(values.isnan().any(dim=1, keepdim=True), torch.nan)
     videos = [{(item.outline.environment, video) for video in item.videos} for item in problem_sets]
-    rows = tabulate(values.flatten(start_dim=1), videos, by_cell, mean="mean")
+    rows = tabulate(values.reshape(len(problem_sets), -1 if models else 0), videos, by_cell, mean="mean")
     figures = RewardQuality._fields
     return {
         model: [

@@ -11,9 +11,11 @@ from lightning_vista.reports.style import (
     hover,
     interval,
     layout,
+    level_axis,
     plotly_text,
     rows_layout,
     styles,
+    with_sets,
 )
 from lightning_vista.reports.view import Counts, Row, View, number
 from lightning_vista.vista import KINDS
@@ -62,10 +64,10 @@ def order_leak(view: View, environment: str, split: str) -> Figure:
     points = {
         model: [
             (int(row["level"]), row)
-            for row in part.get("order_leak", ())
+            for row in view.compared(model).get("order_leak", ())
             if (row["environment"], row["split"]) == (environment, split) and row["level"] != "all"
         ]
-        for model, part in view.models.items()
+        for model in view.models
     }
     return _by_level(view, environment, split, SPLIT_TITLES[split], points)
 
@@ -81,17 +83,17 @@ def level_one_bars(view: View, environment: str) -> Figure:
         data.append(
             {
                 "type": "bar",
-                "name": plotly_text(model),
+                "name": plotly_text(view.label(model)),
                 "meta": [index],
-                "x": [KIND_TITLES[kind] for kind, _ in found],
+                "x": [with_sets(KIND_TITLES[kind], [row]) for kind, row in found],
                 "y": [number(row["mean_macro_f1"]) for _, row in found],
                 "error_y": error_bars([row for _, row in found], "var(--ink)"),
                 "marker": {"color": looks[model].colour},
-                **hover([row for _, row in found], "%{x}"),
+                **hover([row for _, row in found], "%{y:.3f}"),
             }
         )
         rows += [
-            (model, KIND_TITLES[kind], *_row_cells(row), *_count_cells(view, model, environment, 1, kind))
+            (view.label(model), KIND_TITLES[kind], *_row_cells(row), *_count_cells(view, model, environment, 1, kind))
             for kind, row in found
         ]
     axis = {"fixedrange": True, "showgrid": False}
@@ -113,14 +115,17 @@ def raw_beside_rescaled(rescaled: View, raw: View, environment: str) -> Figure:
     for index, model in enumerate(rescaled.models):
         both = [view for view in (raw, rescaled) if model in view.models]
         found = [(view, row) for view in both if (row := view.row(model, environment))]
-        trace = _dots(plotly_text(model), [index], [row for _, row in found], looks[model], "mean_macro_f1")
+        trace = _dots(
+            plotly_text(rescaled.label(model)), [index], [row for _, row in found], looks[model], "mean_macro_f1"
+        )
         symbols = ["circle-open" if view is raw else "circle" for view, _ in found]
         data.append(trace | {"mode": "lines+markers", "marker": trace["marker"] | {"symbol": symbols}})
         rows += [
-            (model, view.rescaling, *_row_cells(row), *_count_cells(view, model, environment)) for view, row in found
+            (view.label(model), view.rescaling, *_row_cells(row), *_count_cells(view, model, environment))
+            for view, row in found
         ]
     return Figure(
-        "Over all problem sets",
+        f"Over {rescaled.num_sets(environment)} problem sets",
         "Mean macro F1 of each model from raw and from rescaled scores.",
         {"data": data, "layout": rows_layout("Mean macro F1", [0, 1.02])},
         ("Model", "Rescaling", *_ROW_COLUMNS, *_COUNT_COLUMNS),
@@ -141,13 +146,13 @@ def draw_differences(view: View, environment: str) -> Figure:
     data = []
     for model, row in found:
         if (row["level"], row["kind"]) == ("all", "all"):
-            name = plotly_text(_difference_name(model, row), 48)
+            name = f"{plotly_text(_difference_name(view, model, row), 48)} (n = {row['problem_sets']})"
             owners = [models.index(model), models.index(row["other"])]
             trace = _dots(name, owners, [row], looks[model], "mean_difference")
             data.append(trace | {"mode": "markers", "marker": trace["marker"] | {"symbol": looks[model].symbol}})
     rows = [
         (
-            _difference_name(model, row),
+            _difference_name(view, model, row),
             KIND_TITLES[row["kind"]],
             str(row["level"]),
             _decimal(row["mean_difference"], "+.3f"),
@@ -159,7 +164,7 @@ def draw_differences(view: View, environment: str) -> Figure:
     ends = [end for trace in data for end in _ends(trace)]
     reach = [min([0.0, *ends]) - 0.04, max([0.0, *ends]) + 0.04]
     return Figure(
-        "Over all problem sets of both models",
+        "Over the problem sets that both models have scored",
         "Mean difference in macro F1 between pairs of models over the same problem sets.",
         {"data": data, "layout": rows_layout("Difference in macro F1", reach)},
         ("Models", "Kind", "Level", "Mean difference", "95% interval", "Problem sets"),
@@ -189,21 +194,21 @@ def _decimal(value: object, spec: str = ".3f") -> str:
 def _by_level(view: View, environment: str, group: str, title: str, points: _Points) -> Figure:
     """Return the figure of a kind or split, with its table."""
     rows = [
-        (model, str(level), *_row_cells(row), *_count_cells(view, model, environment, level, group))
+        (view.label(model), str(level), *_row_cells(row), *_count_cells(view, model, environment, level, group))
         for model, pairs in points.items()
         for level, row in pairs
     ]
     return Figure(
         title,
         f"Macro F1 by level, {title.lower()}, for {len(points)} models.",
-        _lines(points),
+        _lines(view, points),
         ("Model", "Level", *_ROW_COLUMNS, *_COUNT_COLUMNS),
         rows,
         view.counts_of_all(environment, kind=group),
     )
 
 
-def _lines(points: _Points) -> dict[str, Any]:
+def _lines(view: View, points: _Points) -> dict[str, Any]:
     """Return one line per model; models are shifted slightly, so that intervals do not hide each other."""
     levels = sorted({level for pairs in points.values() for level, _ in pairs})
     looks = styles(points)
@@ -216,7 +221,7 @@ def _lines(points: _Points) -> dict[str, Any]:
             {
                 "type": "scatter",
                 "mode": "lines" if baseline else "lines+markers",
-                "name": plotly_text(model),
+                "name": plotly_text(view.label(model)),
                 "meta": [index],
                 "x": [level + shift for level, _ in pairs],
                 "y": [number(row["mean_macro_f1"]) for row in rows],
@@ -226,9 +231,9 @@ def _lines(points: _Points) -> dict[str, Any]:
                 **hover(rows, "%{y:.3f}"),
             }
         )
-    axis = {"title": {"text": "Level: actions in sequence"}, "tickvals": levels, "showgrid": False}
+    axis = level_axis(pair for pairs in points.values() for pair in pairs)
     reach = [min(levels, default=1) - 0.5, max(levels, default=1) + 0.5]
-    return {"data": data, "layout": layout(xaxis=axis | {"range": reach, "fixedrange": True}, meta={"height": 300})}
+    return {"data": data, "layout": layout(xaxis=axis | {"range": reach}, meta={"height": 300})}
 
 
 def _dots(name: str, owners: list[int], rows: Sequence[Row], look: Style, value: str) -> dict[str, Any]:
@@ -259,8 +264,8 @@ def _pairs(view: View) -> list[tuple[str, Row]]:
     return pairs
 
 
-def _difference_name(model: str, row: Row) -> str:
-    return f"{model} − {row['other']}"  # noqa: RUF001  a minus sign, since names hold hyphens
+def _difference_name(view: View, model: str, row: Row) -> str:
+    return f"{view.label(model)} − {view.label(row['other'])}"  # noqa: RUF001  a minus sign, since names hold hyphens
 
 
 def _ends(trace: Mapping[str, Any]) -> list[float]:

@@ -1,7 +1,7 @@
 """The main findings of a report in a few sentences."""
 
 from lightning_vista.reports.style import interval
-from lightning_vista.reports.view import Row, View, number
+from lightning_vista.reports.view import Counts, Row, View, number
 
 
 def headline(view: View) -> list[str]:
@@ -24,12 +24,14 @@ def headline(view: View) -> list[str]:
     rows = {model: row for model in view.models if (row := view.row(model, environment))}
     scorers = [model for model in view.scorers if model in rows]
     if not scorers:
+        if view.scorers:
+            return ["These scorers have no problem set in common, so this report does not compare them."]
         return ["This report holds only baselines, without a scorer."]
     best = max(scorers, key=lambda model: number(rows[model]["mean_macro_f1"]) or 0.0)
     sentences = [
         _best(best, rows, len(scorers)),
         _with_length(view, best, environment),
-        _unscored(view, scorers, environment),
+        _unscored(view),
     ]
     return [sentence for sentence in sentences if sentence]
 
@@ -65,8 +67,8 @@ def _with_length(view: View, model: str, environment: str) -> str:
     return f"{sentence}."
 
 
-def _unscored(view: View, scorers: list[str], environment: str) -> str:
-    counts = sum((view.counts(model, environment) for model in scorers[1:]), view.counts(scorers[0], environment))
+def _unscored(view: View) -> str:
+    counts = sum(view.totals.values(), Counts())
     pairs = f"{counts.unscored:,} of {counts.videos:,} (video, problem set) pairs"
     return f"{pairs} are unscored." if counts.unscored else ""
 

@@ -27,12 +27,14 @@ class JoinedProblemSet:
         videos: Videos that any table has for the problem set, sorted.
         targets: True labels `(videos, labels)`, bool.
         scores: Model -> scores `(videos, labels)`, float64; NaN means unscored, or a video that the table lacks.
+        complete: Models whose tables have all of the videos, scored or not.
     """
 
     outline: ProblemSet
     videos: tuple[str, ...]
     targets: Tensor
     scores: dict[str, Tensor]
+    complete: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def join_tables(tables: Sequence[ScoreTable]) -> JoinedTables:
     sizes = sets["len"].to_list()
     targets = torch.split(_tensor(slots["target"]), sizes)
     scores = {model: torch.split(_tensor(column["score"]), sizes) for model, column in columns.items()}
-    has = {table.model: set(table.problem_sets) for table in tables}
+    has = {table.model: _num_videos(table) for table in tables}
     kinds = {id: kind for table in tables for id, kind in table.kinds.items()}
     joined = tuple(
         JoinedProblemSet(
@@ -86,10 +88,16 @@ def join_tables(tables: Sequence[ScoreTable]) -> JoinedTables:
             tuple(videos),
             targets[number].view(-1, labels),
             {model: parts[number].view(-1, labels) for model, parts in scores.items() if id in has[model]},
+            frozenset(model for model, counts in has.items() if counts.get(id) == len(videos)),
         )
         for number, (id, _, videos, labels) in enumerate(sets.iter_rows())
     )
     return JoinedTables(joined, {table.model: _reasons(columns[table.model], table) for table in tables})
+
+
+def _num_videos(table: ScoreTable) -> dict[str, int]:
+    """Return the number of videos of each problem set of a table."""
+    return dict(table.rows.group_by("problem_set").agg(pl.col("video").n_unique()).iter_rows())
 
 
 def _scores_on(slots: pl.DataFrame, table: ScoreTable) -> pl.DataFrame:

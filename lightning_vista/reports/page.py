@@ -11,6 +11,14 @@ from typing import Any
 from lightning_vista.optional import require
 from lightning_vista.parallel import one_thread
 from lightning_vista.reports import figures
+from lightning_vista.reports.coverage import (
+    gaps,
+    left_out,
+    left_out_note,
+    partial_notes,
+    single_videos,
+    single_videos_note,
+)
 from lightning_vista.reports.examples import Showcase, read_showcase
 from lightning_vista.reports.headline import headline
 from lightning_vista.reports.joining import predictions
@@ -37,7 +45,10 @@ def page_data(
     models = list(shown[0].models)
     return {
         "models": models,
-        "looks": [{"glyph": look.glyph, "colour": look.colour} for look in styles(models).values()],
+        "looks": [
+            {"glyph": look.glyph, "colour": look.colour, "partial": model in shown[0].partial}
+            for model, look in styles(models).items()
+        ],
         "scorers": len(shown[0].scorers),
         "rescalings": [view.rescaling for view in shown],
         "plots": plots,
@@ -77,6 +88,7 @@ def _problem_sets(shown: Sequence[View], tables: Sequence[ScoreTable], showcase:
             "id": name,
             "environment": environment,
             "level": int(level),
+            "common": name not in shown[0].left_out,
             "kind": kind,
             "labels": known["labels"],
             "descriptions": [descriptions.get(name, {}).get(label) for label in known["labels"]],
@@ -160,7 +172,12 @@ def write_page(
         panels=panels,
         looks=styles(shown[0].models),
         headline=headline(shown[0]),
-        incomplete=[model for model in shown[0].scorers if _is_incomplete(results[model])],
+        partial=partial_notes(results),
+        left_out=left_out(results),
+        left_out_note=left_out_note(results),
+        single_videos=single_videos(results),
+        single_videos_note=single_videos_note(results),
+        incomplete={model: text for model in shown[0].scorers if (text := gaps(results[model]))},
         strict=all(part.get("strict", True) for part in results.values()),
         kind_titles=figures.KIND_TITLES,
         interval=interval,
@@ -234,11 +251,6 @@ def _template() -> Any:
     return environment.get_template("report.html.jinja")
 
 
-def _is_incomplete(part: Mapping[str, Any]) -> bool:
-    """Tell whether a model's results list reasons for unscored videos, or problem sets that its table lacks."""
-    return bool(part.get("missing") or part.get("unscored", {}).get("reasons"))
-
-
 def _panels(shown: Sequence[View]) -> Iterator[Panel]:
     """Yield the panels of all sections; figures without data are omitted."""
     for view in shown:
@@ -256,5 +268,6 @@ def _panels(shown: Sequence[View]) -> Iterator[Panel]:
         yield Panel("reward", environment, "any", reward_figures(chosen, environment))
         differences = figures.draw_differences(chosen, environment)
         yield Panel("differences", environment, "any", [differences] if differences.rows else [])
-        raw = [figures.raw_beside_rescaled(chosen, view, environment) for view in shown[1:]]
+        others = shown[1:] if chosen.num_sets(environment) else ()
+        raw = [figures.raw_beside_rescaled(chosen, view, environment) for view in others]
         yield Panel("raw", environment, "any", raw)

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from lightning_vista.metrics import RESCALINGS, Rescaling
 from lightning_vista.options import check_word
+from lightning_vista.reports.coverage import count_notes, left_out, left_out_note, partial_notes, single_videos_note
 from lightning_vista.reports.page import write_page
 from lightning_vista.reports.results import build_results, write_results
 from lightning_vista.vista.problem_sets import KINDS
@@ -47,13 +48,17 @@ def write_report(
     console = Console()
     if not console.is_terminal:
         console = Console(width=120)  # rich would wrap files and pipes at 80 columns
-    console.print(summary_table(results))
+    table = summary_table(results)
+    if table.row_count:
+        console.print(table)
+    for note in summary_notes(results):
+        console.print(note, soft_wrap=True, markup=False, highlight=False)
     console.print(f"Page: {page}", soft_wrap=True)
     return page
 
 
 def summary_table(results: Mapping[str, Mapping[str, Any]]) -> Table:
-    """Build a table of the mean macro F1 of every kind and level over all environments.
+    """Build a table of the mean macro F1 of every kind and level, over the problem sets that all scorers have scored.
 
     Args:
         results: Result of `build_results`.
@@ -62,7 +67,8 @@ def summary_table(results: Mapping[str, Mapping[str, Any]]) -> Table:
         A table for the terminal; the page holds the intervals as well.
     """
     rescaling = next(iter(results.values()))["rescaling"]
-    table = Table(title=f"Mean macro F1 over problem sets (rescaling: {rescaling})", box=box.SIMPLE)
+    which = "the problem sets of all scorers" if left_out(results) else "problem sets"
+    table = Table(title=f"Mean macro F1 over {which} (rescaling: {rescaling})", box=box.SIMPLE)
     table.add_column("kind")
     table.add_column("level", justify="right")
     table.add_column("sets", justify="right")
@@ -70,7 +76,7 @@ def summary_table(results: Mapping[str, Mapping[str, Any]]) -> Table:
         table.add_column(model, justify="right", overflow="fold")
     cells: dict[tuple[str, int], dict[str, Mapping[str, Any]]] = {}
     for model, part in results.items():
-        for row in part["aggregates"]:
+        for row in part.get("common", part)["aggregates"]:
             if row["environment"] == "all" and row["level"] != "all" and row["kind"] != "all":
                 cells.setdefault((row["kind"], row["level"]), {})[model] = row
     for kind, level in sorted(cells, key=lambda cell: (KINDS.index(cell[0]), cell[1])):
@@ -78,6 +84,25 @@ def summary_table(results: Mapping[str, Mapping[str, Any]]) -> Table:
         sets = max(row["problem_sets"] for row in rows.values())
         table.add_row(kind, str(level), str(sets), *(_figure(rows.get(model)) for model in results))
     return table
+
+
+def summary_notes(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return what a reader of the table must know, one line each.
+
+    Args:
+        results: Result of `build_results`.
+
+    Returns:
+        A line for each scorer whose run is partial, and for each that has unscored videos or ties; then one about
+        problem sets that are not compared, and one about those with a single video.
+
+    Example:
+        >>> summary_notes({"clip": {"rescaling": "both", "partial": True, "videos_scored": 8, "videos_planned": 13}})
+        ['clip: 8 of 13 videos scored: figures of a part']
+    """
+    about = (*partial_notes(results).items(), *count_notes(results).items())
+    notes = [f"{model}: {note}" for model, note in about]
+    return [note for note in (*notes, left_out_note(results), single_videos_note(results)) if note]
 
 
 def _figure(row: Mapping[str, Any] | None) -> str:

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -23,6 +24,7 @@ from lightning_vista.metrics import (
 from lightning_vista.options import check_word
 from lightning_vista.parallel import one_thread
 from lightning_vista.reports.comparisons import (
+    Cell,
     cells,
     finite,
     order_leak_cells,
@@ -30,7 +32,9 @@ from lightning_vista.reports.comparisons import (
     reward_rows,
     tabulate,
 )
-from lightning_vista.reports.joining import JoinedProblemSet, join_tables
+from lightning_vista.reports.coverage import coverage_of
+from lightning_vista.reports.joining import BASELINES, JoinedProblemSet, join_tables
+from lightning_vista.vista.problem_sets import ProblemSet
 from lightning_vista.vista.tables import ScoreTable
 
 _CELL_COLUMNS = ("environment", "level", "kind")
@@ -56,18 +60,24 @@ def build_results(
         Model -> its results, with the tables' models in their order, then `majority` and `random`:
 
         - `rescaling`, `strict`, `config_hash` (text; empty if unknown);
+        - of a partial run (`ScoreTable.is_partial`) also `partial` (True), `videos_scored` and `videos_planned`;
         - `problem_sets`: {id: {macro_f1, accuracy, videos, unscored, ties}};
         - `aggregates`: [{environment, level, kind, mean_macro_f1, standard_error, ci_low, ci_high, problem_sets}],
           where `all` marks a pooled dimension, and a cell without problem sets of the model does not have a row;
-        - `raw`: {rescaling: "none", problem_sets, aggregates}, from the raw scores;
+        - `common`: {problem_sets, not_scored, aggregates, order_leak, reward_quality}: the same means over the problem
+          sets whose videos every table has, so that models can be compared. `problem_sets` is their number, and
+          `not_scored` lists the ids that this model prevents from being common;
+        - `raw`: {rescaling: "none", problem_sets, aggregates, common}, from the raw scores;
         - `differences`: [{other, environment, level, kind, mean_difference, standard_error, ci_low, ci_high,
-          problem_sets}], this model minus the other, over the problem sets of both;
+          problem_sets}], this model minus the other, over the problem sets that both have scored in full;
         - `order_leak`: [{environment, level, split, mean_macro_f1, standard_error, ci_low, ci_high, problem_sets}]
           of the permutation sets, split into trace-free ones (`go_only`) and `mixed`; empty without trace-free ones;
         - `reward_quality`: [{figure, environment, level, kind, mean, standard_error, ci_low, ci_high, problem_sets}],
           the figures of `RewardQuality` from the raw scores; empty for baselines;
         - `unscored`: {videos, reasons: {reason: videos}} and `ties`, totals over the problem sets;
-        - `missing`: ids of the problem sets that another table has and this one lacks.
+        - `missing`: ids of the problem sets that another table has and this one lacks;
+        - `single_video_sets`: ids of the problem sets with one scored video, where `label` and `both` cannot
+          standardise (see `rescale_scores`).
 
         Figures that do not exist, such as the standard error of one problem set, are None.
 
@@ -94,14 +104,17 @@ def build_results(
     raw = _score(sets, "none", strict) | baselines
     compared = _compare(sets, results, raw)
     hashes = {table.model: table.config_hash for table in tables}
+    coverage = {table.model: coverage_of(table) for table in tables}
     return {
         model: {
             "rescaling": rescaling,
             "strict": strict,
             "config_hash": hashes.get(model, ""),
+            **coverage.get(model, {}),
             "problem_sets": _figures(own),
             "aggregates": compared[model]["aggregates"],
-            "raw": {"rescaling": "none", "problem_sets": _figures(raw[model]), "aggregates": compared[model]["raw"]},
+            "common": compared[model]["common"],
+            "raw": {"rescaling": "none", "problem_sets": _figures(raw[model]), **compared[model]["raw"]},
             "differences": compared[model]["differences"],
             "order_leak": compared[model]["order_leak"],
             "reward_quality": compared[model]["reward_quality"],
@@ -111,6 +124,7 @@ def build_results(
             },
             "ties": sum(result.ties for result in own.values()),
             "missing": [item.outline.id for item in sets if item.outline.id not in own],
+            "single_video_sets": [id for id, result in own.items() if result.videos - result.unscored == 1],
         }
         for model, own in results.items()
     }
@@ -154,32 +168,87 @@ def _baselines(problem_sets: Sequence[JoinedProblemSet]) -> _Results:
     }
 
 
-def _compare(problem_sets: Sequence[JoinedProblemSet], results: _Results, raw: _Results) -> dict[str, dict[str, _Rows]]:
-    """Return each model's rows of `aggregates` (rescaled and `raw`), `differences`, `order_leak`, `reward_quality`."""
-    outlines = [item.outline for item in problem_sets]
-    videos = [{(item.outline.environment, video) for video in item.videos} for item in problem_sets]
-    by_cell = cells(outlines)
+def _compare(problem_sets: Sequence[JoinedProblemSet], results: _Results, raw: _Results) -> dict[str, dict[str, Any]]:
+    """Return each model's `aggregates`, `order_leak`, `reward_quality`, `raw`, `common` and `differences`."""
+    # Means of different problem sets cannot be compared, so `common` holds means over the sets that all scorers share.
+    lacking = {
+        model: {} if model in BASELINES else _not_scored(model, problem_sets, own) for model, own in results.items()
+    }
+    shared = [item for item in problem_sets if not any(item.outline.id in ids for ids in lacking.values())]
+    own_rows = _aggregate(problem_sets, results, raw)
+    common_rows = _aggregate(shared, results, raw, common=True)
+    differences = _differences(problem_sets, results, lacking)
+    compared: dict[str, dict[str, Any]] = {}
+    for model in results:
+        common = common_rows[model]
+        counts = {"problem_sets": len(shared), "not_scored": list(lacking[model])}
+        raw_common = {"problem_sets": len(shared), "aggregates": common.pop("raw")}
+        compared[model] = own_rows[model] | {
+            "common": counts | common,
+            "raw": {"aggregates": own_rows[model]["raw"], "common": raw_common},
+            "differences": differences[model],
+        }
+    return compared
+
+
+def _not_scored(
+    model: str, problem_sets: Sequence[JoinedProblemSet], results: Mapping[str, ProblemSetResult]
+) -> dict[str, None]:
+    """Return the ids of the problem sets of which a scorer's table lacks videos, or for which it has no figure."""
+    return {
+        item.outline.id: None
+        for item in problem_sets
+        if model not in item.complete or math.isnan(results[item.outline.id].macro_f1)
+    }
+
+
+def _aggregate(
+    problem_sets: Sequence[JoinedProblemSet], results: _Results, raw: _Results, common: bool = False
+) -> dict[str, dict[str, _Rows]]:
+    """Return each model's rows of `aggregates`, `order_leak`, `reward_quality` and, from raw scores, `raw`."""
+    outlines, videos, by_cell = _places(problem_sets)
     f1 = _macro_f1(results, problem_sets)
     aggregates = tabulate(f1, videos, by_cell)
     raw_aggregates = tabulate(_macro_f1(raw, problem_sets), videos, by_cell)
     order_leak = tabulate(f1, videos, order_leak_cells(outlines), group="split")
-    rewards = reward_rows(problem_sets, by_cell)
-    differences = tabulate(paired_differences(f1), videos, by_cell, mean="mean_difference")
+    rewards = reward_rows(problem_sets, by_cell, common)
     return {
         model: {
             "aggregates": aggregates[number],
-            "raw": raw_aggregates[number],
             "order_leak": order_leak[number],
             "reward_quality": rewards.get(model, []),
-            "differences": [
-                {"other": other, **row}
-                for place, other in enumerate(results)
-                if other != model
-                for row in differences[number * len(results) + place]
-            ],
+            "raw": raw_aggregates[number],
         }
         for number, model in enumerate(results)
     }
+
+
+def _differences(
+    problem_sets: Sequence[JoinedProblemSet], results: _Results, lacking: Mapping[str, Mapping[str, None]]
+) -> dict[str, _Rows]:
+    """Return each model's rows of `differences`, over the problem sets that both models have scored in full."""
+    _, videos, by_cell = _places(problem_sets)
+    absent = torch.tensor([[item.outline.id in ids for ids in lacking.values()] for item in problem_sets])
+    f1 = _macro_f1(results, problem_sets).masked_fill(absent, torch.nan)
+    rows = tabulate(paired_differences(f1), videos, by_cell, mean="mean_difference")
+    return {
+        model: [
+            {"other": other, **row}
+            for place, other in enumerate(results)
+            if other != model
+            for row in rows[number * len(results) + place]
+        ]
+        for number, model in enumerate(results)
+    }
+
+
+def _places(
+    problem_sets: Sequence[JoinedProblemSet],
+) -> tuple[list[ProblemSet], list[set[tuple[str, str]]], dict[Cell, list[int]]]:
+    """Return the outlines of problem sets, their videos, and their positions by cell."""
+    outlines = [item.outline for item in problem_sets]
+    videos = [{(item.outline.environment, video) for video in item.videos} for item in problem_sets]
+    return outlines, videos, cells(outlines)
 
 
 def _macro_f1(results: _Results, problem_sets: Sequence[JoinedProblemSet]) -> Tensor:
@@ -190,7 +259,7 @@ def _macro_f1(results: _Results, problem_sets: Sequence[JoinedProblemSet]) -> Te
             for item in problem_sets
         ],
         dtype=torch.float64,
-    )
+    ).reshape(len(problem_sets), len(results))
 
 
 def _figures(results: Mapping[str, ProblemSetResult]) -> dict[str, dict[str, float | None]]:

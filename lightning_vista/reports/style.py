@@ -98,6 +98,46 @@ def interval(row: Row, spec: str = ".3f") -> str:
     return "–" if low is None or high is None else f"{low:{spec}} to {high:{spec}}"  # noqa: RUF001  no value
 
 
+def with_sets(text: object, rows: Iterable[Row]) -> str:
+    """Return an axis tick with the number of problem sets behind it.
+
+    Args:
+        text: Text of the tick.
+        rows: Aggregates of the models at this tick.
+
+    Example:
+        >>> with_sets("Level 2", [{"problem_sets": 9}, {"problem_sets": 9}])
+        'Level 2<br>n = 9'
+    """
+    return f"{text}<br>n = {_num_sets(rows)}"
+
+
+def level_axis(rows: Iterable[tuple[int, Row]]) -> dict[str, Any]:
+    """Return plotly's axis of levels, with the number of problem sets below each.
+
+    Args:
+        rows: Levels with the aggregates of the models.
+
+    Example:
+        >>> level_axis([(2, {"problem_sets": 9}), (3, {"problem_sets": 8})])["ticktext"]
+        ['2<br>n = 9', '3<br>8']
+    """
+    found: dict[int, list[Row]] = {}
+    for level, row in rows:
+        found.setdefault(level, []).append(row)
+    levels = sorted(found)
+    # "n =" stands once, since eight levels with three digits each must fit into a phone's width.
+    texts = [f"{level}<br>{'' if place else 'n = '}{_num_sets(found[level])}" for place, level in enumerate(levels)]
+    title = {"text": "Level: actions in sequence (n problem sets)"}
+    ticks = {"tickvals": levels, "ticktext": texts, "tickangle": 0}
+    return {"title": title, **ticks, "showgrid": False, "fixedrange": True}
+
+
+def _num_sets(rows: Iterable[Row]) -> str:
+    counts = sorted({int(row["problem_sets"]) for row in rows})
+    return " to ".join(str(count) for count in dict.fromkeys(counts[:1] + counts[-1:]))
+
+
 def error_bars(rows: Sequence[Row], colour: str, value: str = "mean_macro_f1") -> dict[str, Any]:
     """Return plotly's error bars for 95% intervals, which may be asymmetric; of length 0 without an interval."""
     triples = [(number(row[value]), number(row["ci_low"]), number(row["ci_high"])) for row in rows]

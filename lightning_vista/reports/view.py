@@ -1,7 +1,7 @@
 """Views of the results for the page: one rescaling at a time, by environment, level and kind."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
@@ -9,6 +9,7 @@ from typing import Any
 
 from lightning_vista.metrics import Rescaling
 from lightning_vista.reports.comparisons import SPLIT_OF_TYPE
+from lightning_vista.reports.coverage import left_out, partial_notes
 from lightning_vista.reports.joining import BASELINES
 from lightning_vista.vista import KINDS
 from lightning_vista.vista.tables import outline
@@ -50,6 +51,8 @@ class View:
         rescaling: `none`, `video`, `label` or `both`.
         models: Model -> its part of `results.json` under this rescaling.
         kinds: Problem set id -> kind, for sets whose type folder does not determine it.
+        partial: Scorers whose runs are partial.
+        left_out: Problem sets that comparisons leave out, because not every scorer has scored them.
 
     Example:
         >>> row = {"environment": "all", "level": 2, "kind": "general", "mean_macro_f1": 0.5}
@@ -61,11 +64,17 @@ class View:
     rescaling: Rescaling
     models: Mapping[str, Mapping[str, Any]]
     kinds: Mapping[str, str] = field(default_factory=dict)
+    partial: Collection[str] = ()
+    left_out: Collection[str] = ()
 
     @property
     def scorers(self) -> list[str]:
         """Models that are not baselines, in the order of the results."""
         return [model for model in self.models if model not in BASELINES]
+
+    def label(self, model: str) -> str:
+        """Return a model's name with a mark if its run is partial."""
+        return f"{model} (part)" if model in self.partial else model
 
     @cached_property
     def environments(self) -> list[str]:
@@ -76,12 +85,26 @@ class View:
     @cached_property
     def _rows(self) -> Mapping[str, Mapping[Key, Row]]:
         return {
-            model: {(str(row["environment"]), str(row["level"]), str(row["kind"])): row for row in part["aggregates"]}
-            for model, part in self.models.items()
+            model: {
+                (str(row["environment"]), str(row["level"]), str(row["kind"])): row
+                for row in self.compared(model)["aggregates"]
+            }
+            for model in self.models
         }
 
+    def compared(self, model: str) -> Mapping[str, Any]:
+        """Return a model's `aggregates`, `order_leak` and `reward_quality` over the sets that all scorers share."""
+        part = self.models[model]
+        common: Mapping[str, Any] = part.get("common", part)
+        return common
+
+    def num_sets(self, environment: str, level: int | str = "all", kind: str = "all") -> int:
+        """Return the number of problem sets over which the models are compared."""
+        rows = (self.row(model, environment, level, kind) for model in self.models)
+        return max((int(row["problem_sets"]) for row in rows if row), default=0)
+
     def row(self, model: str, environment: str, level: int | str = "all", kind: str = "all") -> Row | None:
-        """Return a model's aggregate over the problem sets of an environment, level and kind; None without any."""
+        """Return a model's aggregate over the compared sets of an environment, level and kind; None without any."""
         return self._rows[model].get((environment, str(level), kind))
 
     def levels_of(self, environment: str, kind: str = "all") -> list[int]:
@@ -99,6 +122,14 @@ class View:
         it = outline(problem_set, self.kinds)
         return it.environment, str(it.level), it.kind
 
+    @cached_property
+    def totals(self) -> Mapping[str, Counts]:
+        """The counts of every scorer over all of its problem sets, compared or not."""
+        return {
+            model: sum((_counts_of(entry) for entry in self.models[model]["problem_sets"].values()), Counts())
+            for model in self.scorers
+        }
+
     def counts_of_all(self, environment: str, level: int | str = "all", kind: str = "all") -> dict[str, Counts]:
         """Return the counts of every scorer; baselines score everything, and their ties are meaningless."""
         return {model: self.counts(model, environment, level, kind) for model in self.scorers}
@@ -109,18 +140,24 @@ class View:
 
     @cached_property
     def _counts(self) -> Mapping[str, Mapping[Key, Counts]]:
-        """Sums over problem sets for every combination of a value and `all`, and by split of the order leak."""
+        """Sums over the compared sets for every combination of a value and `all`, and by split of the order leak."""
         sums: dict[str, dict[Key, Counts]] = {}
         for model, part in self.models.items():
             rows = sums.setdefault(model, {})
             for problem_set, entry in part["problem_sets"].items():
-                one = Counts(1, int(entry["videos"]), int(entry["unscored"]), int(entry["ties"]))
+                if problem_set in self.left_out:
+                    continue
+                one = _counts_of(entry)
                 environment, level, kind = self.place(problem_set)
                 split = SPLIT_OF_TYPE.get(outline(problem_set, self.kinds).type)
                 groups = (kind, "all", split) if split else (kind, "all")
                 for key in product((environment, "all"), (level, "all"), groups):
                     rows[key] = rows.get(key, Counts()) + one
         return sums
+
+
+def _counts_of(entry: Row) -> Counts:
+    return Counts(1, int(entry["videos"]), int(entry["unscored"]), int(entry["ties"]))
 
 
 def views(results: Mapping[str, Mapping[str, Any]], kinds: Mapping[str, str] | None = None) -> list[View]:
@@ -143,9 +180,11 @@ def views(results: Mapping[str, Mapping[str, Any]], kinds: Mapping[str, str] | N
             "Compute the results of every score table with the same rescaling."
         )
     ordered = dict(sorted(results.items(), key=lambda item: item[0] in BASELINES))
-    chosen = View(rescalings.pop(), ordered, kinds or {})
+    partial = tuple(partial_notes(ordered))
+    absent = left_out(ordered)
+    chosen = View(rescalings.pop(), ordered, kinds or {}, partial, absent)
     raw = {model: part["raw"] for model, part in ordered.items() if part.get("raw")}
-    return [chosen, View("none", raw, kinds or {})] if raw and chosen.rescaling != "none" else [chosen]
+    return [chosen, View("none", raw, kinds or {}, partial, absent)] if raw and chosen.rescaling != "none" else [chosen]
 
 
 def number(value: object) -> float | None:

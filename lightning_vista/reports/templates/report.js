@@ -30,7 +30,7 @@
     node.style.color = model.colour;
     return node;
   };
-  const heading = (model) => make("span", {}, swatch(model), " ", model.name);
+  const heading = (model) => make("span", {}, swatch(model), " ", model.name, ...(model.partial ? [" ", make("span", { class: "part" }, "part")] : []));
   const visible = () => models.filter((model) => state.shown.has(model.index));
   const scorers = () => visible().filter((model) => model.scorer);
   const decimal = (value, digits = 2) => (value === null || value === undefined ? "–" : value.toFixed(digits));
@@ -42,7 +42,11 @@
   const macroF1 = (set, model) => result(set, model)?.[0] ?? null;
   const total = (set, place) => scorers().reduce((sum, model) => sum + (result(set, model)?.[place] ?? 0), 0);
   const mean = (values) => (values.length ? values.reduce((a, b) => a + b, 0) / values.length : null);
-  const meanF1 = (set) => mean(scorers().map((model) => macroF1(set, model)).filter((value) => value !== null));
+  /** Return the mean over the visible scorers, null unless each of them has the set: means of different scorers do not compare. */
+  const meanF1 = (set) => {
+    const values = scorers().map((model) => macroF1(set, model));
+    return values.includes(null) ? null : mean(values);
+  };
 
   /** Return "right", "wrong" or "unscored"; null if the model's table lacks the set. */
   function outcome(set, model, video) {
@@ -281,8 +285,9 @@
   }
 
   function showHardest() {
-    const here = data.sets.filter((set) => ["all", set.environment].includes(state.environment) && meanF1(set) !== null);
+    const here = data.sets.filter((set) => set.common && ["all", set.environment].includes(state.environment) && meanF1(set) !== null);
     const hardest = here.sort((a, b) => meanF1(a) - meanF1(b) || a.id.localeCompare(b.id, "en", { numeric: true })).slice(0, 10);
+    document.getElementById("hardest-nothing").hidden = hardest.length > 0;
     document.querySelector(".hardest").replaceChildren(...hardest.map((set) => make("li", {},
       make("a", { href: "#problem-sets", onclick: (event) => openSet(event, set) }, ...breakable(set.id)),
       make("span", { class: "values" }, ...scorers().map((model) => make("span", {}, swatch(model), ` ${decimal(macroF1(set, model))}`)),

@@ -1,9 +1,10 @@
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from browser import CHROMIUM, Browser
-from report_data import ATTACK, BOLD, minimal, run_folder, tables
+from report_data import ATTACK, BOLD, SETS, minimal, run_folder, score_table, tables
 
 from lightning_vista.reports.page import write_page
 from lightning_vista.reports.results import build_results
@@ -97,6 +98,22 @@ def test_problem_sets_filter_sort_and_open(page: Path, browser: Browser) -> None
     assert len(browser.run(rows)) == 1
     assert browser.run("document.querySelectorAll('.confusion').length") == 2
     assert browser.run("document.activeElement.getAttribute('aria-expanded')") == "true"
+
+
+def test_only_common_problem_sets_are_ranked(browser: Browser, tmp_path: Path) -> None:
+    home = [name for name in SETS if name.startswith("home")]
+    judged = [score_table("a", 0.6), replace(score_table("b", 0.2, home), planned=99)]
+    browser.open(write_page(build_results(judged), judged, tmp_path / "report.html"))
+    browser.wait_for(DRAWN)
+    ranked = browser.run("[...document.querySelectorAll('.hardest a')].map((link) => link.textContent)")
+    assert sorted(ranked) == sorted(home)
+    mean = "[...document.querySelectorAll('#sets tr[data-set^=craft] td:nth-child(5)')].map((cell) => cell.textContent)"
+    assert browser.run(mean) == ["–", "–"]  # noqa: RUF001  no mean of one scorer
+    heads = browser.run("[...document.querySelectorAll('#sets th')].map((cell) => cell.textContent)")
+    assert "■ b part" in " ".join(heads)
+    pick(browser, "environment", "craft")
+    assert browser.run("document.querySelectorAll('.hardest li').length") == 0
+    assert not browser.run("document.getElementById('hardest-nothing').hidden")
 
 
 def test_confusions_count_every_video(page: Path, browser: Browser) -> None:

@@ -1,0 +1,185 @@
+"""The coverage of a report's figures: partial runs, and problem sets that not every scorer has scored."""
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from lightning_vista.reports.joining import BASELINES
+from lightning_vista.vista.tables import ScoreTable
+
+
+def coverage_of(table: ScoreTable) -> dict[str, Any]:
+    """Return the keys of `results.json` that mark a partial run.
+
+    Args:
+        table: Score table.
+
+    Returns:
+        `{partial: True, videos_scored, videos_planned}`, or nothing if the run is complete or its plan is unknown.
+
+    Example:
+        >>> import polars as pl
+        >>> coverage_of(ScoreTable(pl.DataFrame({"video": ["0.mp4", "1.mp4"]}), planned=3))
+        {'partial': True, 'videos_scored': 2, 'videos_planned': 3}
+    """
+    if not table.is_partial:
+        return {}
+    return {"partial": True, "videos_scored": table.num_videos, "videos_planned": table.planned}
+
+
+def partial_notes(results: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Return a note for each scorer whose run is partial.
+
+    Args:
+        results: Content of `results.json`.
+
+    Returns:
+        Scorer -> note.
+
+    Example:
+        >>> partial_notes({"clip": {"partial": True, "videos_scored": 8, "videos_planned": 13}, "random": {}})
+        {'clip': '8 of 13 videos scored: figures of a part'}
+    """
+    return {
+        model: f"{part['videos_scored']:,} of {part['videos_planned']:,} videos scored: figures of a part"
+        for model, part in results.items()
+        if part.get("partial")
+    }
+
+
+def left_out(results: Mapping[str, Mapping[str, Any]]) -> dict[str, tuple[str, ...]]:
+    """Return the problem sets that are left out of comparisons, because some scorer has not scored them in full.
+
+    Args:
+        results: Content of `results.json`.
+
+    Returns:
+        Problem set id -> scorers that lack its scores; ordered by id.
+
+    Example:
+        >>> left_out({"clip": {"common": {"not_scored": ["craft/level_2/remix/a"]}}, "gpt-4o": {}})
+        {'craft/level_2/remix/a': ('clip',)}
+    """
+    lacking: dict[str, list[str]] = {}
+    for model, part in results.items():
+        for problem_set in part.get("common", {}).get("not_scored", ()):
+            lacking.setdefault(problem_set, []).append(model)
+    return {problem_set: tuple(models) for problem_set, models in sorted(lacking.items())}
+
+
+def left_out_note(results: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the sentence about problem sets that are left out of comparisons; empty without any.
+
+    Args:
+        results: Content of `results.json`.
+
+    Example:
+        >>> sets = {f"craft/level_2/remix/{name}": {} for name in "abc"}
+        >>> common = {"not_scored": ["craft/level_2/remix/a", "craft/level_2/remix/b"]}
+        >>> left_out_note({"b": {"problem_sets": {}, "common": common}, "majority": {"problem_sets": sets}})
+        '2 of 3 problem sets are left out of the comparison, since not every scorer has scored them: craft 2 (not b).'
+    """
+    found = left_out(results)
+    if not found:
+        return ""
+    groups = Counter((id.split("/")[0], models) for id, models in found.items())
+    where = "; ".join(f"{world} {count} (not {', '.join(models)})" for (world, models), count in groups.items())
+    total = len({id for part in results.values() for id in part["problem_sets"]})
+    if total == len(found):
+        return f"The scorers have no problem set in common, so they are not compared: {where}."
+    be = "is" if len(found) == 1 else "are"
+    return (
+        f"{len(found):,} of {total:,} problem sets {be} left out of the comparison, since not every scorer has scored "
+        f"{'it' if len(found) == 1 else 'them'}: {where}."
+    )
+
+
+def single_videos(results: Mapping[str, Mapping[str, Any]]) -> dict[str, tuple[str, ...]]:
+    """Return the problem sets in which rescaling could not standardise labels, since a single video is scored.
+
+    Args:
+        results: Content of `results.json`.
+
+    Returns:
+        Problem set id -> scorers with a single scored video; ordered by id. Empty unless the rescaling is `label` or
+        `both`.
+
+    Example:
+        >>> part = {"rescaling": "both", "single_video_sets": ["home/level_2/remix/a"]}
+        >>> single_videos({"clip": part, "majority": part})
+        {'home/level_2/remix/a': ('clip',)}
+    """
+    found: dict[str, list[str]] = {}
+    for model, part in results.items():
+        if model not in BASELINES and part["rescaling"] in ("label", "both"):
+            for problem_set in part.get("single_video_sets", ()):
+                found.setdefault(problem_set, []).append(model)
+    return {problem_set: tuple(models) for problem_set, models in sorted(found.items())}
+
+
+def single_videos_note(results: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the sentence about problem sets with a single scored video; empty without any.
+
+    Args:
+        results: Content of `results.json`.
+
+    Example:
+        >>> part = {"rescaling": "both", "single_video_sets": ["home/level_2/remix/a"]}
+        >>> single_videos_note({"clip": part})[:69]
+        '1 problem set has a single scored video, so there are no others to st'
+    """
+    count = len(single_videos(results))
+    if not count:
+        return ""
+    have = "set has" if count == 1 else "sets have"
+    return (
+        f"{count:,} problem {have} a single scored video, so there are no others to standardise its labels over: "
+        "`both` is `video` there, and `label` is `none`."
+    )
+
+
+def gaps(part: Mapping[str, Any]) -> str:
+    """Describe the videos that a scorer has not scored, and the problem sets that its table lacks; empty without any.
+
+    Args:
+        part: A scorer's part of `results.json`.
+
+    Example:
+        >>> gaps({"unscored": {"reasons": {"refused": 2}}, "missing": ["home/level_2/remix/a"]})
+        'refused: 2, 1 problem set is not in its table'
+    """
+    found = [f"{reason}: {count:,}" for reason, count in part.get("unscored", {}).get("reasons", {}).items()]
+    missing = len(part.get("missing", ()))
+    if missing:
+        found.append(f"{missing:,} {'problem set is' if missing == 1 else 'problem sets are'} not in its table")
+    return ", ".join(found)
+
+
+def count_notes(results: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Return a note for each scorer with unscored videos or ties, each video counted once per problem set.
+
+    Args:
+        results: Content of `results.json`.
+
+    Returns:
+        Scorer -> note.
+
+    Example:
+        >>> sets = {"home/level_2/remix/a": {"videos": 9}}
+        >>> unscored = {"videos": 2, "reasons": {"refused": 2}}
+        >>> count_notes({"clip": {"problem_sets": sets, "unscored": unscored, "ties": 1}})
+        {'clip': '2 of 9 (video, problem set) pairs unscored (refused: 2), 1 tie'}
+    """
+    notes = {}
+    for model, part in results.items():
+        unscored, ties = part.get("unscored", {}), part.get("ties", 0)
+        pairs = sum(entry["videos"] for entry in part.get("problem_sets", {}).values())
+        texts = []
+        if unscored.get("videos"):
+            reasons = gaps({"unscored": unscored})
+            texts.append(f"{unscored['videos']:,} of {pairs:,} (video, problem set) pairs unscored ({reasons})")
+        if ties:
+            texts.append(f"{ties:,} {'tie' if ties == 1 else 'ties'}" + ("" if texts else f" in {pairs:,} pairs"))
+        if texts and model not in BASELINES:
+            notes[model] = ", ".join(texts)
+    return notes
