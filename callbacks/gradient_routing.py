@@ -115,7 +115,7 @@ class GradientRouting(L.Callback):
         # `on_fit_start` rather than `setup`: other callbacks change modules in their `setup`, in any order.
         for rule in {id(route.rule): route.rule for route in self.router.routes}.values():
             rule.setup(getattr(trainer, "datamodule", None))
-        self.router.attach(pl_module)
+        self.router.attach(pl_module, isolates=self.isolate_optimizer)
         self._is_checked = False
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -1,6 +1,7 @@
 """Checks before and during gradient routing; each reports everything that is wrong at once."""
 
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -27,13 +28,17 @@ class RoutingError(ValueError):
         super().__init__("Cannot route gradients:\n" + "\n".join(f"- {fault}" for fault in self.faults))
 
 
-def find_taps(routes: Sequence[Route], model: nn.Module, needs_units: bool = False) -> list[Tap]:
+#: What must be known of units: nothing, some of their parameters, all that make them, or also all that read them.
+UnitNeeds = Literal["nothing", "something", "makers", "makers and readers"]
+
+
+def find_taps(routes: Sequence[Route], model: nn.Module, needs: UnitNeeds = "nothing") -> list[Tap]:
     """Find the modules that routes name, each with its units.
 
     Args:
         routes: The routes.
         model: The model.
-        needs_units: Whether a module whose units have unknown parameters is a fault.
+        needs: The parameters of units without which a module is a fault.
 
     Returns:
         One tap for each route and module.
@@ -60,8 +65,8 @@ def find_taps(routes: Sequence[Route], model: nn.Module, needs_units: bool = Fal
                 taps.append(Tap(name, module, route, regions, units))
             except ValueError as error:
                 faults.append(f"{where}, {name or 'the model itself'}: {error}")
-            if needs_units and units is None:
-                faults.append(f"{where}: {unknown}")
+            if needs != "nothing" and (missing := _missing(name, units, unknown, needs)):
+                faults.append(f"{where}: {missing}")
     faults += tied_leaks(taps, model)
     if faults:
         raise RoutingError(faults)
@@ -74,6 +79,23 @@ def _units(model: nn.Module, name: str, route: Route) -> tuple[UnitGroup | None,
         return find_units(model, name, route.place), ""
     except UnknownStructureError as error:
         return None, str(error)
+
+
+def _missing(name: str, units: UnitGroup | None, unknown: str, needs: UnitNeeds) -> str:
+    """Return what is needed and not known of a module's units; empty if everything is."""
+    if units is None:
+        return unknown
+    missing = "" if needs == "something" else units.missing(readers=needs == "makers and readers")
+    if missing:
+        return (
+            f"{name!r}: expected units whose parameters are known, got a structure in which {missing} are not known "
+            f"completely. {_REMEDY}"
+        )
+    return ""
+
+
+#: Masking, isolation and surgery act on parameters; the backward hook alone needs the tensor only.
+_REMEDY = "Route hidden units or heads of a known structure, or use the strategy 'gradient' without isolation."
 
 
 def tied_leaks(taps: Iterable[Tap], model: nn.Module) -> list[str]:

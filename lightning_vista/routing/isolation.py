@@ -9,6 +9,7 @@ from torch.optim import Optimizer
 from lightning_vista.routing.naming import plain_name
 from lightning_vista.routing.strategies import DEFAULT_STRATEGY, MaskStrategy, StrategyName, find_strategy
 from lightning_vista.routing.units import ParameterSlice, UnitGroup
+from lightning_vista.routing.units.group import check_known
 
 #: LBFGS keeps a history of the whole model, Adafactor factored moments, Rprop step sizes that do not start at zero.
 _UNSUPPORTED = (torch.optim.LBFGS, torch.optim.Rprop, torch.optim.Adafactor)
@@ -69,7 +70,13 @@ class OptimizerIsolation:
 
         Args:
             units: Pairs of a layer's units and the indices of those that are blocked.
+
+        Raises:
+            UnknownStructureError: If not all parameters that make the units are known.
         """
+        units = list(units)
+        for group, _ in units:
+            check_known(group, readers=self._strategy.isolates_readers)
         self._kept = [
             _Kept(piece, self._parameters[piece.name], blocked, self._optimizer)
             for group, blocked in units

@@ -67,11 +67,12 @@ class Router:
         self._model: nn.Module | None = None
         self._is_checked = False
 
-    def attach(self, model: nn.Module) -> None:
+    def attach(self, model: nn.Module, isolates: bool = False) -> None:
         """Register hooks on the routed modules; a compiled model must not have been called before.
 
         Args:
             model: The model that contains the modules.
+            isolates: Whether optimizers will be isolated, for which the parameters that make units must be known.
 
         Raises:
             RoutingError: If anything is wrong, such as patterns without a module or regions that overlap; lists it all.
@@ -80,7 +81,7 @@ class Router:
         if self._model is not None:
             raise RuntimeError("`Router.attach`: expected a detached router, got an attached one. Call `detach` first.")
         # All routes are checked before the first hook is registered: an error leaves the model as it was.
-        self.taps = find_taps(self.routes, model, needs_units=self.strategy.needs_units)
+        self.taps = find_taps(self.routes, model, self.strategy.needs(isolates))
         self._handles = [tap.attach() for tap in self.taps]
         self._model = model
         self._is_checked = False

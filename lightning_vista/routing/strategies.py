@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from lightning_vista.options import check_word
-from lightning_vista.routing.checks import check_fired, check_forbidden
+from lightning_vista.routing.checks import UnitNeeds, check_fired, check_forbidden
 from lightning_vista.routing.naming import plain_name
 from lightning_vista.routing.tap import Tap
 from lightning_vista.routing.units import UnitGroup
+from lightning_vista.routing.units.group import check_known
 
 StrategyName = Literal["gradient", "parameter", "activation"]
 DEFAULT_STRATEGY: StrategyName = "gradient"
@@ -22,17 +23,25 @@ class MaskStrategy(ABC):
 
     Attributes:
         name: The word of the option `strategy`.
-        needs_units: Whether routing needs the parameters that make and read the units.
         masks_parameters: Whether gradients of parameters are weighed before an optimizer step.
         weighs_backward: Whether gradients of the routed tensors are weighed in the backward pass.
         isolates_readers: Whether isolation also covers the columns that read blocked units and their biases.
     """
 
     name: ClassVar[StrategyName]
-    needs_units: ClassVar[bool] = False
     masks_parameters: ClassVar[bool] = False
     weighs_backward: ClassVar[bool] = False
     isolates_readers: ClassVar[bool] = False
+
+    def needs(self, isolates: bool) -> UnitNeeds:
+        """Return what must be known of the units.
+
+        Args:
+            isolates: Whether optimizers are isolated.
+        """
+        if self.masks_parameters:
+            return "makers and readers"
+        return "makers" if isolates else "nothing"
 
     @abstractmethod
     def set_mask(self, tap: Tap, weights: Tensor) -> None:
@@ -100,7 +109,6 @@ class ParameterStrategy(MaskStrategy):
     """
 
     name = "parameter"
-    needs_units = True
     masks_parameters = True
     isolates_readers = True
 
@@ -153,7 +161,7 @@ def find_strategy(name: StrategyName) -> MaskStrategy:
         ValueError: If no strategy has this name.
 
     Example:
-        >>> find_strategy("parameter").needs_units
+        >>> find_strategy("parameter").masks_parameters
         True
     """
     check_word("strategy", name, get_args(StrategyName))
@@ -199,6 +207,9 @@ def block_gradients(model: nn.Module, weighted: Iterable[tuple[UnitGroup, Tensor
         model: The model, with gradients.
         weighted: Pairs of a layer's units and the weight of each unit `(size,)`.
 
+    Raises:
+        UnknownStructureError: If not all parameters that make and read the units are known.
+
     Example:
         >>> from lightning_vista.routing.units import unit_group
         >>> model = nn.Sequential(nn.Linear(1, 2), nn.ReLU(), nn.Linear(2, 1))
@@ -209,6 +220,9 @@ def block_gradients(model: nn.Module, weighted: Iterable[tuple[UnitGroup, Tensor
         (tensor([0., 1.]), tensor([[0., 1.]]), tensor([0.]))
     """
     gradients = {plain_name(name): parameter.grad for name, parameter in model.named_parameters()}
+    weighted = list(weighted)
+    for group, _ in weighted:
+        check_known(group)
     for group, weights in weighted:
         for piece in (*group.producers, *group.consumers):
             if (gradient := gradients.get(piece.name)) is not None:

@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 
 from lightning_vista.routing.units import ParameterSlice, UnitGroup, UnknownStructureError
 from lightning_vista.routing.units.endings import is_unitwise_scale
+from lightning_vista.routing.units.group import check_known
 from lightning_vista.routing.units.parameter_index import ModelIndex, is_layer, join
 
 #: Size attributes of layers, in the order of the weight's dimensions: linear, GPT-2's, convolution, norm.
@@ -177,10 +178,10 @@ def resize(
         optimizer: An optimizer whose parameters and state follow.
 
     Raises:
-        UnknownStructureError: If the units' readers are not known, or a parameter cannot change its shape.
+        UnknownStructureError: If not all parameters of the units are known, or one cannot change its shape.
     """
     index = ModelIndex(model)
-    check_readers(group)
+    check_known(group)
     _check_owners(index, group)
     # Pieces of one parameter and dimension, such as fused queries, keys and values, are resized at once.
     dimensions: dict[tuple[str, int], list[ParameterSlice]] = defaultdict(list)
@@ -191,22 +192,6 @@ def resize(
         _replace(index, name, dim, order, stds.get(name, 0.0), optimizer)
     # A new index, since the old one still holds the parameters from before.
     update_sizes(ModelIndex(model), group)
-
-
-def check_readers(group: UnitGroup) -> None:
-    """Refuse units of which the makers or the readers are not known.
-
-    Args:
-        group: The units.
-
-    Raises:
-        UnknownStructureError: If the rows that make them or the columns that read them are not known.
-    """
-    if not group.producers or not group.consumers:
-        raise UnknownStructureError(
-            "`units`: expected units with known rows that make them and known columns that read them, got "
-            f"{len(group.producers)} and {len(group.consumers)} slices. Name hidden units or attention heads."
-        )
 
 
 def _check_owners(index: ModelIndex, group: UnitGroup) -> None:

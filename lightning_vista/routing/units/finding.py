@@ -13,8 +13,12 @@ from lightning_vista.routing.units.parameter_index import ModelIndex, Site, is_l
 
 def output_units(site: Site) -> UnitGroup | None:
     """Return the rows that write what a module returns; no consumers."""
-    producers = written(site.index, site.path, site.place.unit_size) if site.place.at == "output" else ()
-    return UnitGroup(site.count(site.index.length(producers[0])), producers) if producers else None
+    if site.place.at == "input":
+        return None
+    producers, complete = written(site.index, site.path, site.place.unit_size)
+    if not producers:
+        return None
+    return UnitGroup(site.count(site.index.length(producers[0])), producers, complete=complete)
 
 
 def input_units(site: Site) -> UnitGroup | None:
@@ -22,7 +26,8 @@ def input_units(site: Site) -> UnitGroup | None:
     if site.place.at == "output" or not is_layer(site.module):
         return None
     columns = site.index.columns(site.path, site.place.unit_size)
-    return UnitGroup(site.count(site.index.length(columns[0])), (), columns, site.index.biases(site.path))
+    length = site.index.length(columns[0])
+    return UnitGroup(site.count(length), (), columns, site.index.biases(site.path), complete=False)
 
 
 #: From the most to the least that is known: the last two find producers or consumers only.
