@@ -6,8 +6,9 @@ from typing import Any
 
 import lightning as L
 from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
 
-from lightning_vista.routing import Route, Router
+from lightning_vista.routing import Route, Router, RoutingError
 from lightning_vista.routing.isolation import OptimizerIsolation
 from lightning_vista.routing.masking import MaskWeightMode, warmup
 from lightning_vista.routing.strategies import DEFAULT_STRATEGY, StrategyName
@@ -31,8 +32,8 @@ class GradientRouting(L.Callback):
         strategy: "gradient" weighs gradients in the backward pass. SGTM's alternatives: "parameter" weighs the
             gradients of the parameters that make and read the units, for which all samples of an optimizer step must
             be of one group; "activation" zeroes the activations of units that may not be trained.
-        isolate_optimizer: Whether parameters and optimizer states of units with a blocked gradient stay as they are:
-            momentum and weight decay would move them.
+        isolate_optimizer: Whether parameters and optimizer states of units stay as they are where their gradient is
+            blocked or they are zero in the forward pass: momentum and weight decay would move them.
 
     Raises:
         RoutingError: At the start of `fit`, or after its first backward pass, with everything that is wrong.
@@ -59,12 +60,12 @@ class GradientRouting(L.Callback):
         if warmup_steps < 0:
             raise ValueError(f"`warmup_steps`: expected at least 0, got {warmup_steps}.")
         self.router = Router(routes, mask_weight, mask_weight_mode, strategy)
-        if isolate_optimizer:
-            self.router.strategy.check_isolation()
         self.mask_weight = mask_weight
         self.warmup_steps = warmup_steps
         self.isolate_optimizer = isolate_optimizer
-        self._isolation: list[OptimizerIsolation] = []
+        self._isolation: dict[Optimizer, OptimizerIsolation] = {}
+        self._handles: list[RemovableHandle] = []
+        self._prepared: set[Optimizer] = set()
         self._is_checked = False
 
     @property
@@ -119,10 +120,14 @@ class GradientRouting(L.Callback):
         self._is_checked = False
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Isolate the optimizers, which exist by now."""
-        if self.isolate_optimizer:
-            strategy = self.router.strategy
-            self._isolation = [OptimizerIsolation(optimizer, pl_module, strategy) for optimizer in trainer.optimizers]
+        """Follow the optimizers, which exist by now, and isolate them."""
+        if not self._acts_on_steps:
+            return
+        for optimizer in trainer.optimizers:
+            self.router.follow(optimizer)
+            if self.isolate_optimizer:
+                self._isolation[optimizer] = OptimizerIsolation(optimizer, pl_module, self.router.strategy)
+            self._handles.append(optimizer.register_step_post_hook(self._check_prepared))
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
@@ -139,14 +144,13 @@ class GradientRouting(L.Callback):
 
     def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer) -> None:
         """Weigh the gradients of parameters, if the strategy does so, and isolate blocked units."""
+        if not self._acts_on_steps:
+            return
         # Before clipping, which Lightning does after this hook: blocked gradients must not count in the norm.
-        if self._isolation or self.router.strategy.masks_parameters:
-            self.router.agree()
-            self.router.mask_parameters()
-            for isolation in self._isolation:
-                isolation.block(self.router.blocked())
-        # Accumulated batches have noted their weights since the last step; the next step starts from none.
-        self.router.start_step()
+        self.router.mask_parameters(optimizer)
+        if optimizer in self._isolation:
+            self._isolation[optimizer].block(self.router.blocked(optimizer), self.router.silent(optimizer))
+        self._prepared.add(optimizer)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -168,9 +172,26 @@ class GradientRouting(L.Callback):
 
     def _detach(self) -> None:
         self.router.detach()
-        for isolation in self._isolation:
-            isolation.remove()
-        self._isolation = []
+        for removable in (*self._isolation.values(), *self._handles):
+            removable.remove()
+        self._isolation, self._handles, self._prepared = {}, [], set()
+
+    @property
+    def _acts_on_steps(self) -> bool:
+        """Whether anything is done in the steps of optimizers."""
+        return self.isolate_optimizer or self.router.strategy.masks_parameters
+
+    def _check_prepared(self, optimizer: Optimizer, *_: object) -> None:
+        """Refuse a step of which Lightning, and so this callback, was not told before."""
+        if optimizer not in self._prepared:
+            raise RoutingError(
+                [
+                    f"`training_step`: expected steps of Lightning's optimizers, got one of {type(optimizer).__name__} "
+                    "itself, in which blocked units moved. Call `step` of `self.optimizers()`, with "
+                    "`use_pl_optimizer=True`, the default."
+                ]
+            )
+        self._prepared.discard(optimizer)
 
 
 def _described(routes: Sequence[Route]) -> list[str]:

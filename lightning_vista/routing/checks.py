@@ -170,11 +170,11 @@ def check_fired(taps: Iterable[Tap]) -> None:
         raise RoutingError(faults)
 
 
-def check_forbidden(taps: Iterable[Tap], model: nn.Module) -> None:
+def check_forbidden(blocked: Iterable[tuple[Tap, Sequence[int]]], model: nn.Module) -> None:
     """Refuse gradients of units that every sample of the batch was forbidden to train.
 
     Args:
-        taps: The routed modules; those whose units have unknown parameters are skipped.
+        blocked: The routed modules and their blocked units; modules whose units have unknown parameters are skipped.
         model: The model after a backward pass that started without gradients.
 
     Raises:
@@ -183,11 +183,10 @@ def check_forbidden(taps: Iterable[Tap], model: nn.Module) -> None:
     # The rows that make a blocked unit get exactly zero through it, so any other gradient came by another path.
     gradients = {plain_name(name): parameter.grad for name, parameter in model.named_parameters()}
     faults = []
-    for tap in taps:
-        blocked = tap.blocked_units()
-        for part in tap.units.producers if tap.units and blocked else ():
+    for tap, units in blocked:
+        for part in tap.units.producers if tap.units and units else ():
             grad = gradients.get(part.name)
-            entries = part.entries(blocked)
+            entries = part.entries(units)
             if grad is not None and grad.index_select(part.dim, torch.tensor(entries, device=grad.device)).any():
                 faults.append(
                     f"{part.name} got a gradient in units of {tap.name} that this batch must not train. Check whether "

@@ -5,17 +5,17 @@ from contextlib import contextmanager
 from typing import Any, get_args
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from lightning_vista.options import check_word
 from lightning_vista.routing.checks import check_memberships, find_taps
 from lightning_vista.routing.masking import MaskWeightMode, anneal, region_weights, zero_factors
 from lightning_vista.routing.route import Route
+from lightning_vista.routing.step_weights import BlockedUnits, StepWeights
 from lightning_vista.routing.strategies import DEFAULT_STRATEGY, StrategyName, find_strategy
 from lightning_vista.routing.tap import Tap
-from lightning_vista.routing.units import UnitGroup
 
 
 class Router:
@@ -65,6 +65,8 @@ class Router:
         self.taps: list[Tap] = []
         self._handles: list[RemovableHandle] = []
         self._model: nn.Module | None = None
+        self._default_step: StepWeights | None = None
+        self._steps: dict[Optimizer, StepWeights] = {}
         self._is_checked = False
 
     def attach(self, model: nn.Module, isolates: bool = False) -> None:
@@ -84,12 +86,16 @@ class Router:
         self.taps = find_taps(self.routes, model, self.strategy.needs(isolates))
         self._handles = [tap.attach() for tap in self.taps]
         self._model = model
+        # Hooks on parameters cost time in each backward pass, and plain routing needs none.
+        if isolates or self.strategy.masks_parameters:
+            self._default_step = StepWeights(self.taps, model)
         self._is_checked = False
 
     def detach(self) -> None:
         """Remove the router's own hooks and no others."""
-        for handle in self._handles:
-            handle.remove()
+        for removable in (*self._handles, *self._all_steps()):
+            removable.remove()
+        self._default_step, self._steps = None, {}
         for tap in self.taps:
             tap.clear()
         self._handles, self._model = [], None
@@ -143,29 +149,42 @@ class Router:
         for tap in self.taps:
             tap.clear()
 
+    def follow(self, optimizer: Optimizer) -> StepWeights:
+        """Note the weights of the samples behind one optimizer's gradients, from now until `detach`.
+
+        With several optimizers, or several steps after one backward pass, each needs to know its own samples.
+
+        Args:
+            optimizer: The optimizer.
+
+        Returns:
+            The weights of the samples of its next step.
+        """
+        if self._default_step is not None:
+            self._default_step.remove()
+            self._default_step = None
+        self._steps[optimizer] = StepWeights(self.taps, self._attached(), optimizer)
+        return self._steps[optimizer]
+
     def start_step(self) -> None:
         """Start an optimizer step: forget the weights of the last step's samples."""
-        for tap in self.taps:
-            tap.start_step()
+        for step in self._all_steps():
+            step.consume()
 
-    def agree(self) -> None:
-        """Share the range of the step's weights between all processes; every process must call it."""
-        if dist.is_available() and dist.is_initialized():
-            # A unit is blocked only if it is blocked for the samples of all processes: their gradients are averaged.
-            for tap in self.taps:
-                if tap.lowest is not None and tap.highest is not None:
-                    dist.all_reduce(tap.lowest, dist.ReduceOp.MIN)
-                    dist.all_reduce(tap.highest, dist.ReduceOp.MAX)
-
-    def mask_parameters(self) -> None:
+    def mask_parameters(self, optimizer: Optimizer | None = None) -> None:
         """Weigh the gradients of parameters by their units' weights, if the strategy does so.
 
-        Call it between the backward pass and the optimizer's step.
+        Call it between the backward pass and the optimizer's step; with several processes, in each of them.
+
+        Args:
+            optimizer: An optimizer that the router follows, to weigh its parameters only; by default all.
 
         Raises:
             ValueError: If samples of the step belong to different groups.
         """
-        self.strategy.mask_parameters(self._attached(), self.taps)
+        for step in self._all_steps(optimizer):
+            step.agree()
+            self.strategy.mask_parameters(self._attached(), step)
 
     def check_backward(self) -> None:
         """Check after the first backward pass that routing did what it says; every process must call it.
@@ -173,12 +192,46 @@ class Router:
         Raises:
             RoutingError: If a routed module was not called, or a blocked unit got a gradient by another path.
         """
-        self.agree()
         self.strategy.check_backward(self.taps, self._attached())
 
-    def blocked(self) -> list[tuple[UnitGroup, list[int]]]:
-        """Return the units whose gradient is zero in this optimizer step for all of its samples."""
-        return [(tap.units, blocked) for tap in self.taps if tap.units and (blocked := tap.blocked_units())]
+    def blocked(self, optimizer: Optimizer | None = None) -> BlockedUnits:
+        """Return the units whose gradient is zero in this optimizer step for all of its samples.
+
+        Args:
+            optimizer: An optimizer that the router follows; by default the only one.
+
+        Raises:
+            ValueError: If the router does not note the weights of samples, or not for this optimizer.
+        """
+        return self._one_step(optimizer).blocked(by_mask=self.strategy.isolates_readers)
+
+    def silent(self, optimizer: Optimizer | None = None) -> BlockedUnits:
+        """Return the units that were zero in the forward pass in this optimizer step for all of its samples.
+
+        Args:
+            optimizer: As in `blocked`.
+
+        Raises:
+            ValueError: As in `blocked`.
+        """
+        return self._one_step(optimizer).silent()
+
+    def _one_step(self, optimizer: Optimizer | None) -> StepWeights:
+        """Return what is noted for one optimizer."""
+        steps = self._all_steps(optimizer)
+        if len(steps) != 1:
+            raise ValueError(
+                f"`optimizer`: expected an optimizer that the router follows, got {type(optimizer).__name__} and "
+                f"{len(self._all_steps())} to choose from. Call `attach(model, isolates=True)` for one optimizer, or "
+                "`follow(optimizer)` for each of several."
+            )
+        return steps[0]
+
+    def _all_steps(self, optimizer: Optimizer | None = None) -> list[StepWeights]:
+        """Return what is noted for one optimizer, or for all."""
+        if optimizer is not None:
+            return [self._steps[optimizer]] if optimizer in self._steps else []
+        return [self._default_step] if self._default_step is not None else list(self._steps.values())
 
     def _set(self, members: Mapping[int, tuple[tuple[str, ...], Tensor]]) -> None:
         """Give the taps the weights of memberships, which are listed by rule."""

@@ -1,7 +1,7 @@
 """Strategies of routing: three places where a mask can act, behind the words of the option `strategy`."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import ClassVar, Literal, get_args
 
 import torch
@@ -10,9 +10,11 @@ from torch import Tensor, nn
 from lightning_vista.options import check_word
 from lightning_vista.routing.checks import UnitNeeds, check_fired, check_forbidden
 from lightning_vista.routing.naming import plain_name
+from lightning_vista.routing.step_weights import StepWeights, agree_on
 from lightning_vista.routing.tap import Tap
 from lightning_vista.routing.units import UnitGroup
 from lightning_vista.routing.units.group import check_known
+from lightning_vista.routing.weight_bounds import WeightBounds
 
 StrategyName = Literal["gradient", "parameter", "activation"]
 DEFAULT_STRATEGY: StrategyName = "gradient"
@@ -55,12 +57,12 @@ class MaskStrategy(ABC):
             ValueError: If the strategy cannot apply these weights.
         """
 
-    def mask_parameters(self, model: nn.Module, taps: Iterable[Tap]) -> None:  # noqa: B027 # most do nothing here
-        """Weigh the gradients of parameters, between the backward pass and the optimizer step.
+    def mask_parameters(self, model: nn.Module, step: StepWeights) -> None:  # noqa: B027 # most do nothing here
+        """Weigh the gradients of an optimizer's parameters, between the backward pass and the optimizer step.
 
         Args:
             model: The model, with gradients.
-            taps: Its routed modules.
+            step: The weights of the step's samples.
 
         Raises:
             ValueError: If samples of the step have different weights.
@@ -78,13 +80,6 @@ class MaskStrategy(ABC):
         """
         check_fired(taps)
 
-    def check_isolation(self) -> None:  # noqa: B027 # most can be isolated
-        """Check that blocked units can be isolated from optimizers.
-
-        Raises:
-            ValueError: If the strategy blocks no gradients.
-        """
-
 
 class GradientStrategy(MaskStrategy):
     """Weighing of gradients in the backward pass, at the routed tensor (arXiv 2410.04332, section 3)."""
@@ -99,7 +94,8 @@ class GradientStrategy(MaskStrategy):
     def check_backward(self, taps: Sequence[Tap], model: nn.Module) -> None:
         """Check as well that no gradient reached a blocked unit by another path."""
         super().check_backward(taps, model)
-        check_forbidden(taps, model)
+        bounds = agree_on([tap.bounds() for tap in taps])
+        check_forbidden([(tap, _untrained(tap, part)) for tap, part in zip(taps, bounds, strict=True)], model)
 
 
 class ParameterStrategy(MaskStrategy):
@@ -115,11 +111,13 @@ class ParameterStrategy(MaskStrategy):
     def set_mask(self, tap: Tap, weights: Tensor) -> None:
         """Leave the hook idle: the weights that the tap notes act before the optimizer step."""
 
-    def mask_parameters(self, model: nn.Module, taps: Iterable[Tap]) -> None:
+    def mask_parameters(self, model: nn.Module, step: StepWeights) -> None:
         """Weigh the rows and columns of all units."""
         # All weights are found before any gradient changes, so that an error leaves gradients as they were.
-        weighted = [(tap.units, unit_weights(tap)) for tap in taps]
-        block_gradients(model, [(units, weights) for units, weights in weighted if units and weights is not None])
+        weighted = [(tap.units, unit_weights(tap, bounds)) for tap, bounds in step.take_unmasked()]
+        block_gradients(
+            model, [(units, weights) for units, weights in weighted if units and weights is not None], step.owns
+        )
 
     def check_backward(self, taps: Sequence[Tap], model: nn.Module) -> None:
         """Check nothing: the hook is idle, and gradients are not weighed yet."""
@@ -139,10 +137,6 @@ class ActivationStrategy(MaskStrategy):
                 f"{GradientStrategy.name!r}."
             )
         tap.factors = weights * (1 if tap.factors is None else tap.factors)
-
-    def check_isolation(self) -> None:
-        """Refuse: this strategy zeroes activations and weighs no gradients."""
-        raise ValueError(f"`strategy`: expected one that blocks gradients for isolation, got {self.name!r}.")
 
 
 _STRATEGIES = {strategy.name: strategy for strategy in (GradientStrategy, ParameterStrategy, ActivationStrategy)}
@@ -168,11 +162,12 @@ def find_strategy(name: StrategyName) -> MaskStrategy:
     return _STRATEGIES[name]()
 
 
-def unit_weights(tap: Tap) -> Tensor | None:
-    """Return the weight of each unit that all samples since the last optimizer step share.
+def unit_weights(tap: Tap, bounds: WeightBounds) -> Tensor | None:
+    """Return the weight of each unit that all samples of an optimizer step share.
 
     Args:
         tap: The routed module.
+        bounds: The bounds of the samples' weights.
 
     Returns:
         Weights `(units,)`, or None if there were no samples.
@@ -180,23 +175,33 @@ def unit_weights(tap: Tap) -> Tensor | None:
     Raises:
         ValueError: If samples differ in their weights.
     """
-    if tap.lowest is None or tap.highest is None or tap.regions is None:
+    if tap.regions is None or not bounds.values.isfinite().all():
         return None
-    # The tap keeps only the range of weights: equal ends mean that all samples had the same.
-    if not torch.equal(tap.lowest, tap.highest):
+    shared = bounds.shared_weights()
+    if shared is None:
         raise ValueError(
             f"{tap.name}: expected one group in each optimizer step, as the strategy {ParameterStrategy.name!r} needs, "
             "got samples with different weights. Let all samples of a step (of all accumulated batches) "
             "belong to one group, by a batch sampler and a rule of whole samples, or use the strategy "
             f"{GradientStrategy.name!r}."
         )
-    weights = tap.lowest.new_empty(tap.regions.size)
-    for units, weight in zip(tap.regions.units.values(), tap.lowest, strict=True):
+    weights = shared.new_empty(tap.regions.size)
+    for units, weight in zip(tap.regions.units.values(), shared, strict=True):
         weights[list(units)] = weight
     return weights
 
 
-def block_gradients(model: nn.Module, weighted: Iterable[tuple[UnitGroup, Tensor]]) -> None:
+def _untrained(tap: Tap, bounds: WeightBounds) -> list[int]:
+    """Return the units of a tap that no sample trains."""
+    regions = tap.regions.units.values() if tap.regions else ()
+    return [unit for units, out in zip(regions, bounds.untrained().tolist(), strict=False) if out for unit in units]
+
+
+def block_gradients(
+    model: nn.Module,
+    weighted: Iterable[tuple[UnitGroup, Tensor]],
+    owns: Callable[[Tensor], bool] = lambda parameter: True,
+) -> None:
     """Multiply the gradients of units' parameters by weights: SGTM's parameter masking.
 
     Call it between the backward pass and clipping. It weighs both the rows that make a unit and the columns that read
@@ -206,6 +211,7 @@ def block_gradients(model: nn.Module, weighted: Iterable[tuple[UnitGroup, Tensor
     Args:
         model: The model, with gradients.
         weighted: Pairs of a layer's units and the weight of each unit `(size,)`.
+        owns: Chooses the parameters whose gradients are weighed, such as those of one optimizer.
 
     Raises:
         UnknownStructureError: If not all parameters that make and read the units are known.
@@ -219,7 +225,7 @@ def block_gradients(model: nn.Module, weighted: Iterable[tuple[UnitGroup, Tensor
         >>> model[0].bias.grad, model[2].weight.grad, model[2].bias.grad
         (tensor([0., 1.]), tensor([[0., 1.]]), tensor([0.]))
     """
-    gradients = {plain_name(name): parameter.grad for name, parameter in model.named_parameters()}
+    gradients = {plain_name(name): p.grad for name, p in model.named_parameters() if owns(p)}
     weighted = list(weighted)
     for group, _ in weighted:
         check_known(group)

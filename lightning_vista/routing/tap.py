@@ -9,6 +9,7 @@ from lightning_vista.routing.masking import Layout, RoutedIdentity, scale_region
 from lightning_vista.routing.regions import Regions
 from lightning_vista.routing.route import Route
 from lightning_vista.routing.units import UnitGroup
+from lightning_vista.routing.weight_bounds import WeightBounds
 
 
 class Tap:
@@ -29,8 +30,7 @@ class Tap:
         weights: The factors of gradients `(batch[, tokens], regions)`; None for no masking.
         factors: The factors of activations `(batch[, tokens], regions)`; None for no masking.
         probe: Zeros `(groups, regions)` whose gradient is the energy of each region by group; None to not measure it.
-        lowest: The lowest weight of each region over all samples since `start_step` `(regions,)`.
-        highest: The highest weight of each region over the same samples `(regions,)`.
+        noted: The weights of this step's samples, whichever way they are applied `(batch[, tokens], regions)`.
         fired: Whether the module was called while there was something to mask.
     """
 
@@ -49,9 +49,10 @@ class Tap:
         self.weights: Tensor | None = None
         self.factors: Tensor | None = None
         self.probe: Tensor | None = None
-        self.lowest: Tensor | None = None
-        self.highest: Tensor | None = None
+        self.noted: Tensor | None = None
         self.fired = False
+        self._version = 0
+        self._passed_by = False
 
     @property
     def key(self) -> str:
@@ -69,29 +70,37 @@ class Tap:
     def clear(self) -> None:
         """Forget this step's data."""
         self.members = self.weights = self.factors = None
+        self.note(None)
 
-    def start_step(self) -> None:
-        """Forget the range of weights, after an optimizer step."""
-        self.lowest = self.highest = None
+    def note(self, weights: Tensor | None) -> None:
+        """Keep the weights of the samples from now on, or None for samples that are not routed."""
+        self.noted = weights
+        self._version += 1
+        self._passed_by = False
 
-    def note(self, weights: Tensor) -> None:
-        """Extend the range of weights of this optimizer step by those of a batch `(batch[, tokens], regions)`."""
-        # Two small tensors instead of the weights of every sample: they add up over accumulated batches and processes.
-        lowest, highest = weights.flatten(0, -2).aminmax(dim=0)
-        self.lowest = lowest if self.lowest is None else torch.minimum(self.lowest, lowest)
-        self.highest = highest if self.highest is None else torch.maximum(self.highest, highest)
+    def mark(self) -> object:
+        """Return a value that changes whenever `bounds` may change."""
+        return self._version, self._passed_by
 
-    def blocked_units(self) -> list[int]:
-        """Return the units that no sample since the last optimizer step may train."""
-        if self.lowest is None or self.highest is None or self.regions is None:
-            return []
-        # Both ends: with weights of -0.5 and 0 the highest is 0, and yet the unit is trained.
-        blocked = ((self.lowest == 0) & (self.highest == 0)).tolist()
-        return [unit for units, out in zip(self.regions.units.values(), blocked, strict=True) if out for unit in units]
+    def bounds(self) -> WeightBounds:
+        """Measure the bounds of the weights of this step's samples.
+
+        Returns:
+            The bounds; those of unrouted samples too where the module was called without its mask.
+        """
+        unrouted = WeightBounds.unrouted(self.table.shape[1], self.table)
+        if self.noted is None:
+            return unrouted
+        bounds = WeightBounds.of(self.noted, self.factors)
+        return bounds.merge(unrouted) if self._passed_by else bounds
 
     def _is_active(self) -> bool:
+        if self.weights is None and self.factors is None:
+            return False
         # A module in evaluation mode does not train, even if `training_step` calls it to sample or as a frozen teacher.
-        return self.module.training and (self.weights is not None or self.factors is not None)
+        if not self.module.training and torch.is_grad_enabled():
+            self._passed_by = True
+        return self.module.training
 
     def _mask(self, x: Tensor) -> Tensor:
         """Return the routed tensor, which replaces the module's own."""

@@ -243,7 +243,6 @@ def test_parameter_masking_one_group_a_step() -> None:
     [
         ({"mask_weight": 2.0}, r"`mask_weight`: expected a number from 0 to 1, got 2"),
         ({"warmup_steps": -1}, r"`warmup_steps`: expected at least 0, got -1"),
-        ({"strategy": "activation", "isolate_optimizer": True}, r"`strategy`: expected one that blocks gradients"),
     ],
 )
 def test_settings_that_make_no_sense(options: dict[str, Any], message: str) -> None:

@@ -314,8 +314,9 @@ def test_parameter_masking_leaves_the_backward_pass_alone() -> None:
         assert not gradient_of(net, "0.weight")[2:].any()
         assert not gradient_of(net, "2.weight")[:, 2:].any()
         router.start_step()
-        with router.memberships({"low": torch.ones(4)}), router.memberships({"high": torch.ones(4)}):
-            pass
+        for group in ("low", "high"):
+            with router.memberships({group: torch.ones(4)}):
+                net(inputs()).sum().backward()
         with pytest.raises(ValueError, match=r"one group in each optimizer step"):
             router.mask_parameters()
 
