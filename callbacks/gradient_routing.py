@@ -172,8 +172,10 @@ class GradientRouting(L.Callback):
 
     def _detach(self) -> None:
         self.router.detach()
-        for removable in (*self._isolation.values(), *self._handles):
-            removable.remove()
+        for isolation in self._isolation.values():
+            isolation.remove()
+        for handle in self._handles:
+            handle.remove()
         self._isolation, self._handles, self._prepared = {}, [], set()
 
     @property

@@ -11,6 +11,7 @@ from lightning_vista.routing.regions import Regions
 from lightning_vista.routing.route import Route
 from lightning_vista.routing.tap import Tap
 from lightning_vista.routing.units import UnitGroup, UnknownStructureError, find_units
+from lightning_vista.routing.units.group import WrongDimensionError
 
 #: Rounding in half precision may lift a sum of memberships above 1 by this much.
 _TOLERANCE = 1e-3
@@ -58,13 +59,14 @@ def find_taps(routes: Sequence[Route], model: nn.Module, needs: UnitNeeds = "not
             faults.append(f"{where}: {error}")
             continue
         for name, module in modules.items():
-            # Unknown units are no fault by themselves: the backward hook needs the tensor only.
-            units, unknown = _units(model, name, route)
             try:
+                # Unknown units are no fault by themselves: the backward hook needs the tensor only.
+                units, unknown = _units(model, name, route)
                 regions = Regions.parse(route.regions, units.size) if units else None
                 taps.append(Tap(name, module, route, regions, units))
             except ValueError as error:
                 faults.append(f"{where}, {name or 'the model itself'}: {error}")
+                continue
             if needs != "nothing" and (missing := _missing(name, units, unknown, needs)):
                 faults.append(f"{where}: {missing}")
     faults += tied_leaks(taps, model)
@@ -74,9 +76,15 @@ def find_taps(routes: Sequence[Route], model: nn.Module, needs: UnitNeeds = "not
 
 
 def _units(model: nn.Module, name: str, route: Route) -> tuple[UnitGroup | None, str]:
-    """Return the units of a module, or None and the reason why they are unknown."""
+    """Return the units of a module, or None and the reason why they are unknown.
+
+    Raises:
+        WrongDimensionError: If the module has units, but in another dimension.
+    """
     try:
         return find_units(model, name, route.place), ""
+    except WrongDimensionError:
+        raise  # the hook would route columns of images
     except UnknownStructureError as error:
         return None, str(error)
 

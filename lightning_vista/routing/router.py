@@ -93,8 +93,10 @@ class Router:
 
     def detach(self) -> None:
         """Remove the router's own hooks and no others."""
-        for removable in (*self._handles, *self._all_steps()):
-            removable.remove()
+        for handle in self._handles:
+            handle.remove()
+        for step in self._all_steps():
+            step.remove()
         self._default_step, self._steps = None, {}
         for tap in self.taps:
             tap.clear()

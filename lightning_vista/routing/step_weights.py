@@ -173,6 +173,7 @@ def _hook(parameter: nn.Parameter, note: Callable[[Tensor], None]) -> RemovableH
     """Register a hook on a leaf, also on one that is frozen now and may be trained later."""
     is_trained = parameter.requires_grad
     try:
-        return parameter.requires_grad_().register_hook(note)
+        handle: RemovableHandle = parameter.requires_grad_().register_hook(note)
+        return handle
     finally:
         parameter.requires_grad_(is_trained)

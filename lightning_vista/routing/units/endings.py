@@ -96,7 +96,7 @@ def is_unitwise_scale(module: nn.Module) -> bool:
     return scales_only and is_scale(module)
 
 
-class Written(NamedTuple):
+class KnownRows(NamedTuple):
     """The rows that make units and act through them alone.
 
     Attributes:
@@ -108,7 +108,7 @@ class Written(NamedTuple):
     complete: bool
 
 
-def written(index: ModelIndex, path: str, unit_size: int) -> Written:
+def written(index: ModelIndex, path: str, unit_size: int) -> KnownRows:
     """Return the rows that make the units of a module's output and act through them alone.
 
     Args:
@@ -121,13 +121,13 @@ def written(index: ModelIndex, path: str, unit_size: int) -> Written:
     """
     module = index.modules[path]
     if is_layer(module) or is_scale(module) or isinstance(module, nn.Embedding):
-        return Written(index.rows(path, unit_size), complete=True)
+        return KnownRows(index.rows(path, unit_size), complete=True)
     # What several branches write is added up: it is known only if each of them is.
     parts = [written_by_chain(index, steps, unit_size) for steps in _endings(index, path)]
-    return Written(tuple(row for part in parts for row in part.rows), bool(parts) and all(p.complete for p in parts))
+    return KnownRows(tuple(row for part in parts for row in part.rows), bool(parts) and all(p.complete for p in parts))
 
 
-def written_by_chain(index: ModelIndex, steps: Sequence[str], unit_size: int) -> Written:
+def written_by_chain(index: ModelIndex, steps: Sequence[str], unit_size: int) -> KnownRows:
     """Return the rows through which alone the units of the last of several modules are made.
 
     Args:
@@ -148,9 +148,9 @@ def written_by_chain(index: ModelIndex, steps: Sequence[str], unit_size: int) ->
         part = written(index, path, unit_size)
         found += part.rows
         if not is_unitwise_scale(module):
-            return Written(tuple(found), part.complete)
+            return KnownRows(tuple(found), part.complete)
     # Units that come from before the first module are made by something unknown as well.
-    return Written(tuple(found), complete=False)
+    return KnownRows(tuple(found), complete=False)
 
 
 def steps_of(index: ModelIndex, path: str) -> list[str]:

@@ -12,6 +12,10 @@ class UnknownStructureError(ValueError):
     """A structure in which the parameters of units are unknown, so that routing or surgery would be wrong."""
 
 
+class WrongDimensionError(UnknownStructureError):
+    """A dimension that does not have the units of the structure, such as the columns of an image."""
+
+
 @dataclass(frozen=True)
 class ParameterSlice:
     """A mapping from the units of one tensor to rows or columns of one parameter.

@@ -377,13 +377,13 @@ def test_memberships_that_are_none(members: dict[str, Tensor], message: str) -> 
     [
         (make_route(), (5, 3), r"0: expected the output to have \(4,\) samples .* got \(5, 6\)"),
         (
-            make_route(dim=0),
+            make_route("1", dim=0),
             (4, 3),
             r"expected `dim` to be a dimension of units, got 0, which has the samples or tokens",
         ),
     ],
 )
 def test_tensors_that_do_not_fit_the_memberships(route: Route, x: tuple[int, ...], message: str) -> None:
-    net = make_net()
+    net = make_net(nn.Softmax(dim=-1))  # whose units have no known parameters
     with attached(net, route) as router, router.memberships(MEMBERS), pytest.raises(ValueError, match=message):
         net(inputs(*x))
