@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import lightning as L
@@ -66,7 +67,7 @@ class GradientRouting(L.Callback):
         self._isolation: dict[Optimizer, OptimizerIsolation] = {}
         self._handles: list[RemovableHandle] = []
         self._prepared: set[Optimizer] = set()
-        self._is_checked = False
+        self._is_checked = self._is_checked_whole = False
 
     @property
     def state_key(self) -> str:
@@ -103,6 +104,14 @@ class GradientRouting(L.Callback):
         self.router.mask_weight = self.mask_weight * share
         self.router.compute(batch)
 
+    def paused(self) -> AbstractContextManager[None]:
+        """Leave calls of the model unrouted within a context, such as `generate` in `training_step`.
+
+        Returns:
+            The context, see `Router.paused`.
+        """
+        return self.router.paused()
+
     def check(self) -> None:
         """Check after a first backward pass that routing did what it says; every process must call it.
 
@@ -117,7 +126,7 @@ class GradientRouting(L.Callback):
         for rule in {id(route.rule): route.rule for route in self.router.routes}.values():
             rule.setup(getattr(trainer, "datamodule", None))
         self.router.attach(pl_module, isolates=self.isolate_optimizer)
-        self._is_checked = False
+        self._is_checked = self._is_checked_whole = False
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Follow the optimizers, which exist by now, and isolate them."""
@@ -140,7 +149,10 @@ class GradientRouting(L.Callback):
         # The first backward pass only: later ones add to gradients of other data, which hide what is checked.
         if not self._is_checked:
             self._is_checked = True
-            self.check()
+            self.router.check_gradients()
+            # In manual optimization the first of several backward passes need not concern all routed modules.
+            if pl_module.automatic_optimization:
+                self.router.check_called()
 
     def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer) -> None:
         """Weigh the gradients of parameters, if the strategy does so, and isolate blocked units."""
@@ -156,6 +168,9 @@ class GradientRouting(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Forget the batch: whatever runs before the next one is not routed."""
+        if self._is_checked and not self._is_checked_whole:
+            self._is_checked_whole = True
+            self.router.check_called()
         self.router.clear()
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:

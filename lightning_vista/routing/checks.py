@@ -9,24 +9,13 @@ from torch import Tensor, nn
 from lightning_vista.routing.naming import plain_name
 from lightning_vista.routing.regions import Regions
 from lightning_vista.routing.route import Route
+from lightning_vista.routing.routing_error import RoutingError
 from lightning_vista.routing.tap import Tap
 from lightning_vista.routing.units import UnitGroup, UnknownStructureError, find_units
 from lightning_vista.routing.units.group import WrongDimensionError
 
 #: Rounding in half precision may lift a sum of memberships above 1 by this much.
 _TOLERANCE = 1e-3
-
-
-class RoutingError(ValueError):
-    """Routes that do not fit a model, or do not do what they say.
-
-    Args:
-        faults: One sentence for each fault.
-    """
-
-    def __init__(self, faults: Sequence[str]) -> None:
-        self.faults = list(faults)
-        super().__init__("Cannot route gradients:\n" + "\n".join(f"- {fault}" for fault in self.faults))
 
 
 #: What must be known of units: nothing, some of their parameters, all that make them, or also all that read them.

@@ -1,5 +1,6 @@
 """The router: routes on a model, and the memberships of its training data."""
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, get_args
@@ -10,7 +11,7 @@ from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from lightning_vista.options import check_word
-from lightning_vista.routing.checks import check_memberships, find_taps
+from lightning_vista.routing.checks import check_fired, check_memberships, find_taps
 from lightning_vista.routing.masking import MaskWeightMode, anneal, region_weights, zero_factors
 from lightning_vista.routing.route import Route
 from lightning_vista.routing.step_weights import BlockedUnits, StepWeights
@@ -67,7 +68,7 @@ class Router:
         self._model: nn.Module | None = None
         self._default_step: StepWeights | None = None
         self._steps: dict[Optimizer, StepWeights] = {}
-        self._is_checked = False
+        self._is_checked = self._is_warned = False
 
     def attach(self, model: nn.Module, isolates: bool = False) -> None:
         """Register hooks on the routed modules; a compiled model must not have been called before.
@@ -86,6 +87,7 @@ class Router:
         self.taps = find_taps(self.routes, model, self.strategy.needs(isolates))
         self._handles = [tap.attach() for tap in self.taps]
         self._model = model
+        self._is_warned = False
         # Hooks on parameters cost time in each backward pass, and plain routing needs none.
         if isolates or self.strategy.masks_parameters:
             self._default_step = StepWeights(self.taps, model)
@@ -143,8 +145,25 @@ class Router:
         )
         try:
             yield
+            self._warn_idle()
         finally:
             self.clear()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave calls of the model within the context unrouted, such as `generate` or other samples.
+
+        The memberships stay, and hold again afterwards.
+        """
+        before = [tap.is_paused for tap in self.taps]
+        taps = list(self.taps)
+        for tap in taps:
+            tap.is_paused = True
+        try:
+            yield
+        finally:
+            for tap, was_paused in zip(taps, before, strict=True):
+                tap.is_paused = was_paused
 
     def clear(self) -> None:
         """Forget memberships: what follows is ordinary backpropagation."""
@@ -194,6 +213,23 @@ class Router:
         Raises:
             RoutingError: If a routed module was not called, or a blocked unit got a gradient by another path.
         """
+        self.check_called()
+        self.check_gradients()
+
+    def check_called(self) -> None:
+        """Check that all routed modules were called.
+
+        Raises:
+            RoutingError: If one was not, although the strategy acts on its calls.
+        """
+        check_fired(tap for tap in self.taps if tap.has_mask)
+
+    def check_gradients(self) -> None:
+        """Check after the first backward pass that no gradient reached a blocked unit; every process must call it.
+
+        Raises:
+            RoutingError: If a blocked unit got a gradient by another path.
+        """
         self.strategy.check_backward(self.taps, self._attached())
 
     def blocked(self, optimizer: Optimizer | None = None) -> BlockedUnits:
@@ -235,6 +271,19 @@ class Router:
             return [self._steps[optimizer]] if optimizer in self._steps else []
         return [self._default_step] if self._default_step is not None else list(self._steps.values())
 
+    def _warn_idle(self) -> None:
+        """Warn once of routed modules that were never called."""
+        idle = [tap for tap in self.taps if tap.has_mask and not tap.fired]
+        if self._is_warned or not idle:
+            return
+        self._is_warned = True
+        reasons = {_reason(tap, self._attached()) for tap in idle}
+        warnings.warn(
+            f"`memberships`: expected calls of {[tap.name for tap in idle]}, got none, so nothing is routed "
+            f"there. {' '.join(sorted(reasons))}",
+            stacklevel=4,  # the `with` statement, behind `contextmanager`
+        )
+
     def _set(self, members: Mapping[int, tuple[tuple[str, ...], Tensor]]) -> None:
         """Give the taps the weights of memberships, which are listed by rule."""
         like = next((p for p in self._attached().parameters() if p.is_floating_point()), torch.zeros(()))
@@ -265,3 +314,17 @@ class Router:
         tap.factors = None if tap.zeros is None else zero_factors(members, tap.zeros.to(members))
         self.strategy.set_mask(tap, weights)
         tap.note(weights)
+
+
+def _reason(tap: Tap, model: nn.Module) -> str:
+    """Return the likely reason why a module was not called, and the remedy."""
+    if not tap.module.training:
+        return "Modules in evaluation mode, as `from_pretrained` returns them, are not routed: call `model.train()`."
+    owner, _, child = tap.name.rpartition(".")
+    parent = dict(model.named_modules()).get(owner)
+    if isinstance(parent, nn.MultiheadAttention) and child:
+        return (
+            "`nn.MultiheadAttention` uses its projection without a call: use the strategy 'parameter', or an attention "
+            "with a module of its own for it."
+        )
+    return "Check that the model calls them as modules within the context."

@@ -8,6 +8,7 @@ from lightning_vista.routing.hooking import hook_tensor
 from lightning_vista.routing.masking import Layout, RoutedIdentity, scale_regions
 from lightning_vista.routing.regions import Regions
 from lightning_vista.routing.route import Route
+from lightning_vista.routing.routing_error import RoutingError
 from lightning_vista.routing.units import UnitGroup
 from lightning_vista.routing.weight_bounds import WeightBounds
 
@@ -32,6 +33,7 @@ class Tap:
         probe: Zeros `(groups, regions)` whose gradient is the energy of each region by group; None to not measure it.
         noted: The weights of this step's samples, whichever way they are applied `(batch[, tokens], regions)`.
         fired: Whether the module was called while there was something to mask.
+        is_paused: Whether calls of the module are not routed for now.
     """
 
     def __init__(
@@ -50,7 +52,8 @@ class Tap:
         self.factors: Tensor | None = None
         self.probe: Tensor | None = None
         self.noted: Tensor | None = None
-        self.fired = False
+        self.fired = self.is_paused = False
+        self._was_called = False
         self._version = 0
         self._passed_by = False
 
@@ -94,22 +97,51 @@ class Tap:
         bounds = WeightBounds.of(self.noted, self.factors)
         return bounds.merge(unrouted) if self._passed_by else bounds
 
+    @property
+    def has_mask(self) -> bool:
+        """Whether the hook has something to apply to the module's tensor."""
+        return self.weights is not None or self.factors is not None
+
     def _is_active(self) -> bool:
-        if self.weights is None and self.factors is None:
+        if not self.has_mask:
+            if self._was_called and not torch.compiler.is_compiling():
+                self._check_recomputation()
             return False
         # A module in evaluation mode does not train, even if `training_step` calls it to sample or as a frozen teacher.
-        if not self.module.training and torch.is_grad_enabled():
+        if self.module.training and not self.is_paused:
+            return True
+        if torch.is_grad_enabled():
             self._passed_by = True
-        return self.module.training
+        return False
+
+    def _check_recomputation(self) -> None:
+        """Refuse to repeat a routed forward pass without its mask, as activation checkpointing would after `clear`.
+
+        Raises:
+            RoutingError: If a backward pass calls the module, whose memberships are gone.
+        """
+        if torch._C._current_graph_task_id() == -1:  # not within a backward pass: an ordinary call without routing
+            self._was_called = False
+            return
+        raise RoutingError(
+            [
+                f"{self.name}: expected memberships while activation checkpointing repeats the forward pass, got none. "
+                "The backward pass belongs inside `memberships`, or before `clear`."
+            ]
+        )
 
     def _mask(self, x: Tensor) -> Tensor:
         """Return the routed tensor, which replaces the module's own."""
-        self.fired = True
+        self.fired = self._was_called = True
+        # Reentrant checkpointing runs its first forward pass without gradients; only the second one is weighed. Other
+        # calls without gradients, such as `generate`, train nothing: they may have any number of samples.
+        is_training = torch.is_grad_enabled()
+        if self.factors is None and not is_training:
+            return x
         layout = self._check(x)
         if self.factors is not None:
             x = scale_regions(x, self.factors, layout)
-        # Reentrant checkpointing runs its first forward pass without gradients; only the second one is weighed.
-        if self.weights is not None and torch.is_grad_enabled() and x.requires_grad:
+        if self.weights is not None and is_training and x.requires_grad:
             x = RoutedIdentity.apply(x, self.weights, layout, self.members, self.probe)
         return x
 
@@ -126,7 +158,9 @@ class Tap:
         if actual != expected:
             raise ValueError(
                 f"{self.name}: expected the {place.at} to have {expected} samples (and tokens), "
-                f"as the rule's memberships do, got {tuple(x.shape)} with `batch_dim={place.batch_dim}`."
+                f"as the rule's memberships do, got {tuple(x.shape)} with `batch_dim={place.batch_dim}`. A call that "
+                "does not train the batch's samples, such as `generate`, belongs "
+                f"{'' if self.factors is not None else 'under `torch.no_grad()` or '}into `with router.paused():`."
             )
         if place.dim % x.dim() < len(expected) or place.dim % x.dim() == place.batch_dim:
             raise ValueError(

@@ -41,9 +41,24 @@ class LabelRule(Rule):
         """Return 1 for the group of the label, see the base class."""
         values = batch_field(batch, self.field)
         if isinstance(values, Tensor):
-            lists = (torch.as_tensor(labels, device=values.device) for labels in self.labels.values())
-            return torch.stack([torch.isin(values, labels) for labels in lists], dim=-1).float()
+            lists = (_as_numbers(labels, values.device) for labels in self.labels.values())
+            return torch.stack([torch.isin(_unbool(values), labels) for labels in lists], dim=-1).float()
         return torch.tensor([[float(value in labels) for labels in self.labels.values()] for value in values])
+
+
+def _as_numbers(labels: Sequence[Any], device: torch.device) -> Tensor:
+    """Return labels as a tensor, to compare with a tensor of values."""
+    if texts := [label for label in labels if isinstance(label, str)]:
+        raise ValueError(
+            f"`groups`: expected numbers or booleans as labels, since the batch's field is a tensor, got {texts[0]!r}. "
+            "Write labels without quotation marks."
+        )
+    return _unbool(torch.as_tensor(labels, device=device))
+
+
+def _unbool(values: Tensor) -> Tensor:
+    """Return booleans as 0 and 1, which is how they compare with numbers; `torch.isin` has no booleans."""
+    return values.long() if values.dtype == torch.bool else values
 
 
 class FieldRule(Rule):
@@ -112,7 +127,7 @@ class PartialLabels(Rule):
             ValueError: If the field holds anything but 1, 0 and -1.
         """
         members = self.rule.memberships(batch)
-        known = torch.as_tensor(batch_field(batch, self.field), device=members.device)
+        known = _unbool(torch.as_tensor(batch_field(batch, self.field), device=members.device))
         if not torch.isin(known, torch.tensor([FORGET, RETAIN, UNLABELLED], device=known.device)).all():
             raise ValueError(
                 f"{self.field!r}: expected {FORGET} (forget), {RETAIN} (retain) or {UNLABELLED} (unlabelled), got "

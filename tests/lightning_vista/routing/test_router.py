@@ -143,7 +143,7 @@ def test_tensors_inside_other_outputs(wrap: Callable[[Tensor], Any], unwrap: Cal
 def test_outputs_without_a_tensor_are_refused() -> None:
     module = Wrapped(lambda x: "text", lambda y: y)
     error = pytest.raises(ValueError, match=r"expected a floating-point tensor.* got str")
-    with attached(module, make_route("")) as router, router.memberships(MEMBERS), error:
+    with attached(module, make_route("")) as router, error, router.memberships(MEMBERS):
         module(inputs())
 
 
