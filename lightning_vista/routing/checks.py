@@ -95,6 +95,33 @@ def _missing(name: str, units: UnitGroup | None, unknown: str, needs: UnitNeeds)
 _REMEDY = "Route hidden units or heads of a known structure, or use the strategy 'gradient' without isolation."
 
 
+def check_all_tokens(taps: Iterable[Tap]) -> None:
+    """Refuse to route inside mixtures of experts, where tensors have other tokens, or are not what the model reads.
+
+    Args:
+        taps: The routed modules.
+
+    Raises:
+        RoutingError: If a module is within experts.
+    """
+    # A number of rows that fits by chance would give each row the weight of another token.
+    faults = [
+        f"{tap.name}: expected a module that sees all tokens, got one within experts, which see chosen tokens in an "
+        "order of their own. Route the experts as a whole or the block around them, or use the strategy 'parameter'."
+        for tap in taps
+        if "experts" in tap.name.split(".")[:-1]
+    ]
+    # Such routers return logits first, and beside them the scores, which alone act on what the model computes.
+    faults += [
+        f"{tap.name}: expected a module whose first tensor the model reads, got a {type(tap.module).__name__}, which "
+        "returns scores beside it. Route the block around it."
+        for tap in taps
+        if type(tap.module).__name__.lower().endswith("topkrouter") and tap.place.at == "output"
+    ]
+    if faults:
+        raise RoutingError(faults)
+
+
 def tied_leaks(taps: Iterable[Tap], model: nn.Module) -> list[str]:
     """Find parameters that make routed units and are also used where they are not routed.
 

@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from lightning_vista.options import check_word
-from lightning_vista.routing.checks import check_fired, check_memberships, find_taps
+from lightning_vista.routing.checks import check_all_tokens, check_fired, check_memberships, find_taps
 from lightning_vista.routing.masking import MaskWeightMode, anneal, region_weights, zero_factors
 from lightning_vista.routing.route import Route
 from lightning_vista.routing.step_weights import BlockedUnits, StepWeights
@@ -84,7 +84,10 @@ class Router:
         if self._model is not None:
             raise RuntimeError("`Router.attach`: expected a detached router, got an attached one. Call `detach` first.")
         # All routes are checked before the first hook is registered: an error leaves the model as it was.
-        self.taps = find_taps(self.routes, model, self.strategy.needs(isolates))
+        taps = find_taps(self.routes, model, self.strategy.needs(isolates))
+        if not self.strategy.masks_parameters:
+            check_all_tokens(taps)
+        self.taps = taps
         self._handles = [tap.attach() for tap in self.taps]
         self._model = model
         self._is_warned = False

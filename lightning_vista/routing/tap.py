@@ -1,11 +1,13 @@
 """Taps: the hooks of routed modules."""
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from lightning_vista.routing.hooking import hook_tensor
-from lightning_vista.routing.masking import Layout, RoutedIdentity, scale_regions
+from lightning_vista.routing.masking import Layout, RoutedIdentity, flatten_tokens, scale_regions
 from lightning_vista.routing.regions import Regions
 from lightning_vista.routing.route import Route
 from lightning_vista.routing.routing_error import RoutingError
@@ -138,31 +140,62 @@ class Tap:
         is_training = torch.is_grad_enabled()
         if self.factors is None and not is_training:
             return x
-        layout = self._check(x)
-        if self.factors is not None:
-            x = scale_regions(x, self.factors, layout)
-        if self.weights is not None and is_training and x.requires_grad:
-            x = RoutedIdentity.apply(x, self.weights, layout, self.members, self.probe)
+        tokens = self._tokens_in_rows(x)
+        layout = self._check(x, tokens)
+        weights, factors, members = self.weights, self.factors, self.members
+        if tokens is not None:
+            order = partial(flatten_tokens, tokens=tokens, batch_dim=layout.batch_dim)
+            weights, factors, members = (
+                None if value is None else order(value) for value in (weights, factors, members)
+            )
+            layout = layout._replace(batch_dim=0)
+        if factors is not None:
+            x = scale_regions(x, factors, layout)
+        if weights is not None and is_training and x.requires_grad:
+            x = RoutedIdentity.apply(x, weights, layout, members, self.probe)
         return x
 
-    def _check(self, x: Tensor) -> Layout:
+    def _tokens_in_rows(self, x: Tensor) -> int | None:
+        """Return the number of tokens of each sample in a flattened tensor; None for a tensor that is not flattened.
+
+        Raises:
+            ValueError: If it is not clear which rows belong to a sample.
+        """
+        place, members = self.place, self.members
+        if place.flattened is False or members is None or x.dim() != 2:
+            return None
+        batch, *tokens = members.shape[:-1]
+        if tokens:
+            is_flat = len(x) == batch * tokens[0]
+            return tokens[0] if is_flat else None
+        if place.flattened and batch and len(x) % batch == 0:
+            return len(x) // batch
+        if len(x) != batch and batch and len(x) % batch == 0:
+            raise ValueError(
+                f"{self.name}: expected the {place.at} to have {batch} samples, got {len(x)} rows of {tuple(x.shape)}. "
+                f"If these are {len(x) // batch} tokens of each sample, set `flattened=True` of the route. "
+                f"{_OTHER_CALLS}{self._how_to_pass_by()}"
+            )
+        return None
+
+    def _check(self, x: Tensor, tokens: int | None) -> Layout:
         """Return the layout of regions in a tensor, whose shape must fit memberships and units.
 
         Raises:
             ValueError: If the shape does not fit.
         """
         place = self.place
-        expected = () if self.members is None else tuple(self.members.shape[:-1])
+        expected = () if self.members is None or tokens else tuple(self.members.shape[:-1])
         # Samples and tokens are the first two dimensions, in either order; memberships of samples check one of them.
         actual = tuple(x.shape[:2] if place.batch_dim == 0 else x.shape[1::-1])[: len(expected)]
         if actual != expected:
             raise ValueError(
-                f"{self.name}: expected the {place.at} to have {expected} samples (and tokens), "
-                f"as the rule's memberships do, got {tuple(x.shape)} with `batch_dim={place.batch_dim}`. A call that "
-                "does not train the batch's samples, such as `generate`, belongs "
-                f"{'' if self.factors is not None else 'under `torch.no_grad()` or '}into `with router.paused():`."
+                f"{self.name}: expected the {place.at} to have {expected} samples (and tokens), as the rule's "
+                f"memberships do, got {tuple(x.shape)} with `batch_dim={place.batch_dim}`. {_OTHER_CALLS}"
+                f"{self._how_to_pass_by()}"
             )
-        if place.dim % x.dim() < len(expected) or place.dim % x.dim() == place.batch_dim:
+        rows_dim = 0 if tokens else place.batch_dim
+        if place.dim % x.dim() < len(expected) or place.dim % x.dim() == rows_dim:
             raise ValueError(
                 f"{self.name}: expected `dim` to be a dimension of units, got {place.dim}, which has the samples or "
                 f"tokens of {tuple(x.shape)}. Set `dim` of the route."
@@ -179,5 +212,12 @@ class Tap:
             )
         return self.layout
 
+    def _how_to_pass_by(self) -> str:
+        """Return where a call belongs that is not to be routed, for an error."""
+        return f"{'' if self.factors is not None else 'under `torch.no_grad()` or '}into `with router.paused():`."
+
     def _lay_out(self, regions: Regions) -> Layout:
         return Layout(regions.entries(self.place.unit_size), self.place.dim, self.place.batch_dim)
+
+
+_OTHER_CALLS = "A call that does not train the batch's samples, such as `generate`, belongs "
