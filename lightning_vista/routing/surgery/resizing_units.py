@@ -114,6 +114,7 @@ def expand_at(
         lambda length, pieces: sources_with_new(length, pieces, group.size, num_units),
         stds={name: parameters[name].std(correction=0).item() for name in drawn},
         optimizer=optimizer,
+        is_exact=True,
     )
     return find_units(model, module, place)
 
