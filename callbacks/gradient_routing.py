@@ -1,17 +1,19 @@
 """Gradient routing on any LightningModule."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
 import lightning as L
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from lightning_vista.routing import Route, Router, RoutingError
 from lightning_vista.routing.isolation import OptimizerIsolation
 from lightning_vista.routing.masking import MaskWeightMode, warmup
+from lightning_vista.routing.occurrences import Occurrences
 from lightning_vista.routing.strategies import DEFAULT_STRATEGY, StrategyName
 
 _log = logging.getLogger(__name__)
@@ -68,6 +70,7 @@ class GradientRouting(L.Callback):
         self._handles: list[RemovableHandle] = []
         self._prepared: set[Optimizer] = set()
         self._is_checked = self._is_checked_whole = False
+        self._occurrences: Occurrences | None = None
 
     @property
     def state_key(self) -> str:
@@ -90,19 +93,22 @@ class GradientRouting(L.Callback):
         if changed := {key: (value, ours[key]) for key, value in state_dict.items() if ours.get(key) != value}:
             _log.warning("This run resumes with other routing than its checkpoint was trained with: %s", changed)
 
-    def route(self, batch: Any, step: int | None = None) -> None:
+    def route(self, batch: Any, step: int | None = None) -> Mapping[int, Tensor]:
         """Weigh the regions for a batch; the weights hold until `router.clear()`.
 
         Args:
             batch: A batch of the dataloader, on the device of the model.
             step: The optimizer step, on which the warm-up depends; None for the mask weight after the warm-up.
 
+        Returns:
+            The memberships by the identity of the rule, see `Router.compute`.
+
         Raises:
             ValueError: If a rule cannot read the batch, or gives memberships that are not valid.
         """
         share = 1.0 if step is None else warmup(step, self.warmup_steps)
         self.router.mask_weight = self.mask_weight * share
-        self.router.compute(batch)
+        return self.router.compute(batch)
 
     def paused(self) -> AbstractContextManager[None]:
         """Leave calls of the model unrouted within a context, such as `generate` in `training_step`.
@@ -125,6 +131,7 @@ class GradientRouting(L.Callback):
         # `on_fit_start` rather than `setup`: other callbacks change modules in their `setup`, in any order.
         for rule in {id(route.rule): route.rule for route in self.router.routes}.values():
             rule.setup(getattr(trainer, "datamodule", None))
+        self._occurrences = Occurrences(self.router.routes)
         self.router.attach(pl_module, isolates=self.isolate_optimizer)
         self._is_checked = self._is_checked_whole = False
 
@@ -142,7 +149,9 @@ class GradientRouting(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Weigh the regions for the batch."""
-        self.route(batch, trainer.global_step)
+        members = self.route(batch, trainer.global_step)
+        if self._occurrences is not None:
+            self._occurrences.add(batch, members)
 
     def on_after_backward(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Check once that routing does what it says, before any parameter has changed."""
@@ -172,6 +181,15 @@ class GradientRouting(L.Callback):
             self._is_checked_whole = True
             self.router.check_called()
         self.router.clear()
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Report once which groups the first epoch did not have."""
+        occurrences, self._occurrences = self._occurrences, None
+        if occurrences is None or trainer.fast_dev_run:  # type: ignore[attr-defined] # set by Lightning's connectors
+            return
+        occurrences.agree(pl_module.device)
+        if trainer.is_global_zero:
+            warn_of_missing(occurrences, "the first epoch")
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Remove all hooks."""
@@ -209,6 +227,21 @@ class GradientRouting(L.Callback):
                 ]
             )
         self._prepared.discard(optimizer)
+
+
+def warn_of_missing(occurrences: Occurrences, where: str) -> None:
+    """Warn of groups that the data does not have.
+
+    Args:
+        occurrences: What the data had.
+        where: The data, for the warning.
+    """
+    if missing := occurrences.missing():
+        _log.warning(
+            "Routing: %s had no data of these groups.\n%s\nCheck the rules' values and their types: 0 is not '0'.",
+            where,
+            "\n".join(f"- {sentence}" for sentence in missing),
+        )
 
 
 def _described(routes: Sequence[Route]) -> list[str]:

@@ -107,11 +107,14 @@ class Router:
             tap.clear()
         self._handles, self._model = [], None
 
-    def compute(self, batch: Any) -> None:
+    def compute(self, batch: Any) -> Mapping[int, Tensor]:
         """Compute the memberships of a batch by the rules, and keep the weights until `clear`.
 
         Args:
             batch: A batch of the dataloader.
+
+        Returns:
+            The memberships `(batch[, tokens], groups)` by the identity of the rule.
 
         Raises:
             ValueError: If memberships are negative, sum to more than 1, or have a wrong shape. On an accelerator values
@@ -121,6 +124,7 @@ class Router:
         by_rule = {id(route.rule): route.rule for route in self.routes}
         members = {key: rule.memberships(batch) for key, rule in by_rule.items()}
         self._set({key: (by_rule[key].groups, tensor) for key, tensor in members.items()})
+        return members
 
     @contextmanager
     def memberships(self, groups: Mapping[str, Tensor]) -> Iterator[None]:

@@ -45,6 +45,13 @@ class LabelRule(Rule):
             return torch.stack([torch.isin(_unbool(values), labels) for labels in lists], dim=-1).float()
         return torch.tensor([[float(value in labels) for labels in self.labels.values()] for value in values])
 
+    def describe(self, batch: Any) -> Mapping[str, Sequence[str]]:
+        """Return the different labels of the batch."""
+        values = batch_field(batch, self.field)
+        different = values.unique().tolist() if isinstance(values, Tensor) else dict.fromkeys(values)
+        # As Python writes them: "0" and 0 look alike otherwise, and are different labels.
+        return {repr(self.field): [repr(value) for value in different]}
+
 
 def _as_numbers(labels: Sequence[Any], device: torch.device) -> Tensor:
     """Return labels as a tensor, to compare with a tensor of values."""
@@ -120,6 +127,10 @@ class PartialLabels(Rule):
         """Prepare the inner rule."""
         self.rule.setup(datamodule)
 
+    def describe(self, batch: Any) -> Mapping[str, Sequence[str]]:
+        """Return the values of the inner rule."""
+        return self.rule.describe(batch)
+
     def memberships(self, batch: Any) -> Tensor:
         """Return the rule's memberships in labelled forget rows, and retain or nothing in the others.
 
@@ -166,6 +177,10 @@ class MixtureRule(Rule):
         """Prepare the rules."""
         for rule in self.rules:
             rule.setup(datamodule)
+
+    def describe(self, batch: Any) -> Mapping[str, Sequence[str]]:
+        """Return the values of all rules."""
+        return {field: values for rule in self.rules for field, values in rule.describe(batch).items()}
 
     def memberships(self, batch: Any) -> Tensor:
         """Return the normalised sum: for tokens if any of the rules is about tokens, else for samples."""
