@@ -6,11 +6,13 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import lightning as L
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from lightning_vista.routing import Route, Router, RoutingError
+from lightning_vista.routing.descriptions import describe_routes, differences
 from lightning_vista.routing.isolation import OptimizerIsolation
 from lightning_vista.routing.masking import MaskWeightMode, warmup
 from lightning_vista.routing.occurrences import Occurrences
@@ -69,6 +71,8 @@ class GradientRouting(L.Callback):
         self._isolation: dict[Optimizer, OptimizerIsolation] = {}
         self._handles: list[RemovableHandle] = []
         self._prepared: set[Optimizer] = set()
+        # As written: `setup` turns the words of rules into tokens.
+        self._routes = describe_routes(routes)
         self._is_checked = self._is_checked_whole = False
         self._occurrences: Occurrences | None = None
 
@@ -84,14 +88,31 @@ class GradientRouting(L.Callback):
         return {
             "strategy": self.router.strategy.name,
             "mask_weight": self.mask_weight,
+            "mask_weight_mode": self.router.mask_weight_mode,
             "warmup_steps": self.warmup_steps,
+            "isolate_optimizer": self.isolate_optimizer,
+            **self._routes,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Warn where the checkpoint was trained with other settings."""
-        ours = self.state_dict()
-        if changed := {key: (value, ours[key]) for key, value in state_dict.items() if ours.get(key) != value}:
+        if changed := differences(state_dict, self.state_dict()):
             _log.warning("This run resumes with other routing than its checkpoint was trained with: %s", changed)
+
+    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Warn where the checkpoint was trained with other modules or regions, or without routing."""
+        states: Mapping[str, Any] = checkpoint.get("callbacks", {})
+        if trainer.state.fn != TrainerFn.FITTING or self.state_key in states:
+            return
+        # Modules and regions are part of the key, so that Lightning finds no state for others.
+        callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined] # set by Lightning's connectors
+        ours = {callback.state_key for callback in callbacks if isinstance(callback, GradientRouting)}
+        prefix = f"{type(self).__qualname__}{{"
+        theirs = [state for key, state in states.items() if key.startswith(prefix) and key not in ours]
+        if theirs:
+            self.load_state_dict(theirs[0])
+        else:
+            _log.warning("This run resumes with routing that its checkpoint was trained without: %s", self.state_key)
 
     def route(self, batch: Any, step: int | None = None) -> Mapping[int, Tensor]:
         """Weigh the regions for a batch; the weights hold until `router.clear()`.
