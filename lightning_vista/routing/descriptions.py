@@ -1,5 +1,6 @@
 """Descriptions of routes as text, with which a resumed run is compared."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
@@ -66,4 +67,5 @@ def _text(value: Any) -> str:
         return f"{type(value).__name__}({', '.join(kept)})"
     if isinstance(value, list) and any(isinstance(item, Rule) for item in value):
         return f"[{', '.join(map(_text, value))}]"
-    return repr(value)
+    # Objects without a description of their own show their address, which differs in each process.
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))
