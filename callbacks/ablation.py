@@ -158,7 +158,7 @@ class Ablation(Finishing):
         if unknown := set(self.regions) - known:
             raise ValueError(f"`regions`: expected regions of the routes, {sorted(known)}, got {sorted(unknown)}.")
         routes = [route for route in routes if set(self.regions) & set(route.regions)]
-        return find_taps(routes, pl_module, needs_units=self.at == "end")
+        return find_taps(routes, pl_module, "something" if self.at == "end" else "nothing")
 
     def _hook(self, taps: Sequence[Tap], change: Callable[[Tap, Tensor], Tensor]) -> None:
         self._handles = [hook_tensor(tap.module, tap.place.at, partial(change, tap), tap.name) for tap in taps]

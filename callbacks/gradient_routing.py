@@ -1,15 +1,21 @@
 """Gradient routing on any LightningModule."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import lightning as L
+from lightning.pytorch.trainer.states import TrainerFn
+from torch import Tensor
 from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
 
-from lightning_vista.routing import Route, Router
+from lightning_vista.routing import Route, Router, RoutingError
+from lightning_vista.routing.descriptions import describe_routes, differences
 from lightning_vista.routing.isolation import OptimizerIsolation
 from lightning_vista.routing.masking import MaskWeightMode, warmup
+from lightning_vista.routing.occurrences import Occurrences
 from lightning_vista.routing.strategies import DEFAULT_STRATEGY, StrategyName
 
 _log = logging.getLogger(__name__)
@@ -31,8 +37,8 @@ class GradientRouting(L.Callback):
         strategy: "gradient" weighs gradients in the backward pass. SGTM's alternatives: "parameter" weighs the
             gradients of the parameters that make and read the units, for which all samples of an optimizer step must
             be of one group; "activation" zeroes the activations of units that may not be trained.
-        isolate_optimizer: Whether parameters and optimizer states of units with a blocked gradient stay as they are:
-            momentum and weight decay would move them.
+        isolate_optimizer: Whether parameters and optimizer states of units stay as they are where their gradient is
+            blocked or they are zero in the forward pass: momentum and weight decay would move them.
 
     Raises:
         RoutingError: At the start of `fit`, or after its first backward pass, with everything that is wrong.
@@ -59,13 +65,16 @@ class GradientRouting(L.Callback):
         if warmup_steps < 0:
             raise ValueError(f"`warmup_steps`: expected at least 0, got {warmup_steps}.")
         self.router = Router(routes, mask_weight, mask_weight_mode, strategy)
-        if isolate_optimizer:
-            self.router.strategy.check_isolation()
         self.mask_weight = mask_weight
         self.warmup_steps = warmup_steps
         self.isolate_optimizer = isolate_optimizer
-        self._isolation: list[OptimizerIsolation] = []
-        self._is_checked = False
+        self._isolation: dict[Optimizer, OptimizerIsolation] = {}
+        self._handles: list[RemovableHandle] = []
+        self._prepared: set[Optimizer] = set()
+        # As written: `setup` turns the words of rules into tokens.
+        self._routes = describe_routes(routes)
+        self._is_checked = self._is_checked_whole = False
+        self._occurrences: Occurrences | None = None
 
     @property
     def state_key(self) -> str:
@@ -79,28 +88,56 @@ class GradientRouting(L.Callback):
         return {
             "strategy": self.router.strategy.name,
             "mask_weight": self.mask_weight,
+            "mask_weight_mode": self.router.mask_weight_mode,
             "warmup_steps": self.warmup_steps,
+            "isolate_optimizer": self.isolate_optimizer,
+            **self._routes,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Warn where the checkpoint was trained with other settings."""
-        ours = self.state_dict()
-        if changed := {key: (value, ours[key]) for key, value in state_dict.items() if ours.get(key) != value}:
+        if changed := differences(state_dict, self.state_dict()):
             _log.warning("This run resumes with other routing than its checkpoint was trained with: %s", changed)
 
-    def route(self, batch: Any, step: int | None = None) -> None:
+    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Warn where the checkpoint was trained with other modules or regions, or without routing."""
+        states: Mapping[str, Any] = checkpoint.get("callbacks", {})
+        if trainer.state.fn != TrainerFn.FITTING or self.state_key in states:
+            return
+        # Modules and regions are part of the key, so that Lightning finds no state for others.
+        callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined] # set by Lightning's connectors
+        ours = {callback.state_key for callback in callbacks if isinstance(callback, GradientRouting)}
+        prefix = f"{type(self).__qualname__}{{"
+        theirs = [state for key, state in states.items() if key.startswith(prefix) and key not in ours]
+        if theirs:
+            self.load_state_dict(theirs[0])
+        else:
+            _log.warning("This run resumes with routing that its checkpoint was trained without: %s", self.state_key)
+
+    def route(self, batch: Any, step: int | None = None) -> Mapping[int, Tensor]:
         """Weigh the regions for a batch; the weights hold until `router.clear()`.
 
         Args:
             batch: A batch of the dataloader, on the device of the model.
             step: The optimizer step, on which the warm-up depends; None for the mask weight after the warm-up.
 
+        Returns:
+            The memberships by the identity of the rule, see `Router.compute`.
+
         Raises:
             ValueError: If a rule cannot read the batch, or gives memberships that are not valid.
         """
         share = 1.0 if step is None else warmup(step, self.warmup_steps)
         self.router.mask_weight = self.mask_weight * share
-        self.router.compute(batch)
+        return self.router.compute(batch)
+
+    def paused(self) -> AbstractContextManager[None]:
+        """Leave calls of the model unrouted within a context, such as `generate` in `training_step`.
+
+        Returns:
+            The context, see `Router.paused`.
+        """
+        return self.router.paused()
 
     def check(self) -> None:
         """Check after a first backward pass that routing did what it says; every process must call it.
@@ -115,44 +152,65 @@ class GradientRouting(L.Callback):
         # `on_fit_start` rather than `setup`: other callbacks change modules in their `setup`, in any order.
         for rule in {id(route.rule): route.rule for route in self.router.routes}.values():
             rule.setup(getattr(trainer, "datamodule", None))
-        self.router.attach(pl_module)
-        self._is_checked = False
+        self._occurrences = Occurrences(self.router.routes)
+        self.router.attach(pl_module, isolates=self.isolate_optimizer)
+        self._is_checked = self._is_checked_whole = False
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Isolate the optimizers, which exist by now."""
-        if self.isolate_optimizer:
-            strategy = self.router.strategy
-            self._isolation = [OptimizerIsolation(optimizer, pl_module, strategy) for optimizer in trainer.optimizers]
+        """Follow the optimizers, which exist by now, and isolate them."""
+        if not self._acts_on_steps:
+            return
+        for optimizer in trainer.optimizers:
+            self.router.follow(optimizer)
+            if self.isolate_optimizer:
+                self._isolation[optimizer] = OptimizerIsolation(optimizer, pl_module, self.router.strategy)
+            self._handles.append(optimizer.register_step_post_hook(self._check_prepared))
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Weigh the regions for the batch."""
-        self.route(batch, trainer.global_step)
+        members = self.route(batch, trainer.global_step)
+        if self._occurrences is not None:
+            self._occurrences.add(batch, members)
 
     def on_after_backward(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Check once that routing does what it says, before any parameter has changed."""
         # The first backward pass only: later ones add to gradients of other data, which hide what is checked.
         if not self._is_checked:
             self._is_checked = True
-            self.check()
+            self.router.check_gradients()
+            # In manual optimization the first of several backward passes need not concern all routed modules.
+            if pl_module.automatic_optimization:
+                self.router.check_called()
 
     def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer) -> None:
         """Weigh the gradients of parameters, if the strategy does so, and isolate blocked units."""
+        if not self._acts_on_steps:
+            return
         # Before clipping, which Lightning does after this hook: blocked gradients must not count in the norm.
-        if self._isolation or self.router.strategy.masks_parameters:
-            self.router.agree()
-            self.router.mask_parameters()
-            for isolation in self._isolation:
-                isolation.block(self.router.blocked())
-        # Accumulated batches have noted their weights since the last step; the next step starts from none.
-        self.router.start_step()
+        self.router.mask_parameters(optimizer)
+        if optimizer in self._isolation:
+            self._isolation[optimizer].block(self.router.blocked(optimizer), self.router.silent(optimizer))
+        self._prepared.add(optimizer)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Forget the batch: whatever runs before the next one is not routed."""
+        if self._is_checked and not self._is_checked_whole:
+            self._is_checked_whole = True
+            self.router.check_called()
         self.router.clear()
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Report once which groups the first epoch did not have."""
+        occurrences, self._occurrences = self._occurrences, None
+        if occurrences is None or trainer.fast_dev_run:  # type: ignore[attr-defined] # set by Lightning's connectors
+            return
+        occurrences.agree(pl_module.device)
+        if trainer.is_global_zero:
+            warn_of_missing(occurrences, "the first epoch")
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Remove all hooks."""
@@ -168,9 +226,43 @@ class GradientRouting(L.Callback):
 
     def _detach(self) -> None:
         self.router.detach()
-        for isolation in self._isolation:
+        for isolation in self._isolation.values():
             isolation.remove()
-        self._isolation = []
+        for handle in self._handles:
+            handle.remove()
+        self._isolation, self._handles, self._prepared = {}, [], set()
+
+    @property
+    def _acts_on_steps(self) -> bool:
+        """Whether anything is done in the steps of optimizers."""
+        return self.isolate_optimizer or self.router.strategy.masks_parameters
+
+    def _check_prepared(self, optimizer: Optimizer, *_: object) -> None:
+        """Refuse a step of which Lightning, and so this callback, was not told before."""
+        if optimizer not in self._prepared:
+            raise RoutingError(
+                [
+                    f"`training_step`: expected steps of Lightning's optimizers, got one of {type(optimizer).__name__} "
+                    "itself, in which blocked units moved. Call `step` of `self.optimizers()`, with "
+                    "`use_pl_optimizer=True`, the default."
+                ]
+            )
+        self._prepared.discard(optimizer)
+
+
+def warn_of_missing(occurrences: Occurrences, where: str) -> None:
+    """Warn of groups that the data does not have.
+
+    Args:
+        occurrences: What the data had.
+        where: The data, for the warning.
+    """
+    if missing := occurrences.missing():
+        _log.warning(
+            "Routing: %s had no data of these groups.\n%s\nCheck the rules' values and their types: 0 is not '0'.",
+            where,
+            "\n".join(f"- {sentence}" for sentence in missing),
+        )
 
 
 def _described(routes: Sequence[Route]) -> list[str]:

@@ -29,7 +29,7 @@ class RoutingMonitor(L.Callback):
 
     It measures the gradient that leaves the routed modules of `GradientRouting`, so behind the mask. With routing, a
     group's row is 1 in its own region and 0 elsewhere; without it (`mask_weight=0`) all rows look alike. A measured
-    step needs no second backward pass.
+    step needs no second backward pass. A resumed run continues the sums of its checkpoint.
 
     Every logger gets the shares of measured steps as `routing/<module>/<group>/<region>`, except those of groups
     without a gradient in the step. At the end of training the run's folder gets `routing.csv` with the shares over all
@@ -56,9 +56,18 @@ class RoutingMonitor(L.Callback):
         self.every_n_steps = every_n_steps
         self.energies: dict[str, Tensor] = {}
         self.num_steps = self.num_left_out = 0
+        self._resumed: dict[str, Any] | None = None
         self._taps: dict[str, Tap] = {}
         self._probes: dict[str, Tensor] = {}
         self._step: dict[str, Tensor] = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the sums over the measured steps so far."""
+        return {"energies": self.energies, "num_steps": self.num_steps, "num_left_out": self.num_left_out}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Keep the sums of the checkpoint until training resumes."""
+        self._resumed = state_dict
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Make a probe for each routed module; the routers are attached by now."""
@@ -75,6 +84,24 @@ class RoutingMonitor(L.Callback):
         self._probes = {n: torch.zeros(s, device=pl_module.device, requires_grad=True) for n, s in shapes.items()}
         self.energies = {name: torch.zeros(shape, dtype=torch.float64) for name, shape in shapes.items()}
         self.num_steps = self.num_left_out = 0
+        self._resume()
+
+    def _resume(self) -> None:
+        """Continue the sums of a checkpoint, if they are of the same groups and regions."""
+        # Kept until now: what is summed is known only once the routers are attached.
+        state, self._resumed = self._resumed, None
+        if state is None:
+            return
+        before = {name: tuple(energy.shape) for name, energy in state["energies"].items()}
+        now = {name: tuple(energy.shape) for name, energy in self.energies.items()}
+        if before != now:
+            _log.warning(
+                "RoutingMonitor starts anew: the checkpoint measured modules, groups and regions %s, this run %s.",
+                before, now,
+            )  # fmt: skip
+            return
+        self.energies = {name: energy.cpu().double() for name, energy in state["energies"].items()}
+        self.num_steps, self.num_left_out = state["num_steps"], state["num_left_out"]
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int

@@ -124,7 +124,7 @@ def load_plugins() -> None:
 
 
 def run_routing_check(arguments: Sequence[str]) -> None:
-    """Check the routes of a configuration on one batch and print which parameters each group trains, without training.
+    """Check the routes of a configuration on the first batches and print what each group trains, without training.
 
     Args:
         arguments: The arguments of `fit`.
@@ -135,7 +135,7 @@ def run_routing_check(arguments: Sequence[str]) -> None:
 
     check = RoutingCheck()
     run_lightning(["fit", *arguments, "--trainer.fast_dev_run=true"], [check])
-    Console().print(check.table())
+    Console().print(check.table(), check.occurrence_table())
 
 
 def demo_command(options: argparse.Namespace) -> None:

@@ -1,10 +1,10 @@
 """Gradient routing in pure torch: routes, rules, the router's hooks, and surgery on units (arXiv 2410.04332)."""
 
-from lightning_vista.routing.checks import RoutingError
 from lightning_vista.routing.isolation import OptimizerIsolation
 from lightning_vista.routing.regions import Regions
 from lightning_vista.routing.route import Route
 from lightning_vista.routing.router import Router
+from lightning_vista.routing.routing_error import RoutingError
 from lightning_vista.routing.rules import (
     ConceptRule,
     FieldRule,

@@ -1,6 +1,7 @@
 """Checks before and during gradient routing; each reports everything that is wrong at once."""
 
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -8,32 +9,26 @@ from torch import Tensor, nn
 from lightning_vista.routing.naming import plain_name
 from lightning_vista.routing.regions import Regions
 from lightning_vista.routing.route import Route
+from lightning_vista.routing.routing_error import RoutingError
 from lightning_vista.routing.tap import Tap
 from lightning_vista.routing.units import UnitGroup, UnknownStructureError, find_units
+from lightning_vista.routing.units.group import WrongDimensionError
 
 #: Rounding in half precision may lift a sum of memberships above 1 by this much.
 _TOLERANCE = 1e-3
 
 
-class RoutingError(ValueError):
-    """Routes that do not fit a model, or do not do what they say.
-
-    Args:
-        faults: One sentence for each fault.
-    """
-
-    def __init__(self, faults: Sequence[str]) -> None:
-        self.faults = list(faults)
-        super().__init__("Cannot route gradients:\n" + "\n".join(f"- {fault}" for fault in self.faults))
+#: What must be known of units: nothing, some of their parameters, all that make them, or also all that read them.
+UnitNeeds = Literal["nothing", "something", "makers", "makers and readers"]
 
 
-def find_taps(routes: Sequence[Route], model: nn.Module, needs_units: bool = False) -> list[Tap]:
+def find_taps(routes: Sequence[Route], model: nn.Module, needs: UnitNeeds = "nothing") -> list[Tap]:
     """Find the modules that routes name, each with its units.
 
     Args:
         routes: The routes.
         model: The model.
-        needs_units: Whether a module whose units have unknown parameters is a fault.
+        needs: The parameters of units without which a module is a fault.
 
     Returns:
         One tap for each route and module.
@@ -53,15 +48,16 @@ def find_taps(routes: Sequence[Route], model: nn.Module, needs_units: bool = Fal
             faults.append(f"{where}: {error}")
             continue
         for name, module in modules.items():
-            # Unknown units are no fault by themselves: the backward hook needs the tensor only.
-            units, unknown = _units(model, name, route)
             try:
+                # Unknown units are no fault by themselves: the backward hook needs the tensor only.
+                units, unknown = _units(model, name, route)
                 regions = Regions.parse(route.regions, units.size) if units else None
                 taps.append(Tap(name, module, route, regions, units))
             except ValueError as error:
                 faults.append(f"{where}, {name or 'the model itself'}: {error}")
-            if needs_units and units is None:
-                faults.append(f"{where}: {unknown}")
+                continue
+            if needs != "nothing" and (missing := _missing(name, units, unknown, needs)):
+                faults.append(f"{where}: {missing}")
     faults += tied_leaks(taps, model)
     if faults:
         raise RoutingError(faults)
@@ -69,11 +65,61 @@ def find_taps(routes: Sequence[Route], model: nn.Module, needs_units: bool = Fal
 
 
 def _units(model: nn.Module, name: str, route: Route) -> tuple[UnitGroup | None, str]:
-    """Return the units of a module, or None and the reason why they are unknown."""
+    """Return the units of a module, or None and the reason why they are unknown.
+
+    Raises:
+        WrongDimensionError: If the module has units, but in another dimension.
+    """
     try:
         return find_units(model, name, route.place), ""
+    except WrongDimensionError:
+        raise  # the hook would route columns of images
     except UnknownStructureError as error:
         return None, str(error)
+
+
+def _missing(name: str, units: UnitGroup | None, unknown: str, needs: UnitNeeds) -> str:
+    """Return what is needed and not known of a module's units; empty if everything is."""
+    if units is None:
+        return unknown
+    missing = "" if needs == "something" else units.missing(readers=needs == "makers and readers")
+    if missing:
+        return (
+            f"{name!r}: expected units whose parameters are known, got a structure in which {missing} are not known "
+            f"completely. {_REMEDY}"
+        )
+    return ""
+
+
+#: Masking, isolation and surgery act on parameters; the backward hook alone needs the tensor only.
+_REMEDY = "Route hidden units or heads of a known structure, or use the strategy 'gradient' without isolation."
+
+
+def check_all_tokens(taps: Iterable[Tap]) -> None:
+    """Refuse to route inside mixtures of experts, where tensors have other tokens, or are not what the model reads.
+
+    Args:
+        taps: The routed modules.
+
+    Raises:
+        RoutingError: If a module is within experts.
+    """
+    # A number of rows that fits by chance would give each row the weight of another token.
+    faults = [
+        f"{tap.name}: expected a module that sees all tokens, got one within experts, which see chosen tokens in an "
+        "order of their own. Route the experts as a whole or the block around them, or use the strategy 'parameter'."
+        for tap in taps
+        if "experts" in tap.name.split(".")[:-1]
+    ]
+    # Such routers return logits first, and beside them the scores, which alone act on what the model computes.
+    faults += [
+        f"{tap.name}: expected a module whose first tensor the model reads, got a {type(tap.module).__name__}, which "
+        "returns scores beside it. Route the block around it."
+        for tap in taps
+        if type(tap.module).__name__.lower().endswith("topkrouter") and tap.place.at == "output"
+    ]
+    if faults:
+        raise RoutingError(faults)
 
 
 def tied_leaks(taps: Iterable[Tap], model: nn.Module) -> list[str]:
@@ -148,11 +194,11 @@ def check_fired(taps: Iterable[Tap]) -> None:
         raise RoutingError(faults)
 
 
-def check_forbidden(taps: Iterable[Tap], model: nn.Module) -> None:
+def check_forbidden(blocked: Iterable[tuple[Tap, Sequence[int]]], model: nn.Module) -> None:
     """Refuse gradients of units that every sample of the batch was forbidden to train.
 
     Args:
-        taps: The routed modules; those whose units have unknown parameters are skipped.
+        blocked: The routed modules and their blocked units; modules whose units have unknown parameters are skipped.
         model: The model after a backward pass that started without gradients.
 
     Raises:
@@ -161,11 +207,10 @@ def check_forbidden(taps: Iterable[Tap], model: nn.Module) -> None:
     # The rows that make a blocked unit get exactly zero through it, so any other gradient came by another path.
     gradients = {plain_name(name): parameter.grad for name, parameter in model.named_parameters()}
     faults = []
-    for tap in taps:
-        blocked = tap.blocked_units()
-        for part in tap.units.producers if tap.units and blocked else ():
+    for tap, units in blocked:
+        for part in tap.units.producers if tap.units and units else ():
             grad = gradients.get(part.name)
-            entries = part.entries(blocked)
+            entries = part.entries(units)
             if grad is not None and grad.index_select(part.dim, torch.tensor(entries, device=grad.device)).any():
                 faults.append(
                     f"{part.name} got a gradient in units of {tap.name} that this batch must not train. Check whether "

@@ -1,6 +1,6 @@
 """Isolation of blocked units from the steps of optimizers."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +9,7 @@ from torch.optim import Optimizer
 from lightning_vista.routing.naming import plain_name
 from lightning_vista.routing.strategies import DEFAULT_STRATEGY, MaskStrategy, StrategyName, find_strategy
 from lightning_vista.routing.units import ParameterSlice, UnitGroup
+from lightning_vista.routing.units.group import check_known
 
 #: LBFGS keeps a history of the whole model, Adafactor factored moments, Rprop step sizes that do not start at zero.
 _UNSUPPORTED = (torch.optim.LBFGS, torch.optim.Rprop, torch.optim.Adafactor)
@@ -24,12 +25,11 @@ class OptimizerIsolation:
     Args:
         optimizer: An optimizer that updates each entry by itself (SGD, Adam, AdamW, RMSprop and the like).
         model: The model that contains the optimizer's parameters.
-        strategy: A strategy or its word. "gradient" isolates the rows that make blocked units. "parameter" isolates
-            the columns that read them and the readers' biases too, see `block_gradients`.
+        strategy: A strategy or its word. "gradient" and "activation" isolate the rows that make blocked units.
+            "parameter" isolates the columns that read them and the readers' biases too, see `block_gradients`.
 
     Raises:
-        ValueError: If the optimizer's state has no entry for each entry of a parameter, or if the strategy blocks no
-            gradients.
+        ValueError: If the optimizer's state has no entry for each entry of a parameter.
 
     Example:
         >>> from lightning_vista.routing.units import unit_group
@@ -49,32 +49,49 @@ class OptimizerIsolation:
         self, optimizer: Optimizer, model: nn.Module, strategy: StrategyName | MaskStrategy = DEFAULT_STRATEGY
     ) -> None:
         self._strategy = strategy if isinstance(strategy, MaskStrategy) else find_strategy(strategy)
-        self._strategy.check_isolation()
         if isinstance(optimizer, _UNSUPPORTED):
             raise _unsupported(optimizer)
-        # Manual optimization may have several optimizers, each with a part of the model; others' parameters are
-        # skipped.
-        mine = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
-        self._parameters = {plain_name(name): p for name, p in model.named_parameters() if id(p) in mine}
-        self._optimizer = optimizer
+        self._model, self._optimizer = model, optimizer
         self._kept: list[_Kept] = []
         # After the step only: Lightning runs the backward pass inside `optimizer.step(closure)`, so that the units to
         # block are unknown when the step starts.
         self._handle = optimizer.register_step_post_hook(self._restore)
 
-    def block(self, units: Iterable[tuple[UnitGroup, Sequence[int]]]) -> None:
+    def block(
+        self,
+        units: Iterable[tuple[UnitGroup, Sequence[int]]],
+        silent: Iterable[tuple[UnitGroup, Sequence[int]]] = (),
+    ) -> None:
         """Copy what the next step must not change; this replaces the copies of an earlier call.
 
         Call it at any time between two steps, such as in `on_before_optimizer_step`.
 
         Args:
             units: Pairs of a layer's units and the indices of those that are blocked.
+            silent: Pairs of a layer's units and the indices of those that were zero in the forward pass. They are
+                isolated like blocked ones, and so are the entries of their readers that got no gradient.
+
+        Raises:
+            UnknownStructureError: If not all parameters that make the units are known.
         """
+        units, silent = list(units), list(silent)
+        for group, _ in units + silent:
+            check_known(group, readers=self._strategy.isolates_readers)
+        # Manual optimization may have several optimizers, each with a part of the model; others' parameters are
+        # skipped. They are read each time, since callbacks that unfreeze layers add parameters during training.
+        mine = {id(parameter) for group in self._optimizer.param_groups for parameter in group["params"]}
+        parameters = {plain_name(name): p for name, p in self._model.named_parameters() if id(p) in mine}
+        rows = [(piece, blocked) for group, blocked in units + silent for piece in group.producers]
+        readers = [piece for group, blocked in units for piece in self._readers(group, blocked, parameters)]
+        columns = [(piece, zeroed) for group, zeroed in silent for piece in group.consumers]
+        # Units that are zero teach their readers nothing, unless something between the two makes another value of zero,
+        # such as a sigmoid. Only the gradient tells, entry by entry.
+        kept = [(piece, chosen, False) for piece, chosen in rows + readers]
+        kept += [(piece, chosen, True) for piece, chosen in columns]
         self._kept = [
-            _Kept(piece, self._parameters[piece.name], blocked, self._optimizer)
-            for group, blocked in units
-            for piece, blocked in self._pieces(group, blocked)
-            if piece.name in self._parameters and piece.entries(blocked)
+            _Kept(piece, parameters[piece.name], chosen, self._optimizer, only_untouched)
+            for piece, chosen, only_untouched in kept
+            if piece.name in parameters and piece.entries(chosen)
         ]
 
     def remove(self) -> None:
@@ -82,14 +99,16 @@ class OptimizerIsolation:
         self._handle.remove()
         self._kept = []
 
-    def _pieces(self, group: UnitGroup, blocked: Sequence[int]) -> Iterable[tuple[ParameterSlice, Sequence[int]]]:
-        """Yield the slices of parameters to keep, and the units of each."""
-        yield from ((piece, blocked) for piece in group.producers)
-        if self._strategy.isolates_readers:
-            yield from ((piece, blocked) for piece in group.consumers)
-            # A reader's bias acts for all of its units, so it may not move as soon as one of them is blocked.
-            for name in group.shared if blocked else ():
-                yield ParameterSlice(name, dim=0), range(len(self._parameters.get(name, ())))
+    def _readers(
+        self, group: UnitGroup, blocked: Sequence[int], parameters: Mapping[str, Tensor]
+    ) -> Iterator[tuple[ParameterSlice, Sequence[int]]]:
+        """Yield the slices of readers to keep, and the units of each."""
+        if not self._strategy.isolates_readers:
+            return
+        yield from ((piece, blocked) for piece in group.consumers)
+        # A reader's bias acts for all of its units, so it may not move as soon as one of them is blocked.
+        for name in group.shared if blocked else ():
+            yield ParameterSlice(name, dim=0), range(len(parameters.get(name, ())))
 
     def _restore(self, *_: object) -> None:
         kept, self._kept = self._kept, []
@@ -105,21 +124,33 @@ class _Kept:
         parameter: The parameter itself.
         units: The units to keep.
         optimizer: The optimizer with the state.
+        only_untouched: Whether to keep only those entries whose gradient is zero.
     """
 
-    def __init__(self, piece: ParameterSlice, parameter: Tensor, units: Sequence[int], optimizer: Optimizer) -> None:
+    def __init__(
+        self,
+        piece: ParameterSlice,
+        parameter: Tensor,
+        units: Sequence[int],
+        optimizer: Optimizer,
+        only_untouched: bool = False,
+    ) -> None:
         self.parameter, self.dim, self.optimizer = parameter, piece.dim, optimizer
         self.entries = torch.tensor(piece.entries(units), device=parameter.device)
+        self.changed: Tensor | None = None
+        if only_untouched and parameter.grad is not None:
+            self.changed = parameter.grad.index_select(self.dim, self.entries) != 0
         self.values = {key: tensor.index_select(self.dim, self.entries) for key, tensor in self._tensors().items()}
 
     def restore(self) -> None:
         """Restore the entries; state that the step created becomes zero, as if there had been no step."""
         # The first step of an optimizer creates its state, which has no earlier value to restore.
         for key, tensor in self._tensors().items():
-            if key in self.values:
-                tensor.index_copy_(self.dim, self.entries, self.values[key])
-            else:
-                tensor.index_fill_(self.dim, self.entries, 0)
+            after = tensor.index_select(self.dim, self.entries)
+            before = self.values.get(key, torch.zeros_like(after))
+            # A choice on the device, so that nothing waits for it.
+            restored = before if self.changed is None else torch.where(self.changed, after, before)
+            tensor.index_copy_(self.dim, self.entries, restored)
 
     def _tensors(self) -> dict[str, Tensor]:
         """Return the parameter, under the empty name, and the tensors of its state that share its shape."""

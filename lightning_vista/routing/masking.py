@@ -135,6 +135,26 @@ def scale_regions(x: Tensor, weights: Tensor, layout: Layout) -> Tensor:
     return scaled
 
 
+def flatten_tokens(values: Tensor, tokens: int, batch_dim: int = 0) -> Tensor:
+    """Turn values of samples or tokens into those of the rows of a flattened tensor.
+
+    Args:
+        values: Any values `(batch[, tokens], n)`.
+        tokens: The number of tokens of each sample.
+        batch_dim: 0 where the tokens of a sample are side by side, 1 where the samples of a token are.
+
+    Returns:
+        Values `(batch * tokens, n)`.
+
+    Example:
+        >>> flatten_tokens(torch.tensor([[1.0], [0.0]]), tokens=2).flatten()
+        tensor([1., 1., 0., 0.])
+    """
+    if values.dim() == 2:
+        values = values.unsqueeze(1).expand(-1, tokens, -1)
+    return (values.transpose(0, 1) if batch_dim == 1 else values).reshape(-1, values.shape[-1])
+
+
 def align(weights: Tensor, num_dims: int, batch_dim: int) -> Tensor:
     """Shape weights so that each region's broadcasts over a tensor.
 

@@ -25,6 +25,8 @@ class Place:
         dim: The dimension of units: -1, or 1 for channels.
         batch_dim: The dimension of samples, 0 or 1.
         unit_size: Consecutive entries of a unit, such as the width of an attention head.
+        flattened: Whether the tensor is a matrix `(batch * tokens, width)`, with the tokens of a sample side by side.
+            None to find out: it is one if its rows are as many as samples times tokens of the memberships.
 
     Raises:
         ValueError: If `at` or `batch_dim` has another value, or `unit_size` is below 1.
@@ -41,6 +43,7 @@ class Place:
     dim: int = -1
     batch_dim: BatchDim = 0
     unit_size: int = 1
+    flattened: bool | None = None
 
     def __post_init__(self) -> None:
         """Check the values, which only YAML would check otherwise."""

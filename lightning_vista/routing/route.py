@@ -32,6 +32,8 @@ class Route:
         forward: Group -> regions whose activations are zero in the forward pass of its rows, as in SGTM for retain
             data. Only rows that belong entirely to the group are zeroed.
         batch_dim: The dimension of samples; tokens, where a rule has them, are the other one of 0 and 1.
+        flattened: Whether the masked tensor is a matrix `(batch * tokens, width)`, as some MLPs see it. By default the
+            number of rows tells; memberships of samples need True.
 
     Raises:
         ValueError: If `at` or `batch_dim` has another value, or `unit_size` is below 1.
@@ -46,6 +48,7 @@ class Route:
     weights: dict[str, dict[str, float]] | None = None
     forward: dict[str, list[str]] | None = None
     batch_dim: BatchDim = 0
+    flattened: bool | None = None
 
     def __post_init__(self) -> None:
         """Check the place; what depends on the rule or the regions is checked in `faults`."""
@@ -54,7 +57,7 @@ class Route:
     @property
     def place(self) -> Place:
         """The units' place in a model, as one object."""
-        return Place(as_patterns(self.module), self.at, self.dim, self.batch_dim, self.unit_size)
+        return Place(as_patterns(self.module), self.at, self.dim, self.batch_dim, self.unit_size, self.flattened)
 
     @property
     def patterns(self) -> tuple[str, ...]:

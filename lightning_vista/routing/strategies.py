@@ -1,17 +1,20 @@
 """Strategies of routing: three places where a mask can act, behind the words of the option `strategy`."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from lightning_vista.options import check_word
-from lightning_vista.routing.checks import check_fired, check_forbidden
+from lightning_vista.routing.checks import UnitNeeds, check_forbidden
 from lightning_vista.routing.naming import plain_name
+from lightning_vista.routing.step_weights import StepWeights, agree_on
 from lightning_vista.routing.tap import Tap
 from lightning_vista.routing.units import UnitGroup
+from lightning_vista.routing.units.group import check_known
+from lightning_vista.routing.weight_bounds import WeightBounds
 
 StrategyName = Literal["gradient", "parameter", "activation"]
 DEFAULT_STRATEGY: StrategyName = "gradient"
@@ -22,17 +25,25 @@ class MaskStrategy(ABC):
 
     Attributes:
         name: The word of the option `strategy`.
-        needs_units: Whether routing needs the parameters that make and read the units.
         masks_parameters: Whether gradients of parameters are weighed before an optimizer step.
         weighs_backward: Whether gradients of the routed tensors are weighed in the backward pass.
         isolates_readers: Whether isolation also covers the columns that read blocked units and their biases.
     """
 
     name: ClassVar[StrategyName]
-    needs_units: ClassVar[bool] = False
     masks_parameters: ClassVar[bool] = False
     weighs_backward: ClassVar[bool] = False
     isolates_readers: ClassVar[bool] = False
+
+    def needs(self, isolates: bool) -> UnitNeeds:
+        """Return what must be known of the units.
+
+        Args:
+            isolates: Whether optimizers are isolated.
+        """
+        if self.masks_parameters:
+            return "makers and readers"
+        return "makers" if isolates else "nothing"
 
     @abstractmethod
     def set_mask(self, tap: Tap, weights: Tensor) -> None:
@@ -46,18 +57,18 @@ class MaskStrategy(ABC):
             ValueError: If the strategy cannot apply these weights.
         """
 
-    def mask_parameters(self, model: nn.Module, taps: Iterable[Tap]) -> None:  # noqa: B027 # most do nothing here
-        """Weigh the gradients of parameters, between the backward pass and the optimizer step.
+    def mask_parameters(self, model: nn.Module, step: StepWeights) -> None:  # noqa: B027 # most do nothing here
+        """Weigh the gradients of an optimizer's parameters, between the backward pass and the optimizer step.
 
         Args:
             model: The model, with gradients.
-            taps: Its routed modules.
+            step: The weights of the step's samples.
 
         Raises:
             ValueError: If samples of the step have different weights.
         """
 
-    def check_backward(self, taps: Sequence[Tap], model: nn.Module) -> None:
+    def check_backward(self, taps: Sequence[Tap], model: nn.Module) -> None:  # noqa: B027 # most can check nothing
         """Check after the first backward pass that routing did what it says.
 
         Args:
@@ -65,15 +76,7 @@ class MaskStrategy(ABC):
             model: The model, with gradients of this backward pass only.
 
         Raises:
-            RoutingError: If a routed module was not called, or a blocked unit got a gradient.
-        """
-        check_fired(taps)
-
-    def check_isolation(self) -> None:  # noqa: B027 # most can be isolated
-        """Check that blocked units can be isolated from optimizers.
-
-        Raises:
-            ValueError: If the strategy blocks no gradients.
+            RoutingError: If a blocked unit got a gradient.
         """
 
 
@@ -88,9 +91,9 @@ class GradientStrategy(MaskStrategy):
         tap.weights = weights
 
     def check_backward(self, taps: Sequence[Tap], model: nn.Module) -> None:
-        """Check as well that no gradient reached a blocked unit by another path."""
-        super().check_backward(taps, model)
-        check_forbidden(taps, model)
+        """Check that no gradient reached a blocked unit by another path."""
+        bounds = agree_on([tap.bounds() for tap in taps])
+        check_forbidden([(tap, _untrained(tap, part)) for tap, part in zip(taps, bounds, strict=True)], model)
 
 
 class ParameterStrategy(MaskStrategy):
@@ -100,21 +103,19 @@ class ParameterStrategy(MaskStrategy):
     """
 
     name = "parameter"
-    needs_units = True
     masks_parameters = True
     isolates_readers = True
 
     def set_mask(self, tap: Tap, weights: Tensor) -> None:
         """Leave the hook idle: the weights that the tap notes act before the optimizer step."""
 
-    def mask_parameters(self, model: nn.Module, taps: Iterable[Tap]) -> None:
+    def mask_parameters(self, model: nn.Module, step: StepWeights) -> None:
         """Weigh the rows and columns of all units."""
         # All weights are found before any gradient changes, so that an error leaves gradients as they were.
-        weighted = [(tap.units, unit_weights(tap)) for tap in taps]
-        block_gradients(model, [(units, weights) for units, weights in weighted if units and weights is not None])
-
-    def check_backward(self, taps: Sequence[Tap], model: nn.Module) -> None:
-        """Check nothing: the hook is idle, and gradients are not weighed yet."""
+        weighted = [(tap.units, unit_weights(tap, bounds)) for tap, bounds in step.take_unmasked()]
+        block_gradients(
+            model, [(units, weights) for units, weights in weighted if units and weights is not None], step.owns
+        )
 
 
 class ActivationStrategy(MaskStrategy):
@@ -131,10 +132,6 @@ class ActivationStrategy(MaskStrategy):
                 f"{GradientStrategy.name!r}."
             )
         tap.factors = weights * (1 if tap.factors is None else tap.factors)
-
-    def check_isolation(self) -> None:
-        """Refuse: this strategy zeroes activations and weighs no gradients."""
-        raise ValueError(f"`strategy`: expected one that blocks gradients for isolation, got {self.name!r}.")
 
 
 _STRATEGIES = {strategy.name: strategy for strategy in (GradientStrategy, ParameterStrategy, ActivationStrategy)}
@@ -153,18 +150,19 @@ def find_strategy(name: StrategyName) -> MaskStrategy:
         ValueError: If no strategy has this name.
 
     Example:
-        >>> find_strategy("parameter").needs_units
+        >>> find_strategy("parameter").masks_parameters
         True
     """
     check_word("strategy", name, get_args(StrategyName))
     return _STRATEGIES[name]()
 
 
-def unit_weights(tap: Tap) -> Tensor | None:
-    """Return the weight of each unit that all samples since the last optimizer step share.
+def unit_weights(tap: Tap, bounds: WeightBounds) -> Tensor | None:
+    """Return the weight of each unit that all samples of an optimizer step share.
 
     Args:
         tap: The routed module.
+        bounds: The bounds of the samples' weights.
 
     Returns:
         Weights `(units,)`, or None if there were no samples.
@@ -172,23 +170,33 @@ def unit_weights(tap: Tap) -> Tensor | None:
     Raises:
         ValueError: If samples differ in their weights.
     """
-    if tap.lowest is None or tap.highest is None or tap.regions is None:
+    if tap.regions is None or not bounds.values.isfinite().all():
         return None
-    # The tap keeps only the range of weights: equal ends mean that all samples had the same.
-    if not torch.equal(tap.lowest, tap.highest):
+    shared = bounds.shared_weights()
+    if shared is None:
         raise ValueError(
             f"{tap.name}: expected one group in each optimizer step, as the strategy {ParameterStrategy.name!r} needs, "
             "got samples with different weights. Let all samples of a step (of all accumulated batches) "
             "belong to one group, by a batch sampler and a rule of whole samples, or use the strategy "
             f"{GradientStrategy.name!r}."
         )
-    weights = tap.lowest.new_empty(tap.regions.size)
-    for units, weight in zip(tap.regions.units.values(), tap.lowest, strict=True):
+    weights = shared.new_empty(tap.regions.size)
+    for units, weight in zip(tap.regions.units.values(), shared, strict=True):
         weights[list(units)] = weight
     return weights
 
 
-def block_gradients(model: nn.Module, weighted: Iterable[tuple[UnitGroup, Tensor]]) -> None:
+def _untrained(tap: Tap, bounds: WeightBounds) -> list[int]:
+    """Return the units of a tap that no sample trains."""
+    regions = tap.regions.units.values() if tap.regions else ()
+    return [unit for units, out in zip(regions, bounds.untrained().tolist(), strict=False) if out for unit in units]
+
+
+def block_gradients(
+    model: nn.Module,
+    weighted: Iterable[tuple[UnitGroup, Tensor]],
+    owns: Callable[[Tensor], bool] = lambda parameter: True,
+) -> None:
     """Multiply the gradients of units' parameters by weights: SGTM's parameter masking.
 
     Call it between the backward pass and clipping. It weighs both the rows that make a unit and the columns that read
@@ -198,6 +206,10 @@ def block_gradients(model: nn.Module, weighted: Iterable[tuple[UnitGroup, Tensor
     Args:
         model: The model, with gradients.
         weighted: Pairs of a layer's units and the weight of each unit `(size,)`.
+        owns: Chooses the parameters whose gradients are weighed, such as those of one optimizer.
+
+    Raises:
+        UnknownStructureError: If not all parameters that make and read the units are known.
 
     Example:
         >>> from lightning_vista.routing.units import unit_group
@@ -208,7 +220,10 @@ def block_gradients(model: nn.Module, weighted: Iterable[tuple[UnitGroup, Tensor
         >>> model[0].bias.grad, model[2].weight.grad, model[2].bias.grad
         (tensor([0., 1.]), tensor([[0., 1.]]), tensor([0.]))
     """
-    gradients = {plain_name(name): parameter.grad for name, parameter in model.named_parameters()}
+    gradients = {plain_name(name): p.grad for name, p in model.named_parameters() if owns(p)}
+    weighted = list(weighted)
+    for group, _ in weighted:
+        check_known(group)
     for group, weights in weighted:
         for piece in (*group.producers, *group.consumers):
             if (gradient := gradients.get(piece.name)) is not None:

@@ -1,14 +1,18 @@
 """Taps: the hooks of routed modules."""
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from lightning_vista.routing.hooking import hook_tensor
-from lightning_vista.routing.masking import Layout, RoutedIdentity, scale_regions
+from lightning_vista.routing.masking import Layout, RoutedIdentity, flatten_tokens, scale_regions
 from lightning_vista.routing.regions import Regions
 from lightning_vista.routing.route import Route
+from lightning_vista.routing.routing_error import RoutingError
 from lightning_vista.routing.units import UnitGroup
+from lightning_vista.routing.weight_bounds import WeightBounds
 
 
 class Tap:
@@ -29,9 +33,9 @@ class Tap:
         weights: The factors of gradients `(batch[, tokens], regions)`; None for no masking.
         factors: The factors of activations `(batch[, tokens], regions)`; None for no masking.
         probe: Zeros `(groups, regions)` whose gradient is the energy of each region by group; None to not measure it.
-        lowest: The lowest weight of each region over all samples since `start_step` `(regions,)`.
-        highest: The highest weight of each region over the same samples `(regions,)`.
+        noted: The weights of this step's samples, whichever way they are applied `(batch[, tokens], regions)`.
         fired: Whether the module was called while there was something to mask.
+        is_paused: Whether calls of the module are not routed for now.
     """
 
     def __init__(
@@ -49,9 +53,11 @@ class Tap:
         self.weights: Tensor | None = None
         self.factors: Tensor | None = None
         self.probe: Tensor | None = None
-        self.lowest: Tensor | None = None
-        self.highest: Tensor | None = None
-        self.fired = False
+        self.noted: Tensor | None = None
+        self.fired = self.is_paused = False
+        self._was_called = False
+        self._version = 0
+        self._passed_by = False
 
     @property
     def key(self) -> str:
@@ -69,57 +75,127 @@ class Tap:
     def clear(self) -> None:
         """Forget this step's data."""
         self.members = self.weights = self.factors = None
+        self.note(None)
 
-    def start_step(self) -> None:
-        """Forget the range of weights, after an optimizer step."""
-        self.lowest = self.highest = None
+    def note(self, weights: Tensor | None) -> None:
+        """Keep the weights of the samples from now on, or None for samples that are not routed."""
+        self.noted = weights
+        self._version += 1
+        self._passed_by = False
 
-    def note(self, weights: Tensor) -> None:
-        """Extend the range of weights of this optimizer step by those of a batch `(batch[, tokens], regions)`."""
-        # Two small tensors instead of the weights of every sample: they add up over accumulated batches and processes.
-        lowest, highest = weights.flatten(0, -2).aminmax(dim=0)
-        self.lowest = lowest if self.lowest is None else torch.minimum(self.lowest, lowest)
-        self.highest = highest if self.highest is None else torch.maximum(self.highest, highest)
+    def mark(self) -> object:
+        """Return a value that changes whenever `bounds` may change."""
+        return self._version, self._passed_by
 
-    def blocked_units(self) -> list[int]:
-        """Return the units that no sample since the last optimizer step may train."""
-        if self.lowest is None or self.highest is None or self.regions is None:
-            return []
-        # Both ends: with weights of -0.5 and 0 the highest is 0, and yet the unit is trained.
-        blocked = ((self.lowest == 0) & (self.highest == 0)).tolist()
-        return [unit for units, out in zip(self.regions.units.values(), blocked, strict=True) if out for unit in units]
+    def bounds(self) -> WeightBounds:
+        """Measure the bounds of the weights of this step's samples.
+
+        Returns:
+            The bounds; those of unrouted samples too where the module was called without its mask.
+        """
+        unrouted = WeightBounds.unrouted(self.table.shape[1], self.table)
+        if self.noted is None:
+            return unrouted
+        bounds = WeightBounds.of(self.noted, self.factors)
+        return bounds.merge(unrouted) if self._passed_by else bounds
+
+    @property
+    def has_mask(self) -> bool:
+        """Whether the hook has something to apply to the module's tensor."""
+        return self.weights is not None or self.factors is not None
 
     def _is_active(self) -> bool:
+        if not self.has_mask:
+            if self._was_called and not torch.compiler.is_compiling():
+                self._check_recomputation()
+            return False
         # A module in evaluation mode does not train, even if `training_step` calls it to sample or as a frozen teacher.
-        return self.module.training and (self.weights is not None or self.factors is not None)
+        if self.module.training and not self.is_paused:
+            return True
+        if torch.is_grad_enabled():
+            self._passed_by = True
+        return False
+
+    def _check_recomputation(self) -> None:
+        """Refuse to repeat a routed forward pass without its mask, as activation checkpointing would after `clear`.
+
+        Raises:
+            RoutingError: If a backward pass calls the module, whose memberships are gone.
+        """
+        if torch._C._current_graph_task_id() == -1:  # not within a backward pass: an ordinary call without routing
+            self._was_called = False
+            return
+        raise RoutingError(
+            [
+                f"{self.name}: expected memberships while activation checkpointing repeats the forward pass, got none. "
+                "The backward pass belongs inside `memberships`, or before `clear`."
+            ]
+        )
 
     def _mask(self, x: Tensor) -> Tensor:
         """Return the routed tensor, which replaces the module's own."""
-        self.fired = True
-        layout = self._check(x)
-        if self.factors is not None:
-            x = scale_regions(x, self.factors, layout)
-        # Reentrant checkpointing runs its first forward pass without gradients; only the second one is weighed.
-        if self.weights is not None and torch.is_grad_enabled() and x.requires_grad:
-            x = RoutedIdentity.apply(x, self.weights, layout, self.members, self.probe)
+        self.fired = self._was_called = True
+        # Reentrant checkpointing runs its first forward pass without gradients; only the second one is weighed. Other
+        # calls without gradients, such as `generate`, train nothing: they may have any number of samples.
+        is_training = torch.is_grad_enabled()
+        if self.factors is None and not is_training:
+            return x
+        tokens = self._tokens_in_rows(x)
+        layout = self._check(x, tokens)
+        weights, factors, members = self.weights, self.factors, self.members
+        if tokens is not None:
+            order = partial(flatten_tokens, tokens=tokens, batch_dim=layout.batch_dim)
+            weights, factors, members = (
+                None if value is None else order(value) for value in (weights, factors, members)
+            )
+            layout = layout._replace(batch_dim=0)
+        if factors is not None:
+            x = scale_regions(x, factors, layout)
+        if weights is not None and is_training and x.requires_grad:
+            x = RoutedIdentity.apply(x, weights, layout, members, self.probe)
         return x
 
-    def _check(self, x: Tensor) -> Layout:
+    def _tokens_in_rows(self, x: Tensor) -> int | None:
+        """Return the number of tokens of each sample in a flattened tensor; None for a tensor that is not flattened.
+
+        Raises:
+            ValueError: If it is not clear which rows belong to a sample.
+        """
+        place, members = self.place, self.members
+        if place.flattened is False or members is None or x.dim() != 2:
+            return None
+        batch, *tokens = members.shape[:-1]
+        if tokens:
+            is_flat = len(x) == batch * tokens[0]
+            return tokens[0] if is_flat else None
+        if place.flattened and batch and len(x) % batch == 0:
+            return len(x) // batch
+        if len(x) != batch and batch and len(x) % batch == 0:
+            raise ValueError(
+                f"{self.name}: expected the {place.at} to have {batch} samples, got {len(x)} rows of {tuple(x.shape)}. "
+                f"If these are {len(x) // batch} tokens of each sample, set `flattened=True` of the route. "
+                f"{_OTHER_CALLS}{self._how_to_pass_by()}"
+            )
+        return None
+
+    def _check(self, x: Tensor, tokens: int | None) -> Layout:
         """Return the layout of regions in a tensor, whose shape must fit memberships and units.
 
         Raises:
             ValueError: If the shape does not fit.
         """
         place = self.place
-        expected = () if self.members is None else tuple(self.members.shape[:-1])
+        expected = () if self.members is None or tokens else tuple(self.members.shape[:-1])
         # Samples and tokens are the first two dimensions, in either order; memberships of samples check one of them.
         actual = tuple(x.shape[:2] if place.batch_dim == 0 else x.shape[1::-1])[: len(expected)]
         if actual != expected:
             raise ValueError(
-                f"{self.name}: expected the {place.at} to have {expected} samples (and tokens), "
-                f"as the rule's memberships do, got {tuple(x.shape)} with `batch_dim={place.batch_dim}`."
+                f"{self.name}: expected the {place.at} to have {expected} samples (and tokens), as the rule's "
+                f"memberships do, got {tuple(x.shape)} with `batch_dim={place.batch_dim}`. {_OTHER_CALLS}"
+                f"{self._how_to_pass_by()}"
             )
-        if place.dim % x.dim() < len(expected) or place.dim % x.dim() == place.batch_dim:
+        rows_dim = 0 if tokens else place.batch_dim
+        if place.dim % x.dim() < len(expected) or place.dim % x.dim() == rows_dim:
             raise ValueError(
                 f"{self.name}: expected `dim` to be a dimension of units, got {place.dim}, which has the samples or "
                 f"tokens of {tuple(x.shape)}. Set `dim` of the route."
@@ -136,5 +212,12 @@ class Tap:
             )
         return self.layout
 
+    def _how_to_pass_by(self) -> str:
+        """Return where a call belongs that is not to be routed, for an error."""
+        return f"{'' if self.factors is not None else 'under `torch.no_grad()` or '}into `with router.paused():`."
+
     def _lay_out(self, regions: Regions) -> Layout:
         return Layout(regions.entries(self.place.unit_size), self.place.dim, self.place.batch_dim)
+
+
+_OTHER_CALLS = "A call that does not train the batch's samples, such as `generate`, belongs "

@@ -130,7 +130,7 @@ def test_what_cannot_be_ablated_at_the_end_is_told_at_the_start() -> None:
             raise AssertionError("a step was trained")
 
     route = Route("encoder.2", RULE, {"low": "0:1", "high": "rest"})
-    with pytest.raises(UnknownStructureError, match="columns that read them"):
+    with pytest.raises(UnknownStructureError, match="the parameters that read the units are not known"):
         make_trainer(Ablation(["low"], at="end", routes=[route])).fit(Untrained(), Batches())
 
 

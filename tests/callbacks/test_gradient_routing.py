@@ -2,6 +2,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lightning as L
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from lightning_vista.callbacks import GradientRouting
-from lightning_vista.routing import LabelRule, Route, RoutingError
+from lightning_vista.routing import LabelRule, Route, RoutingError, TokenRule
 from lightning_vista.routing.masking import warmup
 
 RULE = LabelRule("label", {"low": [0], "high": [1]})
@@ -176,6 +177,50 @@ def test_other_settings_than_the_checkpoints_are_said(tmp_path: Path, caplog: py
     assert "other routing than its checkpoint was trained with: {'warmup_steps': (0, 7)}" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("changes", "difference"),
+    [
+        ({"weights": {"low": {"low": 0.5}}}, "'route 0 weights': ('None', \"{'low': {'low': 0.5}}\")"),
+        ({"forward": {"low": ["high"]}}, "'route 0 forward'"),
+        ({"regions": {"low": "0:4", "high": "rest"}}, "'route 0 regions': (\"{'low': '0:3', 'high': 'rest'}\""),
+        ({"module": "encoder.1"}, "'route 0 module': (\"'encoder.0'\", \"'encoder.1'\")"),
+        ({"rule": LabelRule("label", {"low": [0, 5], "high": [1]})}, "labels={'low': [0, 5], 'high': [1]}"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*callbacks used to create the checkpoint:UserWarning")
+def test_routes_other_than_the_checkpoints_are_said(
+    changes: dict[str, Any], difference: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    fit(make_net(), GradientRouting([route()])).save_checkpoint(tmp_path / "one.ckpt")
+    for options in ({}, changes):
+        caplog.clear()
+        settings: dict[str, Any] = {"module": "encoder.0", "rule": RULE, "regions": {"low": "0:3", "high": "rest"}}
+        trainer = make_trainer(GradientRouting([Route(**settings | options)]), max_epochs=2)
+        trainer.fit(make_net(), batches(*MIXED), ckpt_path=tmp_path / "one.ckpt")
+        assert ("resumes with other routing" in caplog.text) == bool(options)
+    assert difference in caplog.text
+
+
+@pytest.mark.filterwarnings("ignore:.*callbacks used to create the checkpoint:UserWarning")
+def test_a_further_route_and_routing_from_now_on_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    fit(make_net(), GradientRouting([route()])).save_checkpoint(tmp_path / "one.ckpt")
+    fit(make_net()).save_checkpoint(tmp_path / "none.ckpt")
+    two = GradientRouting([route(), route("encoder.2", at="input")])
+    make_trainer(two, max_epochs=2).fit(make_net(), batches(*MIXED), ckpt_path=tmp_path / "one.ckpt")
+    assert "'route 1 module': (None, \"'encoder.2'\")" in caplog.text
+    make_trainer(two, max_epochs=2).fit(make_net(), batches(*MIXED), ckpt_path=tmp_path / "none.ckpt")
+    assert "resumes with routing that its checkpoint was trained without" in caplog.text
+
+
+def test_words_that_setup_turned_into_tokens_are_no_difference(tmp_path: Path) -> None:
+    rule = TokenRule({"low": ["word"], "high": [1]})
+    routing = GradientRouting([Route("encoder.0", rule, {"low": "0:3", "high": "rest"})])
+    before = routing.state_dict()
+    rule.setup(SimpleNamespace(tokenizer=SimpleNamespace(encode=lambda text, add_special_tokens: [7])))
+    assert rule.tokens == {"low": [7], "high": [1]}
+    assert routing.state_dict() == before
+
+
 def test_warmup_of_nothing_is_done() -> None:
     assert warmup(0, 0) == 1
 
@@ -243,7 +288,6 @@ def test_parameter_masking_one_group_a_step() -> None:
     [
         ({"mask_weight": 2.0}, r"`mask_weight`: expected a number from 0 to 1, got 2"),
         ({"warmup_steps": -1}, r"`warmup_steps`: expected at least 0, got -1"),
-        ({"strategy": "activation", "isolate_optimizer": True}, r"`strategy`: expected one that blocks gradients"),
     ],
 )
 def test_settings_that_make_no_sense(options: dict[str, Any], message: str) -> None:

@@ -7,12 +7,12 @@ import torch
 import yaml
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from rich.console import Console
-from routed_run import Batches, Regression, make_trainer, routing
+from routed_run import RULE, Batches, Regression, make_trainer, routing
 from torch import Tensor
 
-from lightning_vista.callbacks import RoutingCheck
+from lightning_vista.callbacks import GradientRouting, RoutingCheck
 from lightning_vista.cli import main
-from lightning_vista.routing import RoutingError
+from lightning_vista.routing import LabelRule, Route, RoutingError
 
 ROUTE = {
     "module": "encoder.1",
@@ -115,9 +115,60 @@ def test_the_command_prints_the_table_and_writes_nothing(
     }
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     main(["routing", "check", "--config", "config.yaml", "--trainer.enable_progress_bar", "false"])
-    assert "encoder.0.weight" in capsys.readouterr().out
+    words = " ".join(capsys.readouterr().out.split())
+    assert "encoder.0.weight" in words
+    assert "Samples or tokens of each group in 4 batches" in words
     assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
     del config["trainer"]["callbacks"][0]
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     with pytest.raises(SystemExit, match="lightning-vista: .*: expected a GradientRouting callback"):
         main(["routing", "check", "--config", "config.yaml"])
+
+
+def printed(table: Any) -> str:
+    console = Console(width=140, record=True)
+    console.print(table)
+    return console.export_text()
+
+
+@pytest.mark.parametrize(
+    ("weights", "cells"),
+    [
+        ({"low": {"low": -0.2, "high": -0.2}, "high": {"low": 1.0, "high": 1.0}}, ["-20%", "100%"]),
+        ({"low": {"low": 0.5, "high": 0.5}, "high": {"low": 1.0, "high": 1.0}}, ["50%", "100%"]),
+        ({"low": {"low": 1.0, "high": -0.2}, "high": {"low": 0.0, "high": 1.0}}, ["38%, 62% by -20%", "62%"]),
+        ({"low": {"low": 1.0, "high": 0.0}, "high": {"low": -1.0, "high": 0.5}}, ["38%", "62% by 50%, 38% by -100%"]),
+    ],
+)
+def test_weights_other_than_zero_and_one_are_shown(weights: dict[str, dict[str, float]], cells: list[str]) -> None:
+    route = Route("encoder.1", RULE, {"low": "0:3", "high": "rest"}, weights=weights)
+    found = check(Regression(), GradientRouting([route]))
+    row = next(line for line in printed(found.table()).splitlines() if "encoder.0.bias" in line)
+    assert [cell.strip() for cell in row.replace("│", "|").strip(" |").split("|")] == ["encoder.0.bias", *cells]
+
+
+def test_factors_reach_through_layers_and_routes() -> None:
+    """Everything before a route is trained by its factor, and before two of them by the product."""
+    half = {"low": {"low": 0.5, "high": 0.5}, "high": {"low": 1.0, "high": 1.0}}
+    routes = [Route(f"encoder.{n}", RULE, {"low": "0:1", "high": "rest"}, weights=half) for n in (1, 2)]
+    found = check(Regression(), GradientRouting(routes))
+    assert {name: groups["low"] for name, groups in found.factors.items()} == {
+        "encoder.0.weight": {0.25: 1.0}, "encoder.0.bias": {0.25: 1.0},
+        "encoder.2.weight": {0.5: 1.0}, "encoder.2.bias": {0.5: 1.0},
+    }  # fmt: skip
+
+
+def test_groups_are_counted_in_real_batches(caplog: pytest.LogCaptureFixture) -> None:
+    found = check(Regression(), routing())
+    assert found.occurrences == [("encoder.1", {"low": 8, "high": 12})]
+    assert "never" not in printed(found.occurrence_table()) + caplog.text
+    rule = LabelRule("label", {"low": [0], "high": [10]})
+    route = Route("encoder.1", rule, {"low": "0:3", "high": "rest"})
+    found = RoutingCheck(num_batches=3)
+    make_trainer(GradientRouting([route]), found).fit(Regression(), Batches())
+    assert found.occurrences == [("encoder.1", {"low": 6, "high": 0})]
+    assert "0: never" in printed(found.occurrence_table())
+    assert "the first 3 batches had no data of these groups" in caplog.text
+    assert "route 0 (encoder.1): 'high' never occurred. Values of 'label' were 0, 1." in caplog.text
+    with pytest.raises(ValueError, match="`num_batches`: expected at least 1, got 0"):
+        RoutingCheck(num_batches=0)

@@ -235,3 +235,24 @@ def test_modules_that_several_routes_mask_are_told_apart(tmp_path: Path) -> None
     monitor = RoutingMonitor()
     make_trainer(monitor, GradientRouting([ROUTE, ROUTE]), default_root_dir=tmp_path).fit(Regression(), Batches())
     assert list(monitor.energies) == ["encoder.1", "encoder.1-2"]
+
+
+def test_a_resumed_run_continues_its_sums(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def trained(monitor: RoutingMonitor, epochs: int, checkpoint: Path | None = None) -> Any:
+        trainer = make_trainer(monitor, routing(), max_epochs=epochs, default_root_dir=tmp_path)
+        trainer.fit(Regression(), Batches(), ckpt_path=checkpoint)
+        return trainer
+
+    whole, half, resumed = (RoutingMonitor(every_n_steps=2) for _ in range(3))
+    trained(whole, 2)
+    trained(half, 1).save_checkpoint(tmp_path / "half.ckpt")
+    trained(resumed, 2, tmp_path / "half.ckpt")
+    assert (half.num_steps, resumed.num_steps, whole.num_steps) == (2, 4, 4)
+    assert torch.equal(resumed.energies["encoder.1"], whole.energies["encoder.1"])
+    trained(resumed, 1)  # a run of its own starts anew
+    assert resumed.num_steps == 2
+    other = RoutingMonitor()
+    other.load_state_dict({"energies": {"encoder.0": torch.ones(2, 2)}, "num_steps": 9, "num_left_out": 0})
+    trained(other, 1)
+    assert other.num_steps == 1
+    assert "RoutingMonitor starts anew: the checkpoint measured" in caplog.text

@@ -1,5 +1,6 @@
 """Soft groups of tokens by their frequency in forget and retain data."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -94,6 +95,10 @@ class FrequencyRule(Rule):
         self.retain_weights = self.retain_weights.to(tokens.device)
         kept = self.retain_weights[tokens]
         return of_targets(torch.stack([forget * (1 - kept), forget * kept + retain], dim=-1), mask)
+
+    def describe(self, batch: Any) -> Mapping[str, Sequence[str]]:
+        """Return the values of the rule for sequences."""
+        return self.split.describe(batch)
 
     def _split(self, batch: Any) -> Tensor:
         """Return the memberships of sequences, the forget group first."""

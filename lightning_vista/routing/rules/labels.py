@@ -41,9 +41,31 @@ class LabelRule(Rule):
         """Return 1 for the group of the label, see the base class."""
         values = batch_field(batch, self.field)
         if isinstance(values, Tensor):
-            lists = (torch.as_tensor(labels, device=values.device) for labels in self.labels.values())
-            return torch.stack([torch.isin(values, labels) for labels in lists], dim=-1).float()
+            lists = (_as_numbers(labels, values.device) for labels in self.labels.values())
+            return torch.stack([torch.isin(_unbool(values), labels) for labels in lists], dim=-1).float()
         return torch.tensor([[float(value in labels) for labels in self.labels.values()] for value in values])
+
+    def describe(self, batch: Any) -> Mapping[str, Sequence[str]]:
+        """Return the different labels of the batch."""
+        values = batch_field(batch, self.field)
+        different = values.unique().tolist() if isinstance(values, Tensor) else dict.fromkeys(values)
+        # As Python writes them: "0" and 0 look alike otherwise, and are different labels.
+        return {repr(self.field): [repr(value) for value in different]}
+
+
+def _as_numbers(labels: Sequence[Any], device: torch.device) -> Tensor:
+    """Return labels as a tensor, to compare with a tensor of values."""
+    if texts := [label for label in labels if isinstance(label, str)]:
+        raise ValueError(
+            f"`groups`: expected numbers or booleans as labels, since the batch's field is a tensor, got {texts[0]!r}. "
+            "Write labels without quotation marks."
+        )
+    return _unbool(torch.as_tensor(labels, device=device))
+
+
+def _unbool(values: Tensor) -> Tensor:
+    """Return booleans as 0 and 1, which is how they compare with numbers; `torch.isin` has no booleans."""
+    return values.long() if values.dtype == torch.bool else values
 
 
 class FieldRule(Rule):
@@ -105,6 +127,10 @@ class PartialLabels(Rule):
         """Prepare the inner rule."""
         self.rule.setup(datamodule)
 
+    def describe(self, batch: Any) -> Mapping[str, Sequence[str]]:
+        """Return the values of the inner rule."""
+        return self.rule.describe(batch)
+
     def memberships(self, batch: Any) -> Tensor:
         """Return the rule's memberships in labelled forget rows, and retain or nothing in the others.
 
@@ -112,7 +138,7 @@ class PartialLabels(Rule):
             ValueError: If the field holds anything but 1, 0 and -1.
         """
         members = self.rule.memberships(batch)
-        known = torch.as_tensor(batch_field(batch, self.field), device=members.device)
+        known = _unbool(torch.as_tensor(batch_field(batch, self.field), device=members.device))
         if not torch.isin(known, torch.tensor([FORGET, RETAIN, UNLABELLED], device=known.device)).all():
             raise ValueError(
                 f"{self.field!r}: expected {FORGET} (forget), {RETAIN} (retain) or {UNLABELLED} (unlabelled), got "
@@ -151,6 +177,10 @@ class MixtureRule(Rule):
         """Prepare the rules."""
         for rule in self.rules:
             rule.setup(datamodule)
+
+    def describe(self, batch: Any) -> Mapping[str, Sequence[str]]:
+        """Return the values of all rules."""
+        return {field: values for rule in self.rules for field, values in rule.describe(batch).items()}
 
     def memberships(self, batch: Any) -> Tensor:
         """Return the normalised sum: for tokens if any of the rules is about tokens, else for samples."""

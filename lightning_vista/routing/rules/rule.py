@@ -35,6 +35,17 @@ class Rule(ABC):
             the remainder to 1 is ordinary backpropagation.
         """
 
+    def describe(self, batch: Any) -> Mapping[str, Sequence[str]]:
+        """Return values of a batch that the rule compares with its groups, to say why a group never occurs.
+
+        Args:
+            batch: A batch of the dataloader.
+
+        Returns:
+            Field -> values as text; empty for rules that compare no values.
+        """
+        return {}
+
     def setup(self, datamodule: Any) -> None:  # noqa: B027 # most rules need none
         """Prepare the rule once before training, such as by resolving words with the datamodule's tokenizer.
 

@@ -1,90 +1,18 @@
-"""Resizing of parameters, and of everything that knows their shape."""
+"""Resizing of the parameters of units."""
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from lightning_vista.routing.surgery.stated_sizes import update_config, update_modules
+from lightning_vista.routing.surgery.trial import try_on_copy
 from lightning_vista.routing.units import ParameterSlice, UnitGroup, UnknownStructureError
 from lightning_vista.routing.units.endings import is_unitwise_scale
-from lightning_vista.routing.units.parameter_index import ModelIndex, is_layer, join
-
-#: Size attributes of layers, in the order of the weight's dimensions: linear, GPT-2's, convolution, norm.
-_LAYER_SIZES = (("out_features", "in_features"), ("nx", "nf"), ("out_channels", "in_channels"), ("num_features",))
-_HIDDEN_SIZES = ("n_inner", "intermediate_size")
-
-
-def update_sizes(index: ModelIndex, group: UnitGroup) -> None:
-    """Update the sizes that modules and configurations state to those of their parameters.
-
-    A configuration has one size for all layers. While layers differ, it keeps its size, and plain transformers cannot
-    load a checkpoint of the model; once layers agree, it gets their size. Only configurations with a `head_dim`
-    (Llama's) get the number of heads: others derive the width of heads from it.
-
-    Args:
-        index: The model, with its new parameters.
-        group: The units that were resized.
-    """
-    for owner in {piece.name.rpartition(".")[0] for piece in (*group.producers, *group.consumers)}:
-        _update_layer(index.modules[owner])
-    columns = group.consumers[-1]
-    parent, _, reader = columns.name.rpartition(".")[0].rpartition(".")
-    if _has_heads(index.modules[parent], group):
-        _update_attention(index.modules[parent], index.length(columns), columns.unit_size)
-    _update_config(index, parent, reader, group)
-
-
-def _has_heads(module: nn.Module, group: UnitGroup) -> bool:
-    """Return whether the units are the heads of an attention."""
-    return getattr(module, "head_dim", None) == group.consumers[-1].unit_size
-
-
-def _update_layer(layer: nn.Module) -> None:
-    """Set the sizes of a layer to the shape of its weight."""
-    for names in _LAYER_SIZES:
-        if hasattr(layer, names[0]):
-            shape = layer.get_parameter("weight").shape
-            for name, size in zip(names, shape, strict=False):  # a convolution's kernel comes after
-                setattr(layer, name, size)
-
-
-def _update_attention(attention: nn.Module, width: int, head_dim: int) -> None:
-    """Set an attention's sizes: GPT-Neo and timm count heads, GPT-2 and timm also keep the width."""
-    sizes = {"num_heads": width // head_dim, "split_size": width, "attn_dim": width}
-    for name, size in sizes.items():
-        if hasattr(attention, name):
-            setattr(attention, name, size)
-
-
-def _update_config(index: ModelIndex, parent: str, reader: str, group: UnitGroup) -> None:
-    """Write the size that all layers of a transformers model have in common."""
-    holder = _holder_of_config(index, parent)
-    if holder is None:
-        return
-    config: Any = index.modules[holder].config
-    kind, inside = type(index.modules[parent]), f"{holder}." if holder else ""
-    peers = [path for path, module in index.modules.items() if type(module) is kind and path.startswith(inside)]
-    # The configuration can state one size only; if layers differ it keeps the old one, see above.
-    width, *others = {index.length(index.columns(join(path, reader))[0]) for path in peers}
-    if others:
-        return
-    if not _has_heads(index.modules[parent], group):
-        setattr(config, next(name for name in _HIDDEN_SIZES if hasattr(config, name)), width)
-    elif getattr(config, "head_dim", None):
-        config.num_attention_heads = width // config.head_dim
-        config.num_key_value_heads = config.num_attention_heads // max(piece.share for piece in group.producers)
-
-
-def _holder_of_config(index: ModelIndex, path: str) -> str | None:
-    """Return the name of the outermost transformers model around a module."""
-    # From the outside inwards: inner modules of transformers share the configuration of the model around them.
-    parts = path.split(".") if path else []
-    around = [".".join(parts[:length]) for length in range(len(parts) + 1)]
-    return next((name for name in around if hasattr(getattr(index.modules[name], "config", None), "to_dict")), None)
-
+from lightning_vista.routing.units.group import check_known
+from lightning_vista.routing.units.parameter_index import ModelIndex, is_layer
 
 #: The source of a new entry.
 NEW = -1
@@ -165,8 +93,9 @@ def resize(
     sources: Callable[[int, Sequence[ParameterSlice]], Sequence[int]],
     stds: Mapping[str, float],
     optimizer: Optimizer | None,
+    is_exact: bool = False,
 ) -> None:
-    """Rearrange all parameters of units, in place.
+    """Rearrange all parameters of units, in place, once it is known that the model works with them.
 
     Args:
         model: The model; its modules stay, with new parameters and sizes.
@@ -175,13 +104,36 @@ def resize(
         stds: The standard deviation of new entries in layers' parameters, by name; 0 for others. New entries of batch
             norms are neutral.
         optimizer: An optimizer whose parameters and state follow.
+        is_exact: Whether new units whose readers are zero must leave what the model computes.
 
     Raises:
-        UnknownStructureError: If the units' readers are not known, or a parameter cannot change its shape.
+        UnknownStructureError: If not all parameters of the units are known, one cannot change its shape, or a copy does
+            not work with the new shapes; the model is as before.
     """
     index = ModelIndex(model)
-    check_readers(group)
+    check_known(group)
     _check_owners(index, group)
+
+    def change(index: ModelIndex, group: UnitGroup) -> None:
+        readers = {piece.name for piece in group.consumers}
+        silent = {name: std for name, std in stds.items() if name not in readers}
+        _rearrange_all(index, group, sources, silent, None)
+
+    try_on_copy(index, group, change, is_exact)
+    width = index.length(group.consumers[-1])
+    _rearrange_all(index, group, sources, stds, optimizer)
+    # A new index, since the old one still holds the parameters from before.
+    update_config(ModelIndex(model), group, width)
+
+
+def _rearrange_all(
+    index: ModelIndex,
+    group: UnitGroup,
+    sources: Callable[[int, Sequence[ParameterSlice]], Sequence[int]],
+    stds: Mapping[str, float],
+    optimizer: Optimizer | None,
+) -> None:
+    """Rearrange all parameters of units, and the sizes that their modules state."""
     # Pieces of one parameter and dimension, such as fused queries, keys and values, are resized at once.
     dimensions: dict[tuple[str, int], list[ParameterSlice]] = defaultdict(list)
     for piece in (*group.producers, *group.consumers):
@@ -189,24 +141,7 @@ def resize(
     for (name, dim), pieces in dimensions.items():
         order = sources(index.parameters[name].shape[dim], pieces)
         _replace(index, name, dim, order, stds.get(name, 0.0), optimizer)
-    # A new index, since the old one still holds the parameters from before.
-    update_sizes(ModelIndex(model), group)
-
-
-def check_readers(group: UnitGroup) -> None:
-    """Refuse units of which the makers or the readers are not known.
-
-    Args:
-        group: The units.
-
-    Raises:
-        UnknownStructureError: If the rows that make them or the columns that read them are not known.
-    """
-    if not group.producers or not group.consumers:
-        raise UnknownStructureError(
-            "`units`: expected units with known rows that make them and known columns that read them, got "
-            f"{len(group.producers)} and {len(group.consumers)} slices. Name hidden units or attention heads."
-        )
+    update_modules(index, group)
 
 
 def _check_owners(index: ModelIndex, group: UnitGroup) -> None:

@@ -9,8 +9,9 @@ from torch.optim import Optimizer
 
 from lightning_vista.options import check_word
 from lightning_vista.routing.place import At, Place
-from lightning_vista.routing.surgery.parameters import check_readers, resize, sources_with_new, sources_without
+from lightning_vista.routing.surgery.parameters import resize, sources_with_new, sources_without
 from lightning_vista.routing.units import UnitGroup, find_units
+from lightning_vista.routing.units.group import check_known
 from lightning_vista.routing.units.parameter_index import ModelIndex
 
 Init = Literal["zero_consumers", "normal"]
@@ -113,6 +114,7 @@ def expand_at(
         lambda length, pieces: sources_with_new(length, pieces, group.size, num_units),
         stds={name: parameters[name].std(correction=0).item() for name in drawn},
         optimizer=optimizer,
+        is_exact=True,
     )
     return find_units(model, module, place)
 
@@ -159,7 +161,9 @@ def ablate(
         _check_slice(group, units)
         resize(model, group, lambda length, pieces: sources_without(length, pieces, units), {}, optimizer)
         return
-    check_readers(group)
+    # Without a known reader nothing can silence units. Of their makers some are enough: nothing reads what is left.
+    if not group.producers or not group.consumers:
+        check_known(group)
     if mode == "mean":
         _add_means(model, group, units, means)
     _zero(model, group, units, optimizer)

@@ -1,11 +1,12 @@
 """Paths of a layer's units through a model, to the parameters that make and read them."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from torch import nn
 
 from lightning_vista.routing.units.group import ParameterSlice, UnitGroup
-from lightning_vista.routing.units.hidden import hidden_in
+from lightning_vista.routing.units.hidden import NORMS_OF_HEADS, hidden_in
 from lightning_vista.routing.units.parameter_index import ModelIndex, Site, is_layer, is_scale, is_sequential, join
 
 
@@ -20,12 +21,12 @@ def chain_units(site: Site) -> UnitGroup | None:
         return None
     # What runs up to the tensor makes its units, what runs after it reads them.
     cut = own[-1] + 1 if site.place.at == "output" else own[0]
-    producers = written_by_chain(site.index, steps[:cut], site.place.unit_size)
+    producers, complete = written_by_chain(site.index, steps[:cut], site.place.unit_size)
     if not producers:
         return None
     length = site.index.length(producers[0])
     consumers, shared = _readers(site, steps[cut:], length)
-    return UnitGroup(site.count(length), producers, consumers, shared)
+    return UnitGroup(site.count(length), producers, consumers, shared, complete)
 
 
 def _chain_around(site: Site) -> list[str]:
@@ -95,7 +96,19 @@ def is_unitwise_scale(module: nn.Module) -> bool:
     return scales_only and is_scale(module)
 
 
-def written(index: ModelIndex, path: str, unit_size: int) -> tuple[ParameterSlice, ...]:
+class KnownRows(NamedTuple):
+    """The rows that make units and act through them alone.
+
+    Attributes:
+        rows: Rows of weights and biases; none if they are not known.
+        complete: Whether there are no other rows of this kind.
+    """
+
+    rows: tuple[ParameterSlice, ...]
+    complete: bool
+
+
+def written(index: ModelIndex, path: str, unit_size: int) -> KnownRows:
     """Return the rows that make the units of a module's output and act through them alone.
 
     Args:
@@ -104,15 +117,17 @@ def written(index: ModelIndex, path: str, unit_size: int) -> tuple[ParameterSlic
         unit_size: Consecutive entries of a unit.
 
     Returns:
-        Rows of weights and biases; none if they are not known.
+        The rows.
     """
     module = index.modules[path]
     if is_layer(module) or is_scale(module) or isinstance(module, nn.Embedding):
-        return index.rows(path, unit_size)
-    return tuple(row for steps in _endings(index, path) for row in written_by_chain(index, steps, unit_size))
+        return KnownRows(index.rows(path, unit_size), complete=True)
+    # What several branches write is added up: it is known only if each of them is.
+    parts = [written_by_chain(index, steps, unit_size) for steps in _endings(index, path)]
+    return KnownRows(tuple(row for part in parts for row in part.rows), bool(parts) and all(p.complete for p in parts))
 
 
-def written_by_chain(index: ModelIndex, steps: Sequence[str], unit_size: int) -> tuple[ParameterSlice, ...]:
+def written_by_chain(index: ModelIndex, steps: Sequence[str], unit_size: int) -> KnownRows:
     """Return the rows through which alone the units of the last of several modules are made.
 
     Args:
@@ -130,10 +145,12 @@ def written_by_chain(index: ModelIndex, steps: Sequence[str], unit_size: int) ->
             continue
         # Behind a batch norm both its own rows and those of the layer before it act through the unit alone; any other
         # module mixes units, and nothing before it belongs to one of them.
-        found += written(index, path, unit_size)
+        part = written(index, path, unit_size)
+        found += part.rows
         if not is_unitwise_scale(module):
-            break
-    return tuple(found)
+            return KnownRows(tuple(found), part.complete)
+    # Units that come from before the first module are made by something unknown as well.
+    return KnownRows(tuple(found), complete=False)
 
 
 def steps_of(index: ModelIndex, path: str) -> list[str]:
@@ -192,6 +209,6 @@ def _ending_of_hidden(index: ModelIndex, path: str) -> list[list[str]]:
     """Return the reader of an MLP's or attention's hidden units, if no parameters can follow it."""
     row = hidden_in(index, path)
     # Norms of queries and keys act before the reader; any other child with parameters may act after it.
-    known = {*row.writers, row.reader, "q_norm", "k_norm"} if row else set()
+    known = {*row.writers, row.reader, *NORMS_OF_HEADS} if row else set()
     trained = {name for name, child in index.modules[path].named_children() if list(child.parameters())}
     return [[join(path, row.reader)]] if row and trained <= known else []

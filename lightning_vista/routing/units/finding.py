@@ -6,15 +6,19 @@ from torch import nn
 
 from lightning_vista.routing.place import At, Place
 from lightning_vista.routing.units.endings import chain_units, written
-from lightning_vista.routing.units.group import UnitGroup, UnknownStructureError
+from lightning_vista.routing.units.group import UnitGroup, UnknownStructureError, WrongDimensionError
 from lightning_vista.routing.units.hidden import hidden_units, packed_heads
 from lightning_vista.routing.units.parameter_index import ModelIndex, Site, is_layer
 
 
 def output_units(site: Site) -> UnitGroup | None:
     """Return the rows that write what a module returns; no consumers."""
-    producers = written(site.index, site.path, site.place.unit_size) if site.place.at == "output" else ()
-    return UnitGroup(site.count(site.index.length(producers[0])), producers) if producers else None
+    if site.place.at == "input":
+        return None
+    producers, complete = written(site.index, site.path, site.place.unit_size)
+    if not producers:
+        return None
+    return UnitGroup(site.count(site.index.length(producers[0])), producers, complete=complete)
 
 
 def input_units(site: Site) -> UnitGroup | None:
@@ -22,7 +26,8 @@ def input_units(site: Site) -> UnitGroup | None:
     if site.place.at == "output" or not is_layer(site.module):
         return None
     columns = site.index.columns(site.path, site.place.unit_size)
-    return UnitGroup(site.count(site.index.length(columns[0])), (), columns, site.index.biases(site.path))
+    length = site.index.length(columns[0])
+    return UnitGroup(site.count(length), (), columns, site.index.biases(site.path), complete=False)
 
 
 #: From the most to the least that is known: the last two find producers or consumers only.
@@ -83,6 +88,7 @@ def find_units(model: nn.Module, module: str, place: Place) -> UnitGroup:
     if module not in index.modules:
         raise UnknownStructureError(f"`module`: expected a module of {type(model).__name__}, got {module!r}.")
     site = Site(index, module, place)
+    _check_channels(site)
     group = next((group for find in STRUCTURES if (group := find(site))), None)
     if group is None:
         raise UnknownStructureError(
@@ -98,7 +104,36 @@ def _check_dim(site: Site, group: UnitGroup) -> None:
     """Refuse the wrong dimension where weights reveal it: those of convolutions have dimensions for the kernel."""
     ndim = max(site.index.parameters[piece.name].ndim for piece in group.producers or group.consumers)
     expected = (1, 1 - ndim) if ndim > 2 else (-1,)
-    if ndim > 1 and (dim := site.place.dim) not in expected:
-        raise UnknownStructureError(
-            f"`dim`: expected {expected[0]} for the units of the {site.place.at} of {site.path!r}, got {dim}."
-        )
+    if ndim > 1 and site.place.dim not in expected:
+        raise _wrong_dimension(site, expected[0])
+
+
+#: Modules whose tensors have channels in dimension 1, and one or more dimensions of positions behind it.
+_CHANNELS_FIRST = (
+    nn.modules.conv._ConvNd,
+    nn.BatchNorm2d,
+    nn.BatchNorm3d,
+    nn.InstanceNorm1d,
+    nn.InstanceNorm2d,
+    nn.InstanceNorm3d,
+    nn.GroupNorm,
+    nn.modules.pooling._MaxPoolNd,
+    nn.modules.pooling._AvgPoolNd,
+    nn.modules.pooling._AdaptiveMaxPoolNd,
+    nn.modules.pooling._AdaptiveAvgPoolNd,
+    nn.Dropout2d,
+    nn.Dropout3d,
+)
+
+
+def _check_channels(site: Site) -> None:
+    """Refuse the last dimension of modules with channels, whatever their structure: it has columns of the image."""
+    if isinstance(site.module, _CHANNELS_FIRST) and site.place.dim == -1:
+        raise _wrong_dimension(site, 1)
+
+
+def _wrong_dimension(site: Site, expected: int) -> WrongDimensionError:
+    return WrongDimensionError(
+        f"`dim`: expected {expected} for the units of the {site.place.at} of {site.path!r}, a "
+        f"{type(site.module).__name__}, got {site.place.dim}. Set `dim={expected}`."
+    )

@@ -12,6 +12,10 @@ class UnknownStructureError(ValueError):
     """A structure in which the parameters of units are unknown, so that routing or surgery would be wrong."""
 
 
+class WrongDimensionError(UnknownStructureError):
+    """A dimension that does not have the units of the structure, such as the columns of an image."""
+
+
 @dataclass(frozen=True)
 class ParameterSlice:
     """A mapping from the units of one tensor to rows or columns of one parameter.
@@ -94,9 +98,50 @@ class UnitGroup:
             output of a transformer block this is the attention's projection, since the block's MLP reads it too.
         consumers: The columns that read the units; empty if not all of them are known.
         shared: The names of the consumers' biases, which serve all units together.
+        complete: Whether the producers are all parameters that make single units. Where only a layer that reads the
+            units is known, or a module of an unknown kind stands before them, other parameters make them too: nothing
+            can mask, isolate, add or cut those.
     """
 
     size: int
     producers: tuple[ParameterSlice, ...]
     consumers: tuple[ParameterSlice, ...] = ()
     shared: tuple[str, ...] = ()
+    complete: bool = True
+
+    def missing(self, readers: bool = False) -> str:
+        """Describe what is not known of the units, for an error.
+
+        Args:
+            readers: Whether the consumers are needed too.
+
+        Returns:
+            A phrase such as "the parameters that make the units"; empty if all that is needed is known.
+
+        Example:
+            >>> UnitGroup(2, producers=(ParameterSlice("weight", dim=0),)).missing(readers=True)
+            'the parameters that read the units'
+        """
+        unknown = [
+            *(["make"] if not self.complete or not self.producers else []),
+            *(["read"] if readers and not self.consumers else []),
+        ]
+        return f"the parameters that {' and '.join(unknown)} the units" if unknown else ""
+
+
+def check_known(group: UnitGroup, readers: bool = True) -> None:
+    """Refuse units of which not all parameters are known, before anything acts on a part of them.
+
+    Args:
+        group: The units.
+        readers: Whether the consumers are needed too.
+
+    Raises:
+        UnknownStructureError: If something is unknown; names what is known.
+    """
+    if missing := group.missing(readers):
+        known = list(dict.fromkeys(piece.name for piece in (*group.producers, *group.consumers)))
+        raise UnknownStructureError(
+            f"`units`: expected units whose parameters are known, got {known}, beside which {missing} are not known "
+            "completely. Name hidden units or attention heads of a known structure."
+        )

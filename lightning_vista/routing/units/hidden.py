@@ -39,6 +39,8 @@ class Hidden(NamedTuple):
         # Without a stated width of heads it is unknown which rows belong to one head.
         if self.heads and not hasattr(index.modules[parent], "head_dim"):
             return False
+        if _between(index, parent, self):
+            return False
         width = self.width(index, parent)
         rows = [index.length(index.rows(join(parent, writer))[0]) for writer in self.writers]
         # With grouped queries, keys and values have a fraction of the queries' rows.
@@ -50,15 +52,22 @@ class Hidden(NamedTuple):
         return index.length(index.columns(join(parent, self.reader))[0])
 
     def producers(self, index: ModelIndex, parent: str, unit_size: int) -> tuple[ParameterSlice, ...]:
-        """Return the rows of all writers."""
+        """Return the rows that make single units: those of all writers, unless a norm over all heads mixes them."""
         found: list[ParameterSlice] = []
-        for path in (join(parent, writer) for writer in self.writers):
+        for writer in self.writers:
+            path, norm = join(parent, writer), full_width_norm(index, parent, writer)
             part = index.length(index.rows(path)[0]) // self.parts
             # With 8 query heads and 2 key heads, 4 units share each block of the keys' rows.
             share = self.width(index, parent) // part
             for start in range(0, self.parts * part, part):
-                found += index.rows(path, unit_size, start, share)
+                found += index.rows(norm or path, unit_size, start, share)
         return tuple(found)
+
+    def is_complete(self, index: ModelIndex, parent: str) -> bool:
+        """Return whether nothing but the writers makes single units."""
+        # Parameters of the module itself may belong to heads: sinks, tables of relative positions, biases of queries.
+        has_own = any(True for _ in index.modules[parent].parameters(recurse=False))
+        return not has_own and not any(full_width_norm(index, parent, writer) for writer in self.writers)
 
 
 #: The first row that fits describes a module; shapes tell apart those with the same names, such as timm's MLPs.
@@ -76,6 +85,36 @@ HIDDEN = (
     Hidden(("c_attn",), "c_proj", parts=3, heads=True),  # GPT-2
     Hidden(("qkv",), "proj", parts=3, heads=True, unless=("norm", "gate")),  # timm
 )
+
+
+#: Norms of queries and keys, which act on each head by itself, or on all of them at once as in OLMo 2.
+NORMS_OF_HEADS = ("q_norm", "k_norm")
+
+
+def full_width_norm(index: ModelIndex, parent: str, writer: str) -> str | None:
+    """Return the name of a norm that mixes all units of a writer, or None."""
+    # OLMo 2 normalises all queries at once: rows of one head then act through the others, which its norm scales.
+    norm = join(parent, f"{writer.removesuffix('_proj')}_norm")
+    weights = list(index.modules[norm].parameters()) if norm in index.modules else []
+    rows = index.length(index.rows(join(parent, writer))[0])
+    is_full = bool(weights) and weights[0].numel() == rows != getattr(index.modules[parent], "head_dim", None)
+    return norm if is_full else None
+
+
+def _between(index: ModelIndex, parent: str, row: Hidden) -> list[str]:
+    """Return the children that may act on the units between the writers and the reader, and are not known."""
+    inside = f"{parent}." if parent else ""
+    known = {*row.writers, row.reader, *row.outputs, *NORMS_OF_HEADS}
+    width, found = row.width(index, parent), []
+    outside = index.length(index.rows(join(parent, row.reader))[0])
+    for name, child in index.modules[parent].named_children():
+        sizes = {parameter.numel() for parameter in child.parameters()}
+        # Parameters as wide as the units, such as those of ConvNeXt V2's response norm. Modules of the width of the
+        # residual stream stand before the writers or behind the reader, as norms of whole transformer blocks do.
+        acts_on_units = row.heads or width != outside
+        if name not in known and acts_on_units and width in sizes:
+            found.append(f"{inside}{name}")
+    return found
 
 
 def hidden_in(index: ModelIndex, parent: str) -> Hidden | None:
@@ -101,6 +140,7 @@ def hidden_units(site: Site) -> UnitGroup | None:
         row.producers(index, parent, site.place.unit_size),
         index.columns(reader, site.place.unit_size),
         index.biases(reader),
+        row.is_complete(index, parent),
     )
 
 

@@ -60,7 +60,7 @@ def test_everything_is_as_before() -> None:
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert all(parameter.grad is None for parameter in model.parameters())
     assert router.taps[0].weights is None
-    assert router.taps[0].lowest is None
+    assert router.taps[0].noted is None
 
 
 def test_parameter_masking_and_several_routers() -> None:

@@ -143,7 +143,7 @@ def test_tensors_inside_other_outputs(wrap: Callable[[Tensor], Any], unwrap: Cal
 def test_outputs_without_a_tensor_are_refused() -> None:
     module = Wrapped(lambda x: "text", lambda y: y)
     error = pytest.raises(ValueError, match=r"expected a floating-point tensor.* got str")
-    with attached(module, make_route("")) as router, router.memberships(MEMBERS), error:
+    with attached(module, make_route("")) as router, error, router.memberships(MEMBERS):
         module(inputs())
 
 
@@ -314,8 +314,9 @@ def test_parameter_masking_leaves_the_backward_pass_alone() -> None:
         assert not gradient_of(net, "0.weight")[2:].any()
         assert not gradient_of(net, "2.weight")[:, 2:].any()
         router.start_step()
-        with router.memberships({"low": torch.ones(4)}), router.memberships({"high": torch.ones(4)}):
-            pass
+        for group in ("low", "high"):
+            with router.memberships({group: torch.ones(4)}):
+                net(inputs()).sum().backward()
         with pytest.raises(ValueError, match=r"one group in each optimizer step"):
             router.mask_parameters()
 
@@ -376,13 +377,13 @@ def test_memberships_that_are_none(members: dict[str, Tensor], message: str) -> 
     [
         (make_route(), (5, 3), r"0: expected the output to have \(4,\) samples .* got \(5, 6\)"),
         (
-            make_route(dim=0),
+            make_route("1", dim=0),
             (4, 3),
             r"expected `dim` to be a dimension of units, got 0, which has the samples or tokens",
         ),
     ],
 )
 def test_tensors_that_do_not_fit_the_memberships(route: Route, x: tuple[int, ...], message: str) -> None:
-    net = make_net()
+    net = make_net(nn.Softmax(dim=-1))  # whose units have no known parameters
     with attached(net, route) as router, router.memberships(MEMBERS), pytest.raises(ValueError, match=message):
         net(inputs(*x))

@@ -229,3 +229,21 @@ def test_a_group_named_twice_is_refused() -> None:
 
     with pytest.raises(ValueError, match=r"`groups`: expected .* different names, got \['a', 'a'\]"):
         Twice(["a", "a"])
+
+
+def test_boolean_labels_are_zero_and_one() -> None:
+    flags = torch.tensor([True, False, True])
+    expected = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
+    for forget, retain in ((True, False), (1, 0)):
+        rule = LabelRule("label", {"forget": [forget], "retain": [retain]})
+        for labels in (flags, flags.long(), flags.tolist()):
+            assert torch.equal(rule.memberships({"label": labels}), expected)
+    partial = PartialLabels(LabelRule("topic", {"forget": [5]}), field="known")
+    members = partial.memberships({"topic": torch.tensor([5, 5, 1]), "known": flags})
+    assert torch.equal(members, torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]]))
+
+
+def test_labels_in_quotation_marks_are_refused_for_numbers() -> None:
+    rule = LabelRule("label", {"low": ["0"]})
+    with pytest.raises(ValueError, match="expected numbers or booleans as labels, .* got '0'. Write labels without"):
+        rule.memberships({"label": torch.tensor([0, 1])})
