@@ -72,7 +72,6 @@ class OpenCLIPScorer(FrameEmbeddingScorer):
         open_clip = require("open_clip", extra="vlm")
         self.model = _load_model(open_clip, model, pretrained, _PRECISIONS[dtype])
         self.tokenizer = open_clip.get_tokenizer(model)
-        self._input_dtype = open_clip.get_input_dtype(_PRECISIONS[dtype])
         frames, settings = FrameSpec(num_frames, sampling), self.model.visual.preprocess_cfg
         if preprocessing == "authors":
             self.preprocessing = authors_preprocessing(frames, settings["size"], settings["mean"], settings["std"])
@@ -80,9 +79,23 @@ class OpenCLIPScorer(FrameEmbeddingScorer):
             self.preprocessing = open_clip_preprocessing(frames, settings)
         self.frame_spec = self.preprocessing.frame_spec
 
+    def setup(self, stage: str) -> None:
+        """Refuse to cast weights that open_clip has cast, see `EmbeddingScorer`."""
+        super().setup(stage)
+        precision = str(self.trainer.precision)
+        if self.hparams["dtype"] != "float32" and precision.endswith("-true") and precision != "32-true":
+            # In half precision open_clip keeps its norms in float32, with classes that expect just that.
+            raise ValueError(
+                f"`trainer.precision`: expected '32-true' or a mixed one for {self.name}, whose weights have "
+                f"the `dtype` {self.hparams['dtype']!r}, got {precision!r}. Change one of the two, such as dtype='float32'."
+            )
+
     def embed_frames(self, pixels: Tensor) -> Tensor:
         """Embed normalised frames `(frames, dim)`."""
-        embeddings: Tensor = self.model.encode_image(pixels.to(self._input_dtype))
+        # Not that of the argument, since the trainer's precision may cast the weights. In half precision open_clip
+        # keeps some weights in float32, so the type of the input is the smallest one.
+        dtype = min((weight.dtype for weight in self.model.parameters()), key=lambda dtype: dtype.itemsize)
+        embeddings: Tensor = self.model.encode_image(pixels.to(dtype))
         return embeddings
 
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
