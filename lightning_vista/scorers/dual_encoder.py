@@ -1,5 +1,6 @@
 """The scorers that ship with the package: small dual encoders with three treatments of time."""
 
+import json
 import math
 import warnings
 from collections.abc import Sequence
@@ -112,6 +113,10 @@ class DualEncoderScorer(EmbeddingScorer):
     def vocabulary(self) -> tuple[str, ...]:
         """Words that the scorer knows."""
         return tuple(self.settings["vocabulary"])
+
+    def fingerprint(self) -> str:
+        """Return the settings in the weight file, such as the words in the order of their embeddings."""
+        return json.dumps(self.settings, sort_keys=True)
 
     def forget(self) -> None:
         """Forget the embeddings of descriptions, and their unknown words."""

@@ -12,7 +12,7 @@ from torch import Tensor
 from lightning_vista.evaluation import Scores
 from lightning_vista.evaluation.identity import identity
 from lightning_vista.scorers.base import VLMScorer
-from lightning_vista.scorers.embedding_cache import EmbeddingCache, hash_weights
+from lightning_vista.scorers.embedding_cache import EmbeddingCache
 from lightning_vista.video import FrameSpec
 from lightning_vista.vista.batch import VideoBatch
 
@@ -78,10 +78,6 @@ class EmbeddingScorer(VLMScorer):
         Returns:
             Embeddings `(texts, dim)`, float.
         """
-
-    def fingerprint(self) -> str:
-        """Return the hash of the weights, since the same path may hold other weights later."""
-        return hash_weights(self)
 
     def forget(self) -> None:
         """Forget the embeddings of descriptions, which belong to weights that have changed."""

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -14,7 +15,7 @@ from lightning_vista.options import check_word
 from lightning_vista.scorers.chat.chat_model import Message, Reply, Request
 from lightning_vista.scorers.chat.conversation import ChatMode, Conversation, Verdict, in_rounds
 from lightning_vista.scorers.chat.scorer import ConversationScorer
-from lightning_vista.scorers.pretrained import AutoDType, load_frozen_model, load_pretrained
+from lightning_vista.scorers.pretrained import AutoDType, hash_part, load_frozen_model, load_pretrained
 from lightning_vista.video import FrameSpec
 from lightning_vista.video.sampling import Sampling
 
@@ -91,6 +92,11 @@ class LocalChatScorer(ConversationScorer):
         self.model = load_frozen_model(
             transformers.AutoModelForImageTextToText.from_pretrained, model, _EXPECTED, dtype
         )
+
+    def fingerprint(self) -> str:
+        """Return the hash of the prompts, the processor with its chat template, and the settings of generation."""
+        settings = json.dumps(self.model.generation_config.to_dict(), sort_keys=True, default=str)
+        return f"{super().fingerprint()} {hash_part(self.processor)} {settings}"
 
     def hold(self, conversations: Sequence[Conversation]) -> list[Verdict]:
         """Hold the conversations concurrently, question by question."""

@@ -87,7 +87,7 @@ class OpenCLIPScorer(FrameEmbeddingScorer):
             # In half precision open_clip keeps its norms in float32, with classes that expect just that.
             raise ValueError(
                 f"`trainer.precision`: expected '32-true' or a mixed one for {self.name}, whose weights have "
-                f"the `dtype` {self.hparams['dtype']!r}, got {precision!r}. Change one of the two, such as dtype='float32'."
+                f"the `dtype` {self.hparams['dtype']!r}, got {precision!r}. Or give dtype='float32'."
             )
 
     def embed_frames(self, pixels: Tensor) -> Tensor:
