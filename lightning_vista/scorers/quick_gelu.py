@@ -58,8 +58,8 @@ def checked_weights(
         names = f"{model!r} and {twin!r}" if twin.endswith(_SUFFIX) else f"{twin!r} and {model!r}"
         raise ValueError(
             f"`quick_gelu`: expected true or false, got None. {names} load the same weights and compute GELU and "
-            f"QuickGELU, and nothing says which one the weights in {pretrained} were trained with. Give that model, and "
-            "`quick_gelu` to confirm it."
+            f"QuickGELU, and nothing says which one the weights in {pretrained} were trained with. Give that model, "
+            "and `quick_gelu` to confirm it."
         )
     if known is not None and known != has and (twin is not None or is_openai):
         raise ValueError(
