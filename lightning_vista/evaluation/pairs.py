@@ -1,6 +1,7 @@
 """From a scorer's scores of a batch to checked pairs of a video and a problem set."""
 
 import math
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -93,6 +94,12 @@ def pair_scores(batch: VideoBatch, scores: Sequence[Sequence[Scores]], scorer: s
         raise ValueError(
             f"{scorer}.score must return a list for each video, with one Scores for each of its problem sets: "
             f"expected lengths {asked}, got {[len(sets) for sets in scores]}."
+        )
+    if any(each.values.dtype in (torch.float16, torch.bfloat16) for sets in scores for each in sets):
+        warnings.warn(
+            f"{scorer}.score gives scores in half precision, whose 2 to 3 digits make ties of different scores. "
+            "Compute them in float32, with torch.autocast(device_type, enabled=False).",
+            stacklevel=2,
         )
     pairs: list[PairScores] = []
     for question, sets in zip(batch.questions, scores, strict=True):

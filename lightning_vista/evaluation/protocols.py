@@ -34,7 +34,7 @@ class Scorer(Protocol):
         """The device of the scorer."""
 
     def fingerprint(self) -> str:
-        """Return what scores depend on besides the arguments, such as a hash of the weights."""
+        """Return what scores depend on besides arguments and weights, such as the hash of a tokenizer."""
 
     def plan(self, index: "ShardIndex") -> str:
         """Describe in words what an evaluation would do."""

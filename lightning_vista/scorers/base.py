@@ -69,7 +69,7 @@ class VLMScorer(L.LightningModule, ABC):
         return [of_clip for (of_clip,) in scores]
 
     def fingerprint(self) -> str:
-        """Return what scores depend on besides the arguments, such as a hash of the weights at a path."""
+        """Return what scores depend on besides arguments and weights, such as the hash of a tokenizer."""
         return ""
 
     def plan(self, index: ShardIndex) -> str:

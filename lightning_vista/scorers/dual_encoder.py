@@ -1,5 +1,6 @@
 """The scorers that ship with the package: small dual encoders with three treatments of time."""
 
+import json
 import math
 import warnings
 from collections.abc import Sequence
@@ -113,6 +114,10 @@ class DualEncoderScorer(EmbeddingScorer):
         """Words that the scorer knows."""
         return tuple(self.settings["vocabulary"])
 
+    def fingerprint(self) -> str:
+        """Return the settings in the weight file, such as the words in the order of their embeddings."""
+        return json.dumps(self.settings, sort_keys=True)
+
     def forget(self) -> None:
         """Forget the embeddings of descriptions, and their unknown words."""
         super().forget()
@@ -132,7 +137,7 @@ class DualEncoderScorer(EmbeddingScorer):
             )
 
     def embed_videos(self, frames: Tensor) -> Tensor:
-        """Return unit-length embeddings of videos `(batch, dim)`, float32.
+        """Return unit-length embeddings of videos `(batch, dim)`, float.
 
         Args:
             frames: RGB frames `(batch, frames, 3, height, width)`, uint8.
@@ -188,13 +193,15 @@ class DualEncoderScorer(EmbeddingScorer):
             batch: Problem sets of the validation split.
             batch_idx: Unused.
         """
-        scores = self.embed_videos(batch.frames) @ self.head.embed_texts(batch.texts).whole.T
+        videos, texts = self.embed_videos(batch.frames), self.head.embed_texts(batch.texts).whole
+        with torch.autocast(videos.device.type, enabled=False):  # which would round scores, and so make ties
+            scores = videos @ texts.T
         for group in range(int(batch.video_groups.max()) + 1):
-            videos = batch.video_groups == group
-            texts = (batch.text_groups == group).nonzero().flatten()
-            predicted = texts[scores[videos][:, texts].argmax(1)]
-            f1 = macro_f1(predicted[:, None] == texts, batch.answers[videos][:, None] == texts).float()
-            level = int(batch.levels[texts[0]])
+            shown = batch.video_groups == group
+            asked = (batch.text_groups == group).nonzero().flatten()
+            predicted = asked[scores[shown][:, asked].argmax(1)]
+            f1 = macro_f1(predicted[:, None] == asked, batch.answers[shown][:, None] == asked).float()
+            level = int(batch.levels[asked[0]])
             self.log_dict({"val/macro_f1": f1, f"val/macro_f1/level_{level}": f1}, on_epoch=True, batch_size=1)
 
     def configure_optimizers(self) -> Any:  # one of Lightning's many forms
@@ -219,9 +226,11 @@ class DualEncoderScorer(EmbeddingScorer):
             return frames.to(self.log_scale.dtype)
         if self.frame_weights:
             self.frames.eval()  # Lightning's `train()` would let the batch norms of the frozen encoder drift
-        with torch.autocast(frames.device.type, torch.bfloat16):
+        # Not where the trainer's precision has cast the weights: autocast would mix its type with theirs.
+        is_single = self.log_scale.dtype == torch.float32
+        with torch.autocast(frames.device.type, torch.bfloat16, enabled=is_single):
             features: Tensor = self.frames(frames.flatten(0, 1))
-        return features.float().reshape(*frames.shape[:2], -1)
+        return features.to(self.log_scale.dtype).reshape(*frames.shape[:2], -1)
 
     def _load(self, state: dict[str, Tensor]) -> None:
         """Load trained weights."""

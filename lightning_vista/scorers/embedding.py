@@ -12,7 +12,7 @@ from torch import Tensor
 from lightning_vista.evaluation import Scores
 from lightning_vista.evaluation.identity import identity
 from lightning_vista.scorers.base import VLMScorer
-from lightning_vista.scorers.embedding_cache import EmbeddingCache, hash_weights
+from lightning_vista.scorers.embedding_cache import EmbeddingCache
 from lightning_vista.video import FrameSpec
 from lightning_vista.vista.batch import VideoBatch
 
@@ -55,6 +55,7 @@ class EmbeddingScorer(VLMScorer):
         self.truncated: dict[str, int] = {}
         self._embedded_texts: dict[str, Tensor] = {}
         self._cache: EmbeddingCache | None = None
+        self._arithmetic: tuple[str, Any, torch.device] = ("", None, torch.device("cpu"))
 
     @abstractmethod
     def embed_videos(self, frames: Tensor) -> Tensor:
@@ -77,10 +78,6 @@ class EmbeddingScorer(VLMScorer):
         Returns:
             Embeddings `(texts, dim)`, float.
         """
-
-    def fingerprint(self) -> str:
-        """Return the hash of the weights, since the same path may hold other weights later."""
-        return hash_weights(self)
 
     def forget(self) -> None:
         """Forget the embeddings of descriptions, which belong to weights that have changed."""
@@ -125,14 +122,12 @@ class EmbeddingScorer(VLMScorer):
             )
 
     def score(self, batch: VideoBatch) -> list[list[Scores]]:
-        """Compute the dot product of each video with each of its candidate descriptions."""
+        """Compute the dot product of each video with each of its candidate descriptions, at least in float32."""
+        self._notice_arithmetic()
         self._embed_new_texts(batch)
         videos = self._embed_new_videos(batch.frames)
         return [
-            [
-                Scores(torch.stack([self._embedded_texts[text] for text in candidates.descriptions]) @ video)
-                for candidates in sets
-            ]
+            [Scores(self._products(candidates.descriptions, video)) for candidates in sets]
             for video, sets in zip(videos, batch.candidates, strict=True)
         ]
 
@@ -148,6 +143,14 @@ class EmbeddingScorer(VLMScorer):
         excess = {text: length - limit for text, length in zip(texts, lengths, strict=True)}
         self.truncated.update({text: tokens for text, tokens in excess.items() if tokens > 0})
 
+    def _products(self, descriptions: Sequence[str], video: Tensor) -> Tensor:
+        """Return the dot products of descriptions with a video's embedding, `(descriptions,)`."""
+        texts = torch.stack([self._embedded_texts[text] for text in descriptions])
+        # Half precision has 2 to 3 digits, so many cosines of similar descriptions would be equal.
+        dtype = torch.promote_types(torch.promote_types(texts.dtype, video.dtype), torch.float32)
+        with torch.autocast(video.device.type, enabled=False):
+            return texts.to(dtype) @ video.to(dtype)
+
     def _embed_new_texts(self, batch: VideoBatch) -> None:
         texts = {text: None for sets in batch.candidates for candidates in sets for text in candidates.descriptions}
         new = [text for text in texts if text not in self._embedded_texts]
@@ -158,6 +161,18 @@ class EmbeddingScorer(VLMScorer):
         if self.cache_dir is None:
             return self.embed_videos(frames)
         if self._cache is None:  # not in `setup`, because Lightning loads a checkpoint after that
-            inner = identity(self, ignored=("name",))
+            inner = identity(self, ignored=("name",), precision=self._arithmetic[0])
             self._cache = EmbeddingCache(Path(self.cache_dir) / inner[:16])
         return self._cache.embed(frames, self.embed_videos)
+
+    def _notice_arithmetic(self) -> None:
+        """Forget embeddings that other arithmetic gave, such as those of an earlier run in mixed precision."""
+        device = self.device.type
+        casts = (
+            f"autocast to {torch.get_autocast_dtype(device)}" if torch.is_autocast_enabled(device) else "no autocast"
+        )
+        arithmetic = (f"{casts}, default {torch.get_default_dtype()}", self.dtype, self.device)
+        if arithmetic != self._arithmetic:
+            self._embedded_texts.clear()
+            self._cache = None
+            self._arithmetic = arithmetic

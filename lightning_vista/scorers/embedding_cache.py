@@ -9,7 +9,7 @@ from uuid import uuid4
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from torch import Tensor, nn
+from torch import Tensor
 
 
 class EmbeddingCache:
@@ -61,27 +61,6 @@ class EmbeddingCache:
         digest.update(video.contiguous().numpy().data)
         name = digest.hexdigest()
         return self.folder / name[:2] / f"{name}.safetensors"
-
-
-def hash_weights(module: nn.Module) -> str:
-    """Return the hash of a module's parameters and buffers, with their names, shapes and types.
-
-    Args:
-        module: Module on any device.
-
-    Returns:
-        SHA-256 as 64 hex digits.
-
-    Example:
-        >>> len(hash_weights(nn.Linear(2, 3)))
-        64
-    """
-    digest = hashlib.sha256()
-    for name, value in module.state_dict().items():
-        digest.update(f"{name} {tuple(value.shape)} {value.dtype}\n".encode())
-        # Hashed as bytes, since numpy lacks bfloat16.
-        digest.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
 
 
 def _write(path: Path, embedding: Tensor) -> None:

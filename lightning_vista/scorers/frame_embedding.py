@@ -1,7 +1,7 @@
 """The base of scorers that embed each frame separately, as CLIP does."""
 
 from abc import abstractmethod
-from typing import get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
@@ -10,13 +10,15 @@ from torch.nn.functional import normalize
 from lightning_vista.options import check_word
 from lightning_vista.scorers.embedding import EmbeddingScorer
 from lightning_vista.scorers.preprocessing import Preprocessing, PreprocessingMode
+from lightning_vista.scorers.pretrained import hash_part
 
 
 class FrameEmbeddingScorer(EmbeddingScorer):
     """A scorer by the mean cosine, over frames, of a description with each frame (ViSTa, section 4).
 
     Every frame is encoded and normalised to unit length; the mean of the frames is the video's embedding. Subclasses
-    write `embed_frames` and `embed_texts`, and set `preprocessing` and its `frame_spec`.
+    write `embed_frames` and `embed_texts`, and set `preprocessing` with its
+    `frame_spec`, and `tokenizer` if they have one.
 
     Args:
         num_frames: Number of frames of each video, 2 to 32; the published figures use 2, 4, 8, 16 and 32.
@@ -30,6 +32,7 @@ class FrameEmbeddingScorer(EmbeddingScorer):
     """
 
     preprocessing: Preprocessing
+    tokenizer: Any = None
 
     def __init__(
         self,
@@ -46,6 +49,10 @@ class FrameEmbeddingScorer(EmbeddingScorer):
             raise ValueError(f"`frame_batch_size`: expected at least 1, got {frame_batch_size}.")
         super().__init__(name, cache_dir=cache_dir)
         self.frame_batch_size = frame_batch_size
+
+    def fingerprint(self) -> str:
+        """Describe the preprocessing of frames, and hash the tokenizer."""
+        return f"{self.preprocessing.describe()} {hash_part(self.tokenizer)}"
 
     @abstractmethod
     def embed_frames(self, pixels: Tensor) -> Tensor:

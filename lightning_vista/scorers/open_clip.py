@@ -17,6 +17,7 @@ from lightning_vista.scorers.preprocessing import (
     open_clip_preprocessing,
 )
 from lightning_vista.scorers.pretrained import DType
+from lightning_vista.scorers.quick_gelu import checked_weights
 from lightning_vista.video import FrameSpec
 from lightning_vista.video.sampling import Sampling
 
@@ -43,10 +44,12 @@ class OpenCLIPScorer(FrameEmbeddingScorer):
         frame_batch_size: Number of frames that pass through the vision tower at once; fewer need less memory.
         name: Name in tables and figures; by default the model's name with the number of frames.
         cache_dir: Folder for embeddings of videos, see `EmbeddingScorer`.
+        quick_gelu: Whether the weights in a file were trained with QuickGELU. None finds out from open_clip's list, the
+            file or its folder; that fails for a file of your own whose model has a twin with the other activation.
 
     Raises:
-        ValueError: If the model or the weights do not exist or do not fit together, if the hub cannot be reached, or if
-            another argument is outside the ranges above.
+        ValueError: If the model or the weights do not exist, or do not fit together in shapes or activation; if the hub
+            cannot be reached; or if another argument is outside the ranges above.
 
     Example:
         >>> scorer = OpenCLIPScorer("ViT-bigG-14", "laion2b_s39b_b160k", num_frames=4)  # doctest: +SKIP
@@ -65,14 +68,14 @@ class OpenCLIPScorer(FrameEmbeddingScorer):
         frame_batch_size: int = 64,
         name: str | None = None,
         cache_dir: str | None = None,
+        quick_gelu: bool | None = None,
     ) -> None:
         check_word("dtype", dtype, get_args(DType))
         label = name or f"{Path(model).name}-{num_frames}f"
         super().__init__(num_frames, preprocessing, frame_batch_size, label, cache_dir)
         open_clip = require("open_clip", extra="vlm")
-        self.model = _load_model(open_clip, model, pretrained, _PRECISIONS[dtype])
+        self.model = _load_model(open_clip, model, pretrained, quick_gelu, _PRECISIONS[dtype])
         self.tokenizer = open_clip.get_tokenizer(model)
-        self._input_dtype = open_clip.get_input_dtype(_PRECISIONS[dtype])
         frames, settings = FrameSpec(num_frames, sampling), self.model.visual.preprocess_cfg
         if preprocessing == "authors":
             self.preprocessing = authors_preprocessing(frames, settings["size"], settings["mean"], settings["std"])
@@ -80,9 +83,23 @@ class OpenCLIPScorer(FrameEmbeddingScorer):
             self.preprocessing = open_clip_preprocessing(frames, settings)
         self.frame_spec = self.preprocessing.frame_spec
 
+    def setup(self, stage: str) -> None:
+        """Refuse to cast weights that open_clip has cast, see `EmbeddingScorer`."""
+        super().setup(stage)
+        precision = str(self.trainer.precision)
+        if self.hparams["dtype"] != "float32" and precision.endswith("-true") and precision != "32-true":
+            # In half precision open_clip keeps its norms in float32, with classes that expect just that.
+            raise ValueError(
+                f"`trainer.precision`: expected '32-true' or a mixed one for {self.name}, whose weights have "
+                f"the `dtype` {self.hparams['dtype']!r}, got {precision!r}. Or give dtype='float32'."
+            )
+
     def embed_frames(self, pixels: Tensor) -> Tensor:
         """Embed normalised frames `(frames, dim)`."""
-        embeddings: Tensor = self.model.encode_image(pixels.to(self._input_dtype))
+        # Not that of the argument, since the trainer's precision may cast the weights. In half precision open_clip
+        # keeps some weights in float32, so the type of the input is the smallest one.
+        dtype = min((weight.dtype for weight in self.model.parameters()), key=lambda dtype: dtype.itemsize)
+        embeddings: Tensor = self.model.encode_image(pixels.to(dtype))
         return embeddings
 
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
@@ -95,12 +112,13 @@ class OpenCLIPScorer(FrameEmbeddingScorer):
         return normalize(self.model.encode_text(self.tokenizer(texts).to(self.device)).float(), dim=-1)
 
 
-def _load_model(open_clip: Any, model: str, pretrained: str | None, precision: str) -> Any:
+def _load_model(open_clip: Any, model: str, pretrained: str | None, quick_gelu: bool | None, precision: str) -> Any:
     """Load the model, frozen and in evaluation mode."""
     if pretrained and model.startswith(("hf-hub:", "local-dir:")):
         raise ValueError(f"`pretrained`: expected None, since {model!r} has its own weights, got {pretrained!r}.")
     try:
-        loaded = open_clip.create_model(model, pretrained, precision=precision, require_pretrained=True)
+        with checked_weights(open_clip, model, pretrained, quick_gelu) as weights:
+            loaded = open_clip.create_model(model, weights, precision=precision, require_pretrained=True)
     except (RuntimeError, OSError) as error:
         raise ValueError(
             f"Cannot load {model!r} with the weights {pretrained!r}: {error}\nExpected a model and a tag of open_clip, "

@@ -47,6 +47,10 @@ class Preprocessing(NamedTuple):
         """
         return (frames.float() - self.mean.to(frames.device)) / self.std.to(frames.device)
 
+    def describe(self) -> str:
+        """Return the frames with the mean and standard deviation, as text."""
+        return f"{self.frame_spec} {self.mean.flatten().tolist()} {self.std.flatten().tolist()}"
+
 
 def authors_preprocessing(frames: FrameSpec, image_size: int | tuple[int, int], mean: Any, std: Any) -> Preprocessing:
     """Return the ViSTa authors' preprocessing (section 4): the whole frame, squeezed with bicubic interpolation.

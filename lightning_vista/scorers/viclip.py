@@ -13,7 +13,7 @@ from lightning_vista.optional import require
 from lightning_vista.options import check_word
 from lightning_vista.scorers.embedding import EmbeddingScorer
 from lightning_vista.scorers.preprocessing import STATISTICS, authors_preprocessing
-from lightning_vista.scorers.pretrained import DType
+from lightning_vista.scorers.pretrained import DType, hash_part
 from lightning_vista.scorers.viclip_model import ViCLIP
 from lightning_vista.video import FrameSpec
 from lightning_vista.video.sampling import Sampling
@@ -66,6 +66,10 @@ class ViCLIPScorer(EmbeddingScorer):
         self.frame_spec = self.preprocessing.frame_spec
         open_clip = require("open_clip", extra="vlm")
         self.tokenizer = open_clip.SimpleTokenizer(context_length=sizes.text_length)
+
+    def fingerprint(self) -> str:
+        """Describe the preprocessing of frames, and hash the tokenizer."""
+        return f"{self.preprocessing.describe()} {hash_part(self.tokenizer)}"
 
     def embed_videos(self, frames: Tensor) -> Tensor:
         """Return unit-length embeddings `(batch, dim)`, float32."""

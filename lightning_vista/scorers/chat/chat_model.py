@@ -17,7 +17,7 @@ class Message:
 
     Attributes:
         role: Speaker: `user` or `assistant`.
-        text: Words of the message, which precede the images.
+        text: Words of the message.
         images: JPEG files, in order.
 
     Raises:
@@ -30,6 +30,15 @@ class Message:
 
     def __post_init__(self) -> None:
         check_word("role", self.role, get_args(Role))
+
+    def parts(self) -> tuple[str | bytes, ...]:
+        """Return the text and the JPEG files in the order in which every model gets them: text first, as in the paper.
+
+        Example:
+            >>> Message("user", "Which one?", (b"jpeg",)).parts()
+            ('Which one?', b'jpeg')
+        """
+        return (self.text, *self.images)
 
 
 @dataclass(frozen=True)
@@ -152,9 +161,12 @@ class ChatModel:
     def _message(self, message: Message, image_url: Callable[[bytes], str]) -> dict[str, Any]:
         if not message.images:
             return {"role": message.role, "content": message.text}
-        urls = ({"url": image_url(image), "detail": self.detail} for image in message.images)
-        images = [{"type": "image_url", "image_url": url} for url in urls]
-        return {"role": message.role, "content": [{"type": "text", "text": message.text}, *images]}
+        return {"role": message.role, "content": [self._part(part, image_url) for part in message.parts()]}
+
+    def _part(self, part: str | bytes, image_url: Callable[[bytes], str]) -> dict[str, Any]:
+        if isinstance(part, str):
+            return {"type": "text", "text": part}
+        return {"type": "image_url", "image_url": {"url": image_url(part), "detail": self.detail}}
 
 
 def scores_schema(labels: tuple[str, ...]) -> dict[str, Any]:

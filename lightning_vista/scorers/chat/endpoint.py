@@ -70,7 +70,13 @@ async def _cancel_others() -> None:
     await asyncio.gather(*others, return_exceptions=True)
 
 
-_FINISHES: dict[str, Finish] = {"length": "length", "content_filter": "refusal"}
+#: Reasons for the end of a reply as endpoints and proxies write them, in lower case; any other one is `stop`.
+_FINISHES: dict[str, Finish] = {
+    **dict.fromkeys(("length", "max_tokens", "max_output_tokens", "model_length", "incomplete"), "length"),
+    **dict.fromkeys(("content_filter", "safety", "refusal", "recitation", "prohibited_content"), "refusal"),
+}
+#: Ends of replies that the endpoint itself broke off, which may go better the next time.
+_BROKEN_OFF = ("error", "abort", "cancelled")
 #: The reply that stands for an error by which an endpoint reports that a filter declined the request.
 _DECLINED = {"choices": [{"finish_reason": "content_filter", "message": {"content": ""}}]}
 
@@ -83,8 +89,9 @@ class Endpoint:
     """A client that answers requests from the cache if possible, to be used on one event loop.
 
     Requests run concurrently within the limits. Temporary failures (rate limits, server faults, and lost, garbled or
-    late replies) are sent again. A reply enters the cache before anyone sees it; a failure never does. Of equal
-    concurrent requests only one is sent.
+    late replies) are sent again. A reply enters the cache before anyone sees it; a failure or a completion without a
+    readable message never does, and one that an earlier release cached is requested again. Of equal concurrent requests
+    only one is sent.
 
     Args:
         chat: Model and settings of the requests.
@@ -105,7 +112,7 @@ class Endpoint:
         self._key_variable, self._key = key_variable, os.environ.get(key_variable) or _stand_in_key(chat, key_variable)
         self._tokens_per_image = tokens_per_image
         self._limit = AdaptiveLimit(limits.concurrency)
-        self._asked: dict[str, asyncio.Task[dict[str, Any]]] = {}
+        self._asked: dict[str, asyncio.Task[Reply]] = {}
         self._openai: Any = require("openai", extra="vlm")
         # Retries are our own, because the adaptive limit must learn of every rate limit. The client's would hide them.
         self._client = self._openai.AsyncOpenAI(
@@ -127,22 +134,30 @@ class Endpoint:
         """
         identity = self.chat.identity(request)
         key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-        completion = self.cache.get(key)
-        if completion is None:
+        reply = self._cached(key)
+        if reply is None:
             if key not in self._asked:
                 # The task of the first of equal requests; the others await it. It removes itself when it is done: a
                 # reply is in the cache by then, and a failure is to be tried again.
                 self._asked[key] = asyncio.create_task(self._fetch(key, identity, request))
                 self._asked[key].add_done_callback(lambda _: self._asked.pop(key))
-            completion = await self._asked[key]
-        return _reply(completion)
+            reply = await self._asked[key]
+        return reply
 
     async def close(self) -> None:
         """Close the connections and the cache."""
         await self._client.close()
         self.cache.close()
 
-    async def _fetch(self, key: str, identity: Mapping[str, Any], request: Request) -> dict[str, Any]:
+    def _cached(self, key: str) -> Reply | None:
+        """Return the reply in the cache, or None if there is none that can be read."""
+        completion = self.cache.get(key)
+        try:
+            return None if completion is None else _reply(completion)
+        except EmptyReplyError:
+            return None
+
+    async def _fetch(self, key: str, identity: Mapping[str, Any], request: Request) -> Reply:
         """Send a request until it is answered, and put the answer into the cache."""
         failures = 0
         while True:
@@ -158,8 +173,9 @@ class Endpoint:
                     raise self._failure(error, failures) from None  # the chained error's text might show the key
                 wait = seconds_to_wait(error, failures)
             await asyncio.sleep(wait)  # outside of `_send`, so that others take its place among the running requests
+        reply = _reply(completion)  # before it enters the cache, where an unreadable one would stay for ever
         self.cache.put(key, identity, completion, self._tokens(request, completion))
-        return completion
+        return reply
 
     async def _send(self, request: Request) -> dict[str, Any]:
         """Send a request once, as soon as the limits permit it."""
@@ -186,9 +202,11 @@ class Endpoint:
 
     def _tokens(self, request: Request, completion: Mapping[str, Any]) -> tuple[int, int]:
         """Return the numbers of tokens of a request and its reply, estimated if the endpoint does not report them."""
-        usage = completion.get("usage") or {}
-        prompt = usage.get("prompt_tokens") or self._estimate(request)
-        return prompt, usage.get("completion_tokens") or math.ceil(len(_reply(completion).text) / 4)
+        usage = completion.get("usage")
+        reported = usage if isinstance(usage, Mapping) else {}
+        prompt, said = (reported.get(name) for name in ("prompt_tokens", "completion_tokens"))
+        estimates = self._estimate(request), math.ceil(len(_reply(completion).text) / 4)
+        return _count(prompt) or estimates[0], _count(said) or estimates[1]
 
     def _failure(self, error: Exception, failures: int) -> EndpointError:
         what = f"{type(error).__name__}: {error}".replace(self._key, "<key>")
@@ -215,9 +233,9 @@ def _stand_in_key(chat: ChatModel, variable: str) -> str:
 def _checked(completion: object) -> dict[str, Any]:
     """Return a completion as JSON, or raise: some proxies send errors with the status of a success."""
     dump = getattr(completion, "model_dump", None)  # None if the proxy sent a page of text
-    reply: dict[str, Any] = dump(mode="json", exclude_unset=True) if dump else {}
-    if not reply.get("choices") or not reply["choices"][0].get("message"):
-        raise EmptyReplyError(f"expected a chat completion, got {str(completion)[:200]}")
+    # Without warnings, since endpoints that send lists of parts are read below.
+    reply: dict[str, Any] = dump(mode="json", exclude_unset=True, warnings=False) if dump else {}
+    _reply(reply)
     return reply
 
 
@@ -226,8 +244,53 @@ def _data_url(image: bytes) -> str:
 
 
 def _reply(completion: Mapping[str, Any]) -> Reply:
-    choice = completion["choices"][0]
-    message = choice["message"]
+    """Read a completion.
+
+    Args:
+        completion: Completion as the endpoint sent it.
+
+    Returns:
+        The reply; its thoughts in fields of their own, such as `reasoning_content`, are ignored.
+
+    Raises:
+        EmptyReplyError: If the completion does not hold a message that can be read.
+    """
+    choices = completion.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    message = choice.get("message") if isinstance(choice, Mapping) else None
+    finish = str(choice.get("finish_reason")).lower() if isinstance(choice, Mapping) else ""
+    if not isinstance(message, Mapping) or not message or finish in _BROKEN_OFF:
+        raise EmptyReplyError(f"expected a chat completion, got {str(completion)[:200]}")
     if message.get("refusal"):
-        return Reply(message["refusal"], "refusal")
-    return Reply(message.get("content") or "", _FINISHES.get(choice.get("finish_reason"), "stop"))
+        return Reply(_encodable(str(message["refusal"])), "refusal")
+    return Reply(_encodable(_text(message.get("content"))), _FINISHES.get(finish, "stop"))
+
+
+def _text(content: object) -> str:
+    """Return the text of a message: its content, or the text parts of that; parts of other types hold thoughts."""
+    if content is None or isinstance(content, str):
+        return content or ""
+    parts = content if isinstance(content, list) else [content]
+    texts = [part if isinstance(part, str) else _part(part) for part in parts]
+    return "".join(text for text in texts if text)
+
+
+def _part(part: object) -> str | None:
+    if not isinstance(part, Mapping) or not isinstance(part.get("type", "text"), str):
+        raise EmptyReplyError(f"expected a text or parts of a text as content, got {str(part)[:200]}")
+    if part.get("type", "text") not in ("text", "output_text"):
+        return None
+    text = part.get("text")
+    if not isinstance(text, str):
+        raise EmptyReplyError(f"expected `text` in a part of the content, got {str(part)[:200]}")
+    return text
+
+
+def _encodable(text: str) -> str:
+    """Return a text without halves of characters, which a cut reply may hold and no file can."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def _count(tokens: object) -> int:
+    """Return a number of tokens, 0 if it is not one."""
+    return int(tokens) if isinstance(tokens, int | float) and math.isfinite(tokens) and tokens > 0 else 0

@@ -38,14 +38,19 @@ class ReplyCache:
         # Opened on the main thread, but from then on used only on the event loop's thread, so the check is off.
         # isolation_level=None commits every statement at once. SQLite's locks need a local disk.
         self._connection = sqlite3.connect(path, timeout=60, check_same_thread=False, isolation_level=None)
+        self._connection.text_factory = bytes  # so that damaged text reaches `get`, which can tell
         self._connection.execute("PRAGMA journal_mode=WAL")  # lets readers and one writer work concurrently
         self._connection.execute("PRAGMA synchronous=NORMAL")  # survives a kill; a power cut costs the last replies
         self._connection.execute(_TABLE)
 
     def get(self, key: str) -> dict[str, Any] | None:
-        """Return the reply to a request, or None."""
+        """Return the reply to a request, or None if there is none that can be read."""
         row = self._connection.execute("SELECT reply FROM replies WHERE key = ?", (key,)).fetchone()
-        return None if row is None else json.loads(row[0])
+        try:
+            reply = None if row is None else json.loads(row[0])
+        except (TypeError, ValueError):
+            return None
+        return reply if isinstance(reply, dict) else None
 
     def put(self, key: str, request: Mapping[str, Any], reply: Mapping[str, Any], tokens: tuple[int, int]) -> None:
         """Keep a reply.
@@ -56,7 +61,7 @@ class ReplyCache:
             reply: Reply as the endpoint sent it.
             tokens: Numbers of tokens of the request and of the reply.
         """
-        texts = (json.dumps(part, ensure_ascii=False) for part in (request, reply))
+        texts = (json.dumps(part) for part in (request, reply))  # in ASCII: halves of characters have no other form
         row = (key, request["endpoint"], request["model"], *texts, *tokens, time.time())
         self._connection.execute(f"INSERT OR REPLACE INTO replies VALUES ({', '.join('?' * len(row))})", row)
 

@@ -46,12 +46,12 @@ class MeanHead(nn.Module):
     def embed_videos(self, features: Tensor) -> Embedded:
         """Embed features `(videos, frames, features)`."""
         frames = self.frames(features)
-        return Embedded(normalize(frames.mean(dim=1), dim=-1), self.parts(frames))
+        return Embedded(_unit(frames.mean(dim=1)), self.parts(frames))
 
     def embed_texts(self, texts: Sequence[str]) -> Embedded:
         """Embed descriptions."""
         whole, clauses, _ = self.texts(texts)
-        return Embedded(normalize(whole, dim=-1), clauses)
+        return Embedded(_unit(whole), clauses)
 
 
 class _Timeline(nn.Module):
@@ -110,12 +110,12 @@ class TemporalHead(nn.Module):
     def embed_videos(self, features: Tensor) -> Embedded:
         """Embed features `(videos, frames, features)`."""
         frames = self.timeline(features)
-        return Embedded(normalize(self.project(frames.mean(dim=1)), dim=-1), self.parts(frames))
+        return Embedded(_unit(self.project(frames.mean(dim=1))), self.parts(frames))
 
     def embed_texts(self, texts: Sequence[str]) -> Embedded:
         """Embed descriptions."""
         whole, clauses, _ = self.texts(texts)
-        return Embedded(normalize(whole, dim=-1), clauses)
+        return Embedded(_unit(whole), clauses)
 
 
 class SlotHead(nn.Module):
@@ -142,16 +142,21 @@ class SlotHead(nn.Module):
         """Embed features `(videos, frames, features)` as the concatenation of all slots."""
         frames = self.recurrence(features)
         asked = self.decoder(self.queries.expand(len(frames), -1, -1), frames)
-        slots = normalize(self.slots(asked), dim=-1)
+        slots = _unit(self.slots(asked))
         return Embedded(slots.flatten(1), self.parts(frames), slots)
 
     def embed_texts(self, texts: Sequence[str]) -> Embedded:
         """Embed descriptions clause by clause, so that the dot product is the mean of the clauses' cosines."""
         clauses, is_there = self.clauses(texts)
-        steps = normalize(self.steps(clauses), dim=-1)
+        steps = _unit(self.steps(clauses))
         shares = steps * (is_there / is_there.sum(1, keepdim=True))[..., None]
         steps, shares = (pad(each, (0, 0, 0, MAX_CLAUSES - each.shape[1])) for each in (steps, shares))
         return Embedded(shares.flatten(1), clauses, steps)
+
+
+def _unit(vectors: Tensor) -> Tensor:
+    """Return vectors of unit length, at least in float32: in half precision lengths differ by up to a percent."""
+    return normalize(vectors.to(torch.promote_types(vectors.dtype, torch.float32)), dim=-1)
 
 
 AnyHead = MeanHead | TemporalHead | SlotHead

@@ -32,7 +32,7 @@ class Weighted(EmbeddingScorer):
 
 
 @pytest.mark.parametrize(
-    "change", ["precision", "checkpoint", "frames", "weights", "module", "argument", "hint", "version"]
+    "change", ["precision", "checkpoint", "frames", "weights", "module", "argument", "hint", "order", "version"]
 )
 def test_whatever_changes_scores_changes_the_identity(
     change: str, shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -59,6 +59,11 @@ def test_whatever_changes_scores_changes_the_identity(
     elif change == "hint":
         sets = [replace(each, hint="Watch the doors.") for each in index.problem_sets]
         index = replace(index, problem_sets=ProblemSets(sets))
+    elif change == "order":
+        reversed_ = [
+            replace(each, descriptions=dict(reversed(each.descriptions.items()))) for each in index.problem_sets
+        ]
+        index = replace(index, problem_sets=ProblemSets(reversed_))
     else:
         monkeypatch.setattr(torch, "__version__", "0")
     assert identity(scorer, index, **options) != before

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from lightning_vista.callbacks import Evaluation
 from lightning_vista.datamodules import ViSTaDataModule
+from lightning_vista.evaluation.identity import hash_weights
 from lightning_vista.scorers import EmbeddingScorer
-from lightning_vista.scorers.embedding_cache import EmbeddingCache, hash_weights
+from lightning_vista.scorers.embedding_cache import EmbeddingCache
 from lightning_vista.video import FrameSpec
 from lightning_vista.vista.tables import read_scores
 

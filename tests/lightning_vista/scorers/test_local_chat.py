@@ -1,4 +1,5 @@
 import io
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -7,12 +8,14 @@ import lightning as L
 import pytest
 import torch
 from PIL import Image
-from tiny_chat_model import save_llava, transformers
+from tiny_chat_model import save_idefics3, save_llava, transformers
+from tiny_checkpoints import save_clip
 
 from lightning_vista.callbacks import Evaluation
 from lightning_vista.datamodules import ViSTaDataModule
 from lightning_vista.scorers import LocalChatScorer
-from lightning_vista.scorers.chat.chat_model import Message, Reply, Request
+from lightning_vista.scorers.chat.chat_model import ChatModel, Message, Reply, Request
+from lightning_vista.scorers.local_chat import _content
 from lightning_vista.vista.tables import read_scores
 
 
@@ -45,7 +48,7 @@ def test_replies_are_those_of_the_model_asked_by_hand(checkpoint: str) -> None:
     model = transformers.LlavaForConditionalGeneration.from_pretrained(checkpoint).eval()
     processor = transformers.LlavaProcessor.from_pretrained(checkpoint)
     images = [Image.open(io.BytesIO(jpeg(seed))) for seed in (0, 1)]
-    inputs = processor(text="<user><image><image>What is this?<assistant>", images=images, return_tensors="pt")
+    inputs = processor(text="<user>What is this?<image><image><assistant>", images=images, return_tensors="pt")
     expected = model.generate(**inputs, do_sample=False, max_new_tokens=12)[0, inputs["input_ids"].shape[1] :]
     (reply,) = local_scorer(checkpoint).answer(REQUESTS[:1])
     assert reply.text == processor.tokenizer.decode(expected, skip_special_tokens=True)
@@ -115,3 +118,88 @@ def test_wrong_arguments_are_refused(settings: dict[str, Any], message: str) -> 
 def test_a_checkpoint_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="(?s)Cannot load.*Expected the id of a checkpoint"):
         LocalChatScorer(str(tmp_path / "nothing"))
+
+
+@pytest.fixture(scope="module")
+def idefics(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return save_idefics3(tmp_path_factory.mktemp("idefics"))
+
+
+def test_frames_are_not_cut_into_tiles_unless_that_is_wanted(idefics: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures = []
+    for split in (False, True):
+        scorer = local_scorer(idefics, split_frames=split)
+        generate = scorer.model.generate
+
+        def noting(generate: Any = generate, **inputs: Any) -> Any:
+            pictures.append(inputs["pixel_values"].shape[:2])
+            return generate(**inputs)
+
+        monkeypatch.setattr(scorer.model, "generate", noting)
+        scorer.answer(REQUESTS[:1])
+    assert pictures == [(1, 2), (1, 2 * 5)]
+
+
+def test_a_processor_that_cuts_nevertheless_is_named_once(idefics: str) -> None:
+    scorer = local_scorer(idefics, name="tiny")
+    scorer.answer([REQUESTS[0], REQUESTS[3]])  # padded, but not cut
+    scorer.processor.image_processor.do_image_splitting = True
+    with pytest.warns(UserWarning, match="tiny: the processor makes 5 pictures of each frame.*split_frames=True"):
+        scorer.answer(REQUESTS[:1])
+    scorer.answer(REQUESTS[:1])
+
+
+def with_template(scorer: LocalChatScorer, prompt: str) -> LocalChatScorer:
+    """The scorer with a chat template that ends in this text."""
+    scorer.processor.chat_template = scorer.processor.chat_template.replace("<assistant>{% endif", f"{prompt}{{% endif")
+    return scorer
+
+
+def saying(scorer: LocalChatScorer, text: str, monkeypatch: pytest.MonkeyPatch) -> LocalChatScorer:
+    """The scorer with a model that always says this."""
+    said = scorer.processor.tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"]
+    ended = torch.cat([said, torch.tensor([[scorer.processor.tokenizer.eos_token_id]])], dim=1)
+    monkeypatch.setattr(scorer.model, "generate", lambda input_ids, **_: torch.cat([input_ids, ended], dim=1))
+    return scorer
+
+
+@pytest.mark.parametrize(
+    ("prompt", "said", "reply"),
+    [
+        ("<assistant>", "a: 4", "a: 4"),
+        ("<assistant>", "<think>a: 3</think>a: 4", "<think>a: 3</think>a: 4"),  # its marks are special tokens
+        ("<assistant><think>", "a: 3</think>a: 4", "<think>a: 3</think>a: 4"),
+        ("<assistant><think>\n", "a: 3", "<think>a: 3"),
+        ("<assistant><think></think>", "a: 4", "a: 4"),
+    ],
+)
+def test_a_thought_begun_in_the_prompt_is_told_from_an_answer(
+    idefics: str, monkeypatch: pytest.MonkeyPatch, prompt: str, said: str, reply: str
+) -> None:
+    scorer = saying(with_template(local_scorer(idefics), prompt), said, monkeypatch)
+    assert scorer.answer(REQUESTS[2:3]) == [Reply(reply)]
+
+
+def test_another_kind_of_model_is_named_in_one_sentence(tmp_path: Path) -> None:
+    folder = save_clip(tmp_path)
+    with pytest.raises(
+        ValueError, match="expected an image-text model.*of model_type 'clip'. Use CLIPScorer"
+    ) as caught:
+        LocalChatScorer(folder)
+    assert len(str(caught.value)) < 300 + len(folder)
+
+
+def test_smolvlm_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    transformers.SmolVLMConfig().save_pretrained(tmp_path)
+    monkeypatch.setitem(sys.modules, "num2words", None)
+    with pytest.raises(ModuleNotFoundError, match=r"'num2words'.*pip install 'lightning-vista\[vlm\]'"):
+        LocalChatScorer(str(tmp_path))
+
+
+def test_endpoints_and_local_models_get_the_same_parts_in_the_same_order() -> None:
+    message = REQUESTS[0].messages[0]
+    there = ChatModel("m")._message(message, lambda image: "url")["content"]
+    here = _content(message)["content"]
+    assert [part["type"] for part in there] == ["text", "image_url", "image_url"]
+    assert [part["type"] for part in here] == ["text", "image", "image"]
+    assert there[0] == here[0]

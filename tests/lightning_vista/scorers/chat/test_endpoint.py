@@ -20,7 +20,7 @@ from chat_server import (
 
 from lightning_vista.scorers.chat import limits as asking
 from lightning_vista.scorers.chat.budget import BudgetError
-from lightning_vista.scorers.chat.chat_model import ChatModel, Message, Reply, Request
+from lightning_vista.scorers.chat.chat_model import ChatModel, Finish, Message, Reply, Request
 from lightning_vista.scorers.chat.endpoint import Endpoint, EndpointError
 from lightning_vista.scorers.chat.limits import Limits
 from lightning_vista.scorers.chat.reply_cache import ReplyCache
@@ -242,3 +242,104 @@ def test_many_requests_at_an_endpoint_that_fails_all_the_time(server: ChatServer
     assert replies == [Reply(f"reply to {number}") for number in range(300)]
     assert set(server.answered.values()) == {1}
     assert len(server.answered) == 300
+
+
+def saying(**message: object) -> dict[str, object]:
+    result = completion("")
+    result["choices"][0]["message"] = {"role": "assistant", **message}
+    return result
+
+
+PARTS = [
+    {"type": "thinking", "thinking": [{"type": "text", "text": "b?"}]},
+    {"type": "reasoning", "text": "b?"},
+    {"type": "text", "text": "a: "},
+    "4",
+    {"type": "output_text", "text": "!"},
+]
+
+
+@pytest.mark.parametrize(
+    ("message", "text"),
+    [
+        ({"content": PARTS}, "a: 4!"),
+        ({"content": []}, ""),
+        ({"content": {"type": "text", "text": "a"}}, "a"),
+        ({"content": "a: 4", "reasoning_content": "a: 3", "reasoning": "a: 2"}, "a: 4"),
+        ({"content": None, "reasoning_content": "a: 3"}, ""),
+        ({"content": "half \ud83d"}, "half ?"),
+    ],
+)
+def test_every_form_of_a_message_is_read_and_kept(
+    server: ChatServer, tmp_path: Path, message: dict[str, object], text: str
+) -> None:
+    server.say = lambda body: saying(**message)
+    for _ in range(2):
+        assert ask(server, [text_request("a")], tmp_path) == [Reply(text)]
+    assert sum(server.received.values()) == 1
+
+
+@pytest.mark.parametrize(
+    "unreadable",
+    [
+        saying(content=3),
+        saying(content=[3]),
+        saying(content=[{"type": "text"}]),
+        saying(content=[{"type": "text", "text": {"value": "a"}}]),
+        {**completion("a"), "choices": [None]},
+        {**completion("a"), "choices": {"0": "a"}},
+        {**completion("a"), "choices": [{"message": "a"}]},
+        {**completion("a"), "choices": [{"message": {"content": "a: 4"}, "finish_reason": "error"}]},
+    ],
+)
+def test_what_cannot_be_read_is_asked_again_and_never_cached(
+    server: ChatServer, tmp_path: Path, unreadable: dict[str, object]
+) -> None:
+    server.say = lambda body: unreadable
+    (error,) = ask(server, [text_request("a")], tmp_path, limits=Limits(timeout=600, attempts=2))
+    assert isinstance(error, EndpointError)
+    assert sum(server.received.values()) == 2
+    assert cached(tmp_path) == 0
+    server.say = lambda body: "good"
+    assert ask(server, [text_request("a")], tmp_path) == [Reply("good")]
+
+
+@pytest.mark.parametrize(
+    "damage", ["{", '"text"', "{}", '{"choices": [{"message": {"content": 3}}]}', b"\xff\xfe\x00", None, 3]
+)
+def test_a_cached_reply_that_cannot_be_read_is_fetched_again(
+    server: ChatServer, tmp_path: Path, damage: object
+) -> None:
+    ask(server, [text_request("a")], tmp_path)
+    with sqlite3.connect(tmp_path / "replies.sqlite") as connection:
+        connection.execute("UPDATE replies SET reply = CAST(? AS TEXT)", (damage,))
+    for _ in range(2):
+        assert ask(server, [text_request("a")], tmp_path) == [Reply("reply to a")]
+    assert sum(server.received.values()) == 2
+
+
+@pytest.mark.parametrize(
+    ("reason", "finish"),
+    [
+        ("max_tokens", "length"),
+        ("MAX_TOKENS", "length"),
+        ("SAFETY", "refusal"),
+        ("end_turn", "stop"),
+        (None, "stop"),
+    ],
+)
+def test_proxies_name_the_end_of_a_reply_in_their_own_words(
+    server: ChatServer, tmp_path: Path, reason: str | None, finish: Finish
+) -> None:
+    result = completion("a")
+    result["choices"][0]["finish_reason"] = reason
+    server.say = lambda body: result
+    assert ask(server, [text_request("a")], tmp_path) == [Reply("a", finish)]
+
+
+@pytest.mark.parametrize("usage", [[], "many", {"prompt_tokens": "3"}, {"completion_tokens": None}, None])
+def test_a_strange_account_of_tokens_is_replaced_by_an_estimate(
+    server: ChatServer, tmp_path: Path, usage: object
+) -> None:
+    server.say = lambda body: {**completion("a"), "usage": usage}
+    assert ask(server, [text_request("a")], tmp_path) == [Reply("a")]

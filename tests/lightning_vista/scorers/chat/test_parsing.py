@@ -1,6 +1,8 @@
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lightning_vista.scorers.chat.chat_model import Reply
 from lightning_vista.scorers.chat.parsing import UnreadableReply, parse_scores, read_text
@@ -55,6 +57,24 @@ GOOD = [
     "I am sorry that this took long.\nlabel_1: 4\nlabel_10: 1\nb: 0",
     "label_1: 4\r\nlabel_10: 1\r\nb: 0\r\n",
     "label_1: 4\nlabel_10: 1\nb: 0\nlabel_7: 5",
+    "Label_1: 4\nLABEL_10: 1\nB: 0",
+    "**Label label_1**: 4\n**Label label_10:** 1\nOption b: 0",
+    'Label "label_1": 4\nCandidate `label_10`: 1\n- **Label b**: 0',
+    "label_1 (door first): 4\n**label_10** (cup first): 1\n**b (neither)**: 0",
+    "label_1\uff1a4\nlabel_10 \uff1a 1\nb\uff1a0",
+    "label_1\uff1a4\uff0clabel_10\uff1a1\uff0cb\uff1a0",
+    "<answer>label_1: 4\nlabel_10: 1\nb: 0</answer>",
+    "I compared them. <answer>label_1: 4\nlabel_10: 1\nb: 0",
+    '<answer>{"label_1": 4, "label_10": 1, "b": 0}',
+    "<|begin_of_box|>label_1: 4, label_10: 1, b: 0<|end_of_box|>",
+    '{"label_1": {"score": 4, "reason": "b: 3"}, "label_10": {"score": 1}, "b": {"score": "0/5"}}',
+    '[{"label": "label_1", "score": 4}, {"label": "label_10", "score": 1}, {"label": "b", "score": 0}]',
+    '{"scores": [{"label": "label_1", "score": 4}, {"label": "label_10", "score": 1}, {"label": "B", "score": 0}]}',
+    '[{"label_1": 4}, {"label_10": 1}, {"b": 0}]',
+    '{"result": {"label_1": 4, "label_10": 1, "b": 0}}',
+    'The scores:\n```\n[{"label": "label_1", "score": 4},\n{"label": "label_10", "score": 1}]\n```\nb: 0',
+    "| label_1 | 4 |\n| label_10 | 1 |\n| **b** | **0** |",
+    "label_1 | 4\nlabel_10 | 1\nb | 0",
 ]
 
 BAD = {
@@ -66,7 +86,6 @@ BAD = {
     "label_100: 1\nlabel_1: 4\nb: 0": "no score to label_10",
     "my_label_1: 4\nlabel_10: 1\nb: 0": "no score to label_1",
     "label 1: 4\nlabel 10: 1\nb: 0": "no score to label_1, label_10",
-    "Label_1: 4\nLABEL_10: 1\nB: 0": "no score to label_1, label_10, b",
     "label_1: 6\nlabel_10: 1\nb: 0": "score of label_1 is 6",
     "label_1: -1\nlabel_10: 1\nb: 0": "score of label_1 is -1",
     "label_1: 40\nlabel_10: 1\nb: 0": "score of label_1 is 40",
@@ -100,11 +119,39 @@ BAD = {
     '{"label_1": 7, "label_10": 1, "b": 0}': "score of label_1 is 7",
     '{"label_1": [4], "label_10": 1, "b": 0}': "no score to label_1",
     '{"scores": {"label_1": 4, "label_10": 1, "b"': "no score to b",
+    '```json\n{"label_1": 4, "label_10": 1, "b": 0}\n```\n```json\n{"label_1": 3}\n```': "different scores to label_1",
+    '```json\n{"label_1": 4, "label_10": 1, "b": 0}\n```\nNo:\nlabel_1: 3': "different scores to label_1",
+    '{"label_1": 4, "label_10": 1, "b": 0, "scores": {"b": 1}}': "different scores to b",
+    '[{"label": "label_1", "score": 4}, {"label": "label_1", "score": 3}]': "no score to label_10",
+    '[{"label": "b", "score": 4, "score": 3}, {"label_1": 1, "label_10": 2}]': "different scores to b",
+    '{"label_1": {"score": 4}, "label_10": {"score": 1}, "b": {"grade": 0}}': "no score to b",
+    '{"label_1": {"score": 6}, "label_10": {"score": 1}, "b": {"score": 0}}': "score of label_1 is 6",
+    "| label_1 | 4 | 3 |\n| label_10 | 1 | 1 |\n| b | 0 | 0 |": "no score to label_1, label_10, b",
+    "label_1: 4\nLABEL_1: 3\nlabel_10: 1\nb: 0": "different scores to label_1",
+    "label_1 (3): 4 of 6\nlabel_10: 1\nb: 0": "score of label_1 is 4/6",
+    "[" * 100_000: "no score to label_1",
+    '{"label_1": ' + "4" * 5000 + "}": "no score to label_1|score of label_1",
     "[4, 1, 0]": "no score to label_1, label_10, b",
     "null": "no score to label_1, label_10, b",
     "<think>label_1: 4\nlabel_10: 1\nb: 0</think>": "empty",
     "\uff4cabel_1: 4\nlabel_10: 1\nb: 0": "no score to label_1",
 }
+
+SCORED = "label_1: 4\nlabel_10: 1\nb: 0"
+OTHER = "label_1: 5\nlabel_10: 5\nb: 5"
+THOUGHTS = [
+    ("<think>", "</think>"),
+    ("<THINK>", "</Think>"),
+    ("<thinking>", "</thinking>"),
+    ("<reasoning>", "</reasoning>"),
+    ("<thought>", "</thought>"),
+    ("<seed:think>", "</seed:think>"),
+    ("\u25c1think\u25b7", "\u25c1/think\u25b7"),
+    ("[THINK]", "[/THINK]"),
+    ("<|begin_of_thought|>", "<|end_of_thought|>"),
+    ("<|START_THINKING|>", "<|END_THINKING|>"),
+]
+thoughts = st.sampled_from(THOUGHTS)
 
 REFUSALS = [
     "I'm sorry, but I can't assist with that.",
@@ -126,6 +173,76 @@ def test_a_doubtful_reply_is_not_guessed_at(text: str, problem: str) -> None:
     with pytest.raises(UnreadableReply, match=problem) as caught:
         parse_scores(Reply(text), LABELS)
     assert caught.value.reason == "parse_error"
+
+
+@pytest.mark.parametrize(("opening", "closing"), THOUGHTS)
+def test_nothing_is_taken_from_a_thought(opening: str, closing: str) -> None:
+    for text in (
+        f"{opening}{OTHER}{closing}\n{SCORED}",
+        f"{OTHER}{closing}\n{SCORED}",  # it began in the prompt
+        f"{opening}a{closing}{opening}{OTHER}{closing}{SCORED}",
+        f"{opening}a{opening}b{closing}{OTHER}{closing}{SCORED}",
+    ):
+        assert parse_scores(Reply(text), LABELS) == READ
+        assert read_text(Reply(text)) == SCORED
+    for text, reason in ((f"{opening}{SCORED}", "parse_error"), (f"{SCORED}\n{opening}No, {OTHER}", "parse_error")):
+        for finish, expected in (("stop", reason), ("length", "truncated")):
+            with pytest.raises(UnreadableReply) as caught:
+                parse_scores(Reply(text, finish), LABELS)  # type: ignore[arg-type]
+            assert caught.value.reason == expected
+
+
+def mark(pair: tuple[str, str], closing: bool) -> str:
+    return pair[closing]
+
+
+@given(st.lists(st.one_of(st.builds(mark, thoughts, st.booleans()), st.integers(0, 5)), max_size=8), thoughts)
+def test_no_number_inside_any_thought_is_ever_returned(pieces: list[str | int], pair: tuple[str, str]) -> None:
+    """Marks in any order: a number counts only if every mark before it is closed, and none after it closes another."""
+    reply = "".join(f"\nb: {piece}\n" if isinstance(piece, int) else piece for piece in pieces)
+    # Slow oracle: count the marks of each kind on either side of every number.
+    kinds = {text: (pair, text == pair[1]) for pair in THOUGHTS for text in pair}
+
+    def depth(part: list[str | int]) -> tuple[int, int]:
+        """How many marks stay open, and how many close what was opened before the part."""
+        opened, orphans = dict.fromkeys(("think", "thinking", "reasoning", "thought"), 0), 0
+        for piece in part:
+            if isinstance(piece, str):
+                kind = next(k for k in ("thinking", "think", "reasoning", "thought") if k in piece.lower())
+                if not kinds[piece][1]:
+                    opened[kind] += 1
+                elif opened[kind]:
+                    opened[kind] -= 1
+                else:
+                    orphans += 1
+        return sum(opened.values()), orphans
+
+    outside = {
+        piece
+        for place, piece in enumerate(pieces)
+        if isinstance(piece, int) and not depth(pieces[:place])[0] and depth(pieces)[1] == depth(pieces[:place])[1]
+    }
+    if depth(pieces)[0] or len(outside) != 1:
+        with pytest.raises(UnreadableReply):
+            parse_scores(Reply(reply), ["b"])
+    else:
+        assert parse_scores(Reply(reply), ["b"]) == (float(outside.pop()),)
+    with pytest.raises(UnreadableReply):
+        parse_scores(Reply(f"{pair[0]}\nb: 3\n"), ["b"])
+
+
+def test_labels_that_differ_only_in_case_are_told_apart_by_it() -> None:
+    assert parse_scores(Reply("a: 4\nA: 1"), ["a", "A"]) == (4.0, 1.0)
+    with pytest.raises(UnreadableReply, match="no score to Ab"):
+        parse_scores(Reply("AB: 4\naB: 1"), ["Ab", "aB"])
+
+
+def test_a_label_is_not_taken_for_a_shorter_one_with_a_remark() -> None:
+    labels = ["a", "a (door first)", "Label a", "d", "c|d", "don\u2019t"]
+    text = "a (door first): 4\nLabel a: 3\nc|d: 2\ndon't: 5\n"
+    with pytest.raises(UnreadableReply, match="no score to a, d$"):
+        parse_scores(Reply(text), labels)
+    assert parse_scores(Reply(text + "a: 1\nd: 0"), labels) == (1.0, 4.0, 3.0, 0.0, 2.0, 5.0)
 
 
 @pytest.mark.parametrize("text", REFUSALS)
