@@ -43,13 +43,23 @@ def by_field(field: str, values: Sequence[Any]) -> Callable[[Record], bool]:
     """Select texts to forget by the values of a field.
 
     Args:
-        field: The field.
+        field: The field. A text without a value is an error, unless null is one of the values.
         values: Values whose texts are to be forgotten.
 
     Returns:
         A function that tells whether to forget a record.
     """
-    return lambda record: _field(record, field) in values
+
+    def is_forget(record: Record) -> bool:
+        value = _field(record, field)
+        # A table has null where a line of JSON has no such field: neither says that the text is to be retained.
+        if value is None and None not in values:
+            raise ValueError(
+                f"`{field}`: expected a value in every text, got null in {str(dict(record))[:200]}. Add it."
+            )
+        return value in values
+
+    return is_forget
 
 
 def _field(record: Record, field: str) -> Any:
