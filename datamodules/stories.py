@@ -32,8 +32,8 @@ from lightning_vista.text import (
 )
 from lightning_vista.text.batch_sampler import RowBatchSampler
 from lightning_vista.text.corpus import Splits, complete_splits
-from lightning_vista.text.rows import RowDataset
-from lightning_vista.text.token_shards import TokenStream, find_token_shards, read_token_shards
+from lightning_vista.text.rows import RowDataset, text_beginning
+from lightning_vista.text.token_shards import TokenStream, check_beginning, find_token_shards, read_token_shards
 
 Batch = dict[str, Tensor]
 #: Value of `data` for the embedded corpus.
@@ -60,6 +60,9 @@ class StoriesDataModule(L.LightningDataModule):
         exclude: Texts to exclude from training.
         tokenizer: Folder with a tokenizer of transformers, such as a checkpoint's. By default each of the training
             data's most frequent words becomes a token, and `tokenizer/` in the run's folder keeps this tokenizer.
+        add_bos: Whether texts begin with the tokenizer's token for the beginning (BOS), as context only. None begins
+            them as the tokenizer does by itself: those of Llama and Gemma add BOS, that of GPT-2 does not. Token shards
+            that were written otherwise are refused.
         vocabulary_size: Highest number of tokens, if words become tokens.
         max_length: Number of tokens in a row; longer texts become several rows.
         batch_size: Number of rows in a batch.
@@ -75,7 +78,8 @@ class StoriesDataModule(L.LightningDataModule):
         tokenizer: The tokenizer, after `setup`.
 
     Raises:
-        ValueError: If `exclude` is an unknown word, or token shards cannot be read in the wanted order.
+        ValueError: If `exclude` is an unknown word, token shards cannot be read in the wanted order or were written
+            with another `add_bos`, or `add_bos` is true for a tokenizer without such a token.
 
     Example:
         >>> data = StoriesDataModule(num_stories=40, forget_field="world", forget_values=["sea"])
@@ -94,6 +98,7 @@ class StoriesDataModule(L.LightningDataModule):
         labelling: Labelling = Labelling(),  # noqa: B008 # frozen
         exclude: Exclude = "nothing",
         tokenizer: str | None = None,
+        add_bos: bool | None = None,
         vocabulary_size: int = 20_000,
         max_length: int = 144,
         batch_size: int = 32,
@@ -113,7 +118,8 @@ class StoriesDataModule(L.LightningDataModule):
             self.is_forget = by_words(forget_words, text_field)
         self._label = partial(label_rows, labelling=labelling, exclude=exclude, seed=seed)
         self.tokenizer: Any = None
-        self.tokenizer_folder, self.vocabulary_size, self.max_length = tokenizer, vocabulary_size, max_length
+        self.tokenizer_folder, self.add_bos = tokenizer, add_bos
+        self.vocabulary_size, self.max_length = vocabulary_size, max_length
         self.batch_size, self.homogeneous, self.labelled_first = batch_size, homogeneous, labelled_first
         self.shares, self.num_workers, self.seed = (validation_share, test_share), num_workers, seed
         self._shards: list[Path] = []
@@ -196,7 +202,7 @@ class StoriesDataModule(L.LightningDataModule):
         self.setup("fit")
         rng = random.Random(self.seed)
         mixed = {split: rng.sample(rows, len(rows)) for split, rows in self._rows.items()}
-        write_token_shards(mixed, folder, rows_per_shard)
+        write_token_shards(mixed, folder, rows_per_shard, text_beginning(self.tokenizer, self.add_bos))
         self.tokenizer.save_pretrained(Path(folder) / "tokenizer")
 
     def _tokenize(self) -> dict[str, list[Row]]:
@@ -212,6 +218,7 @@ class StoriesDataModule(L.LightningDataModule):
             is_forget=self.is_forget,
             text_field=self.text_field,
             max_length=self.max_length,
+            add_bos=self.add_bos,
         )
         return {split: list(encode(records)) for split, records in splits.items()}
 
@@ -226,6 +233,7 @@ class StoriesDataModule(L.LightningDataModule):
                 "`labelled_first`: expected false for token shards, which are read in a random order, got true."
             )
         self.tokenizer = load_tokenizer(self.tokenizer_folder or str(Path(self.data, "tokenizer")))
+        check_beginning(self.data, text_beginning(self.tokenizer, self.add_bos))
         self._shards = shards.pop("train")
         return {split: list(read_token_shards(paths)) for split, paths in shards.items()}
 
@@ -248,4 +256,6 @@ class StoriesDataModule(L.LightningDataModule):
             if self.tokenizer_folder is None and rows:
                 unknown = torch.cat([row.tokens for row in rows]) == self.tokenizer.unk_token_id
                 parts[-1] += f", {unknown.float().mean():.1%} unknown words"
-        return f"{self.data}: {'; '.join(parts)}; {len(self.tokenizer)} different tokens"
+        beginning = self.tokenizer.convert_ids_to_tokens(text_beginning(self.tokenizer, self.add_bos))
+        parts.append(f"{len(self.tokenizer)} different tokens")
+        return f"{self.data}: {'; '.join(parts)}" + (f"; texts begin with {' '.join(beginning)}" if beginning else "")
