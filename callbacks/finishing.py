@@ -17,8 +17,8 @@ class Finishing(L.Callback, ABC):
 
     The trained model and its checkpoints stay as they are. Several of these callbacks act in the order of the trainer's
     list, each on a copy of the previous result. Results are written into the run's folder: `<name>.ckpt`, an ordinary
-    checkpoint of the weights, and, where the module holds a transformers model, that model in `<name>/`. With
-    `fast_dev_run` nothing happens.
+    checkpoint of the weights, and, where the module holds a transformers model, that model in `<name>/`, with the
+    datamodule's tokenizer, if it has one. With `fast_dev_run` nothing happens.
 
     Subclasses write `finish`. It is called in the first process, with gradients enabled; the hooks of routing are
     inactive by then.
@@ -53,7 +53,7 @@ class Finishing(L.Callback, ABC):
             # A copy even of a previous result: each result stays what was written of it.
             self.result = copy.deepcopy(self._before(trainer, pl_module)).eval()
             self.finish(trainer, self.result)
-            write_module(self.result, path)
+            write_module(self.result, path, getattr(getattr(trainer, "datamodule", None), "tokenizer", None))
         trainer.strategy.barrier("Finishing.on_train_end")
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
@@ -70,21 +70,24 @@ class Finishing(L.Callback, ABC):
 
 @runtime_checkable
 class SavesPretrained(Protocol):
-    """A model that writes itself into a folder, as those of transformers do; it is known without their import."""
+    """A model or tokenizer that writes itself into a folder, as in transformers; it is known without their import."""
 
     def save_pretrained(self, save_directory: Path) -> object:
-        """Write configuration and weights."""
+        """Write configuration and weights, or vocabulary."""
 
 
-def write_module(module: L.LightningModule, path: Path) -> None:
+def write_module(module: L.LightningModule, path: Path, tokenizer: object = None) -> None:
     """Write a module's weights into a checkpoint, and its transformers model, if it holds one, into a folder beside it.
 
     Args:
         module: The module to write.
         path: The checkpoint, which the trainer has written; the folder has its name without the suffix.
+        tokenizer: The tokenizer of the datamodule, written into the folder if it is one of transformers.
     """
     checkpoint = torch.load(path, map_location="cpu", weights_only=False)  # this process has just written it
     torch.save({**checkpoint, "state_dict": module.state_dict()}, path)
     models = (part for part in module.modules() if isinstance(part, SavesPretrained))
     if (model := next(models, None)) is not None:
         model.save_pretrained(path.with_suffix(""))
+        if isinstance(tokenizer, SavesPretrained):  # without it the folder is no use to anybody else
+            tokenizer.save_pretrained(path.with_suffix(""))

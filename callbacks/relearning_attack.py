@@ -31,9 +31,9 @@ class RelearningAttack(L.Callback):
     The attack runs at the end of `test`, for each number of texts, `repeats` times with other texts each time. It logs
     the lowest loss on held-out forget texts over the steps, and the retain loss at that step, as
     `test/relearned/<number>/forget` and `.../retain`. Both are means over repeats; the first says little without the
-    second. `test/relearned/0/forget` and `.../retain` are the losses of the tested model on the same held-out texts, with
-    which the others are to be compared: `test/loss/forget` is over all test texts. `relearning.csv` in the run's folder
-    has all losses. The tested model stays as it is. With `fast_dev_run` nothing happens.
+    second. `test/relearned/0/forget` and `.../retain` are the losses of the tested model on the same held-out texts.
+    Compare the others with these: `test/loss/forget` is over all test texts. `relearning.csv` in the run's folder has
+    all losses. The tested model stays as it is. With `fast_dev_run` nothing happens.
 
     All models are attacked alike: with the same data and seed, the texts are the same for any tested model.
 

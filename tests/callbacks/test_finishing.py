@@ -6,6 +6,7 @@ from routed_run import Batches, Regression, make_trainer
 from torch import Tensor
 
 from lightning_vista.callbacks import Finishing
+from lightning_vista.text import load_tokenizer, word_tokenizer
 
 
 class Shifting(Finishing):
@@ -68,6 +69,21 @@ def test_a_model_that_saves_itself_is_written_into_a_folder(tmp_path: Path) -> N
     make_trainer(Shifting(), default_root_dir=tmp_path).fit(model, Batches())
     written = torch.load(tmp_path / "shifted" / "weights.pt", weights_only=True)
     assert torch.equal(written["weight"], weight(tmp_path, "shifted"))
+
+
+def test_the_tokenizer_lies_beside_the_model(tmp_path: Path) -> None:
+    class Own(torch.nn.Linear):
+        def save_pretrained(self, save_directory: Path) -> None:
+            (save_directory / "config.json").parent.mkdir()
+
+    data = Batches()
+    data.tokenizer = word_tokenizer(["a b"])  # type: ignore[attr-defined]
+    model = Regression()
+    make_trainer(Shifting(), default_root_dir=tmp_path / "plain").fit(model, data)
+    assert not (tmp_path / "plain" / "shifted").exists()  # no folder of a model
+    model.encoder[0] = Own(3, 8)
+    make_trainer(Shifting(), default_root_dir=tmp_path).fit(model, data)
+    assert load_tokenizer(str(tmp_path / "shifted")).tokenize("b a") == ["b", "a"]
 
 
 def test_what_was_made_is_tested_as_any_checkpoint(tmp_path: Path) -> None:
