@@ -59,9 +59,9 @@ def test_runs_of_one_wandb_folder_keep_their_own_tokenizers(wandb_dir: Path) -> 
         data = StoriesDataModule(num_stories=num_stories)
         logger = WandbLogger(save_dir=wandb_dir, project="texts", offline=True)
         quiet: dict[str, Any] = {"enable_progress_bar": False, "enable_model_summary": False}
-        L.Trainer(accelerator="cpu", logger=logger, max_steps=0, num_sanity_val_steps=0, **quiet).fit(
-            BoringModel(), datamodule=data
-        )
+        L.Trainer(
+            accelerator="cpu", logger=logger, max_steps=0, num_sanity_val_steps=0, log_every_n_steps=1, **quiet
+        ).fit(BoringModel(), datamodule=data)
         vocabularies.append(data.tokenizer.get_vocab())
         wandb.finish()
     found = [load_tokenizer(str(folder)).get_vocab() for folder in wandb_dir.glob("texts/*/tokenizer")]
