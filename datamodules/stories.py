@@ -32,8 +32,9 @@ from lightning_vista.text import (
 )
 from lightning_vista.text.batch_sampler import RowBatchSampler
 from lightning_vista.text.corpus import Splits, complete_splits
+from lightning_vista.text.labelling import read_words
 from lightning_vista.text.rows import RowDataset, text_beginning
-from lightning_vista.text.token_shards import TokenStream, check_beginning, find_token_shards, read_token_shards
+from lightning_vista.text.token_shards import TokenStream, check_settings, find_token_shards, read_token_shards
 
 Batch = dict[str, Tensor]
 #: Value of `data` for the embedded corpus.
@@ -50,7 +51,7 @@ class StoriesDataModule(L.LightningDataModule):
 
     Args:
         data: `stories` for the embedded corpus, which is generated in seconds; a file or folder for `read_corpus`; or a
-            folder of token shards, as `write_shards` writes them.
+            folder of token shards, as `write_shards` writes them, with the same texts to forget.
         forget_words: Words whose texts are to be forgotten, or the path of a file with one word per line.
         forget_field: Field whose values determine the texts to forget, if `forget_words` is not given. In the embedded
             corpus, `world` is one of `lightning_vista.text.WORLDS`.
@@ -79,7 +80,7 @@ class StoriesDataModule(L.LightningDataModule):
 
     Raises:
         ValueError: If `exclude` is an unknown word, token shards cannot be read in the wanted order or were written
-            with another `add_bos`, or `add_bos` is true for a tokenizer without such a token.
+            with other texts to forget or another `add_bos`, or `add_bos` is true for a tokenizer without such a token.
 
     Example:
         >>> data = StoriesDataModule(num_stories=40, forget_field="world", forget_values=["sea"])
@@ -114,8 +115,10 @@ class StoriesDataModule(L.LightningDataModule):
         check_word("exclude", exclude, get_args(Exclude))
         self.data, self.text_field, self.num_stories = data, text_field, num_stories
         self.is_forget = by_field(forget_field, forget_values)
+        self._forget: dict[str, Any] = {"forget_field": forget_field, "forget_values": list(forget_values)}
         if forget_words is not None:
             self.is_forget = by_words(forget_words, text_field)
+            self._forget = {"forget_words": read_words(forget_words)}
         self._label = partial(label_rows, labelling=labelling, exclude=exclude, seed=seed)
         self.tokenizer: Any = None
         self.tokenizer_folder, self.add_bos = tokenizer, add_bos
@@ -202,7 +205,7 @@ class StoriesDataModule(L.LightningDataModule):
         self.setup("fit")
         rng = random.Random(self.seed)
         mixed = {split: rng.sample(rows, len(rows)) for split, rows in self._rows.items()}
-        write_token_shards(mixed, folder, rows_per_shard, text_beginning(self.tokenizer, self.add_bos))
+        write_token_shards(mixed, folder, rows_per_shard, self._settings())
         self.tokenizer.save_pretrained(Path(folder) / "tokenizer")
 
     def _tokenize(self) -> dict[str, list[Row]]:
@@ -233,9 +236,13 @@ class StoriesDataModule(L.LightningDataModule):
                 "`labelled_first`: expected false for token shards, which are read in a random order, got true."
             )
         self.tokenizer = load_tokenizer(self.tokenizer_folder or str(Path(self.data, "tokenizer")))
-        check_beginning(self.data, text_beginning(self.tokenizer, self.add_bos))
+        check_settings(self.data, self._settings())
         self._shards = shards.pop("train")
         return {split: list(read_token_shards(paths)) for split, paths in shards.items()}
+
+    def _settings(self) -> dict[str, Any]:
+        """Return what token shards keep of the settings with which they were written."""
+        return {"beginning": text_beginning(self.tokenizer, self.add_bos), "forget": self._forget}
 
     def _loader(self, rows: Sequence[Row], **order: Any) -> DataLoader[Batch]:
         sampler = RowBatchSampler([row.known for row in rows], self.batch_size, **order, **self._process())

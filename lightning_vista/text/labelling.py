@@ -30,13 +30,26 @@ def by_words(words: Sequence[str] | str, text_field: str = "text") -> Callable[[
         >>> is_forget({"text": "Trees!"}), is_forget({"text": "A street."})
         (True, False)
     """
+    chosen = "|".join(map(re.escape, read_words(words)))
+    pattern = re.compile(rf"(?<!\w)(?:{chosen})(?!\w)", re.IGNORECASE)
+    return lambda record: pattern.search(_field(record, text_field)) is not None
+
+
+def read_words(words: Sequence[str] | str) -> list[str]:
+    """Return the words of a list or file.
+
+    Args:
+        words: Words or phrases, or the path of a file with one per line.
+
+    Raises:
+        ValueError: If there are none.
+    """
     if isinstance(words, str):
         words = Path(words).read_text(encoding="utf-8").splitlines()
-    chosen = [re.escape(word.strip()) for word in words if word.strip()]
+    chosen = [word.strip() for word in words if word.strip()]
     if not chosen:
         raise ValueError("`forget_words`: expected at least one word, got none. Omit the option to select by field.")
-    pattern = re.compile(rf"(?<!\w)(?:{'|'.join(chosen)})(?!\w)", re.IGNORECASE)
-    return lambda record: pattern.search(_field(record, text_field)) is not None
+    return chosen
 
 
 def by_field(field: str, values: Sequence[Any]) -> Callable[[Record], bool]:

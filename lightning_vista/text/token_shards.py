@@ -24,7 +24,7 @@ def write_token_shards(
     splits: Mapping[str, Iterable[Row]],
     folder: str | Path,
     rows_per_shard: int = 10_000,
-    beginning: Sequence[int] = (),
+    settings: Mapping[str, Any] | None = None,
 ) -> None:
     """Write rows of tokens to `<folder>/<split>/<number>.tar`; equal rows give equal bytes.
 
@@ -32,7 +32,7 @@ def write_token_shards(
         splits: Rows of each split, in an order that is already mixed.
         folder: Folder that is empty or does not exist yet.
         rows_per_shard: Number of rows in a shard.
-        beginning: Tokens with which texts begin, for the index, see `text_beginning`.
+        settings: What the rows depend on, for the index, see `check_settings`.
 
     Raises:
         FileExistsError: If the folder is not empty.
@@ -44,8 +44,8 @@ def write_token_shards(
             f"`{root}`: expected a folder that is empty or does not exist, got one with files. Name another one."
         )
     written = {split: _write_split(iter(rows), root / split, rows_per_shard) for split, rows in splits.items()}
-    content = {"version": _VERSION, "beginning": list(beginning), "rows": written}
-    (root / _INDEX).write_text(json.dumps(content, indent=1), encoding="utf-8")
+    content = {"version": _VERSION, **(settings or {}), "rows": written}
+    (root / _INDEX).write_text(json.dumps(content, indent=1, default=str), encoding="utf-8")
 
 
 def find_token_shards(folder: str | Path) -> dict[str, list[Path]] | None:
@@ -59,21 +59,30 @@ def find_token_shards(folder: str | Path) -> dict[str, list[Path]] | None:
     return {split: sorted((Path(folder) / split).glob("*.tar")) for split in _read_index(folder)["rows"]}
 
 
-def check_beginning(folder: str | Path, beginning: Sequence[int]) -> None:
-    """Check that the texts of token shards begin as those of other data would with the same tokenizer and settings.
+def check_settings(folder: str | Path, settings: Mapping[str, Any]) -> None:
+    """Check that token shards hold the rows that other data would give with the same tokenizer and settings.
 
     Args:
         folder: Folder of the shards.
-        beginning: Expected tokens, see `text_beginning`.
+        settings: `beginning`, the tokens with which texts begin, see `text_beginning`; and `forget`, the options that
+            select the texts to forget.
 
     Raises:
-        ValueError: If they begin otherwise.
+        ValueError: If the shards were written with other ones.
     """
-    written = _read_index(folder).get("beginning", [])  # shards without the entry are older than beginnings
-    if written != list(beginning):
+    index = _read_index(folder)
+    wanted: dict[str, Any] = json.loads(json.dumps(dict(settings), default=str))
+    written = index.get("beginning", [])  # shards without the entry are older than beginnings
+    if written != wanted["beginning"]:
         raise ValueError(
-            f"`add_bos`: expected token shards whose texts begin with the tokens {list(beginning)}, got {written} in "
-            f"`{folder}`. Set it to {'true' if written else 'false'}, as the shards were written, or write them again."
+            f"`add_bos`: expected token shards whose texts begin with the tokens {wanted['beginning']}, got {written} "
+            f"in `{folder}`. Set it to {'true' if written else 'false'}, as the shards were written, or write them again."
+        )
+    forget = index.get("forget", wanted["forget"])  # older ones do not tell
+    if forget != wanted["forget"]:
+        raise ValueError(
+            f"`{folder}`: expected token shards with the texts to forget that are selected by {wanted['forget']}, got "
+            f"{forget}. Set these options, or write the shards again: rows keep the choice of when they were written."
         )
 
 

@@ -107,6 +107,18 @@ def test_shards_of_another_beginning_are_refused(tmp_path: Path) -> None:
         module(data=str(tmp_path / "without"))
 
 
+def test_shards_of_other_texts_to_forget_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "words.txt").write_text("fox\nbear\n", encoding="utf-8")
+    module(forget_words=["fox", "bear"]).write_shards(str(tmp_path / "shards"))
+    module(data=str(tmp_path / "shards"), forget_words=str(tmp_path / "words.txt"))
+    with pytest.raises(
+        ValueError, match=r"selected by {'forget_words': \['fox'\]}, got {'forget_words': \['fox', 'bear"
+    ):
+        module(data=str(tmp_path / "shards"), forget_words=["fox"])
+    with pytest.raises(ValueError, match=r"selected by {'forget_field': 'world', .*got {'forget_words'"):
+        module(data=str(tmp_path / "shards"))
+
+
 def test_unknown_words_are_refused() -> None:
     exclude: Any = "forgotten"
     with pytest.raises(ValueError, match="`exclude`: expected .* got 'forgotten'. Did you mean 'forget'"):
