@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
-from lightning_vista.callbacks.finishing import Finishing
+from lightning_vista.callbacks.finishing import Finishing, ResultForm
 from lightning_vista.callbacks.gradient_routing import find_routing
 from lightning_vista.options import check_word
 from lightning_vista.routing import Route
@@ -37,6 +37,7 @@ class Ablation(Finishing):
             tokens and positions of the last validation epoch. "slice" cuts units off, so that weights get the shapes
             from before an expansion; for `at="end"` only.
         routes: The routes with these regions; those of the trainer's `GradientRouting` by default.
+        write: The forms in which to write the result, "checkpoint", "folder" or "both", see `Finishing`.
 
     Attributes:
         means: For each routed tensor its mean over the last validation epoch `(units * unit_size,)`.
@@ -58,6 +59,7 @@ class Ablation(Finishing):
         at: AblationTime = "test",
         mode: AblationMode = "zero",
         routes: list[Route] | None = None,
+        write: ResultForm = "both",
     ) -> None:
         check_word("at", at, get_args(AblationTime))
         check_word("mode", mode, get_args(AblationMode))
@@ -65,6 +67,7 @@ class Ablation(Finishing):
             raise ValueError("`regions`: expected at least one region to ablate, got none.")
         if mode == "slice" and at == "test":
             raise ValueError("`mode`: expected 'zero' or 'mean' for at='test', got 'slice'. 'zero' computes the same.")
+        super().__init__(write)
         self.regions = list(regions)
         self.at = at
         self.mode = mode

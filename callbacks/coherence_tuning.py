@@ -3,7 +3,7 @@
 import lightning as L
 from lightning.pytorch.utilities import rank_zero_info
 
-from lightning_vista.callbacks.finishing import Finishing
+from lightning_vista.callbacks.finishing import Finishing, ResultForm
 from lightning_vista.models.finetuning import (
     Batch,
     Curve,
@@ -33,6 +33,7 @@ class CoherenceTuning(Finishing):
         evaluate_every: The number of steps between two evaluations of held-out texts.
         batch_size: The number of texts that go through the model at a time.
         seed: Random seed for sampling texts.
+        write: The forms in which to write the result, "checkpoint", "folder" or "both", see `Finishing`.
 
     Attributes:
         curve: Held-out losses over the steps.
@@ -55,7 +56,9 @@ class CoherenceTuning(Finishing):
         evaluate_every: int = 1,
         batch_size: int = 16,
         seed: int = 0,
+        write: ResultForm = "both",
     ) -> None:
+        super().__init__(write)
         self.num_samples, self.steps, self.learning_rate = num_samples, steps, learning_rate
         self.num_evaluated, self.evaluate_every = num_evaluated, evaluate_every
         self.batch_size, self.seed = batch_size, seed

@@ -31,8 +31,9 @@ class RelearningAttack(L.Callback):
     The attack runs at the end of `test`, for each number of texts, `repeats` times with other texts each time. It logs
     the lowest loss on held-out forget texts over the steps, and the retain loss at that step, as
     `test/relearned/<number>/forget` and `.../retain`. Both are means over repeats; the first says little without the
-    second. `relearning.csv` in the run's folder has all losses. The tested model stays as it is. With `fast_dev_run`
-    nothing happens.
+    second. `test/relearned/0/forget` and `.../retain` are the losses of the tested model on the same held-out texts.
+    Compare the others with these: `test/loss/forget` is over all test texts. `relearning.csv` in the run's folder has
+    all losses. The tested model stays as it is. With `fast_dev_run` nothing happens.
 
     All models are attacked alike: with the same data and seed, the texts are the same for any tested model.
 
@@ -50,10 +51,12 @@ class RelearningAttack(L.Callback):
         seed: Random seed for sampling texts.
 
     Attributes:
-        curves: For each number of texts the held-out losses of each repeat over the steps.
+        curves: For each number of texts the held-out losses of each repeat over the steps; for 0 texts, of the model
+            before the attack.
 
     Raises:
-        ValueError: If module or datamodule lack what is needed, or there are too few texts.
+        ValueError: If `num_samples` is empty or has a number below 1, module or datamodule lack what is needed, or
+            there are too few texts.
 
     Example:
         >>> trainer = L.Trainer(logger=False, enable_progress_bar=False, callbacks=[RelearningAttack([4], repeats=2)])
@@ -70,6 +73,11 @@ class RelearningAttack(L.Callback):
         batch_size: int = 16,
         seed: int = 0,
     ) -> None:
+        if not num_samples or min(num_samples) < 1 or repeats < 1:
+            raise ValueError(
+                f"`num_samples`, `repeats`: expected numbers of at least 1, got {list(num_samples)} and {repeats}. "
+                "The losses without an attack are always logged, as those of 0 texts."
+            )
         self.num_samples, self.steps, self.learning_rate, self.repeats = num_samples, steps, learning_rate, repeats
         self.num_evaluated, self.evaluate_every = num_evaluated, evaluate_every
         self.batch_size, self.seed = batch_size, seed
@@ -97,7 +105,7 @@ class RelearningAttack(L.Callback):
                 pl_module.log(f"test/relearned/{count}/{kind}", fmean(point[kind] for point in relearned))
 
     def _attack(self, trainer: L.Trainer, module: TokenLosses, datamodule: Sampling) -> dict[int, list[Curve]]:
-        """Return the curves of all attacks."""
+        """Return the curves of all attacks, after the point before them."""
         held_out = held_out_texts(datamodule, "test", self.num_evaluated, self.seed)
 
         def attack(count: int, repeat: int) -> Curve:
@@ -117,7 +125,9 @@ class RelearningAttack(L.Callback):
             for count, repeat in product(curves, range(self.repeats)):
                 curves[count].append(attack(count, repeat))
                 advance(1)
-        return curves
+        # Step 0 is that of the tested model, the same in all curves: a row of its own, so that a table can compare.
+        before = curves[self.num_samples[0]][0][:1]
+        return {0: [before], **curves}
 
 
 def write_curves(curves: Mapping[int, Sequence[Curve]], path: Path) -> None:

@@ -7,7 +7,7 @@ import lightning as L
 import torch
 from torch.nn.functional import normalize
 
-from lightning_vista.callbacks.finishing import Finishing
+from lightning_vista.callbacks.finishing import Finishing, ResultForm
 from lightning_vista.models.finetuning import Batch, check_finetuning
 from lightning_vista.models.misdirection import layer_outputs, misdirection_loss
 from lightning_vista.progress import progress_bar
@@ -36,6 +36,7 @@ class RepresentationMisdirection(Finishing):
         batch_size: The number of texts of each kind in a step.
         num_samples: The number of training texts of each kind.
         seed: Random seed for the vector and for sampling texts.
+        write: The forms in which to write the result, "checkpoint", "folder" or "both", see `Finishing`.
 
     Raises:
         ValueError: At the start of `fit`, if module or datamodule lack what is needed, or there are too few texts; at
@@ -55,8 +56,9 @@ class RepresentationMisdirection(Finishing):
         batch_size: int = 16,
         num_samples: int = 256,
         seed: int = 0,
+        write: ResultForm = "both",
     ) -> None:
-        super().__init__()
+        super().__init__(write)
         self.layer, self.parameters = layer, list(parameters)
         self.norm, self.alpha, self.steps, self.learning_rate = norm, alpha, steps, learning_rate
         self.batch_size, self.num_samples, self.seed = batch_size, num_samples, seed

@@ -122,7 +122,10 @@ class SteeringScalar(L.Callback):
                 pad_token_id=tokenizer.pad_token_id,
             )
         # The first end token and everything after it, which is padding, does not count.
-        is_new = (ids == (-1 if end is None else end)).cumsum(dim=1) == 0
+        # An end token in the prompt is another matter: some tokenizers begin texts with the same token.
+        is_end = ids == (-1 if end is None else end)
+        is_end[:, : prompts.shape[1]] = False
+        is_new = is_end.cumsum(dim=1) == 0
         is_new[:, : prompts.shape[1]] = False
         return Written(ids, is_new)
 

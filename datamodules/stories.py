@@ -32,8 +32,9 @@ from lightning_vista.text import (
 )
 from lightning_vista.text.batch_sampler import RowBatchSampler
 from lightning_vista.text.corpus import Splits, complete_splits
-from lightning_vista.text.rows import RowDataset
-from lightning_vista.text.token_shards import TokenStream, find_token_shards, read_token_shards
+from lightning_vista.text.labelling import read_words
+from lightning_vista.text.rows import RowDataset, text_beginning
+from lightning_vista.text.token_shards import TokenStream, check_settings, find_token_shards, read_token_shards
 
 Batch = dict[str, Tensor]
 #: Value of `data` for the embedded corpus.
@@ -50,7 +51,7 @@ class StoriesDataModule(L.LightningDataModule):
 
     Args:
         data: `stories` for the embedded corpus, which is generated in seconds; a file or folder for `read_corpus`; or a
-            folder of token shards, as `write_shards` writes them.
+            folder of token shards, as `write_shards` writes them, with the same texts to forget.
         forget_words: Words whose texts are to be forgotten, or the path of a file with one word per line.
         forget_field: Field whose values determine the texts to forget, if `forget_words` is not given. In the embedded
             corpus, `world` is one of `lightning_vista.text.WORLDS`.
@@ -60,6 +61,9 @@ class StoriesDataModule(L.LightningDataModule):
         exclude: Texts to exclude from training.
         tokenizer: Folder with a tokenizer of transformers, such as a checkpoint's. By default each of the training
             data's most frequent words becomes a token, and `tokenizer/` in the run's folder keeps this tokenizer.
+        add_bos: Whether texts begin with the tokenizer's token for the beginning (BOS), as context only. None begins
+            them as the tokenizer does by itself: those of Llama and Gemma add BOS, that of GPT-2 does not. Token shards
+            that were written otherwise are refused.
         vocabulary_size: Highest number of tokens, if words become tokens.
         max_length: Number of tokens in a row; longer texts become several rows.
         batch_size: Number of rows in a batch.
@@ -75,7 +79,8 @@ class StoriesDataModule(L.LightningDataModule):
         tokenizer: The tokenizer, after `setup`.
 
     Raises:
-        ValueError: If `exclude` is an unknown word, or token shards cannot be read in the wanted order.
+        ValueError: If `exclude` is an unknown word, token shards cannot be read in the wanted order or were written
+            with other texts to forget or another `add_bos`, or `add_bos` is true for a tokenizer without such a token.
 
     Example:
         >>> data = StoriesDataModule(num_stories=40, forget_field="world", forget_values=["sea"])
@@ -94,6 +99,7 @@ class StoriesDataModule(L.LightningDataModule):
         labelling: Labelling = Labelling(),  # noqa: B008 # frozen
         exclude: Exclude = "nothing",
         tokenizer: str | None = None,
+        add_bos: bool | None = None,
         vocabulary_size: int = 20_000,
         max_length: int = 144,
         batch_size: int = 32,
@@ -109,11 +115,14 @@ class StoriesDataModule(L.LightningDataModule):
         check_word("exclude", exclude, get_args(Exclude))
         self.data, self.text_field, self.num_stories = data, text_field, num_stories
         self.is_forget = by_field(forget_field, forget_values)
+        self._forget: dict[str, Any] = {"forget_field": forget_field, "forget_values": list(forget_values)}
         if forget_words is not None:
             self.is_forget = by_words(forget_words, text_field)
+            self._forget = {"forget_words": read_words(forget_words)}
         self._label = partial(label_rows, labelling=labelling, exclude=exclude, seed=seed)
         self.tokenizer: Any = None
-        self.tokenizer_folder, self.vocabulary_size, self.max_length = tokenizer, vocabulary_size, max_length
+        self.tokenizer_folder, self.add_bos = tokenizer, add_bos
+        self.vocabulary_size, self.max_length = vocabulary_size, max_length
         self.batch_size, self.homogeneous, self.labelled_first = batch_size, homogeneous, labelled_first
         self.shares, self.num_workers, self.seed = (validation_share, test_share), num_workers, seed
         self._shards: list[Path] = []
@@ -196,7 +205,7 @@ class StoriesDataModule(L.LightningDataModule):
         self.setup("fit")
         rng = random.Random(self.seed)
         mixed = {split: rng.sample(rows, len(rows)) for split, rows in self._rows.items()}
-        write_token_shards(mixed, folder, rows_per_shard)
+        write_token_shards(mixed, folder, rows_per_shard, self._settings())
         self.tokenizer.save_pretrained(Path(folder) / "tokenizer")
 
     def _tokenize(self) -> dict[str, list[Row]]:
@@ -212,6 +221,7 @@ class StoriesDataModule(L.LightningDataModule):
             is_forget=self.is_forget,
             text_field=self.text_field,
             max_length=self.max_length,
+            add_bos=self.add_bos,
         )
         return {split: list(encode(records)) for split, records in splits.items()}
 
@@ -226,8 +236,13 @@ class StoriesDataModule(L.LightningDataModule):
                 "`labelled_first`: expected false for token shards, which are read in a random order, got true."
             )
         self.tokenizer = load_tokenizer(self.tokenizer_folder or str(Path(self.data, "tokenizer")))
+        check_settings(self.data, self._settings())
         self._shards = shards.pop("train")
         return {split: list(read_token_shards(paths)) for split, paths in shards.items()}
+
+    def _settings(self) -> dict[str, Any]:
+        """Return what token shards keep of the settings with which they were written."""
+        return {"beginning": text_beginning(self.tokenizer, self.add_bos), "forget": self._forget}
 
     def _loader(self, rows: Sequence[Row], **order: Any) -> DataLoader[Batch]:
         sampler = RowBatchSampler([row.known for row in rows], self.batch_size, **order, **self._process())
@@ -248,4 +263,6 @@ class StoriesDataModule(L.LightningDataModule):
             if self.tokenizer_folder is None and rows:
                 unknown = torch.cat([row.tokens for row in rows]) == self.tokenizer.unk_token_id
                 parts[-1] += f", {unknown.float().mean():.1%} unknown words"
-        return f"{self.data}: {'; '.join(parts)}; {len(self.tokenizer)} different tokens"
+        beginning = self.tokenizer.convert_ids_to_tokens(text_beginning(self.tokenizer, self.add_bos))
+        parts.append(f"{len(self.tokenizer)} different tokens")
+        return f"{self.data}: {'; '.join(parts)}" + (f"; texts begin with {' '.join(beginning)}" if beginning else "")

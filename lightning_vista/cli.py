@@ -72,7 +72,7 @@ def run_lightning(arguments: Sequence[str], callbacks: Sequence[Any] = ()) -> di
     import lightning_vista.oversight
     import lightning_vista.routing
     import lightning_vista.scorers  # noqa: F401 # makes its classes known by name
-    from lightning_vista.callbacks import Evaluation, RunConfigCallback, ScoreLogging
+    from lightning_vista.callbacks import Evaluation, LossLog, RunConfigCallback, ScoreLogging
 
     class Parser(LightningArgumentParser):
         def error(self, message: str, ex: Exception | None = None) -> NoReturn:
@@ -88,6 +88,7 @@ def run_lightning(arguments: Sequence[str], callbacks: Sequence[Any] = ()) -> di
             parser.add_lightning_class_args(Evaluation, "evaluation")
             parser.link_arguments("model", "data.init_args.frame_spec", _frame_spec, apply_on="instantiate")
 
+    logs = [ScoreLogging(), *([LossLog()] if arguments[0] == "fit" else [])]
     load_plugins()
     with warnings.catch_warnings(), ExitStack() as ends:
         # Meant for scripts that mix both; here sys.argv is another program's when `main` is called from Python.
@@ -96,7 +97,7 @@ def run_lightning(arguments: Sequence[str], callbacks: Sequence[Any] = ()) -> di
             L.LightningModule,
             L.LightningDataModule,
             save_config_callback=RunConfigCallback,
-            trainer_defaults={"callbacks": [ScoreLogging(), *callbacks]},
+            trainer_defaults={"callbacks": [*logs, *callbacks]},
             seed_everything_default=0,
             subclass_mode_model=True,
             subclass_mode_data=True,

@@ -14,7 +14,14 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LinearLR, LRScheduler, SequentialLR
 
 from lightning_vista.metrics.group_means import GroupMeans
-from lightning_vista.models.token_losses import activation_l1, expected_counts, fit_output_bias, next_token_losses
+from lightning_vista.models.token_losses import (
+    activation_l1,
+    expected_counts,
+    fit_output_bias,
+    next_token_losses,
+    step_factor,
+    token_weight,
+)
 from lightning_vista.optional import require
 from lightning_vista.routing.naming import find_modules
 
@@ -30,6 +37,10 @@ class LanguageModelModule(L.LightningModule):
 
     This module does not route. A `GradientRouting` callback on modules of `model` does so; without it, training is
     ordinary. Batches are `{"input_ids", "attention_mask": (batch, tokens), "is_forget": (batch,) of 0 and 1}`.
+
+    An optimizer step follows the mean loss over all its tokens, also where it accumulates batches or several processes
+    share it: each batch's objective then counts by its number of tokens. The L1 penalty is weighed alike.
+    `train/loss` is the mean of each batch. Until the step, gradients are larger or smaller by a common factor.
 
     `val/loss/<group>` and `test/loss/<group>` are mean cross-entropies over the tokens of the group `forget`, `retain`
     or `all`, in nats.
@@ -89,6 +100,8 @@ class LanguageModelModule(L.LightningModule):
         self.calibrate_bias = calibrate_bias
         self.output_bias: Tensor | None = None
         self.losses = GroupMeans(["loss"], _GROUPS)
+        self._is_part = False  # whether a batch is one of several of an optimizer step
+        self._step_tokens: Tensor | int = 0  # tokens with a loss since the last step
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
         """Return the logits of the token after each position, `(batch, tokens, vocabulary)`."""
@@ -115,8 +128,16 @@ class LanguageModelModule(L.LightningModule):
                 "`tokenizer` to the checkpoint's folder."
             )
 
+    def on_train_start(self) -> None:
+        """Forget the tokens of an earlier, interrupted step."""
+        self._step_tokens = 0
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Find out whether the batch is one of several of an optimizer step; schedulers may change that."""
+        self._is_part = self.trainer.accumulate_grad_batches > 1 or self.trainer.world_size > 1
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return the mean loss over tokens, plus the L1 penalty."""
+        """Return the mean loss over tokens, plus the L1 penalty, weighted by tokens if others join the step."""
         with self._captured() as activations:
             losses, mask = self.token_losses(batch)
         loss = losses[mask].mean()
@@ -125,7 +146,25 @@ class LanguageModelModule(L.LightningModule):
             penalty = activation_l1(activations, batch["attention_mask"])
             self.log("train/activation_l1", penalty)
             loss = loss + self.activation_l1 * penalty
+        if self._is_part:
+            count = mask.sum()
+            self._step_tokens = self._step_tokens + count
+            loss = loss * token_weight(count)
         return loss
+
+    # Lightning calls this after it has unscaled gradients of half precision, and before it clips them.
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Divide the gradients by the number of all tokens of the step."""
+        if not self._is_part:  # the mean of the only batch: nothing is rounded anew
+            return
+        tokens = self.trainer.strategy.reduce(torch.as_tensor(self._step_tokens, device=self.device), reduce_op="sum")
+        # Lightning has divided by the batches of a full window, also in the shorter last one of an epoch, and data
+        # parallel strategies by the number of processes.
+        factor = step_factor(tokens, self.trainer.accumulate_grad_batches * self.trainer.world_size)
+        for parameter in self.parameters():
+            if parameter.grad is not None:
+                parameter.grad *= factor
+        self._step_tokens = 0
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Collect losses."""

@@ -42,6 +42,38 @@ def activation_l1(activations: Iterable[Tensor], attention_mask: Tensor) -> Tens
     return (sums * attention_mask).sum() / attention_mask.sum()
 
 
+#: Number of tokens whose mean loss counts as 1 until the tokens of a step are known. A power of two rounds nothing; the
+#: number of a small batch keeps gradients in the range of half precision.
+_TOKENS = 1024
+
+
+def token_weight(count: Tensor) -> Tensor:
+    """Return the weight of a batch's mean loss among the batches of an optimizer step.
+
+    Args:
+        count: Number of tokens with a loss in the batch.
+    """
+    return count / _TOKENS
+
+
+def step_factor(count: Tensor, parts: int) -> Tensor:
+    """Return the factor that turns an average of weighted losses into the mean over all tokens.
+
+    Args:
+        count: Number of tokens with a loss in all batches of the optimizer step.
+        parts: Number by which the sum over batches was divided.
+
+    Returns:
+        The factor; also of the gradients.
+
+    Example:
+        >>> means, counts = torch.tensor([1.0, 3.0]), torch.tensor([3, 1])
+        >>> (means * token_weight(counts)).mean() * step_factor(counts.sum(), parts=2)
+        tensor(1.5000)
+    """
+    return parts * _TOKENS / count
+
+
 #: Number of corrections of the bias.
 _ROUNDS = 10
 

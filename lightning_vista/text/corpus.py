@@ -6,34 +6,35 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from lightning.fabric.utilities import rank_zero_info
+
 from lightning_vista.optional import require
+from lightning_vista.text.corpus_files import ENDINGS, describe_corpus, find_corpus_files, group_by_split
 
 #: A text under the name of its field, with any other fields.
 Record = Mapping[str, Any]
 Splits = dict[str, Iterable[Record]]
 
-#: Names of each split in names of files.
-_SPLIT_NAMES = {"train": ("train",), "validation": ("validation", "valid", "val", "dev"), "test": ("test",)}
-_ENDINGS = (".jsonl", ".parquet", ".txt")
-
 
 def read_corpus(data: str | Path, text_field: str = "text") -> Splits:
     """Read the texts of a file or folder lazily.
 
-    A single file is training data. In a folder, files whose names begin with that of a split belong to it, such as
-    `train-00000-of-00002.parquet` and `test.jsonl`; all others are training data. Folders of Hugging Face's
-    `save_to_disk` are read with the package datasets.
+    A single file is training data. In a folder, a word of a file's name, or of a folder on the way, names its split:
+    `train-00000-of-00002.parquet`, `my_test.jsonl`, `validation/0.txt`, see `corpus_files.SPLIT_WORDS`. Files that name
+    no split are training data, also beside others that do. Hidden files, licences and the like are left out. A line of
+    the log names the files of each split, and those that are left out. Folders of Hugging Face's `save_to_disk` are
+    read with the package datasets, and the words of their splits' names count alike.
 
     Args:
         data: File `.jsonl` (one JSON object per line), `.parquet` or `.txt` (one text per line), or a folder of them.
-        text_field: Field for the texts of `.txt` files.
+        text_field: Field of the texts.
 
     Returns:
         Records of each split: `train`, and `validation` and `test` if the data has them.
 
     Raises:
         FileNotFoundError: If the file does not exist, or the folder does not contain such files.
-        ValueError: If a file has another format.
+        ValueError: If a file has another format or names two splits, or, while reading, if a record has no text.
         ModuleNotFoundError: If a package for reading is missing; the message names the extra.
     """
     path = Path(data)
@@ -41,16 +42,35 @@ def read_corpus(data: str | Path, text_field: str = "text") -> Splits:
         return {"train": _Records([path], text_field)}
     if any((path / name).is_file() for name in ("dataset_dict.json", "dataset_info.json")):
         saved = require("datasets", extra="text").load_from_disk(str(path))
-        return {split_of(name): part for name, part in saved.items()} if isinstance(saved, dict) else {"train": saved}
-    files = sorted(file for file in path.rglob("*") if file.suffix in _ENDINGS)
+        return saved_splits(saved if isinstance(saved, dict) else {"train": saved}, str(path), text_field)
+    files, left_out = find_corpus_files(path)
     if not files:
         raise FileNotFoundError(
-            f"`{path}`: expected a file of texts, or a folder with files {', '.join(_ENDINGS)}, got neither."
+            f"`{path}`: expected a file of texts, or a folder with files {', '.join(ENDINGS)}, got neither."
         )
-    by_split: dict[str, list[Path]] = {}
-    for file in files:
-        by_split.setdefault(split_of(file.name), []).append(file)
-    return {split: _Records(paths, text_field) for split, paths in by_split.items()}
+    rank_zero_info(describe_corpus(path, files, left_out))
+    return {split: _Records(paths, text_field) for split, paths in files.items()}
+
+
+def saved_splits(parts: Mapping[str, Iterable[Record]], owner: str, text_field: str = "text") -> Splits:
+    """Join the parts of a saved dataset that belong to one split, such as `train` and `unsupervised`.
+
+    Args:
+        parts: Records by the name of their part.
+        owner: Name of the dataset, for errors.
+        text_field: Field of the texts.
+
+    Returns:
+        Records of each split.
+
+    Raises:
+        ValueError: If a name stands for two splits.
+    """
+    by_split = group_by_split(parts, owner)
+    return {
+        split: _SavedParts({f"{owner}/{name}": parts[name] for name in names}, text_field)
+        for split, names in by_split.items()
+    }
 
 
 def complete_splits(splits: Splits, validation_share: float, test_share: float, seed: int) -> Splits:
@@ -83,17 +103,6 @@ def complete_splits(splits: Splits, validation_share: float, test_share: float, 
     return {**splits, **taken} if missing else splits
 
 
-def split_of(name: str) -> str:
-    """Return the split that a name stands for.
-
-    Example:
-        >>> split_of("valid.jsonl"), split_of("test-00000-of-00001.parquet"), split_of("stories.txt")
-        ('validation', 'test', 'train')
-    """
-    first = name.partition(".")[0].partition("-")[0].lower()
-    return next((split for split, names in _SPLIT_NAMES.items() if first in names), "train")
-
-
 class _Records:
     """Records of files, which each iteration reads again."""
 
@@ -102,19 +111,52 @@ class _Records:
 
     def __iter__(self) -> Iterator[Record]:
         for path in self._paths:
-            yield from _read_file(path, self._text_field)
+            for number, record in _read_file(path, self._text_field):
+                yield _checked(record, self._text_field, f"`{path}`, {number}")
 
 
-def _read_file(path: Path, text_field: str) -> Iterator[Record]:
-    if path.suffix == ".parquet":
-        yield from require("polars", extra="vista").read_parquet(path).iter_rows(named=True)
-    elif path.suffix in _ENDINGS:
-        with path.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, start=1):
-                if line.strip():
-                    yield {text_field: line.strip()} if path.suffix == ".txt" else _parse(line, path, number)
+class _SavedParts:
+    """Records of several parts of a saved dataset, one after the other."""
+
+    def __init__(self, parts: Mapping[str, Iterable[Record]], text_field: str) -> None:
+        self._parts, self._text_field = parts, text_field
+
+    def __iter__(self) -> Iterator[Record]:
+        for name, records in self._parts.items():
+            for number, record in enumerate(records, start=1):
+                yield _checked(record, self._text_field, f"`{name}`, row {number}")
+
+
+def _checked(record: Record, text_field: str, place: str) -> Record:
+    """Return a record that has a text; tokenizers would take a null for another text, or fail without a place."""
+    if text_field not in record:
+        raise ValueError(f"{place}: expected a field {text_field!r}, got {sorted(record)}. Name it in `text_field`.")
+    if not isinstance(text := record[text_field], str):
+        got = "null" if text is None else type(text).__name__
+        raise ValueError(f"{place}: expected a text in {text_field!r}, got {got}. Fix or remove the record.")
+    return record
+
+
+def _read_file(path: Path, text_field: str) -> Iterator[tuple[str, Record]]:
+    """Yield each record of a file with its place."""
+    ending = path.suffix.lower()
+    if ending == ".parquet":
+        rows = require("polars", extra="vista").read_parquet(path).iter_rows(named=True)
+        yield from ((f"row {number}", row) for number, row in enumerate(rows, start=1))
+    elif ending in ENDINGS:
+        for number, line in enumerate(_read_lines(path), start=1):
+            if line.strip():
+                yield f"line {number}", _parse(line, path, number) if ending == ".jsonl" else {text_field: line.strip()}
     else:
-        raise ValueError(f"`{path}`: expected a file {', '.join(_ENDINGS)}, got {path.suffix!r}. Convert the file.")
+        raise ValueError(f"`{path}`: expected a file {', '.join(ENDINGS)}, got {path.suffix!r}. Convert the file.")
+
+
+def _read_lines(path: Path) -> Iterator[str]:
+    try:
+        with path.open(encoding="utf-8-sig") as lines:  # without the mark that some editors put first
+            yield from lines
+    except UnicodeDecodeError as error:
+        raise ValueError(f"`{path}`: expected UTF-8, got other bytes. Convert the file: {error}.") from error
 
 
 def _parse(line: str, path: Path, number: int) -> Record:

@@ -30,26 +30,49 @@ def by_words(words: Sequence[str] | str, text_field: str = "text") -> Callable[[
         >>> is_forget({"text": "Trees!"}), is_forget({"text": "A street."})
         (True, False)
     """
+    chosen = "|".join(map(re.escape, read_words(words)))
+    pattern = re.compile(rf"(?<!\w)(?:{chosen})(?!\w)", re.IGNORECASE)
+    return lambda record: pattern.search(_field(record, text_field)) is not None
+
+
+def read_words(words: Sequence[str] | str) -> list[str]:
+    """Return the words of a list or file.
+
+    Args:
+        words: Words or phrases, or the path of a file with one per line.
+
+    Raises:
+        ValueError: If there are none.
+    """
     if isinstance(words, str):
         words = Path(words).read_text(encoding="utf-8").splitlines()
-    chosen = [re.escape(word.strip()) for word in words if word.strip()]
+    chosen = [word.strip() for word in words if word.strip()]
     if not chosen:
         raise ValueError("`forget_words`: expected at least one word, got none. Omit the option to select by field.")
-    pattern = re.compile(rf"(?<!\w)(?:{'|'.join(chosen)})(?!\w)", re.IGNORECASE)
-    return lambda record: pattern.search(_field(record, text_field)) is not None
+    return chosen
 
 
 def by_field(field: str, values: Sequence[Any]) -> Callable[[Record], bool]:
     """Select texts to forget by the values of a field.
 
     Args:
-        field: The field.
+        field: The field. A text without a value is an error, unless null is one of the values.
         values: Values whose texts are to be forgotten.
 
     Returns:
         A function that tells whether to forget a record.
     """
-    return lambda record: _field(record, field) in values
+
+    def is_forget(record: Record) -> bool:
+        value = _field(record, field)
+        # A table has null where a line of JSON has no such field: neither says that the text is to be retained.
+        if value is None and None not in values:
+            raise ValueError(
+                f"`{field}`: expected a value in every text, got null in {str(dict(record))[:200]}. Add it."
+            )
+        return value in values
+
+    return is_forget
 
 
 def _field(record: Record, field: str) -> Any:

@@ -38,8 +38,12 @@ def encode_records(
     is_forget: Callable[[Record], bool],
     text_field: str = "text",
     max_length: int = 144,
+    add_bos: bool | None = None,
 ) -> Iterator[Row]:
-    """Tokenize texts. Each ends with the tokenizer's token for the end, if it has one; long texts become several rows.
+    """Tokenize texts. Long ones become several rows.
+
+    A text begins as the tokenizer begins it, see `text_beginning`, and ends with its token for the end, if it has one.
+    Both occur once, even if the text itself has them.
 
     Args:
         records: The texts.
@@ -47,19 +51,59 @@ def encode_records(
         is_forget: Function that tells whether to forget a record.
         text_field: Field of the text.
         max_length: Highest number of tokens in a row.
+        add_bos: Whether texts begin with the token for the beginning; None for what the tokenizer itself adds.
 
     Yields:
-        Unlabelled rows. A last row of a single token is dropped, since nothing can be learned from it.
+        Unlabelled rows. Texts without a token, and a last row of a single token, are dropped, since nothing can be
+        learned from them.
+
+    Raises:
+        ValueError: If the tokenizer has no token for the beginning, and `add_bos` is true.
     """
+    beginning = text_beginning(tokenizer, add_bos)
     end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
     numbered = enumerate(records)
     while chunk := list(islice(numbered, _CHUNK)):
         texts = [record[text_field] for _, record in chunk]
         encoded = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
         for (number, record), ids in zip(chunk, encoded, strict=True):
-            tokens = torch.tensor(ids + end, dtype=torch.int32)
+            if not ids:
+                continue
+            first = [] if ids[: len(beginning)] == beginning else beginning
+            last = [] if ids[-1:] == end else end
+            tokens = torch.tensor(first + ids + last, dtype=torch.int32)
             forget = is_forget(record)
             yield from (Row(part, forget, number) for part in tokens.split(max_length) if len(part) > 1)
+
+
+def text_beginning(tokenizer: Any, add_bos: bool | None = None) -> list[int]:
+    """Return the tokens before those of a text: context for its first token, without a loss of their own.
+
+    Args:
+        tokenizer: Tokenizer of transformers.
+        add_bos: Whether there is the token for the beginning of a text; None for what the tokenizer itself adds, such
+            as that token for Llama and Gemma, and nothing for GPT-2.
+
+    Returns:
+        The tokens.
+
+    Raises:
+        ValueError: If `add_bos` is true and the tokenizer has no such token, or it is None and nothing can be encoded.
+    """
+    if add_bos is False:
+        return []
+    if add_bos:
+        if tokenizer.bos_token_id is None:
+            raise ValueError("`add_bos`: expected a tokenizer with a `bos_token`, got one without. Set it to null.")
+        return [tokenizer.bos_token_id]
+    # Classes of tokenizers differ in how they announce what they add, so a text shows it. Some know only few texts.
+    ordinary = (token for token in range(min(len(tokenizer), 1000)) if token not in tokenizer.all_special_ids)
+    for text in ("a", *(tokenizer.decode([token]) for token in ordinary)):
+        plain, whole = (tokenizer(text, add_special_tokens=add)["input_ids"] for add in (False, True))
+        for place in range(len(whole) - len(plain) + 1 if plain else 0):
+            if whole[place : place + len(plain)] == plain:
+                return list(whole[:place])
+    raise ValueError("`add_bos`: expected a tokenizer that encodes some text, got none. Set it to true or false.")
 
 
 def collate_rows(rows: Sequence[Row], padding: int) -> Batch:

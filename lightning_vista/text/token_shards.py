@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import count, islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,13 +20,19 @@ _INDEX = "index.json"
 _VERSION = 1
 
 
-def write_token_shards(splits: Mapping[str, Iterable[Row]], folder: str | Path, rows_per_shard: int = 10_000) -> None:
+def write_token_shards(
+    splits: Mapping[str, Iterable[Row]],
+    folder: str | Path,
+    rows_per_shard: int = 10_000,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
     """Write rows of tokens to `<folder>/<split>/<number>.tar`; equal rows give equal bytes.
 
     Args:
         splits: Rows of each split, in an order that is already mixed.
         folder: Folder that is empty or does not exist yet.
         rows_per_shard: Number of rows in a shard.
+        settings: What the rows depend on, for the index, see `check_settings`.
 
     Raises:
         FileExistsError: If the folder is not empty.
@@ -37,7 +44,8 @@ def write_token_shards(splits: Mapping[str, Iterable[Row]], folder: str | Path, 
             f"`{root}`: expected a folder that is empty or does not exist, got one with files. Name another one."
         )
     written = {split: _write_split(iter(rows), root / split, rows_per_shard) for split, rows in splits.items()}
-    (root / _INDEX).write_text(json.dumps({"version": _VERSION, "rows": written}, indent=1), encoding="utf-8")
+    content = {"version": _VERSION, **(settings or {}), "rows": written}
+    (root / _INDEX).write_text(json.dumps(content, indent=1, default=str), encoding="utf-8")
 
 
 def find_token_shards(folder: str | Path) -> dict[str, list[Path]] | None:
@@ -46,13 +54,44 @@ def find_token_shards(folder: str | Path) -> dict[str, list[Path]] | None:
     Raises:
         ValueError: If another version of this package wrote them.
     """
-    index = Path(folder) / _INDEX
-    if not index.is_file():
+    if not (Path(folder) / _INDEX).is_file():
         return None
-    content = json.loads(index.read_text(encoding="utf-8"))
+    return {split: sorted((Path(folder) / split).glob("*.tar")) for split in _read_index(folder)["rows"]}
+
+
+def check_settings(folder: str | Path, settings: Mapping[str, Any]) -> None:
+    """Check that token shards hold the rows that other data would give with the same tokenizer and settings.
+
+    Args:
+        folder: Folder of the shards.
+        settings: `beginning`, the tokens with which texts begin, see `text_beginning`; and `forget`, the options that
+            select the texts to forget.
+
+    Raises:
+        ValueError: If the shards were written with other ones.
+    """
+    index = _read_index(folder)
+    wanted: dict[str, Any] = json.loads(json.dumps(dict(settings), default=str))
+    written = index.get("beginning", [])  # shards without the entry are older than beginnings
+    if written != wanted["beginning"]:
+        raise ValueError(
+            f"`add_bos`: expected token shards whose texts begin with the tokens {wanted['beginning']}, got {written} "
+            f"in `{folder}`. Set it to {'true' if written else 'false'}, as the shards were written, or write them again."
+        )
+    forget = index.get("forget", wanted["forget"])  # older ones do not tell
+    if forget != wanted["forget"]:
+        raise ValueError(
+            f"`{folder}`: expected token shards with the texts to forget that are selected by {wanted['forget']}, got "
+            f"{forget}. Set these options, or write the shards again: rows keep the choice of when they were written."
+        )
+
+
+def _read_index(folder: str | Path) -> dict[str, Any]:
+    index = Path(folder) / _INDEX
+    content: dict[str, Any] = json.loads(index.read_text(encoding="utf-8"))
     if content.get("version") != _VERSION or "rows" not in content:
         raise ValueError(f"`{index}`: expected token shards of version {_VERSION}, got {content}. Write them again.")
-    return {split: sorted((Path(folder) / split).glob("*.tar")) for split in content["rows"]}
+    return content
 
 
 def read_token_shards(shards: Iterable[Path]) -> Iterator[Row]:

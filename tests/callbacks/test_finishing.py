@@ -1,11 +1,14 @@
 from pathlib import Path
+from typing import Any
 
 import lightning as L
+import pytest
 import torch
 from routed_run import Batches, Regression, make_trainer
 from torch import Tensor
 
 from lightning_vista.callbacks import Finishing
+from lightning_vista.text import load_tokenizer, word_tokenizer
 
 
 class Shifting(Finishing):
@@ -68,6 +71,38 @@ def test_a_model_that_saves_itself_is_written_into_a_folder(tmp_path: Path) -> N
     make_trainer(Shifting(), default_root_dir=tmp_path).fit(model, Batches())
     written = torch.load(tmp_path / "shifted" / "weights.pt", weights_only=True)
     assert torch.equal(written["weight"], weight(tmp_path, "shifted"))
+
+
+def test_the_tokenizer_lies_beside_the_model(tmp_path: Path) -> None:
+    class Own(torch.nn.Linear):
+        def save_pretrained(self, save_directory: Path) -> None:
+            (save_directory / "config.json").parent.mkdir()
+
+    data = Batches()
+    data.tokenizer = word_tokenizer(["a b"])  # type: ignore[attr-defined]
+    model = Regression()
+    make_trainer(Shifting(), default_root_dir=tmp_path / "plain").fit(model, data)
+    assert not (tmp_path / "plain" / "shifted").exists()  # no folder of a model
+    model.encoder[0] = Own(3, 8)
+    make_trainer(Shifting(), default_root_dir=tmp_path).fit(model, data)
+    assert load_tokenizer(str(tmp_path / "shifted")).tokenize("b a") == ["b", "a"]
+
+
+def test_only_what_is_asked_for_is_written(tmp_path: Path) -> None:
+    class Own(torch.nn.Linear):
+        def save_pretrained(self, save_directory: Path) -> None:
+            save_directory.mkdir(parents=True)
+
+    model = Regression()
+    with pytest.raises(ValueError, match="`write`: expected a module with a transformers model for 'folder', got Regr"):
+        make_trainer(Shifting("folder"), default_root_dir=tmp_path).fit(model, Batches())
+    with pytest.raises(ValueError, match="`write`: expected one of 'both', 'checkpoint', 'folder', got 'file'"):
+        Shifting("file")  # type: ignore[arg-type] # refused
+    model.encoder[0] = Own(3, 8)
+    for write, expected in (("folder", {"shifted"}), ("checkpoint", {"shifted.ckpt"})):
+        options: Any = {"write": write}
+        make_trainer(Shifting(**options), default_root_dir=tmp_path / write).fit(model, Batches())
+        assert {path.name for path in (tmp_path / write).iterdir()} == expected
 
 
 def test_what_was_made_is_tested_as_any_checkpoint(tmp_path: Path) -> None:

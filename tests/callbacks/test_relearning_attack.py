@@ -30,7 +30,11 @@ def measure(folder: Path, model: L.LightningModule, data: Texts, *callbacks: L.C
 def test_copies_are_fine_tuned_on_forget_texts(tmp_path: Path) -> None:
     model, data = NextToken(), Texts()
     figures = measure(tmp_path, model, data, attack())
-    held_out, rows = held_out_texts(data, "test", 20, 5), []
+    held_out = held_out_texts(data, "test", 20, 5)
+    (before,) = finetune(NextToken().eval(), data.sample("train", True, 1, 5), held_out, steps=0)
+    rows = [[0, 0, *before.values()]]
+    assert figures["test/relearned/0/forget"] == pytest.approx(before["forget"])
+    assert figures["test/relearned/0/retain"] == pytest.approx(before["retain"])
     for count in (1, 8):
         best = []
         for repeat in range(2):
@@ -101,5 +105,8 @@ def test_a_quick_trial_makes_no_attack(tmp_path: Path) -> None:
 def test_what_is_missing_is_told_before_testing(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="Expected 21 rows, there are 20"):
         measure(tmp_path, NextToken(), Texts(), attack(num_samples=[4, 21]))
+    for wrong in ({"num_samples": [0, 4]}, {"num_samples": []}, {"repeats": 0}):
+        with pytest.raises(ValueError, match="`num_samples`, `repeats`: expected numbers of at least 1"):
+            attack(**wrong)
     with pytest.raises(ValueError, match=r"RelearningAttack: expected a module with `token_losses\(batch\)`"):
         measure(tmp_path, Regression(), Texts(), attack())

@@ -1,10 +1,16 @@
 from pathlib import Path
+from typing import Any
 
+import lightning as L
 import pytest
 import yaml
+from lightning.pytorch.demos.boring_classes import BoringModel
+from lightning.pytorch.loggers import WandbLogger
 from wandb_runs import wait_until_written
 
 from lightning_vista.cli import main
+from lightning_vista.datamodules import StoriesDataModule
+from lightning_vista.text import load_tokenizer
 
 
 def fit(seed: int, *arguments: str) -> None:
@@ -43,6 +49,25 @@ def test_wandb_runs_of_one_folder_keep_their_own_files(wandb_dir: Path) -> None:
         contents |= {path: path.read_bytes() for path in (run_file, checkpoint, folder / "config.yaml")}
     assert len(contents) == 6
     assert sorted(path.name for path in wandb_dir.iterdir()) == ["routing", "wandb"]
+
+
+def test_runs_of_one_wandb_folder_keep_their_own_tokenizers(wandb_dir: Path) -> None:
+    import wandb
+
+    vocabularies = []
+    for num_stories in (100, 60):
+        data = StoriesDataModule(num_stories=num_stories)
+        logger = WandbLogger(save_dir=wandb_dir, project="texts", offline=True)
+        quiet: dict[str, Any] = {"enable_progress_bar": False, "enable_model_summary": False}
+        L.Trainer(
+            accelerator="cpu", logger=logger, max_steps=0, num_sanity_val_steps=0, log_every_n_steps=1, **quiet
+        ).fit(BoringModel(), datamodule=data)
+        vocabularies.append(data.tokenizer.get_vocab())
+        wandb.finish()
+    found = [load_tokenizer(str(folder)).get_vocab() for folder in wandb_dir.glob("texts/*/tokenizer")]
+    assert sorted(map(len, found)) == sorted(map(len, vocabularies))
+    assert all(vocabulary in found for vocabulary in vocabularies)
+    assert sorted(path.name for path in wandb_dir.iterdir()) == ["texts", "wandb"]
 
 
 def test_a_run_that_fails_ends_its_wandb_run(wandb_dir: Path) -> None:

@@ -61,6 +61,16 @@ def test_what_a_unit_means_is_seen_in_ranks_and_texts(tmp_path: Path) -> None:
     assert "whale whale whale" in (tmp_path / "steered.txt").read_text(encoding="utf-8")
 
 
+def test_prompts_may_begin_with_the_token_that_ends_texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module, ready = module_with_a_unit_for("whale"), data()
+    ready.setup("test")
+    ready.tokenizer.bos_token = ready.tokenizer.eos_token  # as GPT-2's
+    ready.tokenizer.save_pretrained(tmp_path / "tokenizer")
+    options: dict[str, Any] = {"num_stories": 300, "tokenizer": str(tmp_path / "tokenizer"), "add_bos": True}
+    monkeypatch.setitem(globals(), "data", lambda: StoriesDataModule(forget_values=["sea"], test_share=0.2, **options))
+    assert measure(tmp_path, module, unit=3, coefficients=[100])["test/steering/100/target"] > 0.9
+
+
 def test_the_seed_decides_what_is_written(tmp_path: Path) -> None:
     torch.manual_seed(0)
     module = LanguageModelModule("gpt_neo", SIZES)

@@ -7,7 +7,7 @@ import pytest
 import torch
 import yaml
 from own_model import write_own_model
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from lightning_vista.cli import main, run_lightning
 from lightning_vista.models import LanguageModelModule
@@ -90,7 +90,10 @@ def test_own_model_and_texts_by_the_readmes_yaml(own: Path, tmp_path: Path, monk
     loader: Any = AutoModelForCausalLM
     tuned = loader.from_pretrained(tmp_path / "tuned")
     assert tuned.model.layers[0].mlp.down_proj.in_features == 16
-    assert len(load_tokenizer(str(tmp_path / "tokenizer"))) > 300
+    vocabulary = load_tokenizer(str(own / "my_model")).get_vocab()
+    for folder in ("tokenizer", "ablated", "tuned"):
+        assert AutoTokenizer.from_pretrained(tmp_path / folder).get_vocab() == vocabulary
+    assert len(vocabulary) > 300
 
 
 @pytest.mark.parametrize("name", PAPER)

@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 import torch
+from tokenizers.processors import TemplateProcessing
 
 from lightning_vista.datamodules import StoriesDataModule
-from lightning_vista.text import Labelling, tell_stories
+from lightning_vista.text import Labelling, tell_stories, word_tokenizer
 
 
 def module(**options: Any) -> StoriesDataModule:
@@ -77,6 +78,45 @@ def test_token_shards_give_the_same_rows(tmp_path: Path) -> None:
     assert len(shards.sample("train", False, 3)["known"]) == 3
     with pytest.raises(ValueError, match="`labelled_first`: expected false for token shards"):
         module(data=str(tmp_path / "shards"), labelled_first=True)
+
+
+def test_shards_of_another_beginning_are_refused(tmp_path: Path) -> None:
+    tokenizer = word_tokenizer(story["text"] for story in tell_stories(200))
+    tokenizer.add_special_tokens({"bos_token": "[BOS]"})
+    special = [("[BOS]", tokenizer.bos_token_id)]
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="[BOS] $A", special_tokens=special)
+    tokenizer.save_pretrained(tmp_path / "tokenizer")
+    for name, add_bos in (("with", None), ("without", False)):
+        data = module(tokenizer=str(tmp_path / "tokenizer"), add_bos=add_bos)
+        begins = data.sample("test", True, 3)["input_ids"][:, 0] == tokenizer.bos_token_id
+        assert begins.tolist() == [add_bos is None] * 3
+        data.write_shards(str(tmp_path / name))
+    assert module(data=str(tmp_path / "with")).sample("train", True, 1)["input_ids"][0, 0] == tokenizer.bos_token_id
+    module(data=str(tmp_path / "with"), add_bos=True)
+    module(data=str(tmp_path / "without"), add_bos=False)
+    with pytest.raises(ValueError, match=r"`add_bos`: expected token shards .* got \[\] in .* Set it to false"):
+        module(data=str(tmp_path / "without"))
+    with pytest.raises(ValueError, match="`add_bos`: .* Set it to true"):
+        module(data=str(tmp_path / "with"), add_bos=False)
+    index = tmp_path / "without" / "index.json"
+    content = json.loads(index.read_text())
+    del content["beginning"]  # as earlier versions wrote it, always without
+    index.write_text(json.dumps(content))
+    module(data=str(tmp_path / "without"), add_bos=False)
+    with pytest.raises(ValueError, match="Set it to false"):
+        module(data=str(tmp_path / "without"))
+
+
+def test_shards_of_other_texts_to_forget_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "words.txt").write_text("fox\nbear\n", encoding="utf-8")
+    module(forget_words=["fox", "bear"]).write_shards(str(tmp_path / "shards"))
+    module(data=str(tmp_path / "shards"), forget_words=str(tmp_path / "words.txt"))
+    with pytest.raises(
+        ValueError, match=r"selected by {'forget_words': \['fox'\]}, got {'forget_words': \['fox', 'bear"
+    ):
+        module(data=str(tmp_path / "shards"), forget_words=["fox"])
+    with pytest.raises(ValueError, match=r"selected by {'forget_field': 'world', .*got {'forget_words'"):
+        module(data=str(tmp_path / "shards"))
 
 
 def test_unknown_words_are_refused() -> None:

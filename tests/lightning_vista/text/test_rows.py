@@ -3,9 +3,21 @@ from typing import Any
 
 import pytest
 import torch
+from tokenizers.processors import TemplateProcessing
 
-from lightning_vista.text import Labelling, Row, encode_records, label_rows, load_tokenizer, word_tokenizer
+from lightning_vista.models.token_losses import next_token_losses
+from lightning_vista.routing import TokenRule
+from lightning_vista.text import (
+    Labelling,
+    Row,
+    collate_rows,
+    encode_records,
+    label_rows,
+    load_tokenizer,
+    word_tokenizer,
+)
 from lightning_vista.text.batch_sampler import RowBatchSampler
+from lightning_vista.text.rows import text_beginning
 
 KNOWN = [1] * 7 + [0] * 20 + [-1] * 9
 
@@ -25,6 +37,57 @@ def test_a_tokenizer_without_padding_pads_with_the_end(tmp_path: Path) -> None:
     tokenizer.pad_token = None
     tokenizer.save_pretrained(tmp_path)
     assert load_tokenizer(str(tmp_path)).pad_token == "[END]"
+
+
+def with_template(template: str, bos: str | None = "[BOS]") -> Any:
+    """Return a tokenizer with a word for each letter that adds special tokens around texts, as Llama's adds BOS."""
+    tokenizer = word_tokenizer(["a b c d e f g"])
+    tokenizer.add_special_tokens({} if bos is None else {"bos_token": bos})
+    special = [
+        (name, tokenizer.convert_tokens_to_ids(name)) for name in ("[BOS]", "[END]", "[UNK]") if name in template
+    ]
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single=template, special_tokens=special)
+    return tokenizer
+
+
+@pytest.mark.parametrize(
+    ("template", "add_bos", "text", "expected"),
+    [
+        ("[BOS] $A", None, "a b", "[BOS] a b [END]"),
+        ("[BOS] $A [END]", None, "a b", "[BOS] a b [END]"),
+        ("$A [END]", None, "a b", "a b [END]"),
+        ("[UNK] [BOS] $A", None, "a b", "[UNK] [BOS] a b [END]"),
+        ("[BOS] $A", False, "a b", "a b [END]"),
+        ("$A", True, "a b", "[BOS] a b [END]"),
+        ("[BOS] $A", True, "a b", "[BOS] a b [END]"),
+        ("[BOS] $A", None, "[BOS] a [END]", "[BOS] a [END]"),
+        ("[BOS] $A", None, "a b c d e f g", "[BOS] a b c d|e f g [END]"),  # like the tokenizer: once per text
+        ("[BOS] $A", None, " ", ""),
+    ],
+)
+def test_texts_begin_as_the_tokenizer_begins_them(
+    template: str, add_bos: bool | None, text: str, expected: str
+) -> None:
+    tokenizer = with_template(template)
+    rows = list(encode_records([{"text": text}], tokenizer, bool, max_length=5, add_bos=add_bos))
+    assert "|".join(" ".join(tokenizer.convert_ids_to_tokens(row.tokens)) for row in rows) == expected
+    if add_bos is None and template.endswith("[END]") and len(rows) == 1:
+        assert rows[0].tokens.tolist() == tokenizer(text)["input_ids"]
+
+
+def test_a_beginning_is_context_only() -> None:
+    tokenizer = with_template("[BOS] $A")
+    (row,) = encode_records([{"text": "a b"}], tokenizer, bool)
+    ids = collate_rows([row], 0)["input_ids"]
+    losses = next_token_losses(torch.randn(1, 4, len(tokenizer)), ids)
+    assert losses.shape == (1, 3)  # of a, b and the end
+    rule = TokenRule({"letter": [tokenizer.convert_tokens_to_ids("a")], "bos": [tokenizer.bos_token_id]})
+    assert rule.memberships({"input_ids": ids})[0].tolist() == [[1, 0], [0, 0], [0, 0], [0, 0]]
+
+
+def test_a_token_that_is_missing_is_told() -> None:
+    with pytest.raises(ValueError, match="`add_bos`: expected a tokenizer with a `bos_token`"):
+        text_beginning(with_template("$A", bos=None), add_bos=True)
 
 
 def rows_of(number: int) -> list[Row]:
