@@ -33,7 +33,7 @@ class VLMScorer(L.LightningModule, ABC):
         ...         means = batch.frames.float().mean(dim=(1, 2, 3, 4))
         ...         sizes = [[len(candidates.labels) for candidates in sets] for sets in batch.candidates]
         ...         return [[Scores(mean.expand(size)) for size in row] for mean, row in zip(means, sizes)]
-        >>> Brightness().score_clips(torch.ones(1, 8, 3, 224, 224), ["We see a ball", "We see a cup"])[0].values
+        >>> Brightness().score_clips(torch.ones(1, 8, 3, 224, 224).byte(), ["We see a ball", "We see a cup"])[0].values
         tensor([1., 1.])
     """
 

@@ -104,8 +104,10 @@ class ChatScorer(ConversationScorer):
         connection, self._connection = self._connection, None
         if connection is not None:
             endpoint, loop = connection
-            loop.run(endpoint.close())
-            loop.close()
+            try:
+                loop.run(endpoint.close())
+            finally:
+                loop.close()
 
     def hold(self, conversations: Sequence[Conversation]) -> list[Verdict]:
         """Hold all conversations concurrently."""
@@ -134,7 +136,11 @@ class ChatScorer(ConversationScorer):
                 'Outside of `test` and `predict`, give a file such as cache="replies.sqlite".'
             )
         cache = ReplyCache(self.cache or Path(str(self.workspace), "replies.sqlite"))
-        endpoint = Endpoint(self.chat, self.key_variable, self.limits, cache, self._tokens_per_image)
+        try:
+            endpoint = Endpoint(self.chat, self.key_variable, self.limits, cache, self._tokens_per_image)
+        except BaseException:
+            cache.close()  # such as after a missing key
+            raise
         return endpoint, EventLoopThread()
 
     async def _hold_all(self, endpoint: Endpoint, conversations: Sequence[Conversation]) -> list[Verdict]:

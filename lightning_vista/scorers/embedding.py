@@ -173,6 +173,5 @@ class EmbeddingScorer(VLMScorer):
         )
         arithmetic = (f"{casts}, default {torch.get_default_dtype()}", self.dtype, self.device)
         if arithmetic != self._arithmetic:
-            self._embedded_texts.clear()
-            self._cache = None
+            self.forget()
             self._arithmetic = arithmetic

@@ -171,7 +171,7 @@ def clips_batch(
         The batch, with one problem set named "clip".
 
     Raises:
-        ValueError: If there is no description, or a description is repeated.
+        ValueError: If there is no description, a description is repeated, or the frames have another shape or type.
 
     Example:
         >>> batch = clips_batch(torch.zeros(2, 8, 3, 16, 16, dtype=torch.uint8), ["We see a ball", "We see a cup"])
@@ -180,6 +180,12 @@ def clips_batch(
     """
     if isinstance(descriptions, str) or not descriptions or len(set(descriptions)) < len(descriptions):
         raise ValueError(f"`descriptions`: expected a list of different descriptions, got {descriptions!r}.")
+    if frames.ndim != 5 or frames.shape[2] != 3 or frames.dtype != torch.uint8:
+        # Floats from 0 to 1 would pass for black.
+        raise ValueError(
+            "`frames`: expected (batch, frames, 3, height, width) of uint8, 0 to 255, got "
+            f"{tuple(frames.shape)} of {frames.dtype}."
+        )
     candidates = Candidates("clip", tuple(map(str, range(len(descriptions)))), tuple(descriptions))
     questions = tuple(Question(f"clip {number}", (candidates,), None) for number in range(len(frames)))
     return VideoBatch(frames, [range(frames.shape[1])] * len(frames), questions, times=times)

@@ -239,7 +239,7 @@ def _read_pair(root: Path, name: str, errors: list[str]) -> ProblemSet | None:
     id = name.removesuffix(".yaml")
     data_name = id + _DATA_SUFFIX
     header = _parse(root / name, lambda text: yaml.load(text, Loader=_UniqueKeyLoader), yaml.YAMLError, faults)
-    entries = _parse(root / data_name, json.loads, json.JSONDecodeError, faults)
+    entries = _parse(root / data_name, _load_json, ValueError, faults)
     if not faults and not isinstance(header, dict):
         faults.append(f"expected a mapping with `label_prompts`, got {type(header).__name__}.")
     if faults:
@@ -272,9 +272,21 @@ def _parse(path: Path, load: Any, error_type: type[Exception], faults: list[str]
     """Parse a file; if that fails, record the fault and return None."""
     try:
         return load(path.read_text(encoding="utf-8-sig"))
-    except (error_type, UnicodeDecodeError) as error:
+    except (error_type, UnicodeDecodeError, RecursionError) as error:
         faults.append(f"{path.name} cannot be read: {' '.join(str(error).split())}")
         return None
+
+
+def _load_json(text: str) -> Any:  # any document
+    """Parse JSON; refuse repeated keys, of which Python would silently keep the last."""
+    return json.loads(text, object_pairs_hook=_unique)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    repeated = sorted(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+    if repeated:
+        raise ValueError(f"key(s) given more than once: {', '.join(repeated)} in {dict(pairs)!r:.80}")
+    return dict(pairs)
 
 
 def _descriptions(prompts: object, faults: list[str]) -> dict[str, str]:
@@ -290,6 +302,15 @@ def _descriptions(prompts: object, faults: list[str]) -> dict[str, str]:
             )
         if not isinstance(description, str) or not description.strip():
             faults.append(f"`label_prompts.{label}`: expected a description, got {description!r}.")
+    labels_of: dict[str, list[str]] = {}
+    for label, description in prompts.items():
+        labels_of.setdefault(" ".join(str(description).split()), []).append(str(label))
+    faults += [
+        f"`label_prompts`: expected different descriptions, got {description!r} for {', '.join(labels)}. Every scorer "
+        "ties them. Remove or reword one."
+        for description, labels in labels_of.items()
+        if len(labels) > 1 and description
+    ]
     return prompts
 
 
@@ -319,6 +340,12 @@ def _labelled_videos(entries: object, descriptions: Mapping[str, str], faults: l
             faults.append(f"entry {number} `label`: expected each label once, got {label!r}.")
         if not _stays_inside(path):
             faults.append(f"entry {number} `path`: expected a relative path inside the video folder, got {path!r}.")
+        elif PurePosixPath(path).as_posix() != path:  # else the same video would be two, also across problem sets
+            shortest = PurePosixPath(path).as_posix()
+            faults.append(
+                f"entry {number} `path`: expected it without empty parts and dots, {shortest!r}, got {path!r}."
+            )
+            path = shortest
         if path in videos:
             faults.append(f"entry {number} `path`: {path!r} is listed twice. Give all its labels in one entry.")
         videos[path] = LabelledVideo(path, labels)

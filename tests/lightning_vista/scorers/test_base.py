@@ -336,3 +336,16 @@ def test_a_fast_dev_run_writes_nothing(shards: Path, tmp_path: Path) -> None:
     )
     trainer.test(scorer, datamodule, verbose=False)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        torch.rand(1, 2, 3, 32, 32),
+        torch.zeros(2, 3, 32, 32, dtype=torch.uint8),
+        torch.zeros(1, 2, 32, 32, 3, dtype=torch.uint8),
+    ],
+)
+def test_clips_of_another_shape_or_type_are_refused(frames: Tensor) -> None:
+    with pytest.raises(ValueError, match=r"`frames`: expected \(batch, frames, 3, height, width\) of uint8"):
+        RandomScorer().score_clips(frames, ["We see a", "We see b"])

@@ -241,3 +241,17 @@ def test_runs_killed_at_any_moment_repeat_no_finished_request(server: ChatServer
     for path in (tmp_path / "undisturbed" / "transcripts").iterdir():
         assert (tmp_path / "killed" / "transcripts" / path.name).read_text() == path.read_text()
     assert sum(server.received.values()) <= REQUESTS + 2 * 3  # again only those that were under way at a kill
+
+
+def test_without_a_key_nothing_stays_open(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    closed = []
+    monkeypatch.setattr("lightning_vista.scorers.chat.reply_cache.ReplyCache.close", lambda cache: closed.append(cache))
+    chat = ChatScorer("tiny", cache=str(tmp_path / "replies.sqlite"), num_frames=2, size=16)
+    threads = threading.active_count()
+    for number in (1, 2):
+        with pytest.raises(PermissionError, match="needs a key"):
+            chat.score_clips(torch.zeros(1, 2, 3, 16, 16, dtype=torch.uint8), ["We see a", "We see b"])
+        chat.close()
+        assert len(closed) == number
+    assert threading.active_count() == threads
