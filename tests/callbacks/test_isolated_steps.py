@@ -30,7 +30,7 @@ class Pair(L.LightningModule):
         self.critic = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 1))
         self.play = play
 
-    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:  # type: ignore[override]
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         self.play(self, batch, batch_idx)
 
     def configure_optimizers(self) -> Any:
@@ -82,7 +82,7 @@ def batches(labels: Sequence[int]) -> DataLoader[Any]:
 
 def trainer(*callbacks: L.Callback, **options: Any) -> L.Trainer:
     quiet: dict[str, Any] = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False}
-    usual = {"max_epochs": 1, "accelerator": "cpu", "enable_checkpointing": False}
+    usual: dict[str, Any] = {"max_epochs": 1, "accelerator": "cpu", "enable_checkpointing": False}
     return L.Trainer(**usual, **quiet, **options, callbacks=list(callbacks))
 
 
@@ -104,7 +104,7 @@ strategies = pytest.mark.parametrize("strategy", ["gradient", "parameter"])
 @strategies
 def test_both_optimizers_step_in_one_training_step(strategy: Strategy) -> None:
     def play(pair: Pair, batch: dict[str, Tensor], _: int) -> None:
-        generator, critic = pair.optimizers()  # type: ignore[misc]
+        generator, critic = pair.optimizers()  # type: ignore[attr-defined]
         pair.step(critic, pair.judge(batch))
         pair.step(generator, pair.make(batch))
 
@@ -117,7 +117,7 @@ def test_optimizers_that_take_turns_know_their_own_batches(strategy: Strategy) -
     """Every second batch is the critic's; batches of the other one do not count for it, though they reach it."""
 
     def play(pair: Pair, batch: dict[str, Tensor], number: int) -> None:
-        generator, critic = pair.optimizers()  # type: ignore[misc]
+        generator, critic = pair.optimizers()  # type: ignore[attr-defined]
         if number % 2:
             pair.step(generator, pair.make(batch))
         else:
@@ -131,7 +131,7 @@ def test_optimizers_that_take_turns_know_their_own_batches(strategy: Strategy) -
 @strategies
 def test_two_steps_follow_one_backward_pass(strategy: Strategy) -> None:
     def play(pair: Pair, batch: dict[str, Tensor], _: int) -> None:
-        generator, critic = pair.optimizers()  # type: ignore[misc]
+        generator, critic = pair.optimizers()  # type: ignore[attr-defined]
         generator.zero_grad()
         critic.zero_grad()
         pair.manual_backward(pair.make(batch))
@@ -151,7 +151,7 @@ def test_gradients_that_two_steps_use_are_weighed_once() -> None:
             return [torch.optim.SGD(net.parameters(), lr=0.1) for net in (self.generator, self.critic)]
 
     def play(pair: Pair, batch: dict[str, Tensor], _: int) -> None:
-        generator, critic = pair.optimizers()  # type: ignore[misc]
+        generator, critic = pair.optimizers()  # type: ignore[attr-defined]
         pair.manual_backward(pair.make(batch))
         whole = pair.generator[0].get_parameter("weight").grad
         assert whole is not None
@@ -171,7 +171,7 @@ def test_backward_passes_add_up_until_the_optimizers_own_step(strategy: Strategy
     """The critic steps after each batch, the generator after two; of both it knows that both regions were trained."""
 
     def play(pair: Pair, batch: dict[str, Tensor], number: int) -> None:
-        generator, critic = pair.optimizers()  # type: ignore[misc]
+        generator, critic = pair.optimizers()  # type: ignore[attr-defined]
         pair.step(critic, pair.judge(batch))
         pair.manual_backward(pair.make(batch))
         if number % 2:
@@ -188,7 +188,7 @@ def test_backward_passes_add_up_until_the_optimizers_own_step(strategy: Strategy
 def test_a_step_past_lightning_is_refused() -> None:
     def play(pair: Pair, batch: dict[str, Tensor], _: int) -> None:
         pair.manual_backward(pair.make(batch))
-        pair.optimizers(use_pl_optimizer=False)[0].step()  # type: ignore[index,union-attr]
+        pair.optimizers(use_pl_optimizer=False)[0].step()  # type: ignore[index]
 
     with pytest.raises(RoutingError, match=r"expected steps of Lightning's optimizers, got one of AdamW itself"):
         moves(play, [0])

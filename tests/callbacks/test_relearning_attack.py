@@ -105,7 +105,8 @@ def test_a_quick_trial_makes_no_attack(tmp_path: Path) -> None:
 def test_what_is_missing_is_told_before_testing(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="Expected 21 rows, there are 20"):
         measure(tmp_path, NextToken(), Texts(), attack(num_samples=[4, 21]))
-    for wrong in ({"num_samples": [0, 4]}, {"num_samples": []}, {"repeats": 0}):
+    wrongs: list[dict[str, Any]] = [{"num_samples": [0, 4]}, {"num_samples": []}, {"repeats": 0}]
+    for wrong in wrongs:
         with pytest.raises(ValueError, match="`num_samples`, `repeats`: expected numbers of at least 1"):
             attack(**wrong)
     with pytest.raises(ValueError, match=r"RelearningAttack: expected a module with `token_losses\(batch\)`"):

@@ -142,7 +142,8 @@ def test_unknown_readers_are_refused_for_masking_and_not_for_isolation() -> None
 def test_heads_behind_norms_of_all_heads_are_routed_by_the_formula() -> None:
     """OLMo 2: rows of queries act through other heads too, so a blocked head leaves them a gradient, as it should."""
     model = olmo2().train()
-    route = Route(INCOMPLETE[4][1]["module"], RULE, {"low": "0:2", "high": "rest"}, at="input", unit_size=HEAD_DIM)
+    place: Any = INCOMPLETE[4][1]
+    route = Route(place["module"], RULE, {"low": "0:2", "high": "rest"}, at="input", unit_size=HEAD_DIM)
     members = torch.tensor([[0.0, 1.0], [0.0, 1.0]], dtype=torch.float64)
     router = Router([route])
     router.attach(model)

@@ -307,7 +307,7 @@ def test_a_network_of_its_own_is_hashed_without_a_fingerprint() -> None:
     other = Own()
     other.attention.out_proj.weight.data.mul_(2)
     table = Own()
-    table.attention.table.mul_(2)
+    table.attention.table.mul_(2)  # type: ignore[operator] # a tensor
     assert len({before, identity(Own(heads=4)), identity(other), identity(table)}) == 4
 
 
