@@ -95,7 +95,7 @@ def _of_file(open_clip: Any, path: Path) -> bool | None:
         with safe_open(path, framework="pt") as file:
             noted = (file.metadata() or {}).get("quick_gelu")
         if noted is not None:
-            return bool(noted.lower() == "true")
+            return str(noted).lower() == "true"
     found = {
         bool(settings.get("quick_gelu"))
         for settings in (open_clip.get_pretrained_cfg(*pair) for pair in open_clip.list_pretrained())

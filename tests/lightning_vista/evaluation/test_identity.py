@@ -61,7 +61,7 @@ def test_whatever_changes_scores_changes_the_identity(
         index = replace(index, problem_sets=ProblemSets(sets))
     elif change == "order":
         reversed_ = [
-            replace(each, descriptions=dict(reversed(list(each.descriptions.items())))) for each in index.problem_sets
+            replace(each, descriptions=dict(reversed([*each.descriptions.items()]))) for each in index.problem_sets
         ]
         index = replace(index, problem_sets=ProblemSets(reversed_))
     else:
