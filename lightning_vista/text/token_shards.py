@@ -76,7 +76,7 @@ def check_settings(folder: str | Path, settings: Mapping[str, Any]) -> None:
     if written != wanted["beginning"]:
         raise ValueError(
             f"`add_bos`: expected token shards whose texts begin with the tokens {wanted['beginning']}, got {written} "
-            f"in `{folder}`. Set it to {'true' if written else 'false'}, as the shards were written, or write them again."
+            f"in `{folder}`. Set it to {'true' if written else 'false'}, as it was for the shards, or write them again."
         )
     forget = index.get("forget", wanted["forget"])  # older ones do not tell
     if forget != wanted["forget"]:

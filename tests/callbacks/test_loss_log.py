@@ -48,7 +48,7 @@ def read(path: Path) -> Rows:
         return list(csv.DictReader(file))
 
 
-def column(rows: Rows, name: str) -> list[tuple[int, float]]:
+def column(rows: Rows, name: str) -> list[tuple[int, Any]]:  # numbers, or pytest's approximate ones
     return [(int(row["step"]), float(row[name])) for row in rows if row[name]]
 
 
