@@ -52,8 +52,7 @@ def identity(
     if isinstance(scorer, nn.Module):
         parts.append(hash_weights(scorer))
     if checkpoint is not None:
-        with fsspec.open(str(checkpoint)) as file:
-            parts.append(hashlib.file_digest(file, "sha256").hexdigest())
+        parts += _hash_checkpoint(str(checkpoint))
     if index is not None:
         parts += [
             [(sample.sha256, [asdict(membership) for membership in sample.memberships]) for sample in index.samples],
@@ -62,6 +61,17 @@ def identity(
             [(problem_set.id, problem_set.hint, problem_set.example) for problem_set in index.problem_sets],
         ]
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _hash_checkpoint(checkpoint: str) -> list[str]:
+    """Return the hashes of the files of a checkpoint, which is a folder where it is sharded."""
+    folder = Path(checkpoint)
+    files = sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else [checkpoint]
+    hashes = []
+    for path in files:
+        with fsspec.open(str(path)) as file:
+            hashes.append(hashlib.file_digest(file, "sha256").hexdigest())
+    return hashes
 
 
 def arguments(scorer: Scorer) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Checks before and during gradient routing; each reports everything that is wrong at once."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -95,21 +95,23 @@ def _missing(name: str, units: UnitGroup | None, unknown: str, needs: UnitNeeds)
 _REMEDY = "Route hidden units or heads of a known structure, or use the strategy 'gradient' without isolation."
 
 
-def check_all_tokens(taps: Iterable[Tap]) -> None:
+def check_all_tokens(taps: Iterable[Tap], model: nn.Module) -> None:
     """Refuse to route inside mixtures of experts, where tensors have other tokens, or are not what the model reads.
 
     Args:
         taps: The routed modules.
+        model: The model that contains them.
 
     Raises:
         RoutingError: If a module is within experts.
     """
+    modules = {plain_name(name): module for name, module in model.named_modules()}
     # A number of rows that fits by chance would give each row the weight of another token.
     faults = [
         f"{tap.name}: expected a module that sees all tokens, got one within experts, which see chosen tokens in an "
         "order of their own. Route the experts as a whole or the block around them, or use the strategy 'parameter'."
         for tap in taps
-        if "experts" in tap.name.split(".")[:-1]
+        if _is_within_experts(tap.name, modules)
     ]
     # Such routers return logits first, and beside them the scores, which alone act on what the model computes.
     faults += [
@@ -120,6 +122,17 @@ def check_all_tokens(taps: Iterable[Tap]) -> None:
     ]
     if faults:
         raise RoutingError(faults)
+
+
+def _is_within_experts(name: str, modules: Mapping[str, nn.Module]) -> bool:
+    """Return whether a module is part of one that sends tokens to experts.
+
+    Lists and dicts of modules are left out: whoever holds them may give all tokens to each expert, and where it does
+    not, the number of rows tells.
+    """
+    parts = name.split(".")
+    above = (".".join(parts[:end]) for end in range(1, len(parts)) if parts[end - 1] == "experts")
+    return any(not isinstance(modules[owner], nn.ModuleList | nn.ModuleDict) for owner in above)
 
 
 def tied_leaks(taps: Iterable[Tap], model: nn.Module) -> list[str]:

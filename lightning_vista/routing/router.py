@@ -86,7 +86,7 @@ class Router:
         # All routes are checked before the first hook is registered: an error leaves the model as it was.
         taps = find_taps(self.routes, model, self.strategy.needs(isolates))
         if not self.strategy.masks_parameters:
-            check_all_tokens(taps)
+            check_all_tokens(taps, model)
         self.taps = taps
         self._handles = [tap.attach() for tap in self.taps]
         self._model = model
