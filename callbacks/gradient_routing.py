@@ -234,7 +234,7 @@ class GradientRouting(L.Callback):
 
     @property
     def _acts_on_steps(self) -> bool:
-        """Whether anything is done in the steps of optimizers."""
+        """True if anything is done in the steps of optimizers."""
         return self.isolate_optimizer or self.router.strategy.masks_parameters
 
     def _check_prepared(self, optimizer: Optimizer, *_: object) -> None:

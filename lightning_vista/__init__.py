@@ -4,8 +4,9 @@ The names that a newcomer needs first are exported here. They are imported when 
 `import lightning_vista` is instant and needs no optional package.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from lightning_vista.optional import lazy_exports
 
 if TYPE_CHECKING:
     from lightning_vista.callbacks import GradientRouting, RoutingMonitor
@@ -69,11 +70,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    for home, names in _HOMES.items():
-        if name in names:
-            return getattr(import_module(f"{__name__}.{home}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazy_exports(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

@@ -4,8 +4,9 @@ Names are imported when they are first used: the callbacks re-export `Evaluation
 need not have the packages of the extra `vista`.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from lightning_vista.optional import lazy_exports
 
 if TYPE_CHECKING:
     from lightning_vista.evaluation.evaluation import Evaluation, find_evaluation
@@ -33,8 +34,4 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    for home, names in _HOMES.items():
-        if name in names:
-            return getattr(import_module(f"{__name__}.{home}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazy_exports(__name__, _HOMES)

@@ -131,7 +131,7 @@ class StepWeights:
 
 
 class _Part:
-    """What is noted of one tap.
+    """Notes on one tap.
 
     Args:
         tap: The tap.

@@ -101,7 +101,7 @@ class Tap:
 
     @property
     def has_mask(self) -> bool:
-        """Whether the hook has something to apply to the module's tensor."""
+        """True if the hook has something to apply to the module's tensor."""
         return self.weights is not None or self.factors is not None
 
     def _is_active(self) -> bool:
