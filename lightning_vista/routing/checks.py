@@ -1,6 +1,6 @@
 """Checks before and during gradient routing; each reports everything that is wrong at once."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -111,7 +111,7 @@ def check_all_tokens(taps: Iterable[Tap], model: nn.Module) -> None:
         f"{tap.name}: expected a module that sees all tokens, got one within experts, which see chosen tokens in an "
         "order of their own. Route the experts as a whole or the block around them, or use the strategy 'parameter'."
         for tap in taps
-        if _is_within_experts(tap.name, modules)
+        if any(map(_are_experts, _around(modules, tap.name)))
     ]
     # Such routers return logits first, and beside them the scores, which alone act on what the model computes.
     faults += [
@@ -124,15 +124,16 @@ def check_all_tokens(taps: Iterable[Tap], model: nn.Module) -> None:
         raise RoutingError(faults)
 
 
-def _is_within_experts(name: str, modules: Mapping[str, nn.Module]) -> bool:
-    """Return whether a module is part of one that sends tokens to experts.
-
-    Lists and dicts of modules are left out: whoever holds them may give all tokens to each expert, and where it does
-    not, the number of rows tells.
-    """
+def _around(modules: Mapping[str, nn.Module], name: str) -> Iterator[nn.Module]:
+    """Yield the modules around a module whose own name is "experts"."""
     parts = name.split(".")
-    above = (".".join(parts[:end]) for end in range(1, len(parts)) if parts[end - 1] == "experts")
-    return any(not isinstance(modules[owner], nn.ModuleList | nn.ModuleDict) for owner in above)
+    yield from (modules[".".join(parts[: number + 1])] for number, part in enumerate(parts[:-1]) if part == "experts")
+
+
+def _are_experts(module: nn.Module) -> bool:
+    """Return whether a module named "experts" is the part of a mixture that transformers gives chosen tokens."""
+    # Any model may call its parts experts; those of transformers are a list, or of a class named after them.
+    return isinstance(module, nn.ModuleList) or type(module).__name__.endswith("Experts")
 
 
 def tied_leaks(taps: Iterable[Tap], model: nn.Module) -> list[str]:

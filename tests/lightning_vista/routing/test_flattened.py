@@ -162,3 +162,10 @@ def test_modules_that_see_chosen_tokens_are_refused_at_once(network: Callable[[]
         route = Route(f"model.layers.0.mlp.{module}", RULE, REGIONS)
         with pytest.raises(RoutingError, match=message):
             Router([route]).attach(network())
+
+
+def test_experts_that_see_all_samples_are_no_mixture() -> None:
+    model = nn.ModuleDict({"experts": nn.ModuleDict({"one": nn.Linear(3, 4), "two": nn.Linear(3, 4)})})
+    router = Router([Route("experts.one", RULE, REGIONS)])
+    router.attach(model)
+    router.detach()
