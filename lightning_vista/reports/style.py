@@ -128,7 +128,7 @@ def level_axis(rows: Iterable[tuple[int, Row]]) -> dict[str, Any]:
     levels = sorted(found)
     # "n =" stands once, since eight levels with three digits each must fit into a phone's width.
     texts = [f"{level}<br>{'' if place else 'n = '}{_num_sets(found[level])}" for place, level in enumerate(levels)]
-    title = {"text": "Level: actions in sequence (n problem sets)"}
+    title = {"text": "Level (n problem sets)"}
     ticks = {"tickvals": levels, "ticktext": texts, "tickangle": 0}
     return {"title": title, **ticks, "showgrid": False, "fixedrange": True}
 
