@@ -122,10 +122,11 @@ def test_few_rows_wait(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore:Checkpoint directory:UserWarning", "ignore:You're resuming from a checkpoint")
 def test_fit_keeps_losses_by_itself(tmp_path: Path) -> None:
     arguments = [
-        "--model=LanguageModelModule", "--model.model_type=gpt_neo", "--model.warmup_steps=1",
+        "--model=lightning_vista.models.LanguageModelModule", "--model.model_type=gpt_neo", "--model.warmup_steps=1",
         "--model.sizes={hidden_size: 8, num_layers: 1, num_heads: 2, attention_types: [[[global], 1]],"
         " vocab_size: 1344, max_position_embeddings: 144}",
-        "--data=StoriesDataModule", "--data.num_stories=100", "--data.batch_size=8", "--trainer.accelerator=cpu",
+        "--data=lightning_vista.datamodules.StoriesDataModule",
+        "--data.num_stories=100", "--data.batch_size=8", "--trainer.accelerator=cpu",
         f"--trainer.default_root_dir={tmp_path}", "--trainer.log_every_n_steps=2", "--trainer.val_check_interval=2",
         "--trainer.enable_progress_bar=false", "--trainer.logger=false",
     ]  # fmt: skip
