@@ -129,7 +129,7 @@ def write_pretrained(module: L.LightningModule, folder: Path, tokenizer: object 
     """
     if (model := _find_pretrained(module)) is not None:
         model.save_pretrained(folder)
-        if isinstance(tokenizer, SavesPretrained):  # without it the folder is no use to anybody else
+        if isinstance(tokenizer, SavesPretrained):  # without it nobody else can use the folder
             tokenizer.save_pretrained(folder)
 
 

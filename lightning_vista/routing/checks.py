@@ -49,7 +49,7 @@ def find_taps(routes: Sequence[Route], model: nn.Module, needs: UnitNeeds = "not
             continue
         for name, module in modules.items():
             try:
-                # Unknown units are no fault by themselves: the backward hook needs the tensor only.
+                # Unknown units are not a fault by themselves: the backward hook needs the tensor only.
                 units, unknown = _units(model, name, route)
                 regions = Regions.parse(route.regions, units.size) if units else None
                 taps.append(Tap(name, module, route, regions, units))

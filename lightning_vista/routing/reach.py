@@ -65,7 +65,7 @@ def reach_by_factor(
     routes. All groups see the same random numbers. Random state and buffers are restored afterwards, and gradients are
     None.
 
-    Where a group's gradient is no multiple of the one without routing, as behind a layer of which a part is blocked,
+    Where a group's gradient is not a multiple of the one without routing, as behind a layer of which a part is blocked,
     the factor is 1, or -1 if weights are negative and it points the other way.
 
     Args:
