@@ -29,6 +29,9 @@ SMALL_CALLBACKS = {
     "CoherenceTuning": {"num_samples": 4, "steps": 2, "num_evaluated": 4},
     "RelearningAttack": {"num_samples": [2], "steps": 2, "num_evaluated": 4, "repeats": 1},
     "RepresentationMisdirection": {"num_samples": 8, "steps": 2},
+    "MaxEntropyTuning": {"num_samples": 8, "steps": 2, "num_evaluated": 4},
+    "QuantisationAttack": {"num_evaluated": 4},
+    "Undo": {"num_samples": 8, "steps": 2, "num_evaluated": 4},
     "SteeringScalar": {"num_texts": 2, "new_tokens": 3},
     "ModelCheckpoint": {"every_n_train_steps": 1},
 }
@@ -81,6 +84,9 @@ def test_every_method_trains_and_tests(method: Path, tmp_path: Path) -> None:
     assert logged["test/loss/forget"] > 0
     measured = "steering/0/concept" if method.stem == "steering_scalar" else "relearned/2/forget"
     assert f"test/{measured}" in logged
+    if method.stem == "undo":
+        assert {path.stem for path in tmp_path.glob("*.ckpt")} == {"max_entropy", "undo", "tuned"}
+        assert logged["test/quantised/int4/forget"] > 0
 
 
 def test_own_model_and_texts_by_the_readmes_yaml(own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
