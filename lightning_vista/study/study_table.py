@@ -24,6 +24,7 @@ class StudyRow:
         point: Value of each key of the grid.
         folder: Folder of the first finished run.
         values: Value of each seed for each logged name.
+        folders: Folder of each seed's finished run.
     """
 
     name: str
@@ -31,6 +32,7 @@ class StudyRow:
     point: dict[str, Any]
     folder: Path
     values: dict[str, dict[int, float]] = field(default_factory=dict)
+    folders: dict[int, Path] = field(default_factory=dict)
 
     def mean(self, metric: str) -> SeedMean:
         """Return the mean of a metric over its seeds, where values that are not finite count as missing."""
@@ -51,6 +53,7 @@ def gather(runs: Sequence[Run]) -> list[StudyRow]:
         result = run.result()
         if result is not None:
             row = rows.setdefault(run.row, StudyRow(run.row, run.variant, run.point, run.folder))
+            row.folders[run.seed] = run.folder
             for metric, value in result["metrics"].items():
                 row.values.setdefault(metric, {})[run.seed] = value
     return list(rows.values())

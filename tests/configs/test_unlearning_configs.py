@@ -150,3 +150,38 @@ def test_studies_run_small(name: str, rows: int, tmp_path: Path) -> None:
     main(["study", str(study), "--smoke", "--jobs", "2", "--out", str(tmp_path)])
     assert len((tmp_path / "results.md").read_text(encoding="utf-8").splitlines()) == rows + 2
     assert (tmp_path / "study.html").exists()
+
+
+@pytest.mark.slow
+def test_a_study_derives_compute_ratios_and_frontiers_from_the_losses_of_its_runs(tmp_path: Path) -> None:
+    stories = read_study(ROOT / "configs/studies/unlearning_stories.yaml")
+    smoke = {key: value for key, value in stories.smoke.items() if not key.startswith("callbacks.CoherenceTuning")}
+    frontier = {"title": "F", "series": {"forget": "forget"}, "x": "retain", "frontier": "max_entropy.csv"}
+    small = {f"callbacks.{name}": SMALL_CALLBACKS[name] for name in ("MaxEntropyTuning", "Undo", "QuantisationAttack")}
+    study = {
+        "title": "t",
+        "configs": [str(path) for path in SHARED],
+        "runs": [
+            {"name": "base"},
+            {
+                "name": "UNDO",
+                "configs": [str(FOLDER / "undo.yaml")],
+                "overrides": {**small, "callbacks.CoherenceTuning": SMALL_CALLBACKS["CoherenceTuning"]},
+                "commands": {"test": {"ckpt_path": "{folder}/undo.ckpt"}},
+            },
+        ],
+        "metrics": {"forget loss": "test/loss/forget"},
+        "baseline": "base",
+        "compute_ratios": {"compute ratio": {"value": "test/loss/forget", "curve": "val/loss/forget"}},
+        "figures": [frontier, {**frontier, "x": "val/loss/retain", "frontier": "losses.csv",
+                               "series": {"forget": "val/loss/forget"}}],
+        "smoke": {**smoke, "trainer.val_check_interval": 2, "trainer.precision": "32-true"},
+    }  # fmt: skip
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(study), encoding="utf-8")
+    main(["study", str(tmp_path / "study.yaml"), "--smoke", "--jobs", "2", "--out", str(tmp_path / "out")])
+    table = (tmp_path / "out/results.md").read_text(encoding="utf-8").splitlines()
+    assert table[0] == "| run | forget loss | compute ratio |"
+    ratios = {cells[1].strip(): float(cells[3]) for cells in (line.split("|") for line in table[2:])}
+    assert all(1 / 3 <= ratio <= 1 for ratio in ratios.values())  # validations after 2, 4 and 6 steps
+    points = (tmp_path / "out/frontiers.csv").read_text(encoding="utf-8")
+    assert {line.split(",")[1] for line in points.splitlines()[1:]} == {"base", "UNDO"}
