@@ -49,7 +49,7 @@ class RelearningAttack(L.Callback):
 
     *Steps back to a baseline.* With `baseline`, `test/relearned/<number>/steps_to_baseline` is the first evaluated step
     with at most this forget loss, a mean over repeats. It is infinite, which is to say not reached, if a repeat does
-    not get there; tables of studies leave such values out.
+    not get there.
 
     It needs a module with `token_losses` and a datamodule with `sample`, such as `LanguageModelModule` and
     `StoriesDataModule`.
@@ -105,7 +105,8 @@ class RelearningAttack(L.Callback):
                 f"`num_samples`, `repeats`: expected numbers of at least 1, got {list(num_samples)} and {repeats}. "
                 "The losses without an attack are always logged, as those of 0 texts."
             )
-        self.rates = list(learning_rate) if isinstance(learning_rate, Sequence) else [learning_rate]
+        rates = learning_rate if isinstance(learning_rate, Sequence) else [learning_rate]
+        self.rates = list(dict.fromkeys(rates))
         if not self.rates or not 0 <= retain_share < 1 or (patience is not None and patience < 1):
             raise ValueError(
                 "`learning_rate`, `retain_share`, `patience`: expected at least one rate, a share of at least 0 and "

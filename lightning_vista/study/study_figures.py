@@ -125,7 +125,7 @@ def _frontier_lines(spec: FigureSpec, rows: Sequence[StudyRow]) -> list[dict[str
 def _values(axis: str, values: Sequence[SeedMean], colour: str) -> dict[str, Any]:
     """Return means along an axis, with their intervals."""
     bars = error_bars([value._asdict() for value in values], colour, "mean")
-    return {axis: [None if math.isnan(value.mean) else value.mean for value in values], f"error_{axis}": bars}
+    return {axis: [value.mean if math.isfinite(value.mean) else None for value in values], f"error_{axis}": bars}
 
 
 def _marker(look: Style) -> dict[str, Any]:

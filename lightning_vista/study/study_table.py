@@ -35,8 +35,14 @@ class StudyRow:
     folders: dict[int, Path] = field(default_factory=dict)
 
     def mean(self, metric: str) -> SeedMean:
-        """Return the mean of a metric over its seeds, where values that are not finite count as missing."""
-        return seed_mean([value for value in self.values.get(metric, {}).values() if math.isfinite(value)])
+        """Return the mean of a metric over its seeds: infinite if a value is, such as that of what was not reached.
+
+        NaN counts as missing.
+        """
+        values = [value for value in self.values.get(metric, {}).values() if not math.isnan(value)]
+        # The mean of the others alone would hide exactly the seeds that did not get there.
+        infinite = next((value for value in values if math.isinf(value)), None)
+        return seed_mean(values) if infinite is None else SeedMean(infinite, math.nan, math.nan)
 
 
 def gather(runs: Sequence[Run]) -> list[StudyRow]:

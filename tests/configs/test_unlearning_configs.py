@@ -1,8 +1,11 @@
 """The configs of unlearning: those of the paper's size are what they say, and all of them run small."""
 
+import re
 from pathlib import Path
 from typing import Any
 
+import jsonargparse
+import lightning as L
 import pytest
 import torch
 import yaml
@@ -150,6 +153,21 @@ def test_studies_run_small(name: str, rows: int, tmp_path: Path) -> None:
     main(["study", str(study), "--smoke", "--jobs", "2", "--out", str(tmp_path)])
     assert len((tmp_path / "results.md").read_text(encoding="utf-8").splitlines()) == rows + 2
     assert (tmp_path / "study.html").exists()
+
+
+def test_the_yaml_of_the_docs_is_what_classes_take(tmp_path: Path) -> None:
+    page = (ROOT / "docs/unlearning.md").read_text(encoding="utf-8")
+    chain, attacks, study = map(yaml.safe_load, re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL)[:3])
+    parser = jsonargparse.ArgumentParser(exit_on_error=False)
+    parser.add_argument("--callbacks", type=list[L.Callback])
+    listed = [*chain["trainer"]["callbacks+"], *attacks]
+    made = parser.instantiate_classes(parser.parse_object({"callbacks": listed})).callbacks
+    assert [type(callback).__name__ for callback in made][:2] == ["MaxEntropyTuning", "Undo"]
+    assert made[3].rates == [0.001, 0.0003, 0.0001, 0.00003]
+    assert made[3].baseline == "runs/base"
+    described = {"title": "t", "metrics": {}, "runs": [{"name": "base"}], **study}
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(described), encoding="utf-8")
+    assert len(read_study(tmp_path / "study.yaml").compute_ratios) == 2
 
 
 @pytest.mark.slow
