@@ -10,23 +10,13 @@ from statistics import fmean
 import lightning as L
 import torch
 
-from lightning_vista.models.finetuning import (
-    Batch,
-    Curve,
-    Sampling,
-    TokenLosses,
-    check_finetuning,
-    finetune,
-    held_out_texts,
-    lowest,
-    steps_to_reach,
-)
+from lightning_vista.models.curve import Curve, lowest, steps_to_reach
+from lightning_vista.models.finetuning import Batch, Sampling, TokenLosses, check_finetuning, finetune, held_out_texts
 from lightning_vista.progress import progress_bar
 from lightning_vista.run_files import run_files
 
 #: For each number of texts and each learning rate the curve of each repeat.
 Attacks = dict[int, dict[float, list[Curve]]]
-_KINDS = ("forget", "retain")
 
 
 class RelearningAttack(L.Callback):
@@ -143,10 +133,15 @@ class RelearningAttack(L.Callback):
         before = next(_flat(attacks))[-1][:1]
         self.curves = {0: [before]} | {count: attacks[count][rate] for count, rate in self.learning_rates.items()}
         for name, curves in self._named_curves(attacks).items():
-            pl_module.log_dict({f"test/relearned/{name}/{key}": value for key, value in self._figures(curves).items()})
+            relearned = [lowest(curve, "forget") for curve in curves]
+            for kind in ("forget", "retain"):
+                pl_module.log(f"test/relearned/{name}/{kind}", fmean(point[kind] for point in relearned))
+            if self._reference is not None and name != "0":
+                reached = [steps_to_reach(curve, "forget", self._reference) for curve in curves]
+                pl_module.log(f"test/relearned/{name}/steps_to_baseline", fmean(reached))
         if len(self.rates) > 1:
-            rates = {f"test/relearned/{count}/learning_rate": rate for count, rate in self.learning_rates.items()}
-            pl_module.log_dict(rates)
+            for count, rate in self.learning_rates.items():
+                pl_module.log(f"test/relearned/{count}/learning_rate", rate)
 
     def _attack(self, trainer: L.Trainer, module: TokenLosses, datamodule: Sampling) -> Attacks:
         """Return the curves of all attacks."""
@@ -191,15 +186,6 @@ class RelearningAttack(L.Callback):
         if len(self.rates) > 1:
             named |= {f"{count}/rate_{rate:g}": attacks[count][rate] for count in attacks for rate in self.rates}
         return named
-
-    def _figures(self, curves: Sequence[Curve]) -> dict[str, float]:
-        """Return the means over repeats at the step with the lowest forget loss, and the steps to the baseline."""
-        relearned = [lowest(curve, "forget") for curve in curves]
-        figures = {kind: fmean(point[kind] for point in relearned) for kind in _KINDS}
-        if self._reference is not None and curves != self.curves[0]:
-            reached = [steps_to_reach(curve, "forget", self._reference) for curve in curves]
-            figures["steps_to_baseline"] = fmean(reached)
-        return figures
 
 
 def read_reference(path: str) -> float:

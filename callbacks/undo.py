@@ -8,16 +8,15 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from lightning_vista.callbacks.finishing import Finishing, ResultForm
+from lightning_vista.models.curve import Curve, write_curve
 from lightning_vista.models.finetuning import (
     Batch,
-    Curve,
     Sampling,
     check_logits,
     draw_rows,
     held_out_texts,
     mean_losses,
     optimize,
-    write_curve,
 )
 from lightning_vista.models.fresh_weights import corrupt, fresh_weights
 from lightning_vista.models.token_losses import divergence_from_teacher

@@ -12,7 +12,8 @@ from routed_run import Regression, make_trainer
 from tiny_texts import NextToken, Texts
 
 from lightning_vista.callbacks import Ablation, RelearningAttack
-from lightning_vista.models.finetuning import finetune, held_out_texts, lowest
+from lightning_vista.models.curve import lowest
+from lightning_vista.models.finetuning import finetune, held_out_texts
 from lightning_vista.routing import LabelRule, Route
 
 Figures = dict[str, float]
