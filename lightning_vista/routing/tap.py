@@ -32,7 +32,10 @@ class Tap:
         members: The memberships of this step `(batch[, tokens], groups)`.
         weights: The factors of gradients `(batch[, tokens], regions)`; None for no masking.
         factors: The factors of activations `(batch[, tokens], regions)`; None for no masking.
+        unit_weights: The factors of gradients of the units' parameters `(units,)`; None for no masking.
         probe: Zeros `(groups, regions)` whose gradient is the energy of each region by group; None to not measure it.
+        has_plain_table: Whether all of the route's weights are 1.
+        is_plain: Whether all of this step's weights are 1, whatever the data.
         noted: The weights of this step's samples, whichever way they are applied `(batch[, tokens], regions)`.
         fired: Whether the module was called while there was something to mask.
         is_paused: Whether calls of the module are not routed for now.
@@ -49,9 +52,13 @@ class Tap:
         self.units = units
         self.layout = self._lay_out(regions) if regions else None
         self.table, self.zeros = route.weight_table(), route.zero_table()
+        # A route may have nothing but zeros of the forward pass: its weights of 1 need no pass over the gradient.
+        self.has_plain_table = bool((self.table == 1).all())
+        self.is_plain = False
         self.members: Tensor | None = None
         self.weights: Tensor | None = None
         self.factors: Tensor | None = None
+        self.unit_weights: Tensor | None = None
         self.probe: Tensor | None = None
         self.noted: Tensor | None = None
         self.fired = self.is_paused = False
@@ -74,7 +81,7 @@ class Tap:
 
     def clear(self) -> None:
         """Forget this step's data."""
-        self.members = self.weights = self.factors = None
+        self.members = self.weights = self.factors = self.unit_weights = None
         self.note(None)
 
     def note(self, weights: Tensor | None) -> None:
@@ -99,19 +106,33 @@ class Tap:
         bounds = WeightBounds.of(self.noted, self.factors)
         return bounds.merge(unrouted) if self._passed_by else bounds
 
+    def unit_mask(self) -> Tensor | None:
+        """Return the factors of gradients of the units' parameters `(units,)`, or None for no masking.
+
+        Raises:
+            ValueError: If the module was also called for samples that are not routed.
+        """
+        if self.unit_weights is not None and self._passed_by:
+            raise ValueError(
+                f"{self.name}: expected gradients of the batch's samples alone, whose group their parameters follow, "
+                "got a call that is not routed. Call the backward pass of others before `compute` or after `clear`, or "
+                "run them under `torch.no_grad()`."
+            )
+        return self.unit_weights
+
     @property
     def has_mask(self) -> bool:
         """True if the hook has something to apply to the module's tensor."""
         return self.weights is not None or self.factors is not None
 
     def _is_active(self) -> bool:
-        if not self.has_mask:
+        if not self.has_mask and self.unit_weights is None:
             if self._was_called and not torch.compiler.is_compiling():
                 self._check_recomputation()
             return False
         # A module in evaluation mode does not train, even if `training_step` calls it to sample or as a frozen teacher.
         if self.module.training and not self.is_paused:
-            return True
+            return self.has_mask
         if torch.is_grad_enabled():
             self._passed_by = True
         return False
@@ -151,7 +172,7 @@ class Tap:
             layout = layout._replace(batch_dim=0)
         if factors is not None:
             x = scale_regions(x, factors, layout)
-        if weights is not None and is_training and x.requires_grad:
+        if weights is not None and is_training and x.requires_grad and not (self.is_plain and self.probe is None):
             x = RoutedIdentity.apply(x, weights, layout, members, self.probe)
         return x
 
