@@ -19,7 +19,7 @@ from lightning_vista.routing.rules import (
 )
 from lightning_vista.routing.strategies import block_gradients
 from lightning_vista.routing.surgery import ablate, add_branch, cut_branch, expand
-from lightning_vista.routing.units import ParameterSlice, UnitGroup, UnknownStructureError, unit_group
+from lightning_vista.routing.units import Hidden, ParameterSlice, UnitGroup, UnknownStructureError, unit_group
 
 __all__ = [
     "Route",
@@ -42,6 +42,7 @@ __all__ = [
     "ablate",
     "add_branch",
     "cut_branch",
+    "Hidden",
     "ParameterSlice",
     "UnitGroup",
     "UnknownStructureError",

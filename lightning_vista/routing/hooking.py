@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass, replace
-from typing import Any, get_args
+from typing import Any
 
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
@@ -33,7 +33,7 @@ def hook_tensor(
     Raises:
         ValueError: If `at` is another word.
     """
-    check_word("at", at, get_args(At))
+    check_word("at", at, ("output", "input"))  # experts have no tensor of their own
 
     # Module hooks that return a new value, rather than hooks on the tensor: those are lost on views that are changed in
     # place, and module backward hooks refuse in-place operations and dataclass outputs.
