@@ -193,7 +193,7 @@ def check_resizable(group: UnitGroup) -> None:
     """
     if group.fixed:
         raise UnknownStructureError(
-            f"`units`: expected a number of units that can change, got a fixed one: {group.fixed}. To ablate such units, "
-            "use the mode 'zero'."
+            f"`units`: expected a number of units that can change, got a fixed one: {group.fixed}. To ablate "
+            "such units, use the mode 'zero'."
         )
     check_known(group)

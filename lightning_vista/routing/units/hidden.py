@@ -193,8 +193,8 @@ def hidden_in(index: ModelIndex, parent: str) -> Hidden | None:
         return next((row for row in HIDDEN if row.fits(index, parent)), None)
     if not row.fits(index, parent):
         raise UnknownStructureError(
-            f"{parent!r}: expected the layers that are registered for {type(index.modules[parent]).__name__}, each with "
-            f"as many rows or columns as there are units, got {row}. Check names and `parts`."
+            f"{parent!r}: expected the layers registered for {type(index.modules[parent]).__name__}, each with as many "
+            f"rows or columns as there are units, got {row}. Check names and `parts`."
         )
     return row
 

@@ -7,6 +7,8 @@ from lightning_vista.routing.units.parameter_index import ModelIndex, Site, join
 
 _FIXED = "the depthwise convolution and the parts of the first projection are built for one number of channels"
 
+_NORMED = "the norm behind the heads divides by a mean over all of them"
+
 
 def state_space_units(site: Site) -> UnitGroup | None:
     """Return the channels or heads of a Mamba mixer, or None if the tensor is not one of its own.
@@ -15,7 +17,7 @@ def state_space_units(site: Site) -> UnitGroup | None:
     rows of `in_proj` and `conv1d` act through all channels, since `x_proj` computes time steps, B and C from them.
 
     Mamba 2, input of `norm`: a head is made by its rows of `in_proj` (values and time step), `conv1d`, `dt_bias`,
-    `A_log` and `D`; B and C serve all heads of their group. The norm divides by the mean over a group, so behind it, at
+    `A_log` and `D`; the heads of a group share its B and C. The norm divides by the mean over a group, so behind it, at
     the input of `out_proj`, only whole groups have parameters of their own: all of these, their B, C and gate, and the
     entries of `norm`.
 
@@ -50,15 +52,15 @@ def _channels(site: Site) -> UnitGroup:
 def _heads(site: Site) -> UnitGroup:
     """Return the heads before Mamba 2's norm, or what lies behind it."""
     index, size, sizes = site.index, site.place.unit_size, _Sizes(site.index.modules[site.parent])
-    if size % sizes.head:
+    if size % sizes.head or (size % sizes.group and sizes.group % size):
         raise UnknownStructureError(
             f"`unit_size`: expected a multiple of {sizes.head} for the input of {site.path!r}, since time steps act on "
-            f"whole heads, got {size}."
+            f"whole heads, and a divisor or multiple of {sizes.group}, the width of a group of heads, got {size}."
         )
     count = site.count(sizes.width)
     if site.child == "norm":
         # No columns read heads: the norm mixes them before the last projection.
-        return UnitGroup(count, _makers(index, site.parent, sizes, size), fixed=_FIXED)
+        return UnitGroup(count, _makers(index, site.parent, sizes, size), fixed=_NORMED)
     norm = ParameterSlice(join(site.parent, "norm.weight"), 0, size)
     columns, biases = index.columns(site.path, size), index.biases(site.path)
     if size % sizes.group:
@@ -82,12 +84,13 @@ class _Sizes:
 def _makers(index: ModelIndex, mixer: str, sizes: _Sizes, size: int) -> tuple[ParameterSlice, ...]:
     """Return what makes units of whole heads before the norm."""
     project, convolve = join(mixer, "in_proj"), join(mixer, "conv1d")
-    heads, groups = size // sizes.head, size // sizes.group
+    heads, groups = size // sizes.head, max(size // sizes.group, 1)
     # The rows of `in_proj` are gates, values, B, C and time steps; those of `conv1d` are values, B and C.
     found = [*index.rows(project, size, sizes.width), *index.rows(convolve, size)]
     found += index.rows(project, heads, 2 * sizes.width + 2 * sizes.all_states)
-    # B and C belong to a unit that is a whole group, or several.
-    for start in (0, sizes.all_states) if size % sizes.group == 0 else ():
-        found += index.rows(project, groups * sizes.states, 2 * sizes.width + start)
-        found += index.rows(convolve, groups * sizes.states, sizes.width + start)
+    # The heads of a group share its B and C, as heads with grouped queries share a key.
+    share = max(sizes.group // size, 1)
+    for start in (0, sizes.all_states):
+        found += index.rows(project, groups * sizes.states, 2 * sizes.width + start, share)
+        found += index.rows(convolve, groups * sizes.states, sizes.width + start, share)
     return (*found, *(ParameterSlice(join(mixer, name), 0, heads) for name in ("dt_bias", "A_log", "D")))
