@@ -215,7 +215,8 @@ def _clip() -> Any:
 
 
 GPT2 = Family("GPT-2", _text("GPT2Config", vocab_size=VOCABULARY, n_embd=WIDTH, n_layer=2, n_head=4, n_inner=HIDDEN,
-    n_positions=8, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, bos_token_id=0, eos_token_id=0), _logits)  # fmt: skip
+    n_positions=8, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, bos_token_id=0, eos_token_id=0),
+    _logits)  # fmt: skip
 GPT_NEO = Family("GPT-Neo", _text("GPTNeoConfig", vocab_size=VOCABULARY, hidden_size=WIDTH, num_layers=2, num_heads=4,
     intermediate_size=HIDDEN, attention_types=[[["global", "local"], 1]], max_position_embeddings=8, window_size=4,
     resid_dropout=0.0, embed_dropout=0.0, attention_dropout=0.0, bos_token_id=0, eos_token_id=0), _logits)  # fmt: skip
@@ -226,10 +227,10 @@ GEMMA = Family("Gemma", _text("GemmaConfig", **LLAMA, head_dim=HEAD_DIM), _logit
 OLMO2 = Family("OLMo 2", _text("Olmo2Config", **LLAMA), _logits)
 PHI3 = Family("Phi-3", _text("Phi3Config", **LLAMA), _logits)
 PYTHIA = Family("Pythia (GPT-NeoX)", _text("GPTNeoXConfig", **SIZES, intermediate_size=HIDDEN), _logits)
-BLOOM = Family("Bloom", _text("BloomConfig", vocab_size=VOCABULARY, hidden_size=WIDTH, n_layer=2, n_head=4, **SPECIAL),
-    _logits)  # fmt: skip
-FALCON = Family("Falcon (a key for each head)", _text("FalconConfig", **SIZES, ffn_hidden_size=HIDDEN, multi_query=False,
-    bias=True), _logits)  # fmt: skip
+BLOOM = Family("Bloom", _text("BloomConfig", vocab_size=VOCABULARY, hidden_size=WIDTH, n_layer=2, n_head=4,
+    **SPECIAL), _logits)  # fmt: skip
+FALCON = Family("Falcon (a key for each head)", _text("FalconConfig", **SIZES, ffn_hidden_size=HIDDEN,
+    multi_query=False, bias=True), _logits)  # fmt: skip
 FALCON_7B = Family("Falcon (7B: one key)", _text("FalconConfig", **SIZES, ffn_hidden_size=HIDDEN), _logits)
 FALCON_40B = Family("Falcon (40B: grouped queries)", _text("FalconConfig", **SIZES, ffn_hidden_size=HIDDEN,
     num_kv_heads=2, new_decoder_architecture=True), _logits)  # fmt: skip
@@ -247,15 +248,15 @@ BERT = Family("BERT", _text("BertConfig", "AutoModelForMaskedLM", **SIZES, inter
 ESM2 = Family("ESM-2", _text("EsmConfig", "AutoModelForMaskedLM", **SIZES, intermediate_size=HIDDEN, mask_token_id=1,
     position_embedding_type="rotary", token_dropout=False, emb_layer_norm_before=False, hidden_dropout_prob=0.0,
     attention_probs_dropout_prob=0.0, max_position_embeddings=16), _masked_logits)  # fmt: skip
-MAMBA = Family("Mamba", _text("MambaConfig", vocab_size=VOCABULARY, hidden_size=WIDTH, num_hidden_layers=2, state_size=4,
-    time_step_rank=3, use_bias=True, **SPECIAL), _logits)  # fmt: skip
+MAMBA = Family("Mamba", _text("MambaConfig", vocab_size=VOCABULARY, hidden_size=WIDTH, num_hidden_layers=2,
+    state_size=4, time_step_rank=3, use_bias=True, **SPECIAL), _logits)  # fmt: skip
 MAMBA2 = Family("Mamba 2", _text("Mamba2Config", vocab_size=VOCABULARY, hidden_size=WIDTH, num_hidden_layers=2,
     state_size=4, num_heads=8, head_dim=4, n_groups=2, chunk_size=4, use_bias=True, **SPECIAL), _logits)  # fmt: skip
 MIXTRAL = Family(
     "Mixtral", _mixture("MixtralConfig", **MIXTURE, intermediate_size=HIDDEN, num_local_experts=4), _logits
 )
-QWEN3_MOE = Family("Qwen3-MoE", _mixture("Qwen3MoeConfig", **MIXTURE, intermediate_size=HIDDEN, moe_intermediate_size=12,
-    num_experts=4, num_experts_per_tok=2, head_dim=HEAD_DIM), _logits)  # fmt: skip
+QWEN3_MOE = Family("Qwen3-MoE", _mixture("Qwen3MoeConfig", **MIXTURE, intermediate_size=HIDDEN,
+    moe_intermediate_size=12, num_experts=4, num_experts_per_tok=2, head_dim=HEAD_DIM), _logits)  # fmt: skip
 DEEPSEEK = Family("DeepSeek-V3", _mixture("DeepseekV3Config", **MIXTURE, intermediate_size=HIDDEN,
     moe_intermediate_size=12, n_routed_experts=4, n_shared_experts=1, num_experts_per_tok=2, n_group=1, topk_group=1,
     first_k_dense_replace=0, q_lora_rank=8, kv_lora_rank=8, qk_rope_head_dim=4, qk_nope_head_dim=4, v_head_dim=4),

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 import tiny_families as tiny
 import torch
-from routing_oracles import full_mask, gradients
+from routing_oracles import experts_by_formula, full_mask, gate_by_formula, gradients
 from tiny_families import Family, Units
 from tiny_networks import HEAD_DIM
 from torch import Tensor, nn
 
-from lightning_vista.routing import FieldRule, OptimizerIsolation, Route, Router, ablate, expand, unit_group
+from lightning_vista.routing import FieldRule, Route, Router, ablate, expand, unit_group
 
 PAGE = Path(__file__).parents[3] / "docs" / "families.md"
 CHECKS = ("route", "expand", "slice", "isolate", "load")
@@ -31,7 +31,10 @@ T5_FIRST = ("not known", "its position bias serves all layers")
 T5 = {"expand": T5_BIAS, "slice": T5_BIAS}
 PHI3 = ("configuration", "the number of heads is read from the configuration")
 ALIBI = ("to work with another number", "slopes of ALiBi are computed for all layers")
-ONE_KEY = ("to work with another number", "all heads share one key")
+ONE_KEY = {
+    "expand": ("to work with another number", "all heads share one key"),
+    "slice": ("to keep some", "all heads share one key"),
+}
 MAMBA = ("fixed", "the convolution cannot be resized")
 MAMBA_MIXED = ("not known", "`x_proj` reads channels for all of them")
 MAMBA2_MIXED = ("not known", "the gated norm mixes heads")
@@ -101,7 +104,7 @@ ROWS = [
     *neox(tiny.PYTHIA, "gpt_neox.layers.{}", "attention", ONE_NUMBER),
     *neox(tiny.BLOOM, "transformer.h.{}", "self_attention", {"expand": ALIBI, "slice": ALIBI}, NO_WIDTH),
     *neox(tiny.FALCON, "transformer.h.{}", "self_attention", ONE_NUMBER),
-    *neox(tiny.FALCON_7B, "transformer.h.{}", "self_attention", {"expand": ONE_KEY, "slice": ("keep some", ONE_KEY[1])}),
+    *neox(tiny.FALCON_7B, "transformer.h.{}", "self_attention", ONE_KEY),
     *neox(tiny.FALCON_40B, "transformer.h.{}", "self_attention", ONE_NUMBER),
     Units(tiny.OPT, "hidden units", "model.decoder.layers.{}.activation_fn", flattened=True),
     Units(tiny.OPT, "heads", "model.decoder.layers.{}.self_attn.out_proj", **HEADS, refused=ONE_NUMBER),
@@ -168,19 +171,12 @@ def by_formula(row: Units, model: nn.Module, mask_of: Callable[[torch.Size], Ten
     def on_output(_: nn.Module, args: Any, output: Any) -> Any:
         return (routed(output[0]), *output[1:]) if isinstance(output, tuple) else routed(output)
 
-    def experts(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
-        mask = mask_of(torch.Size([tiny.SAMPLES * tiny.TOKENS, module.num_experts]))
-        return lambda *args: sum_of_experts(forward, mask, *args)
-
-    def gate(forward: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*args: Any) -> Any:
-            with replaced(nn.functional, "linear", lambda linear: lambda *given: routed(linear(*given))):
-                return forward(*args)
-
-        return call
-
-    if row.at == "experts" or row.kind == GATE:
-        with replaced(module, "forward", experts if row.at == "experts" else gate):
+    if row.at == "experts":
+        with experts_by_formula(module, mask_of(torch.Size([tiny.SAMPLES * tiny.TOKENS, module.num_experts]))):
+            yield
+        return
+    if row.kind == GATE:
+        with gate_by_formula(module, routed):
             yield
         return
     if row.at == "output":
@@ -189,21 +185,6 @@ def by_formula(row: Units, model: nn.Module, mask_of: Callable[[torch.Size], Ten
         handle = module.register_forward_pre_hook(lambda _, args: (routed(args[0]), *args[1:]))
     yield
     handle.remove()
-
-
-@contextmanager
-def replaced(owner: Any, name: str, change: Callable[[Any], Any]) -> Iterator[None]:
-    before = getattr(owner, name)
-    setattr(owner, name, change(before))
-    yield
-    setattr(owner, name, before)
-
-
-def sum_of_experts(forward: Callable[..., Tensor], mask: Tensor, x: Tensor, chosen: Tensor, scores: Tensor) -> Tensor:
-    """The contributions of single experts, each of which is masked before they are added up."""
-    terms = [forward(x, chosen, scores * (chosen == expert)) for expert in range(mask.shape[1])]
-    masks = mask.to(x).unsqueeze(-1).unbind(1)
-    return torch.stack([m * term + (1 - m) * term.detach() for m, term in zip(masks, terms, strict=True)]).sum(0)
 
 
 def blocked_mask(row: Units, units: list[int]) -> Callable[[torch.Size], Tensor]:
@@ -311,13 +292,12 @@ def check_isolate(row: Units, folder: Path) -> None:
     router = Router([route_of(row, size)])
     router.attach(model, isolates=True)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.01, weight_decay=0.3)
-    isolation = OptimizerIsolation(optimizer, model)
+    router.guard(optimizer)
     for groups in ({}, {"low": torch.zeros(tiny.SAMPLES), "high": torch.ones(tiny.SAMPLES)}):
         before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
         optimizer.zero_grad()
         with router.memberships(groups) if groups else router.paused():
             torch.autograd.backward(loss_of(row, model))
-            isolation.block(router.blocked() if groups else [])
             reached = {name: p.grad != 0 for name, p in model.named_parameters() if p.grad is not None}
             optimizer.step()
     mine = owned(model, row, list(range(size // 2)))
@@ -325,7 +305,6 @@ def check_isolate(row: Units, folder: Path) -> None:
         moved = parameter.detach() != before[name]
         assert not (moved & mine[name]).any(), name
         assert name not in reached or moved[reached[name] & ~mine[name]].all(), name
-    isolation.remove()
     router.detach()
 
 
@@ -349,7 +328,7 @@ def outcome(row: Units, check: str, folder: Path) -> str:
         "load": check_load,
     }
     if check == "load" and (not row.family.is_saved or "expand" in row.refused):
-        return "–"
+        return "-"
     if check not in row.refused:
         run[check](row, folder)
         return "yes"
