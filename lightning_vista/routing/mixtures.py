@@ -28,7 +28,7 @@ class ChosenWeights(NamedTuple):
 
 
 def hook_experts(
-    module: nn.Module, weigh: Callable[[Tensor], ChosenWeights], name: str, is_active: Callable[[], bool]
+    module: nn.Module, weigh: Callable[[Tensor], ChosenWeights | None], name: str, is_active: Callable[[], bool]
 ) -> RemovableHandle:
     """Mask what each expert contributes to the output of a mixture.
 
@@ -39,26 +39,32 @@ def hook_experts(
 
     Args:
         module: The module that holds all experts; it takes tokens, the chosen experts and their scores.
-        weigh: The function from the chosen experts `(rows, chosen)` to what routes apply to them.
+        weigh: The function from the chosen experts `(rows, chosen)` to what routes apply to them; None for nothing.
         name: The module's name, for errors.
         is_active: Decides in each call whether to change anything.
 
     Returns:
         The handle that removes the hook.
     """
+    is_checked = False
 
     def on_output(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> Tensor | None:
+        nonlocal is_checked
         if not is_active():
             return None
         scores, chosen = _scores(args, kwargs, name)
-        applied = weigh(chosen)
+        if (applied := weigh(chosen)) is None:
+            return None
         call = partial(_call_with, module, args, kwargs, scores)
+        if not is_checked and not torch.compiler.is_compiling():
+            _check_linear(call, scores, output, name)
+            is_checked = True
         kept = scores if applied.factors is None else scores * applied.factors.to(scores)
-        is_weighed = applied.weights is not None and torch.is_grad_enabled()
         if applied.factors is not None:
-            with torch.set_grad_enabled(torch.is_grad_enabled() and not is_weighed):
+            # With weights only the values of this sum count, not its gradients.
+            with torch.set_grad_enabled(torch.is_grad_enabled() and applied.weights is None):
                 output = call(kept)
-        if applied.weights is None or not is_weighed:
+        if applied.weights is None:
             return output
         result: Tensor = _GradientOf.apply(
             output.detach(), call(kept * applied.weights.to(scores)), applied.spread, applied.probe
@@ -79,6 +85,23 @@ def _call_with(
         **{key: replaced.get(id(value), value) for key, value in kwargs.items()},
     )
     return result
+
+
+def _check_linear(call: Callable[[Tensor], Tensor], scores: Tensor, output: Tensor, name: str) -> None:
+    """Refuse experts whose output is not a sum with scores as factors, such as those that scale what experts are given.
+
+    Raises:
+        RoutingError: If twice the scores are not twice the output.
+    """
+    with torch.no_grad():
+        difference = (call(2 * scores) - 2 * output).abs().max()
+    if not difference <= 0.01 * output.detach().abs().max():
+        raise RoutingError(
+            [
+                f"{name}: expected experts whose outputs are added up with the scores as factors, got some that use "
+                "the scores otherwise. Route the block around them, or their parameters by a `ParameterRoute`."
+            ]
+        )
 
 
 def _scores(args: tuple[Any, ...], kwargs: dict[str, Any], name: str) -> tuple[Tensor, Tensor]:

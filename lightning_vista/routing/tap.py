@@ -202,6 +202,8 @@ class Tap:
             return None
         layout, weights, _, members = self._fit(logits)
         probe = self.probe
+        if self.is_plain and probe is None:
+            return None
 
         def weigh(grad: Tensor) -> Tensor:
             weighed = grad if weights is None else scale_regions(grad, weights, layout)
@@ -212,15 +214,20 @@ class Tap:
 
         return weigh
 
-    def _weigh_experts(self, chosen: Tensor) -> ChosenWeights:
-        """Return what routes apply to the experts that a gate chose `(rows, chosen)`."""
+    def _weigh_experts(self, chosen: Tensor) -> ChosenWeights | None:
+        """Return what routes apply to the experts that a gate chose `(rows, chosen)`; None for nothing."""
         self.fired = self._was_called = True
+        is_training = torch.is_grad_enabled()
+        if self.factors is None and not is_training:
+            return None
         # A stand-in for the contributions of all experts, of which only the shape matters.
         _, weights, factors, members = self._fit(chosen.new_empty(len(chosen), self._num_units(), device="meta"))
         owners = chosen.new_zeros(self._num_units())
         for region, units in enumerate(self.regions.units.values() if self.regions else ()):
             owners[list(units)] = region
         region_of = owners[chosen]
+        if not is_training or (self.is_plain and self.probe is None):
+            weights = None
         picked = [None if value is None else value.gather(1, region_of) for value in (weights, factors)]
 
         def spread(squares: Tensor) -> Tensor:

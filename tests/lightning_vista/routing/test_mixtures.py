@@ -242,6 +242,14 @@ def test_energies_are_those_of_single_contributions() -> None:
         torch.testing.assert_close(actual, members.flatten(0, 1).float().T @ by_region, rtol=1e-3, atol=1e-6)
 
 
+@pytest.mark.parametrize("at", ["experts", "output"])
+def test_calls_without_gradients_may_have_any_samples(at: Literal["experts", "output"]) -> None:
+    model = MIXTRAL.build()
+    route = Route(EXPERTS if at == "experts" else gate(MIXTRAL), RULE, REGIONS, at=at)
+    with routed(model, route, members_of("tokens")), torch.no_grad():
+        model(torch.zeros(2, 1, dtype=torch.long))
+
+
 class ScoreTopKRouter(nn.Module):
     """A gate that returns probabilities in the place of logits."""
 
@@ -260,6 +268,28 @@ class ScaledTopKRouter(ScoreTopKRouter):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         logits = nn.functional.linear(x, self.weight)
         return logits, logits.softmax(-1) * self.weight.sum()
+
+
+class InputExperts(nn.Module):
+    """Experts whose scores scale what they are given."""
+
+    is_transposed, num_experts = False, 2
+    _apply_gate = nn.Identity.forward
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up_proj = nn.Parameter(torch.randn(2, 3, 3))
+
+    def forward(self, x: Tensor, chosen: Tensor, scores: Tensor) -> Tensor:
+        hidden = (x.unsqueeze(1) * scores.unsqueeze(-1)).unsqueeze(-2) @ self.up_proj[chosen]
+        return hidden.squeeze(-2).tanh().sum(1)
+
+
+def test_experts_that_use_scores_otherwise_are_refused_when_they_are_called() -> None:
+    experts = InputExperts()
+    route = Route("", RULE, {"low": "0:1", "high": "rest"}, at="experts")
+    with pytest.raises(RoutingError, match="use the scores otherwise"), routed(experts, route, torch.eye(2)):
+        experts(torch.randn(4, 3), torch.tensor([[0, 1]] * 4), torch.rand(4, 2))
 
 
 @pytest.mark.parametrize("kind", [ScoreTopKRouter, ScaledTopKRouter])
