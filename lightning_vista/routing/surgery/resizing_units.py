@@ -36,7 +36,7 @@ def expand(
 
     While layers of a transformers model differ in size, its configuration cannot describe it: `ablate` the new units
     before `save_pretrained`. Once all layers are expanded alike, the configuration follows. Exceptions are the heads of
-    GPT-2 and GPT-Neo, whose configurations derive the width of a head from their number.
+    families whose configurations derive the width of a head from their number, see `docs/families.md`.
 
     Args:
         model: The model, fully built. If an optimizer already has its parameters, pass `optimizer`.

@@ -5,7 +5,7 @@ from typing import Any
 from torch import nn
 
 from lightning_vista.routing.units import UnitGroup
-from lightning_vista.routing.units.heads import head_width
+from lightning_vista.routing.units.attention_heads import head_width
 from lightning_vista.routing.units.parameter_index import ModelIndex, join
 
 #: Size attributes of layers, in the order of the weight's dimensions: linear, GPT-2's, convolution, norm.

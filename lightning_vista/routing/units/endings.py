@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 from torch import nn
 
+from lightning_vista.routing.units.attention_heads import NORMS_OF_HEADS
 from lightning_vista.routing.units.group import ParameterSlice, UnitGroup
-from lightning_vista.routing.units.heads import NORMS_OF_HEADS
 from lightning_vista.routing.units.hidden import hidden_in
 from lightning_vista.routing.units.parameter_index import ModelIndex, Site, is_layer, is_scale, is_sequential, join
 

@@ -9,8 +9,7 @@ from typing import NamedTuple
 
 from torch import nn
 
-from lightning_vista.routing.units.group import ParameterSlice, UnitGroup, UnknownStructureError
-from lightning_vista.routing.units.heads import (
+from lightning_vista.routing.units.attention_heads import (
     NORMS_OF_HEADS,
     Fused,
     Rows,
@@ -20,6 +19,7 @@ from lightning_vista.routing.units.heads import (
     fused_rows,
     head_width,
 )
+from lightning_vista.routing.units.group import ParameterSlice, UnitGroup, UnknownStructureError
 from lightning_vista.routing.units.parameter_index import ModelIndex, Site, is_layer, join
 
 

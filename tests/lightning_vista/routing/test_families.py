@@ -160,13 +160,18 @@ def route_of(row: Units, size: int) -> Route:
 
 
 @contextmanager
-def by_formula(row: Units, model: nn.Module, mask_of: Callable[[torch.Size], Tensor]) -> Iterator[None]:
-    """Replace the routed values by `m * x + (1 - m) * stop_gradient(x)`, wherever a family computes them."""
+def by_formula(
+    row: Units, model: nn.Module, mask_of: Callable[[torch.Size], Tensor], others: float = 1
+) -> Iterator[None]:
+    """Replace the routed values by `m * x + (1 - m) * stop_gradient(x)`, wherever a family computes them.
+
+    With `others=0` what has no gradient is zero as well.
+    """
     module: Any = model.get_submodule(row.place["module"])
 
     def routed(x: Tensor) -> Tensor:
         m = mask_of(x.shape).to(x)
-        return m * x + (1 - m) * x.detach()
+        return m * x + others * (1 - m) * x.detach()
 
     def on_output(_: nn.Module, args: Any, output: Any) -> Any:
         return (routed(output[0]), *output[1:]) if isinstance(output, tuple) else routed(output)
@@ -232,6 +237,17 @@ def check_route(row: Units, folder: Path) -> None:
     for name, gradient in expected.items():
         torch.testing.assert_close(actual[name], gradient, rtol=1e-4, atol=noise, msg=name)
     check_makers(row, model)
+    check_readers(row, model)
+
+
+def check_readers(row: Units, model: nn.Module) -> None:
+    """Without the columns that read units the model computes as with zeros in their place."""
+    group = unit_group(model, **row.place)
+    if group.producers and group.consumers:
+        with by_formula(row, model, blocked_mask(row, [0]), others=0):
+            expected = row.family.run(model)
+        ablate(model, group, [0], mode="zero")
+        torch.testing.assert_close(row.family.run(model), expected)
 
 
 def check_makers(row: Units, model: nn.Module) -> None:

@@ -22,6 +22,7 @@ from lightning_vista.routing import (
     expand,
     unit_group,
 )
+from lightning_vista.routing.hooking import hook_tensor
 
 FAMILIES = [MIXTRAL, QWEN3_MOE, DEEPSEEK, GPT_OSS]
 EXPERTS = "model.layers.0.mlp.experts"
@@ -304,6 +305,9 @@ def test_gates_with_other_outputs_are_refused_when_they_are_called(kind: type[nn
 
 def test_what_has_no_meaning_for_mixtures_is_refused() -> None:
     model = MIXTRAL.build()
+    for module, at in ((EXPERTS, "experts"), (gate(MIXTRAL), "output")):
+        with pytest.raises(ValueError, match="a tensor that the model reads.*set `at: end` and `mode: zero`"):
+            hook_tensor(model.get_submodule(module), at, lambda x: x, module)  # type: ignore[arg-type]
     with pytest.raises(RoutingError, match="module that holds all experts.*MixtralSparseMoeBlock"):
         Router([Route("model.layers.0.mlp", RULE, REGIONS, at="experts")]).attach(model)
     with pytest.raises(RoutingError, match="gate without `forward`"):
