@@ -35,6 +35,18 @@ class Rule(ABC):
             the remainder to 1 is ordinary backpropagation.
         """
 
+    @property
+    def fields(self) -> list[str | int]:
+        """The batch's fields that the rule reads, for loops that would drop them otherwise.
+
+        These are the values of attributes named `field` or `*_field`, also of rules among the attributes. A rule that
+        reads other fields overrides this.
+        """
+        own = [value for name, value in vars(self).items() if name == "field" or name.endswith("_field")]
+        held = [value if isinstance(value, list) else [value] for value in vars(self).values()]
+        inner = [field for rules in held for rule in rules if isinstance(rule, Rule) for field in rule.fields]
+        return list(dict.fromkeys([*own, *inner]))
+
     def describe(self, batch: Any) -> Mapping[str, Sequence[str]]:
         """Return values of a batch that the rule compares with its groups, to say why a group never occurs.
 
