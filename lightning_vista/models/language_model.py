@@ -58,6 +58,7 @@ class LanguageModelModule(L.LightningModule):
         activation_modules: Names or patterns of modules, such as `model.transformer.h.*.mlp.act`.
         calibrate_bias: Whether to fit a bias of the logits to the retain texts of the training data before a test.
             Ablation shifts how often a model expects each word. Without that shift, losses are comparable.
+        gradient_checkpointing: Whether to compute activations again in the backward pass instead of keeping them.
 
     Raises:
         ValueError: If not exactly one of `model_type` and `checkpoint` is given, or an L1 penalty has no modules.
@@ -82,6 +83,7 @@ class LanguageModelModule(L.LightningModule):
         activation_l1: float = 0.0,
         activation_modules: Sequence[str] = (),
         calibrate_bias: bool = False,
+        gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
         if (model_type is None) == (checkpoint is None):
@@ -94,6 +96,11 @@ class LanguageModelModule(L.LightningModule):
                 "'model.transformer.h.*.mlp.act'."
             )
         self.model: Any = build_model(model_type, sizes or {}) if model_type else load_model(checkpoint or "")
+        if gradient_checkpointing:
+            # The name is newer than transformers 5.0. Reentrant checkpointing would train nothing in a frozen model,
+            # such as one with adapters.
+            enable = getattr(self.model, "activation_checkpointing_enable", self.model.gradient_checkpointing_enable)
+            enable({"use_reentrant": False})
         self.learning_rate, self.warmup_steps = learning_rate, warmup_steps
         self.weight_decay, self.betas = weight_decay, betas
         self.activation_l1, self.activation_modules = activation_l1, list(activation_modules)
