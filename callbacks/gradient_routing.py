@@ -207,7 +207,7 @@ class GradientRouting(L.Callback):
             return
         occurrences.agree(pl_module.device)
         if trainer.is_global_zero:
-            warn_of_missing(occurrences, "the first epoch")
+            occurrences.warn("the first epoch")
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Remove all hooks."""
@@ -243,21 +243,6 @@ class GradientRouting(L.Callback):
                 ]
             )
         self._prepared.discard(optimizer)
-
-
-def warn_of_missing(occurrences: Occurrences, where: str) -> None:
-    """Warn of groups that the data does not have.
-
-    Args:
-        occurrences: What the data had.
-        where: The data, for the warning.
-    """
-    if missing := occurrences.missing():
-        _log.warning(
-            "Routing: %s had no data of these groups.\n%s\nCheck the rules' values and their types: 0 is not '0'.",
-            where,
-            "\n".join(f"- {sentence}" for sentence in missing),
-        )
 
 
 def find_routing(trainer: L.Trainer, asker: L.Callback) -> list[GradientRouting]:

@@ -13,7 +13,7 @@ import yaml
 from torch import Tensor, nn
 
 from lightning_vista.optional import require
-from lightning_vista.routing import Route, Router, RoutingError, Rule
+from lightning_vista.routing import ParameterRoute, Route, Router, RoutingError, Rule
 from lightning_vista.routing.descriptions import describe_routes, differences
 from lightning_vista.routing.masking import MaskWeightMode, warmup
 from lightning_vista.routing.occurrences import Occurrences
@@ -67,7 +67,7 @@ class RoutingMixin(Trainer):
     def __init__(
         self,
         *args: Any,
-        routes: Sequence[Route],
+        routes: Sequence[Route | ParameterRoute],
         mask_weight: float = 1.0,
         mask_weight_mode: MaskWeightMode = "anneal",
         warmup_steps: int = 0,
@@ -111,8 +111,8 @@ class RoutingMixin(Trainer):
         for rule, state in zip(self._rules, self._saved.get("rules", []), strict=False):
             rule.load_state_dict(state)
         self.router.attach(self.accelerator.unwrap_model(self.model), isolates=self.isolate_optimizer)
-        if hasattr(self.router, "guard"):
-            self.router.guard(getattr(self.optimizer, "optimizer", self.optimizer))  # accelerate wraps it
+        optimizer: Any = self.optimizer
+        self.router.guard(getattr(optimizer, "optimizer", optimizer))  # accelerate wraps it
         self._occurrences = Occurrences(self.router.routes)
         self._is_checked = False
 
@@ -146,7 +146,9 @@ class RoutingMixin(Trainer):
     def _set_signature_columns_if_needed(self) -> None:
         """Keep the columns that rules read when the trainer removes those that the model does not take."""
         super()._set_signature_columns_if_needed()
-        self._signature_columns = list(dict.fromkeys([*self._signature_columns, *self._rule_fields]))
+        columns: Any = self._signature_columns
+        kept = list(dict.fromkeys([*columns, *self._rule_fields]))
+        self._signature_columns = kept  # type: ignore[assignment] # None is all that is annotated
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         super()._save_optimizer_and_scheduler(output_dir)
@@ -256,7 +258,8 @@ def _fields_beside_model(rules: Sequence[Rule], model: Any) -> list[str]:
     """Return the fields that rules read and the model does not take."""
     base = model.get_base_model() if hasattr(model, "get_base_model") else model  # of peft
     taken = inspect.signature(base.forward).parameters
-    return [field for field in dict.fromkeys(f for rule in rules for f in rule.fields) if field not in taken]
+    fields = dict.fromkeys(str(field) for rule in rules for field in rule.fields)  # batches here are mappings
+    return [field for field in fields if field not in taken]
 
 
 def _stack(field: str, values: list[Any]) -> Any:

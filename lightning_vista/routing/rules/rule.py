@@ -58,6 +58,17 @@ class Rule(ABC):
         """
         return {}
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run needs to continue exactly; nothing for rules whose batches stand alone."""
+        return {}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:  # noqa: B027 # most rules have no state
+        """Take the state of an interrupted run.
+
+        Args:
+            state_dict: The state.
+        """
+
     def setup(self, datamodule: Any) -> None:  # noqa: B027 # most rules need none
         """Prepare the rule once before training, such as by resolving words with the datamodule's tokenizer.
 

@@ -1,6 +1,7 @@
 """The Trainer of transformers and TRL's SFTTrainer route as Lightning does."""
 
 import copy
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,14 @@ import lightning as L
 import pytest
 import torch
 import yaml
-from datasets import Dataset
+from datasets import Dataset  # type: ignore[import-untyped] # it has no types
 from tiny_networks import VOCABULARY, llama
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, SequentialSampler
 from transformers import Trainer, TrainingArguments
-from trl import SFTConfig, SFTTrainer
+from trl.trainer.sft_config import SFTConfig
+from trl.trainer.sft_trainer import SFTTrainer
 
 from lightning_vista.callbacks import GradientRouting
 from lightning_vista.integrations.transformers import RoutingMixin, routing_from_yaml
@@ -126,7 +128,8 @@ def by_lightning(
     )  # fmt: skip
     loader: DataLoader[Any] = DataLoader(data or batches(), batch_size=None)  # type: ignore[arg-type]
     trainer.fit(Module(net), loader)
-    return net
+    trained: nn.Module = net
+    return trained
 
 
 def assert_same(one: nn.Module, other: nn.Module) -> None:
@@ -160,7 +163,7 @@ def test_columns_for_rules_reach_the_rules_and_not_the_model(tmp_path: Path) -> 
     named = {1: "forget", 0: "retain", -1: "other"}
     data = Dataset.from_list([{**row, "known": named[row["known"]]} for row in rows()])
     rule = LabelRule("known", {"forget": ["forget"], "retain": ["retain"]})
-    routing = {"routes": [replace(route(), rule=rule)]}
+    routing: dict[str, Any] = {"routes": [replace(route(), rule=rule)]}
     net = model()
     optimizer = adamw(net)
     trainer = RoutedTrainer(
@@ -174,14 +177,14 @@ def test_columns_for_rules_reach_the_rules_and_not_the_model(tmp_path: Path) -> 
 
 
 def test_sft_trainer_of_trl(tmp_path: Path) -> None:
-    words = "tree fox bear owl sun moon sea hill ant bee".split()
+    words = ["tree", "fox", "bear", "owl", "sun", "moon", "sea", "hill", "ant", "bee"]
     picks = torch.randint(len(words), (ROWS, 7), generator=torch.Generator().manual_seed(3))
     texts = [" ".join(words[pick] for pick in row[: 3 + number % 5]) for number, row in enumerate(picks)]
     data = Dataset.from_list([{"text": text, "known": known} for text, known in zip(texts, KNOWN, strict=True)])
     net = model()
     optimizer = adamw(net)
     args = SFTConfig(str(tmp_path), **SFT)
-    routing = {"routes": [route()], "isolate_optimizer": True}
+    routing: dict[str, Any] = {"routes": [route()], "isolate_optimizer": True}
     trainer = RoutedSFT(
         model=net, args=args, train_dataset=data, processing_class=word_tokenizer(texts), **routing,
         optimizers=(optimizer, LambdaLR(optimizer, lambda step: 1.0)),
@@ -217,14 +220,18 @@ class Alternating(Rule):
     def state_dict(self) -> dict[str, Any]:
         return {"count": self.count}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.count = state["count"]
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        self.count = state_dict["count"]
 
 
 def test_a_resumed_run_ends_with_the_same_weights(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     def train(resume: str | None, **options: Any) -> nn.Module:
         net = model()
-        routing = {"routes": [replace(route(), rule=Alternating(route().rule))], "warmup_steps": 4, **options}
+        routing: dict[str, Any] = {
+            "routes": [replace(route(), rule=Alternating(route().rule))],
+            "warmup_steps": 4,
+            **options,
+        }
         args = arguments(tmp_path, num_train_epochs=1, save_strategy="steps", save_steps=3, learning_rate=0.01)
         RoutedTrainer(model=net, args=args, train_dataset=rows(), **routing).train(resume_from_checkpoint=resume)
         return net
