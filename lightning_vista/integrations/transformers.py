@@ -17,6 +17,7 @@ from lightning_vista.routing import ParameterRoute, Route, Router, RoutingError,
 from lightning_vista.routing.descriptions import describe_routes, differences
 from lightning_vista.routing.masking import MaskWeightMode, warmup
 from lightning_vista.routing.occurrences import Occurrences
+from lightning_vista.routing.sharding import engine_faults
 from lightning_vista.routing.strategies import DEFAULT_STRATEGY, StrategyName
 
 if TYPE_CHECKING:
@@ -174,6 +175,11 @@ class RoutingMixin(Trainer):
 
     def _faults(self) -> Iterator[str]:
         """Yield what keeps the trainer from routing."""
+        state: Any = self.accelerator.state
+        stage = state.deepspeed_plugin.zero_stage if self.is_deepspeed_enabled else 0
+        is_fsdp1 = self.is_fsdp_enabled and getattr(state.fsdp_plugin, "fsdp_version", 1) == 1
+        guards_steps = self.isolate_optimizer or any(isinstance(route, ParameterRoute) for route in self.router.routes)
+        yield from engine_faults(is_fsdp1, stage, guards_steps)
         if getattr(self.args, "packing", False) or getattr(self.args, "padding_free", False):
             yield (
                 "`packing`, `padding_free`: expected rows of one sample each, got rows of several, which may belong to "
