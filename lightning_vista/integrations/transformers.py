@@ -36,8 +36,8 @@ class RoutingMixin(Trainer):
     """Gradient routing in the `Trainer` of transformers, by the routes of `GradientRouting` (arXiv 2410.04332).
 
     Write it in front of the trainer: `class RoutedTrainer(RoutingMixin, Trainer): pass`, or with TRL's `SFTTrainer`.
-    Names of modules and parameters are those of the trainer's `model`. Everything else is the trainer's own:
-    accumulation, checkpointing, mixed precision, `torch.compile`, several processes.
+    Names of modules and parameters are those of the trainer's `model`. Everything else is the trainer's own, such as
+    accumulation, activation checkpointing, mixed precision, `torch.compile` and several processes.
 
     The columns of the dataset that rules read reach the rules and not the model, whatever `remove_unused_columns` is:
     they are taken from the samples before the trainer's collator, stacked, and removed from the batch before the model.
@@ -81,7 +81,14 @@ class RoutingMixin(Trainer):
         self.mask_weight, self.warmup_steps = mask_weight, warmup_steps
         self.isolate_optimizer = isolate_optimizer
         # As written: `setup` turns the words of rules into tokens.
-        self._settings = {"strategy": strategy, "isolate_optimizer": isolate_optimizer, **describe_routes(routes)}
+        self._settings = {
+            "strategy": strategy,
+            "mask_weight": mask_weight,
+            "mask_weight_mode": mask_weight_mode,
+            "warmup_steps": warmup_steps,
+            "isolate_optimizer": isolate_optimizer,
+            **describe_routes(routes),
+        }
         self._occurrences: Occurrences | None = None
         self._saved: Mapping[str, Any] = {}
         self._is_checked = False

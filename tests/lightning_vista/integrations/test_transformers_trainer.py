@@ -4,6 +4,7 @@ import copy
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jsonargparse
@@ -145,6 +146,7 @@ def assert_same(one: nn.Module, other: nn.Module) -> None:
         ({"activation_checkpointing": True}, {"checkpointing": True}),
         ({"max_grad_norm": 0.1}, {"gradient_clip_val": 0.1}),
         ({"bf16": True}, {"precision": "bf16-mixed"}),
+        pytest.param({"torch_compile": True, "torch_compile_backend": "aot_eager"}, {}, marks=pytest.mark.slow),
     ],
     ids=lambda options: next(iter(options), "plain"),
 )
@@ -292,3 +294,15 @@ def test_a_group_that_never_occurs_is_named(tmp_path: Path, caplog: pytest.LogCa
     rule = LabelRule("known", {"forget": [7], "retain": [0]})
     by_trainer(tmp_path, {"routes": [replace(route(), rule=rule)]})
     assert caplog.text.count("'forget' never occurred. Values of 'known' were -1, 0, 1.") == 1
+
+
+def test_engines_that_cannot_be_exact_are_named(tmp_path: Path) -> None:
+    trainer: Any = RoutedTrainer(model=model(), args=arguments(tmp_path), train_dataset=rows(), routes=[route()])
+    plugins = SimpleNamespace(deepspeed_plugin=SimpleNamespace(zero_stage=3), fsdp_plugin=SimpleNamespace(fsdp_version=1))
+    trainer.accelerator = SimpleNamespace(state=plugins)
+    trainer.is_deepspeed_enabled = trainer.is_fsdp_enabled = True
+    trainer.args._n_gpu = 2
+    fsdp1, zero_3, parallel = trainer._faults()
+    assert fsdp1.startswith("FSDP1")
+    assert zero_3.startswith("DeepSpeed ZeRO-3")
+    assert parallel.startswith("`n_gpu`: expected one device for each process, got 2")
