@@ -9,6 +9,7 @@ import lightning as L
 import pytest
 import torch
 from peft import PeftModel
+from routed_run import Regression
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import AutoConfig, AutoModelForCausalLM
@@ -224,6 +225,8 @@ def test_a_checkpoint_decides_which_adapters_there_are(export: Any, base: Path, 
     ]
     assert adapter_names(net.model) == ([] if export == "merged" else ["retain"])
     assert losses[0] != losses[1]
+    if export == "merged":  # a plain model, which later callbacks can train
+        assert all(parameter.requires_grad for parameter in net.model.parameters())
     again = module(base)
     assert run.test(again, loader, ckpt_path=last, verbose=False)[0]["test/loss/forget"] == losses[0]
     assert adapter_names(again.model) == NAMES
@@ -244,6 +247,12 @@ def test_what_cannot_be_cut_exactly_is_refused(base: Path, tmp_path: Path) -> No
         Adapters(["a", "a"], CONFIG)
     with pytest.raises(ValueError, match="expected 'end' for adapters"):
         Ablation(adapters=["forget"])
+    with pytest.raises(ValueError, match="expected a module with a model of transformers, got Regression"):
+        Adapters(NAMES, CONFIG).setup(fit, Regression(), "fit")
+    three = module(base)
+    Adapters([*NAMES, "third"], CONFIG).setup(fit, three, "fit")
+    with pytest.raises(ValueError, match=r"expected one adapter to be left for 'adapter', got \['retain', 'third'\]"):
+        Ablation(adapters=["forget"], at="end", export="adapter").on_fit_start(fit, three)
     loader: DataLoader[Any] = DataLoader(batches([1]), batch_size=None)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"expected adapters of the model, \['retain', 'forget'\], got \['other'\]"):
         trainer(tmp_path, Ablation(adapters=["other"], at="end"), enable_checkpointing=False).fit(

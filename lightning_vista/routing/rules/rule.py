@@ -41,6 +41,11 @@ class Rule(ABC):
 
         These are the values of attributes named `field` or `*_field`, also of rules among the attributes. A rule that
         reads other fields overrides this.
+
+        Example:
+            >>> from lightning_vista.routing import LabelRule, PartialLabels
+            >>> PartialLabels(LabelRule("topic", {"forget": [5]}), field="known").fields
+            ['known', 'topic']
         """
         own = [value for name, value in vars(self).items() if name == "field" or name.endswith("_field")]
         held = [value if isinstance(value, list) else [value] for value in vars(self).values()]

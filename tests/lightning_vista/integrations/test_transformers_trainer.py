@@ -298,7 +298,9 @@ def test_a_group_that_never_occurs_is_named(tmp_path: Path, caplog: pytest.LogCa
 
 def test_engines_that_cannot_be_exact_are_named(tmp_path: Path) -> None:
     trainer: Any = RoutedTrainer(model=model(), args=arguments(tmp_path), train_dataset=rows(), routes=[route()])
-    plugins = SimpleNamespace(deepspeed_plugin=SimpleNamespace(zero_stage=3), fsdp_plugin=SimpleNamespace(fsdp_version=1))
+    plugins = SimpleNamespace(
+        deepspeed_plugin=SimpleNamespace(zero_stage=3), fsdp_plugin=SimpleNamespace(fsdp_version=1)
+    )
     trainer.accelerator = SimpleNamespace(state=plugins)
     trainer.is_deepspeed_enabled = trainer.is_fsdp_enabled = True
     trainer.args._n_gpu = 2
