@@ -100,7 +100,7 @@ def sharding_faults(model: nn.Module) -> list[str]:
     parameters = list(model.parameters())
     is_fsdp1 = any(isinstance(module, FullyShardedDataParallel) for module in model.modules())
     faults = engine_faults(is_fsdp1, zero_stage=3 if any(hasattr(p, "ds_id") for p in parameters) else 0)
-    if any(isinstance(parameter, DTensor) and parameter not in _WHOLE for parameter in parameters):
+    if any(isinstance(whole_parameter(parameter), DTensor) for parameter in parameters):
         faults.append(f"Tensor parallelism divides the units of layers among processes. {_REMEDY}")
     return faults
 

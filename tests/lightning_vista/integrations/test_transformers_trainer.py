@@ -17,12 +17,12 @@ from tiny_networks import VOCABULARY, llama
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, SequentialSampler
-from transformers import Trainer, TrainingArguments
+from transformers import Trainer, TrainingArguments, default_data_collator
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
 from lightning_vista.callbacks import GradientRouting
-from lightning_vista.integrations.transformers import RoutingMixin, routing_from_yaml
+from lightning_vista.integrations.transformers import RoutingMixin, RuleFieldCollator, routing_from_yaml
 from lightning_vista.routing import LabelRule, Route, RoutingError, Rule
 from lightning_vista.text import word_tokenizer
 
@@ -176,6 +176,16 @@ def test_columns_for_rules_reach_the_rules_and_not_the_model(tmp_path: Path) -> 
     assert_same(net, by_lightning({"routes": [route()]}))
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in net.modules())
     assert trainer.evaluate(data)["eval_loss"] == trainer.evaluate(data.remove_columns("known"))["eval_loss"]
+
+
+def test_labels_reach_the_model_and_the_rules() -> None:
+    collate = RuleFieldCollator(default_data_collator, ["label", "kind"])
+    batch = collate([{"x": [1.0], "label": 2, "kind": "a"}, {"x": [3.0], "label": 4, "kind": "b"}])
+    assert batch["labels"].tolist() == batch["label"].tolist() == [2, 4]
+    assert batch["kind"] == ["a", "b"]
+    assert set(collate([{"x": [1.0]}])) == {"x"}
+    with pytest.raises(ValueError, match="`kind`: expected values of one shape"):
+        collate([{"x": [1.0], "kind": [1]}, {"x": [3.0], "kind": [1, 2]}])
 
 
 def test_sft_trainer_of_trl(tmp_path: Path) -> None:
