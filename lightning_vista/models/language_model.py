@@ -120,6 +120,11 @@ class LanguageModelModule(L.LightningModule):
         logits = self(batch["input_ids"], batch["attention_mask"])
         return next_token_losses(logits, batch["input_ids"]), batch["attention_mask"][:, 1:].bool()
 
+    def token_logits(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the logits behind `token_losses`, `(batch, tokens - 1, vocabulary)`, and the same mask."""
+        logits = self(batch["input_ids"], batch["attention_mask"])
+        return logits[:, :-1], batch["attention_mask"][:, 1:].bool()
+
     def setup(self, stage: str) -> None:
         """Check that the model has an embedding for every token.
 
