@@ -12,6 +12,7 @@ from lightning_vista.routing.parameter_tap import ParameterTap
 from lightning_vista.routing.regions import Regions
 from lightning_vista.routing.route import Route
 from lightning_vista.routing.routing_error import RoutingError
+from lightning_vista.routing.sharding import local, local_entries
 from lightning_vista.routing.tap import Tap
 from lightning_vista.routing.units import UnitGroup, UnknownStructureError, find_units
 from lightning_vista.routing.units.experts import is_gate
@@ -251,8 +252,10 @@ def check_forbidden(blocked: Iterable[tuple[Tap, Sequence[int]]], model: nn.Modu
     for tap, units in blocked:
         for part in tap.units.producers if tap.units and units else ():
             grad = gradients.get(part.name)
-            entries = part.entries(units)
-            if grad is not None and grad.index_select(part.dim, torch.tensor(entries, device=grad.device)).any():
+            if grad is None:
+                continue
+            entries = local_entries(grad, part.dim, torch.tensor(part.entries(units), device=grad.device))
+            if local(grad).index_select(part.dim, entries).any():
                 faults.append(
                     f"{part.name} got a gradient in units of {tap.name} that this batch must not train. Check whether "
                     "another path reads them around the routed module."
