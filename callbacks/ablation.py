@@ -156,7 +156,12 @@ class Ablation(Finishing):
         """Return the routed modules that have one of the regions."""
         routes = self.routes
         if routes is None:
-            routes = [route for routing in find_routing(trainer, self) for route in routing.router.routes]
+            routes = [
+                route
+                for routing in find_routing(trainer, self)
+                for route in routing.router.routes
+                if isinstance(route, Route)
+            ]
         known = {region for route in routes for region in route.regions}
         if unknown := set(self.regions) - known:
             raise ValueError(f"`regions`: expected regions of the routes, {sorted(known)}, got {sorted(unknown)}.")

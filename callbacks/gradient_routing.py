@@ -11,11 +11,11 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
-from lightning_vista.routing import Route, Router, RoutingError
+from lightning_vista.routing import ParameterRoute, Route, Router, RoutingError
 from lightning_vista.routing.descriptions import describe_routes, differences
-from lightning_vista.routing.isolation import OptimizerIsolation
 from lightning_vista.routing.masking import MaskWeightMode, warmup
 from lightning_vista.routing.occurrences import Occurrences
+from lightning_vista.routing.step_guard import StepGuard
 from lightning_vista.routing.strategies import DEFAULT_STRATEGY, StrategyName
 
 _log = logging.getLogger(__name__)
@@ -29,16 +29,18 @@ class GradientRouting(L.Callback):
     stay as they are. Hooks exist from `on_fit_start` to the end of `fit`, or to its exception.
 
     Args:
-        routes: The routes, each with a layer, its regions and the rule that assigns data to groups.
+        routes: The routes: a `Route` has a layer, its regions and the rule that assigns data to groups, a
+            `ParameterRoute` has names of parameters and a rule.
         mask_weight: The share of the mask that is applied, from 0 to 1.
         mask_weight_mode: The meaning of a share below 1: "anneal" for `1 + w * (m - 1)`, from ordinary backpropagation
             to the mask, or "scale" for `w * m`, which starts without any gradient (the authors').
         warmup_steps: The number of optimizer steps (`trainer.global_step`) in which the mask weight rises from 0.
         strategy: "gradient" weighs gradients in the backward pass. SGTM's alternatives: "parameter" weighs the
-            gradients of the parameters that make and read the units, for which all samples of an optimizer step must
-            be of one group; "activation" zeroes the activations of units that may not be trained.
+            gradients of the parameters that make and read the units, for which all samples of a batch must be of one
+            group; "activation" zeroes the activations of units that may not be trained.
         isolate_optimizer: Whether parameters and optimizer states of units stay as they are where their gradient is
-            blocked or they are zero in the forward pass: momentum and weight decay would move them.
+            blocked or they are zero in the forward pass: momentum and weight decay would move them. So do all
+            parameters whose gradient is zero throughout. Those of a `ParameterRoute` always stay.
 
     Raises:
         RoutingError: At the start of `fit`, or after its first backward pass, with everything that is wrong.
@@ -53,7 +55,7 @@ class GradientRouting(L.Callback):
 
     def __init__(
         self,
-        routes: list[Route],
+        routes: Sequence[Route | ParameterRoute],
         mask_weight: float = 1.0,
         mask_weight_mode: MaskWeightMode = "anneal",
         warmup_steps: int = 0,
@@ -68,7 +70,7 @@ class GradientRouting(L.Callback):
         self.mask_weight = mask_weight
         self.warmup_steps = warmup_steps
         self.isolate_optimizer = isolate_optimizer
-        self._isolation: dict[Optimizer, OptimizerIsolation] = {}
+        self._guards: dict[Optimizer, StepGuard] = {}
         self._handles: list[RemovableHandle] = []
         self._prepared: set[Optimizer] = set()
         # As written: `setup` turns the words of rules into tokens.
@@ -80,7 +82,7 @@ class GradientRouting(L.Callback):
     def state_key(self) -> str:
         """The key that distinguishes several of these callbacks in a checkpoint."""
         # Lightning's default, the class, would be the same for all of them.
-        return self._generate_state_key(routes=_described(self.router.routes))
+        return self._generate_state_key(routes=[route.key for route in self.router.routes])
 
     def state_dict(self) -> dict[str, Any]:
         """Return the settings with which a resumed run is compared."""
@@ -157,13 +159,12 @@ class GradientRouting(L.Callback):
         self._is_checked = self._is_checked_whole = False
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Follow the optimizers, which exist by now, and isolate them."""
+        """Guard the optimizers, which exist by now."""
         if not self._acts_on_steps:
             return
         for optimizer in trainer.optimizers:
-            self.router.follow(optimizer)
-            if self.isolate_optimizer:
-                self._isolation[optimizer] = OptimizerIsolation(optimizer, pl_module, self.router.strategy)
+            # Lightning makes the gradients within the step, so the optimizer itself would prepare it too early.
+            self._guards[optimizer] = self.router.guard(optimizer, before_step=False)
             self._handles.append(optimizer.register_step_post_hook(self._check_prepared))
 
     def on_train_batch_start(
@@ -185,14 +186,10 @@ class GradientRouting(L.Callback):
                 self.router.check_called()
 
     def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer) -> None:
-        """Weigh the gradients of parameters, if the strategy does so, and isolate blocked units."""
-        if not self._acts_on_steps:
-            return
-        # Before clipping, which Lightning does after this hook: blocked gradients must not count in the norm.
-        self.router.mask_parameters(optimizer)
-        if optimizer in self._isolation:
-            self._isolation[optimizer].block(self.router.blocked(optimizer), self.router.silent(optimizer))
-        self._prepared.add(optimizer)
+        """Hold still what the data of the step must not train."""
+        if optimizer in self._guards:
+            self._guards[optimizer].prepare()
+            self._prepared.add(optimizer)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -226,16 +223,14 @@ class GradientRouting(L.Callback):
 
     def _detach(self) -> None:
         self.router.detach()
-        for isolation in self._isolation.values():
-            isolation.remove()
         for handle in self._handles:
             handle.remove()
-        self._isolation, self._handles, self._prepared = {}, [], set()
+        self._guards, self._handles, self._prepared = {}, [], set()
 
     @property
     def _acts_on_steps(self) -> bool:
         """True if anything is done in the steps of optimizers."""
-        return self.isolate_optimizer or self.router.strategy.masks_parameters
+        return self.isolate_optimizer or bool(self.router.parameter_taps)
 
     def _check_prepared(self, optimizer: Optimizer, *_: object) -> None:
         """Refuse a step of which Lightning, and so this callback, was not told before."""
@@ -263,11 +258,6 @@ def warn_of_missing(occurrences: Occurrences, where: str) -> None:
             where,
             "\n".join(f"- {sentence}" for sentence in missing),
         )
-
-
-def _described(routes: Sequence[Route]) -> list[str]:
-    """Return what distinguishes routes."""
-    return [f"{','.join(route.patterns)}:{route.at}:{route.regions}" for route in routes]
 
 
 def find_routing(trainer: L.Trainer, asker: L.Callback) -> list[GradientRouting]:

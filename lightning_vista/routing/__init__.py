@@ -1,6 +1,8 @@
 """Gradient routing in pure torch: routes, rules, the router's hooks, and surgery on units (arXiv 2410.04332)."""
 
 from lightning_vista.routing.isolation import OptimizerIsolation
+from lightning_vista.routing.parameter_masks import block_gradients
+from lightning_vista.routing.parameter_route import ParameterRoute
 from lightning_vista.routing.regions import Regions
 from lightning_vista.routing.route import Route
 from lightning_vista.routing.router import Router
@@ -17,12 +19,12 @@ from lightning_vista.routing.rules import (
     TokenRule,
     TokenwiseRule,
 )
-from lightning_vista.routing.strategies import block_gradients
 from lightning_vista.routing.surgery import ablate, add_branch, cut_branch, expand
 from lightning_vista.routing.units import ParameterSlice, UnitGroup, UnknownStructureError, unit_group
 
 __all__ = [
     "Route",
+    "ParameterRoute",
     "Router",
     "Regions",
     "RoutingError",

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from lightning_vista.routing.naming import plain_name
+from lightning_vista.routing.parameter_route import ParameterRoute
+from lightning_vista.routing.parameter_tap import ParameterTap
 from lightning_vista.routing.regions import Regions
 from lightning_vista.routing.route import Route
 from lightning_vista.routing.routing_error import RoutingError
@@ -26,7 +28,7 @@ def find_taps(routes: Sequence[Route], model: nn.Module, needs: UnitNeeds = "not
     """Find the modules that routes name, each with its units.
 
     Args:
-        routes: The routes.
+        routes: The routes, on modules.
         model: The model.
         needs: The parameters of units without which a module is a fault.
 
@@ -36,13 +38,36 @@ def find_taps(routes: Sequence[Route], model: nn.Module, needs: UnitNeeds = "not
     Raises:
         RoutingError: If anything is wrong; the error lists all faults of all routes.
     """
+    return find_all_taps(routes, model, needs)[0]
+
+
+def find_all_taps(
+    routes: Sequence[Route | ParameterRoute], model: nn.Module, needs: UnitNeeds = "nothing"
+) -> tuple[list[Tap], list[ParameterTap]]:
+    """Find the modules and the parameters that routes name.
+
+    Args:
+        routes: The routes.
+        model: The model.
+        needs: The parameters of units without which a module is a fault.
+
+    Returns:
+        One tap for each route and module, and one for each route on parameters.
+
+    Raises:
+        RoutingError: If anything is wrong; the error lists all faults of all routes.
+    """
     taps: list[Tap] = []
+    parameter_taps: list[ParameterTap] = []
     # Faults are collected over all routes: fixing a YAML one error at a time would cost one start of a run each.
     faults = [] if routes else ["`routes`: expected at least one route, got none."]
     for number, route in enumerate(routes):
         where = f"route {number} ({', '.join(route.patterns)})"
         faults += [f"{where}: {fault}" for fault in route.faults()]
         try:
+            if isinstance(route, ParameterRoute):
+                parameter_taps.append(ParameterTap(route, model))
+                continue
             modules = route.place.modules(model)
         except ValueError as error:
             faults.append(f"{where}: {error}")
@@ -61,7 +86,7 @@ def find_taps(routes: Sequence[Route], model: nn.Module, needs: UnitNeeds = "not
     faults += tied_leaks(taps, model)
     if faults:
         raise RoutingError(faults)
-    return taps
+    return taps, parameter_taps
 
 
 def _units(model: nn.Module, name: str, route: Route) -> tuple[UnitGroup | None, str]:

@@ -7,11 +7,12 @@ from typing import Any
 
 from torch import Tensor
 
+from lightning_vista.routing.parameter_route import ParameterRoute
 from lightning_vista.routing.route import Route
 from lightning_vista.routing.rules.rule import Rule
 
 
-def describe_routes(routes: Sequence[Route]) -> dict[str, str]:
+def describe_routes(routes: Sequence[Route | ParameterRoute]) -> dict[str, str]:
     """Describe all settings of routes.
 
     Args:

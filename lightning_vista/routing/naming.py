@@ -1,6 +1,6 @@
 """Names of modules and parameters, and the one language of patterns for them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import TypeVar
@@ -46,7 +46,7 @@ def find_modules(model: nn.Module, patterns: Sequence[str]) -> dict[str, nn.Modu
         ['0', '1']
     """
     modules = {plain_name(name): module for name, module in model.named_modules()}
-    return _find(model, modules, patterns, "a module")
+    return _find(model, modules, patterns, "a module", _matches)
 
 
 def find_parameters(model: nn.Module, patterns: Sequence[str]) -> dict[str, nn.Parameter]:
@@ -54,7 +54,8 @@ def find_parameters(model: nn.Module, patterns: Sequence[str]) -> dict[str, nn.P
 
     Args:
         model: The model.
-        patterns: Names in `named_parameters()`, in the pattern language of `find_modules`.
+        patterns: Names in `named_parameters()`, in the pattern language of `find_modules`. Besides, `*` as the first or
+            the last part stands for one or more parts: `*.new.*` names every parameter within any module `new`.
 
     Returns:
         Name -> parameter, in the model's order; a tied parameter once, whichever of its names a pattern has.
@@ -63,11 +64,12 @@ def find_parameters(model: nn.Module, patterns: Sequence[str]) -> dict[str, nn.P
         ValueError: If a pattern names no parameter; the error suggests close names.
 
     Example:
-        >>> list(find_parameters(nn.Sequential(nn.Linear(1, 1), nn.ReLU()), ["*.weight"]))
-        ['0.weight']
+        >>> list(find_parameters(nn.Sequential(nn.Sequential(nn.Linear(1, 1)), nn.ReLU()), ["*.weight"]))
+        ['0.0.weight']
     """
     named = model.named_parameters(remove_duplicate=False)
-    found = _find(model, {plain_name(name): parameter for name, parameter in named}, patterns, "a parameter")
+    parameters = {plain_name(name): parameter for name, parameter in named}
+    found = _find(model, parameters, patterns, "a parameter", _matches_with_open_ends)
     # A tied parameter appears under each of its names; an optimizer refuses to hold it twice.
     first = {id(parameter): name for name, parameter in reversed(found.items())}
     return {name: parameter for name, parameter in found.items() if first[id(parameter)] == name}
@@ -76,11 +78,17 @@ def find_parameters(model: nn.Module, patterns: Sequence[str]) -> dict[str, nn.P
 Named = TypeVar("Named", nn.Module, nn.Parameter)
 
 
-def _find(model: nn.Module, named: dict[str, Named], patterns: Sequence[str], kind: str) -> dict[str, Named]:
+def _find(
+    model: nn.Module,
+    named: dict[str, Named],
+    patterns: Sequence[str],
+    kind: str,
+    matches: Callable[[str, str], bool],
+) -> dict[str, Named]:
     """Return what patterns name, in the order of `named`."""
-    found = {name: value for name, value in named.items() if any(_matches(name, p) for p in patterns)}
+    found = {name: value for name, value in named.items() if any(matches(name, pattern) for pattern in patterns)}
     for pattern in patterns:
-        if not any(_matches(name, pattern) for name in found):
+        if not any(matches(name, pattern) for name in found):
             close = get_close_matches(pattern, named, n=3, cutoff=0.3) or [name for name in named if name][:3]
             raise ValueError(
                 f"expected {kind} of {type(model).__name__}, got {pattern!r}. Did you mean one of {close}?"
@@ -93,3 +101,15 @@ def _matches(name: str, pattern: str) -> bool:
     # `fnmatchcase` alone would let `*` cross dots: "h.*" would then name every module within every block.
     parts, patterns = name.split("."), pattern.split(".")
     return len(parts) == len(patterns) and all(map(fnmatchcase, parts, patterns))
+
+
+def _matches_with_open_ends(name: str, pattern: str) -> bool:
+    """Return whether a name matches a pattern in which `*` at either end stands for one or more parts."""
+    parts, patterns = name.split("."), pattern.split(".")
+    surplus = max(len(parts) - len(patterns), 0)
+    # The first `*` takes `front` parts more than one; the last one takes the rest of the surplus.
+    for front in range(surplus + 1 if patterns[0] == "*" else 1):
+        takes_rest = front == surplus or patterns[-1] == "*"
+        if takes_rest and _matches(".".join(parts[front : front + len(patterns)]), pattern):
+            return True
+    return False

@@ -7,6 +7,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from lightning_vista.routing.parameter_route import ParameterRoute
 from lightning_vista.routing.route import Route
 from lightning_vista.routing.rules.rule import Rule
 
@@ -33,7 +34,7 @@ class Occurrences:
         ["route 0 (encoder): 'high' never occurred. Values of 'label' were 0, 1."]
     """
 
-    def __init__(self, routes: Sequence[Route]) -> None:
+    def __init__(self, routes: Sequence[Route | ParameterRoute]) -> None:
         self.routes = list(routes)
         self._rules: dict[int, Rule] = {id(route.rule): route.rule for route in routes}
         self._counts: dict[int, Tensor] = {}

@@ -106,8 +106,6 @@ def reach_by_factor(
         involved = [router for router, known in by_router.items() if group in known]
         with _restored(model), _all_of(group, num_samples, involved):
             torch.autograd.backward(loss())
-            for router in involved:
-                router.mask_parameters()
             for name, gradient in _gradients(model):
                 touched[name].append(gradient != 0)
                 counted[name][group] = count_factors(gradient, plain[name], weights)
@@ -179,8 +177,6 @@ def _all_of(group: str, num_samples: int, routers: Sequence[Router]) -> Iterator
     """Put all samples into one group within the context."""
     with ExitStack() as stack:
         for router in routers:
-            router.start_step()
-            stack.callback(router.start_step)
             stack.enter_context(router.memberships({group: torch.ones(num_samples)}))
         yield
 

@@ -64,6 +64,11 @@ class Route:
         """The names of modules, as patterns."""
         return as_patterns(self.module)
 
+    @property
+    def key(self) -> str:
+        """What distinguishes the route from others, as text."""
+        return f"{','.join(self.patterns)}:{self.at}:{self.regions}"
+
     def faults(self) -> list[str]:
         """List what is wrong with the route for any model.
 

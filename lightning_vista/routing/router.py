@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, get_args
 
 import torch
@@ -11,10 +12,12 @@ from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from lightning_vista.options import check_word
-from lightning_vista.routing.checks import check_all_tokens, check_fired, check_memberships, find_taps
+from lightning_vista.routing.checks import check_all_tokens, check_fired, check_memberships, find_all_taps
 from lightning_vista.routing.masking import MaskWeightMode, anneal, region_weights, zero_factors
+from lightning_vista.routing.parameter_route import ParameterRoute
+from lightning_vista.routing.parameter_tap import ParameterTap
 from lightning_vista.routing.route import Route
-from lightning_vista.routing.step_weights import BlockedUnits, StepWeights
+from lightning_vista.routing.step_guard import StepGuard
 from lightning_vista.routing.strategies import DEFAULT_STRATEGY, StrategyName, find_strategy
 from lightning_vista.routing.tap import Tap
 
@@ -25,15 +28,16 @@ class Router:
     It acts in training mode only, and only while there are memberships. A model may have several routers.
 
     Args:
-        routes: The routes.
+        routes: The routes, on modules or on parameters.
         mask_weight: The share of the mask that is applied, from 0 to 1, see `anneal`.
         mask_weight_mode: The meaning of a mask weight below 1, see `anneal`.
         strategy: "gradient" weighs gradients in the backward pass; "parameter" weighs the gradients of the parameters
-            that make and read the units, see `mask_parameters`; "activation" zeroes activations instead.
+            that make and read the units; "activation" zeroes activations instead. Routes on parameters have none.
 
     Attributes:
         strategy: The strategy as an object.
         taps: The routed modules, once attached.
+        parameter_taps: The parameters of each route on parameters, once attached.
 
     Raises:
         ValueError: If `strategy` or `mask_weight_mode` is another word.
@@ -53,7 +57,7 @@ class Router:
 
     def __init__(
         self,
-        routes: Sequence[Route],
+        routes: Sequence[Route | ParameterRoute],
         mask_weight: float = 1.0,
         mask_weight_mode: MaskWeightMode = "anneal",
         strategy: StrategyName = DEFAULT_STRATEGY,
@@ -64,10 +68,11 @@ class Router:
         self.mask_weight_mode = mask_weight_mode
         self.strategy = find_strategy(strategy)
         self.taps: list[Tap] = []
+        self.parameter_taps: list[ParameterTap] = []
         self._handles: list[RemovableHandle] = []
+        self._guards: list[StepGuard] = []
         self._model: nn.Module | None = None
-        self._default_step: StepWeights | None = None
-        self._steps: dict[Optimizer, StepWeights] = {}
+        self._isolates = False
         self._is_checked = self._is_warned = False
 
     def attach(self, model: nn.Module, isolates: bool = False) -> None:
@@ -84,28 +89,25 @@ class Router:
         if self._model is not None:
             raise RuntimeError("`Router.attach`: expected a detached router, got an attached one. Call `detach` first.")
         # All routes are checked before the first hook is registered: an error leaves the model as it was.
-        taps = find_taps(self.routes, model, self.strategy.needs(isolates))
+        taps, parameter_taps = find_all_taps(self.routes, model, self.strategy.needs(isolates))
         if not self.strategy.masks_parameters:
             check_all_tokens(taps, model)
-        self.taps = taps
-        self._handles = [tap.attach() for tap in self.taps]
-        self._model = model
-        self._is_warned = False
-        # Hooks on parameters cost time in each backward pass, and plain routing needs none.
-        if isolates or self.strategy.masks_parameters:
-            self._default_step = StepWeights(self.taps, model)
-        self._is_checked = False
+        self.taps, self.parameter_taps = taps, parameter_taps
+        self._model, self._isolates = model, isolates
+        self._handles = [tap.attach() for tap in taps]
+        for parameter_tap in parameter_taps:
+            self._handles += parameter_tap.attach()
+        self._handles += self.strategy.attach(taps, model)
+        self._is_checked = self._is_warned = False
 
     def detach(self) -> None:
         """Remove the router's own hooks and no others."""
         for handle in self._handles:
             handle.remove()
-        for step in self._all_steps():
-            step.remove()
-        self._default_step, self._steps = None, {}
-        for tap in self.taps:
-            tap.clear()
-        self._handles, self._model = [], None
+        for guard in self._guards:
+            guard.remove()
+        self.clear()
+        self._handles, self._guards, self._model = [], [], None
 
     def compute(self, batch: Any) -> Mapping[int, Tensor]:
         """Compute the memberships of a batch by the rules, and keep the weights until `clear`.
@@ -176,43 +178,34 @@ class Router:
         """Forget memberships: what follows is ordinary backpropagation."""
         for tap in self.taps:
             tap.clear()
+        for parameter_tap in self.parameter_taps:
+            parameter_tap.clear()
 
-    def follow(self, optimizer: Optimizer) -> StepWeights:
-        """Note the weights of the samples behind one optimizer's gradients, from now until `detach`.
+    def guard(self, optimizer: Optimizer, before_step: bool = True) -> StepGuard:
+        """Keep the steps of an optimizer from moving what their data must not train, from now until `detach`.
 
-        With several optimizers, or several steps after one backward pass, each needs to know its own samples.
+        This concerns routes on parameters, and blocked units if the router was attached with `isolates`. With several
+        optimizers, guard each.
 
         Args:
             optimizer: The optimizer.
+            before_step: Whether the optimizer itself prepares each step; otherwise call `StepGuard.prepare` between the
+                backward pass and the step.
 
         Returns:
-            The weights of the samples of its next step.
-        """
-        if self._default_step is not None:
-            self._default_step.remove()
-            self._default_step = None
-        self._steps[optimizer] = StepWeights(self.taps, self._attached(), optimizer)
-        return self._steps[optimizer]
-
-    def start_step(self) -> None:
-        """Start an optimizer step: forget the weights of the last step's samples."""
-        for step in self._all_steps():
-            step.consume()
-
-    def mask_parameters(self, optimizer: Optimizer | None = None) -> None:
-        """Weigh the gradients of parameters by their units' weights, if the strategy does so.
-
-        Call it between the backward pass and the optimizer's step; with several processes, in each of them.
-
-        Args:
-            optimizer: An optimizer that the router follows, to weigh its parameters only; by default all.
+            The guard.
 
         Raises:
-            ValueError: If samples of the step belong to different groups.
+            RuntimeError: If the router is not attached.
+            ValueError: If the optimizer cannot be isolated; at its step, if a closure makes the gradients.
         """
-        for step in self._all_steps(optimizer):
-            step.agree()
-            self.strategy.mask_parameters(self._attached(), step)
+        guard = StepGuard(
+            optimizer, self._attached(), self.taps, self.parameter_taps, self.strategy, isolates=self._isolates
+        )
+        self._guards.append(guard)
+        if before_step:
+            self._handles.append(optimizer.register_step_pre_hook(partial(_prepare, guard)))
+        return guard
 
     def check_backward(self) -> None:
         """Check after the first backward pass that routing did what it says; every process must call it.
@@ -239,45 +232,6 @@ class Router:
         """
         self.strategy.check_backward(self.taps, self._attached())
 
-    def blocked(self, optimizer: Optimizer | None = None) -> BlockedUnits:
-        """Return the units whose gradient is zero in this optimizer step for all of its samples.
-
-        Args:
-            optimizer: An optimizer that the router follows; by default the only one.
-
-        Raises:
-            ValueError: If the router does not note the weights of samples, or not for this optimizer.
-        """
-        return self._one_step(optimizer).blocked(by_mask=self.strategy.isolates_readers)
-
-    def silent(self, optimizer: Optimizer | None = None) -> BlockedUnits:
-        """Return the units that were zero in the forward pass in this optimizer step for all of its samples.
-
-        Args:
-            optimizer: As in `blocked`.
-
-        Raises:
-            ValueError: As in `blocked`.
-        """
-        return self._one_step(optimizer).silent()
-
-    def _one_step(self, optimizer: Optimizer | None) -> StepWeights:
-        """Return what is noted for one optimizer."""
-        steps = self._all_steps(optimizer)
-        if len(steps) != 1:
-            raise ValueError(
-                f"`optimizer`: expected an optimizer that the router follows, got {type(optimizer).__name__} and "
-                f"{len(self._all_steps())} to choose from. Call `attach(model, isolates=True)` for one optimizer, or "
-                "`follow(optimizer)` for each of several."
-            )
-        return steps[0]
-
-    def _all_steps(self, optimizer: Optimizer | None = None) -> list[StepWeights]:
-        """Return what is noted for one optimizer, or for all."""
-        if optimizer is not None:
-            return [self._steps[optimizer]] if optimizer in self._steps else []
-        return [self._default_step] if self._default_step is not None else list(self._steps.values())
-
     def _warn_idle(self) -> None:
         """Warn once of routed modules that were never called."""
         idle = [tap for tap in self.taps if tap.has_mask and not tap.fired]
@@ -303,6 +257,8 @@ class Router:
         self._is_checked = True
         for tap in self.taps:
             self._weigh(tap, ready[id(tap.route.rule)])
+        for parameter_tap in self.parameter_taps:
+            parameter_tap.weigh(self._annealed(ready[id(parameter_tap.route.rule)], parameter_tap.table))
 
     def _attached(self) -> nn.Module:
         if self._model is None:
@@ -313,14 +269,29 @@ class Router:
 
     def _weigh(self, tap: Tap, members: Tensor) -> None:
         """Turn memberships into the weights of a tap."""
-        tap.table = tap.table.to(members)
-        weights = anneal(region_weights(members, tap.table), self.mask_weight, self.mask_weight_mode)
+        tap.table = tap.table.to(members)  # kept on the device
+        weights = self._annealed(members, tap.table)
         tap.members = members
         # Weights stay until `clear`: activation checkpointing runs the forward pass, and so the hook, a second time.
-        tap.weights = None
+        tap.weights = tap.unit_weights = None
         tap.factors = None if tap.zeros is None else zero_factors(members, tap.zeros.to(members))
         self.strategy.set_mask(tap, weights)
         tap.note(weights)
+
+    def _annealed(self, members: Tensor, table: Tensor) -> Tensor:
+        """Return the weights of a batch's samples or tokens, under the mask weight."""
+        return anneal(region_weights(members, table.to(members)), self.mask_weight, self.mask_weight_mode)
+
+
+def _prepare(guard: StepGuard, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Prepare a step that has its gradients by now."""
+    # The first argument is the optimizer itself.
+    if any(argument is not None for argument in (*args[1:], kwargs.get("closure"))):
+        raise ValueError(
+            f"`closure`: expected a step of {type(optimizer).__name__} after the backward pass, got one that makes "
+            "its own gradients. Call `guard(optimizer, before_step=False)`, and `prepare` at the end of the closure."
+        )
+    guard.prepare()
 
 
 def _reason(tap: Tap, model: nn.Module) -> str:

@@ -1,6 +1,6 @@
 """Weights of the samples behind the gradients that an optimizer's next step uses."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
+from lightning_vista.routing.leaves import hook_leaf
 from lightning_vista.routing.naming import plain_name
 from lightning_vista.routing.tap import Tap
 from lightning_vista.routing.units import UnitGroup
@@ -53,7 +54,7 @@ class StepWeights:
         self._parts = [_Part(tap, parameters) for tap in taps if tap.units and tap.regions]
         for part in self._parts:
             for parameter in part.parameters:
-                self._handles.append(_hook(parameter, partial(self._note, part, parameter)))
+                self._handles.append(hook_leaf(parameter, partial(self._note, part, parameter)))
         if optimizer is not None:
             self._handles.append(optimizer.register_step_post_hook(lambda *_: self.consume()))
 
@@ -81,14 +82,6 @@ class StepWeights:
         """Return the units that were zero in the forward pass for all samples of the step."""
         return self._chosen(WeightBounds.silent)
 
-    def take_unmasked(self) -> Iterator[tuple[Tap, WeightBounds]]:
-        """Yield the taps whose parameters have gradients that no mask has weighed yet, with the step's weights."""
-        # Two steps may follow one backward pass: its gradients must not be weighed twice.
-        for part in self._parts:
-            if part.bounds is not None and not part.is_masked:
-                part.is_masked = True
-                yield part.tap, part.bounds
-
     def owns(self, parameter: Tensor) -> bool:
         """Return whether the optimizer has a parameter."""
         if self._optimizer is None:
@@ -115,7 +108,7 @@ class StepWeights:
         is_new = part.is_consumed or all(p.grad is None for p in part.parameters if self.owns(p))
         bounds = part.tap.bounds()
         part.bounds = bounds if is_new or part.bounds is None else part.bounds.merge(bounds)
-        part.mark, part.is_consumed, part.is_masked = mark, False, False
+        part.mark, part.is_consumed = mark, False
 
     def _chosen(self, choose: Callable[[WeightBounds], Tensor]) -> BlockedUnits:
         """Return the units of chosen regions, with one transfer from the device for all modules."""
@@ -146,7 +139,7 @@ class _Part:
         self.parameters = [parameters[name] for name in names]
         self.bounds: WeightBounds | None = None
         self.mark: object = None
-        self.is_consumed = self.is_masked = False
+        self.is_consumed = False
 
     def bounds_or_empty(self) -> WeightBounds:
         """Return the bounds, or those of no sample."""
@@ -167,13 +160,3 @@ def agree_on(bounds: Sequence[WeightBounds]) -> list[WeightBounds]:
     joined = torch.cat([part.values for part in bounds], dim=1)
     dist.all_reduce(joined, dist.ReduceOp.MIN)
     return [WeightBounds(part) for part in joined.split([part.values.shape[1] for part in bounds], dim=1)]
-
-
-def _hook(parameter: nn.Parameter, note: Callable[[Tensor], None]) -> RemovableHandle:
-    """Register a hook on a leaf, also on one that is frozen now and may be trained later."""
-    is_trained = parameter.requires_grad
-    try:
-        handle: RemovableHandle = parameter.requires_grad_().register_hook(note)
-        return handle
-    finally:
-        parameter.requires_grad_(is_trained)

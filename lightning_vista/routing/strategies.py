@@ -1,19 +1,18 @@
 """Strategies of routing: three places where a mask can act, behind the words of the option `strategy`."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from lightning_vista.options import check_word
 from lightning_vista.routing.checks import UnitNeeds, check_forbidden
-from lightning_vista.routing.naming import plain_name
-from lightning_vista.routing.step_weights import StepWeights, agree_on
+from lightning_vista.routing.parameter_masks import hook_units
+from lightning_vista.routing.step_weights import agree_on
 from lightning_vista.routing.tap import Tap
-from lightning_vista.routing.units import UnitGroup
-from lightning_vista.routing.units.group import check_known
 from lightning_vista.routing.weight_bounds import WeightBounds
 
 StrategyName = Literal["gradient", "parameter", "activation"]
@@ -25,7 +24,7 @@ class MaskStrategy(ABC):
 
     Attributes:
         name: The word of the option `strategy`.
-        masks_parameters: Whether gradients of parameters are weighed before an optimizer step.
+        masks_parameters: Whether gradients of parameters are weighed, rather than those of tensors.
         weighs_backward: Whether gradients of the routed tensors are weighed in the backward pass.
         isolates_readers: Whether isolation also covers the columns that read blocked units and their biases.
     """
@@ -57,16 +56,17 @@ class MaskStrategy(ABC):
             ValueError: If the strategy cannot apply these weights.
         """
 
-    def mask_parameters(self, model: nn.Module, step: StepWeights) -> None:  # noqa: B027 # most do nothing here
-        """Weigh the gradients of an optimizer's parameters, between the backward pass and the optimizer step.
+    def attach(self, taps: Sequence[Tap], model: nn.Module) -> list[RemovableHandle]:
+        """Register hooks beside those of the routed modules.
 
         Args:
-            model: The model, with gradients.
-            step: The weights of the step's samples.
+            taps: The routed modules.
+            model: The model that contains them.
 
-        Raises:
-            ValueError: If samples of the step have different weights.
+        Returns:
+            The handles that remove the hooks; most strategies have none.
         """
+        return []
 
     def check_backward(self, taps: Sequence[Tap], model: nn.Module) -> None:  # noqa: B027 # most can check nothing
         """Check after the first backward pass that routing did what it says.
@@ -99,23 +99,32 @@ class GradientStrategy(MaskStrategy):
 class ParameterStrategy(MaskStrategy):
     """Weighing of the gradients of parameters that make and read units: parameter masking (SGTM).
 
-    The backward pass stays as it is, so all samples of an optimizer step must have the same weights.
+    The backward pass stays as it is, so all samples of a batch must have the same weights.
     """
 
     name = "parameter"
     masks_parameters = True
     isolates_readers = True
 
-    def set_mask(self, tap: Tap, weights: Tensor) -> None:
-        """Leave the hook idle: the weights that the tap notes act before the optimizer step."""
+    def attach(self, taps: Sequence[Tap], model: nn.Module) -> list[RemovableHandle]:
+        """Hook the parameters of all units."""
+        return hook_units(taps, model)
 
-    def mask_parameters(self, model: nn.Module, step: StepWeights) -> None:
-        """Weigh the rows and columns of all units."""
-        # All weights are found before any gradient changes, so that an error leaves gradients as they were.
-        weighted = [(tap.units, unit_weights(tap, bounds)) for tap, bounds in step.take_unmasked()]
-        block_gradients(
-            model, [(units, weights) for units, weights in weighted if units and weights is not None], step.owns
-        )
+    def set_mask(self, tap: Tap, weights: Tensor) -> None:
+        """Let the hooks of parameters weigh each unit by the weight that all samples share."""
+        rows = weights.flatten(0, -2)
+        if tap.regions is None or not len(rows):
+            return
+        if not torch.equal(*rows.aminmax(dim=0)):
+            raise ValueError(
+                f"{tap.name}: expected one group in each batch, as the strategy {self.name!r} needs, got samples with "
+                "different weights. Let all samples of a batch belong to one group, by a batch sampler such as "
+                f"`homogeneous` and a rule of whole samples, or use the strategy {GradientStrategy.name!r}."
+            )
+        if not (rows[0] == 1).all():
+            tap.unit_weights = rows[0].new_empty(tap.regions.size)
+            for units, weight in zip(tap.regions.units.values(), rows[0], strict=True):
+                tap.unit_weights[list(units)] = weight
 
 
 class ActivationStrategy(MaskStrategy):
@@ -157,77 +166,7 @@ def find_strategy(name: StrategyName) -> MaskStrategy:
     return _STRATEGIES[name]()
 
 
-def unit_weights(tap: Tap, bounds: WeightBounds) -> Tensor | None:
-    """Return the weight of each unit that all samples of an optimizer step share.
-
-    Args:
-        tap: The routed module.
-        bounds: The bounds of the samples' weights.
-
-    Returns:
-        Weights `(units,)`, or None if there were no samples.
-
-    Raises:
-        ValueError: If samples differ in their weights.
-    """
-    if tap.regions is None or not bounds.values.isfinite().all():
-        return None
-    shared = bounds.shared_weights()
-    if shared is None:
-        raise ValueError(
-            f"{tap.name}: expected one group in each optimizer step, as the strategy {ParameterStrategy.name!r} needs, "
-            "got samples with different weights. Let all samples of a step (of all accumulated batches) "
-            "belong to one group, by a batch sampler and a rule of whole samples, or use the strategy "
-            f"{GradientStrategy.name!r}."
-        )
-    weights = shared.new_empty(tap.regions.size)
-    for units, weight in zip(tap.regions.units.values(), shared, strict=True):
-        weights[list(units)] = weight
-    return weights
-
-
 def _untrained(tap: Tap, bounds: WeightBounds) -> list[int]:
     """Return the units of a tap that no sample trains."""
     regions = tap.regions.units.values() if tap.regions else ()
     return [unit for units, out in zip(regions, bounds.untrained().tolist(), strict=False) if out for unit in units]
-
-
-def block_gradients(
-    model: nn.Module,
-    weighted: Iterable[tuple[UnitGroup, Tensor]],
-    owns: Callable[[Tensor], bool] = lambda parameter: True,
-) -> None:
-    """Multiply the gradients of units' parameters by weights: SGTM's parameter masking.
-
-    Call it between the backward pass and clipping. It weighs both the rows that make a unit and the columns that read
-    it. Biases of the readers serve all units at once, so only data that trains all units may train them. They take
-    the smallest weight of any unit, and 0 where that is negative.
-
-    Args:
-        model: The model, with gradients.
-        weighted: Pairs of a layer's units and the weight of each unit `(size,)`.
-        owns: Chooses the parameters whose gradients are weighed, such as those of one optimizer.
-
-    Raises:
-        UnknownStructureError: If not all parameters that make and read the units are known.
-
-    Example:
-        >>> from lightning_vista.routing.units import unit_group
-        >>> model = nn.Sequential(nn.Linear(1, 2), nn.ReLU(), nn.Linear(2, 1))
-        >>> for parameter in model.parameters():
-        ...     parameter.grad = torch.ones_like(parameter)
-        >>> block_gradients(model, [(unit_group(model, "1"), torch.tensor([0.0, 1.0]))])
-        >>> model[0].bias.grad, model[2].weight.grad, model[2].bias.grad
-        (tensor([0., 1.]), tensor([[0., 1.]]), tensor([0.]))
-    """
-    gradients = {plain_name(name): p.grad for name, p in model.named_parameters() if owns(p)}
-    weighted = list(weighted)
-    for group, _ in weighted:
-        check_known(group)
-    for group, weights in weighted:
-        for piece in (*group.producers, *group.consumers):
-            if (gradient := gradients.get(piece.name)) is not None:
-                piece.scale(gradient, weights)
-        for name in group.shared:
-            if (gradient := gradients.get(name)) is not None:
-                gradient.mul_(weights.min().clamp(0, 1).to(gradient))

@@ -32,6 +32,7 @@ class Tap:
         members: The memberships of this step `(batch[, tokens], groups)`.
         weights: The factors of gradients `(batch[, tokens], regions)`; None for no masking.
         factors: The factors of activations `(batch[, tokens], regions)`; None for no masking.
+        unit_weights: The factors of gradients of the units' parameters `(units,)`; None for no masking.
         probe: Zeros `(groups, regions)` whose gradient is the energy of each region by group; None to not measure it.
         noted: The weights of this step's samples, whichever way they are applied `(batch[, tokens], regions)`.
         fired: Whether the module was called while there was something to mask.
@@ -52,6 +53,7 @@ class Tap:
         self.members: Tensor | None = None
         self.weights: Tensor | None = None
         self.factors: Tensor | None = None
+        self.unit_weights: Tensor | None = None
         self.probe: Tensor | None = None
         self.noted: Tensor | None = None
         self.fired = self.is_paused = False
@@ -74,7 +76,7 @@ class Tap:
 
     def clear(self) -> None:
         """Forget this step's data."""
-        self.members = self.weights = self.factors = None
+        self.members = self.weights = self.factors = self.unit_weights = None
         self.note(None)
 
     def note(self, weights: Tensor | None) -> None:
@@ -99,19 +101,33 @@ class Tap:
         bounds = WeightBounds.of(self.noted, self.factors)
         return bounds.merge(unrouted) if self._passed_by else bounds
 
+    def unit_mask(self) -> Tensor | None:
+        """Return the factors of gradients of the units' parameters `(units,)`, or None for no masking.
+
+        Raises:
+            ValueError: If the module was also called for samples that are not routed.
+        """
+        if self.unit_weights is not None and self._passed_by:
+            raise ValueError(
+                f"{self.name}: expected gradients of the batch's samples alone, whose group their parameters follow, "
+                "got a call that is not routed. Call the backward pass of others before `compute` or after `clear`, or "
+                "run them under `torch.no_grad()`."
+            )
+        return self.unit_weights
+
     @property
     def has_mask(self) -> bool:
         """True if the hook has something to apply to the module's tensor."""
         return self.weights is not None or self.factors is not None
 
     def _is_active(self) -> bool:
-        if not self.has_mask:
+        if not self.has_mask and self.unit_weights is None:
             if self._was_called and not torch.compiler.is_compiling():
                 self._check_recomputation()
             return False
         # A module in evaluation mode does not train, even if `training_step` calls it to sample or as a frozen teacher.
         if self.module.training and not self.is_paused:
-            return True
+            return self.has_mask
         if torch.is_grad_enabled():
             self._passed_by = True
         return False

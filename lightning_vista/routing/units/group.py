@@ -109,6 +109,11 @@ class UnitGroup:
     shared: tuple[str, ...] = ()
     complete: bool = True
 
+    def names(self) -> list[str]:
+        """Return the names of all parameters of the units, each once."""
+        pieces = [piece.name for piece in (*self.producers, *self.consumers)]
+        return list(dict.fromkeys([*pieces, *self.shared]))
+
     def missing(self, readers: bool = False) -> str:
         """Describe what is not known of the units, for an error.
 

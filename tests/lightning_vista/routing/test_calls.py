@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from lightning_vista.callbacks import GradientRouting
 from lightning_vista.routing import LabelRule, Route, Router, RoutingError
+from lightning_vista.routing.step_weights import StepWeights
 
 RULE = LabelRule("label", {"low": [0], "high": [1]})
 HIGH = {"high": torch.ones(4)}
@@ -85,13 +86,24 @@ def test_paused_calls_that_train_are_not_isolated() -> None:
     """A unit that a paused call trains is not blocked in this step, whatever the memberships say."""
     net = make_net()
     router = Router([make_route()])
-    router.attach(net, isolates=True)
+    router.attach(net)
+    step = StepWeights(router.taps, net)
     with router.memberships(HIGH):
         net(torch.ones(4, 3)).sum().backward()
-        assert [units for _, units in router.blocked()] == [[0, 1]]
+        assert [units for _, units in step.blocked()] == [[0, 1]]
         with router.paused():
             net(torch.ones(4, 3)).sum().backward()
-        assert router.blocked() == []
+        assert step.blocked() == []
+
+
+def test_parameter_masking_refuses_gradients_of_paused_calls() -> None:
+    """A mask on parameters cannot tell whose gradient it weighs."""
+    net = make_net()
+    with attached(net, strategy="parameter") as router, router.memberships(HIGH):
+        with router.paused():
+            loss = net(torch.ones(4, 3)).sum()
+        with pytest.raises(ValueError, match=r"1: expected gradients of the batch's samples alone"):
+            loss.backward()
 
 
 @pytest.mark.parametrize("use_reentrant", [False, True])

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adafactor, Adagrad, Adam, AdamW, Optimizer, RMSprop
 
 from lightning_vista.routing.isolation import OptimizerIsolation
-from lightning_vista.routing.strategies import block_gradients
+from lightning_vista.routing.parameter_masks import block_gradients
 from lightning_vista.routing.units import UnitGroup, unit_group
 
 OPTIMIZERS: dict[str, Callable[[Any], Optimizer]] = {

@@ -19,8 +19,33 @@ def test_a_star_is_one_part_between_dots() -> None:
             ValueError, match=rf"expected a {kind} of ModuleDict, got '\*\.nothing'\. Did you mean one of"
         ):
             find(network(), ["*.nothing"])
-    with pytest.raises(ValueError, match=r"got '\*\.weight'.*'blocks.2.0.weight'"):
-        find_parameters(network(), ["*.weight"])
+    with pytest.raises(ValueError, match=r"got 'blocks\.\*\.weight'.*'blocks.2.0.weight'"):
+        find_parameters(network(), ["blocks.*.weight"])
+
+
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [
+        ("*", ["a.new.b.weight", "a.new.weight", "a.old.weight", "new.weight", "weight"]),
+        ("*.new.*", ["a.new.b.weight", "a.new.weight"]),
+        ("new.*", ["new.weight"]),
+        ("a.*", ["a.new.b.weight", "a.new.weight", "a.old.weight"]),
+        ("*.weight", ["a.new.b.weight", "a.new.weight", "a.old.weight", "new.weight"]),
+        ("a.*.weight", ["a.new.weight", "a.old.weight"]),
+        ("*.n?w.weight", ["a.new.weight"]),
+    ],
+)
+def test_a_star_at_either_end_of_a_parameters_name_is_any_number_of_parts(pattern: str, found: list[str]) -> None:
+    def leaf() -> nn.Module:
+        module = nn.Module()
+        module.weight = nn.Parameter(torch.zeros(1))
+        return module
+
+    model, inner, new = leaf(), nn.Module(), leaf()
+    new.b = leaf()
+    inner.new, inner.old = new, leaf()
+    model.a, model.new = inner, leaf()
+    assert sorted(find_parameters(model, [pattern])) == found
 
 
 def test_wrappers_add_nothing_to_names() -> None:

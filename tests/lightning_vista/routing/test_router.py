@@ -301,24 +301,24 @@ def test_activation_masking_zeroes_instead() -> None:
         pass
 
 
-def test_parameter_masking_leaves_the_backward_pass_alone() -> None:
+def test_parameter_masking_weighs_each_batch_before_it_is_accumulated() -> None:
     net = make_net()
     unrouted = gradients(net, lambda: net(inputs()).sum())
     with attached(net, strategy="parameter") as router:
+        net.zero_grad()
         with router.memberships({"low": torch.ones(4)}):
-            net.zero_grad()
             net(inputs()).sum().backward()
-        assert torch.equal(gradient_of(net, "0.weight"), unrouted["0.weight"])
-        router.mask_parameters()
         assert torch.equal(gradient_of(net, "0.weight")[:2], unrouted["0.weight"][:2])
         assert not gradient_of(net, "0.weight")[2:].any()
         assert not gradient_of(net, "2.weight")[:, 2:].any()
-        router.start_step()
-        for group in ("low", "high"):
-            with router.memberships({group: torch.ones(4)}):
-                net(inputs()).sum().backward()
-        with pytest.raises(ValueError, match=r"one group in each optimizer step"):
-            router.mask_parameters()
+        assert not gradient_of(net, "2.bias").any()  # serves the blocked units too
+        with router.memberships({"high": torch.ones(4)}):
+            net(inputs()).sum().backward()
+        assert torch.equal(gradient_of(net, "0.weight"), unrouted["0.weight"])
+        assert torch.equal(gradient_of(net, "2.weight"), unrouted["2.weight"])
+        mixed = pytest.raises(ValueError, match=r"0: expected one group in each batch")
+        with mixed, router.memberships({"low": torch.tensor([1.0, 0.0])}):
+            pass
 
 
 def test_annealing_goes_from_no_routing_to_the_mask() -> None:
