@@ -1,6 +1,7 @@
 """Lightning callbacks. Import them as `lightning_vista.callbacks`."""
 
 from lightning_vista.callbacks.ablation import Ablation
+from lightning_vista.callbacks.capability_profiles import CapabilityProfiles
 from lightning_vista.callbacks.coherence_tuning import CoherenceTuning
 from lightning_vista.callbacks.expansion import BranchExpansion, Expansion
 from lightning_vista.callbacks.finishing import Finishing
@@ -19,6 +20,7 @@ __all__ = [
     "Expansion",
     "Ablation",
     "BranchExpansion",
+    "CapabilityProfiles",
     "CoherenceTuning",
     "Evaluation",
     "Finishing",

@@ -1,7 +1,7 @@
 """Surgery: the addition of units to layers, and their removal."""
 
 from lightning_vista.routing.surgery.branches import Branches, add_branch, cut_branch
-from lightning_vista.routing.surgery.merging import merge_branch, merge_branches, pad_units
+from lightning_vista.routing.surgery.merging import merge_branch, merge_branches, pad_units, unplain_weights
 from lightning_vista.routing.surgery.region_ablation import ablate_regions, replace_regions
 from lightning_vista.routing.surgery.region_scaling import scale_named_regions, scale_parameters, tap_factors
 from lightning_vista.routing.surgery.resizing_units import AblationMode, Init, ablate, expand, expand_at
@@ -23,4 +23,5 @@ __all__ = [
     "scale_named_regions",
     "scale_parameters",
     "tap_factors",
+    "unplain_weights",
 ]

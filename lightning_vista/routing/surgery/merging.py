@@ -1,6 +1,8 @@
 """Branches merged into their MLPs, so that a model with branches becomes a plain model with wider MLPs."""
 
+import copy
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -79,6 +81,22 @@ def merge_branches(model: nn.Module) -> None:
                 merge_branch(model, module, branch)
     for kind, place in places.items():
         pad_units(model, [name for name, module in model.named_modules() if type(module) is kind], place)
+
+
+def unplain_weights(model: Any) -> list[str]:
+    """Return the names of weights with which a transformers model differs from a new one of its configuration.
+
+    Args:
+        model: The model.
+
+    Returns:
+        The names of weights that only one of the two has, or that differ in shape.
+    """
+    with torch.device("meta"):
+        plain = type(model)(copy.deepcopy(model.config))
+    shapes = [{name: value.shape for name, value in each.state_dict().items()} for each in (model, plain)]
+    ours, theirs = shapes
+    return sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name))
 
 
 def _share_biases(branches: Branches, new: nn.Module) -> None:

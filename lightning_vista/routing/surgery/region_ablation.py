@@ -69,7 +69,8 @@ def ablate_regions(
     if mode == "mean" and whole:
         raise ValueError(f"`mode`: expected 'zero' or 'slice' for whole branches, got 'mean' for {list(whole)}.")
     for tap in taps:
-        if tap.units and tap.regions and tap.name not in whole:
+        has_any = not set(regions).isdisjoint(tap.route.regions)
+        if tap.units and tap.regions and has_any and tap.name not in whole:
             by_units[tap.units].update(unit for name in regions for unit in tap.regions.units.get(name, ()))
             means_of[tap.units] = means.get(tap.key)
     for group, units in by_units.items():
