@@ -7,6 +7,7 @@ from lightning_vista.callbacks.expansion import BranchExpansion, Expansion
 from lightning_vista.callbacks.finishing import Finishing
 from lightning_vista.callbacks.gradient_routing import GradientRouting
 from lightning_vista.callbacks.loss_log import LossLog
+from lightning_vista.callbacks.parameter_groups import ParameterGroups
 from lightning_vista.callbacks.relearning_attack import RelearningAttack
 from lightning_vista.callbacks.representation_misdirection import RepresentationMisdirection
 from lightning_vista.callbacks.routing_check import RoutingCheck
@@ -25,6 +26,7 @@ __all__ = [
     "Evaluation",
     "Finishing",
     "LossLog",
+    "ParameterGroups",
     "RelearningAttack",
     "GradientRouting",
     "RepresentationMisdirection",

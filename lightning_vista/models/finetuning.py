@@ -11,6 +11,8 @@ from torch import Tensor, nn
 Batch = Mapping[str, Tensor]
 #: For each evaluated step its number, `step`, and the mean loss over each kind of held-out texts.
 Curve = list[dict[str, float]]
+#: Entry of training batches with the number of the step, for modules that draw something anew in each.
+DRAW = "draw"
 
 
 @runtime_checkable
@@ -76,7 +78,7 @@ def finetune(
     # Step 0 evaluates the module as it came, which may stay the best.
     for step in range(steps + 1):
         if step:
-            _backward(losses, batches, trained)
+            _backward(losses, [{**batch, DRAW: torch.tensor(step)} for batch in batches], trained)
             optimizer.step()
             optimizer.zero_grad()
         if step % evaluate_every == 0 or step == steps:

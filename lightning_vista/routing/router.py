@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from itertools import groupby
 from typing import Any, get_args
 
 import torch
@@ -255,8 +256,9 @@ class Router:
             # At least float32: in half precision the remainder to 1 of small memberships would be rounded away.
             ready[key] = tensor.to(like.device, torch.promote_types(torch.float32, like.dtype))
         self._is_checked = True
-        for tap in self.taps:
-            self._weigh(tap, ready[id(tap.route.rule)])
+        # The taps of a route share its weights: a model may have many layers.
+        for _, taps in groupby(self.taps, key=lambda tap: id(tap.route)):
+            self._weigh(list(taps), ready)
         for parameter_tap in self.parameter_taps:
             parameter_tap.weigh(self._annealed(ready[id(parameter_tap.route.rule)], parameter_tap.table))
 
@@ -267,16 +269,19 @@ class Router:
             )
         return self._model
 
-    def _weigh(self, tap: Tap, members: Tensor) -> None:
-        """Turn memberships into the weights of a tap."""
-        tap.table = tap.table.to(members)  # kept on the device
-        weights = self._annealed(members, tap.table)
-        tap.members = members
+    def _weigh(self, taps: Sequence[Tap], by_rule: Mapping[int, Tensor]) -> None:
+        """Turn memberships into the weights of the taps of one route."""
+        members, zeros = by_rule[id(taps[0].route.rule)], taps[0].zeros
+        table = taps[0].table.to(members)
+        weights = self._annealed(members, table)
+        factors = None if zeros is None else zero_factors(members, zeros.to(members))
         # Weights stay until `clear`: activation checkpointing runs the forward pass, and so the hook, a second time.
-        tap.weights = tap.unit_weights = None
-        tap.factors = None if tap.zeros is None else zero_factors(members, tap.zeros.to(members))
-        self.strategy.set_mask(tap, weights)
-        tap.note(weights)
+        for tap in taps:
+            tap.table = table  # kept on the device
+            tap.is_plain = tap.has_plain_table and self.mask_weight_mode == "anneal"
+            tap.members, tap.factors, tap.weights, tap.unit_weights = members, factors, None, None
+            self.strategy.set_mask(tap, weights)
+            tap.note(weights)
 
     def _annealed(self, members: Tensor, table: Tensor) -> Tensor:
         """Return the weights of a batch's samples or tokens, under the mask weight."""

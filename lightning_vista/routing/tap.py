@@ -34,6 +34,8 @@ class Tap:
         factors: The factors of activations `(batch[, tokens], regions)`; None for no masking.
         unit_weights: The factors of gradients of the units' parameters `(units,)`; None for no masking.
         probe: Zeros `(groups, regions)` whose gradient is the energy of each region by group; None to not measure it.
+        has_plain_table: Whether all of the route's weights are 1.
+        is_plain: Whether all of this step's weights are 1, whatever the data.
         noted: The weights of this step's samples, whichever way they are applied `(batch[, tokens], regions)`.
         fired: Whether the module was called while there was something to mask.
         is_paused: Whether calls of the module are not routed for now.
@@ -50,6 +52,9 @@ class Tap:
         self.units = units
         self.layout = self._lay_out(regions) if regions else None
         self.table, self.zeros = route.weight_table(), route.zero_table()
+        # A route may have nothing but zeros of the forward pass: its weights of 1 need no pass over the gradient.
+        self.has_plain_table = bool((self.table == 1).all())
+        self.is_plain = False
         self.members: Tensor | None = None
         self.weights: Tensor | None = None
         self.factors: Tensor | None = None
@@ -167,7 +172,7 @@ class Tap:
             layout = layout._replace(batch_dim=0)
         if factors is not None:
             x = scale_regions(x, factors, layout)
-        if weights is not None and is_training and x.requires_grad:
+        if weights is not None and is_training and x.requires_grad and not (self.is_plain and self.probe is None):
             x = RoutedIdentity.apply(x, weights, layout, members, self.probe)
         return x
 

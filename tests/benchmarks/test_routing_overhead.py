@@ -25,5 +25,5 @@ def test_the_routing_benchmark_runs(tmp_path: Path) -> None:
     assert "routed / unrouted" in result.stdout
     document = json.loads(out.read_text(encoding="utf-8"))
     assert set(document) == {"machine", "settings", "measurements"}
-    assert len(document["measurements"]) == 6
+    assert len(document["measurements"]) == 8
     assert all(set(line) == {"name", "value", "target", "met", "details"} for line in document["measurements"])
