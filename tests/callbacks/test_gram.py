@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from lightning_vista.callbacks import Ablation, BranchExpansion, CapabilityProfiles, GradientRouting
-from lightning_vista.routing import LabelRule, ParameterRoute, Route, Rule
+from lightning_vista.routing import LabelRule, ParameterRoute, Route, Rule, StochasticRule
 from lightning_vista.routing.surgery import Branches
 
 #: Topic of a batch -> the parts that it runs, and those that it trains. Topics with a + are what p_as and p_cr make of
@@ -26,7 +26,12 @@ PARTS = {
     "unlabelled": ({"old", "bio", "cyber"}, {"old", "bio", "cyber"}),
 }
 TOPICS = list(PARTS)
-RULE = LabelRule("topic", {name: [number] for number, name in enumerate(TOPICS) if name != "unlabelled"})
+LABELS = LabelRule("topic", {name: [number] for number, name in enumerate(TOPICS) if name != "unlabelled"})
+#: The same groups, drawn at random; batches with labels of two parts are unlabelled to it.
+DRAWN = StochasticRule(
+    LabelRule("topic", {"core": [0], "bio": [1], "cyber": [2]}),
+    {"core": {"core+bio": 0.25, "core+cyber": 0.25}, "bio": {"core+bio": 0.3}, "cyber": {"core+cyber": 0.3}},
+)
 
 
 class Topics(L.LightningModule):
@@ -95,13 +100,14 @@ def branches() -> list[L.Callback]:
     return [BranchExpansion(["mlp"], 4, hidden="1", name=name) for name in ("bio", "cyber")]
 
 
-def trained_by_several_optimizers(module: Topics) -> Topics:
+def trained_by_several_optimizers(module: Topics, rule: Rule) -> Topics:
     """The oracle: each part has an optimizer, which steps only for batches that train the part."""
     mlp = module.mlp
     parts = dict(mlp.named_children())
     optimizers = {name: adamw(part) for name, part in parts.items()}
     for batch in TopicData().train_dataloader():
-        runs, trains = PARTS[TOPICS[batch["topic"][0]]]
+        member = rule.memberships(batch)[0].tolist()
+        runs, trains = PARTS[rule.groups[member.index(1.0)] if any(member) else "unlabelled"]
         outputs = sum(part(batch["x"]) for name, part in parts.items() if name in runs)
         module.zero_grad()
         (outputs - batch["y"]).square().mean(-1).mean().backward()
@@ -110,11 +116,12 @@ def trained_by_several_optimizers(module: Topics) -> Topics:
     return module
 
 
-def test_parts_move_as_by_optimizers_of_their_own(tmp_path: Path) -> None:
+@pytest.mark.parametrize("rule", [LABELS, DRAWN])
+def test_parts_move_as_by_optimizers_of_their_own(rule: Rule) -> None:
     fresh = Topics()
     make_trainer(*branches()).test(fresh, TopicData(), verbose=False)  # adds the branches
-    expected = trained_by_several_optimizers(copy.deepcopy(fresh))
-    make_trainer(*branches(), GradientRouting(routes(RULE))).fit(fresh, TopicData())
+    expected = trained_by_several_optimizers(copy.deepcopy(fresh), copy.deepcopy(rule))
+    make_trainer(*branches(), GradientRouting(routes(copy.deepcopy(rule)))).fit(fresh, TopicData())
     for (name, ours), theirs in zip(fresh.named_parameters(), expected.parameters(), strict=True):
         assert torch.equal(ours, theirs), name
     assert {name.split(".")[1] for name, _ in fresh.named_parameters()} == {"old", "bio", "cyber"}
@@ -125,8 +132,8 @@ def test_profiles_know_the_topics_of_their_modules(tmp_path: Path) -> None:
     profiles = CapabilityProfiles(
         {"core": [], "core+bio": ["bio"], "core+cyber": ["cyber"], "all": ["bio", "cyber"]}, scales=[0, 0.5]
     )
-    callbacks = [*branches(), GradientRouting(routes(RULE)), profiles]
-    options = {"max_epochs": 8, "default_root_dir": tmp_path}
+    callbacks = [*branches(), GradientRouting(routes(LABELS)), profiles]
+    options = {"max_epochs": 4, "default_root_dir": tmp_path}
     trainer = make_trainer(*callbacks, Ablation(["bio"], at="end", mode="slice"), **options)
     trainer.fit(module, TopicData())
     trainer.test(module, TopicData(), verbose=False)
