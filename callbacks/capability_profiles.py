@@ -15,7 +15,7 @@ from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 
-from lightning_vista.callbacks.ablation import routes_with_regions
+from lightning_vista.callbacks.ablation import Ablation, routes_with_regions
 from lightning_vista.callbacks.finishing import ResultForm, find_pretrained, replace_weights, write_pretrained
 from lightning_vista.optional import require
 from lightning_vista.options import check_word
@@ -83,7 +83,8 @@ class CapabilityProfiles(L.Callback):
 
     Raises:
         ValueError: If an option has a value that is not allowed; while testing, if a region is in no route, a module
-            to switch off is not called, there are several processes, or a plain model cannot hold an exported profile.
+            to switch off is not called, a plain model cannot hold an exported profile, there are several processes, or
+            there is an `Ablation(at="test")`.
 
     Example:
         >>> profiles = CapabilityProfiles({"core": [], "core+bio": ["bio"]}, scales=[0.5], export=["core+bio"])
@@ -134,6 +135,12 @@ class CapabilityProfiles(L.Callback):
         self.results = {}
         if trainer.fast_dev_run:  # type: ignore[attr-defined] # set by Lightning's connectors
             return
+        callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined] # set by Lightning's connectors
+        if any(isinstance(callback, Ablation) and callback.at == "test" for callback in callbacks):
+            raise ValueError(
+                "CapabilityProfiles: expected a test of the whole model, got an Ablation(at='test') too. Remove it; a "
+                "profile without its regions measures the same."
+            )
         routes, settings = self._available(trainer, pl_module)
         # Outside the test's inference mode, so that the copies are ordinary models.
         with torch.inference_mode(False), isolate_rng():
@@ -215,7 +222,7 @@ class CapabilityProfiles(L.Callback):
             csv.writer(file, lineterminator="\n").writerows([_COLUMNS, *rows])
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
-                logger.log_table("test/profiles", list(_COLUMNS), rows, step=trainer.global_step)
+                logger.log_table("test/profiles_table", list(_COLUMNS), rows, step=trainer.global_step)
 
     def _draw(self, trainer: L.Trainer) -> None:
         """Draw the results."""
@@ -251,6 +258,7 @@ def measure(
     """
     device = trainer.strategy.root_device
     taps = find_taps(routes, module) if routes else []
+    is_compiled = any("_orig_mod" in name.split(".") for name, _ in module.named_modules())
     measured: dict[tuple[float, ...], dict[str, float]] = {}
     with _quiet(), progress_bar("profiles", len(settings)) as advance:
         # A trainer of its own, since a test within a test would end the loop that runs. It logs and writes nothing.
@@ -267,6 +275,8 @@ def measure(
         for setting in settings.values():
             key = tuple(setting.factors.values())
             if key not in measured:  # of several profiles at scale 0 one is enough
+                if is_compiled:  # what was compiled with the hooks of one setting would ignore those of the next
+                    torch.compiler.reset()
                 with scaled_regions(taps, setting.factors):
                     measured[key] = _test(inner, module, trainer)
             advance(1)

@@ -108,3 +108,21 @@ def test_two_branches_of_one_name_are_refused(tmp_path: Path) -> None:
         trainer(tmp_path, twice).fit(module(), data())
     with pytest.raises(ValueError, match="`name`: expected an identifier other than 'old', got 'old'"):
         BranchExpansion([MLPS], num_units=4, name="old")
+
+
+def test_branches_have_no_mean_to_keep(tmp_path: Path) -> None:
+    callbacks = [*usual_callbacks()[:2], Ablation(["new"], at="end", mode="mean")]
+    with pytest.raises(ValueError, match="`mode`: expected 'zero' or 'slice' for whole branches, got 'mean'"):
+        trainer(tmp_path, callbacks).fit(module(), data())
+
+
+def test_old_units_are_cut_together_with_the_last_branch(tmp_path: Path) -> None:
+    rule = LabelRule("known", {"new": [1], "few": [0]})
+    routes = [
+        Route(f"{MLPS}.new", rule, {"new": "rest"}),
+        Route(f"{MLPS}.old.act", rule, {"few": ":2", "most": "rest"}),
+    ]
+    callbacks = [usual_callbacks()[0], GradientRouting(routes), Ablation(["new", "few"], at="end", mode="slice")]
+    trainer(tmp_path, callbacks).fit(module(), data())
+    saved = torch.load(tmp_path / "ablated.ckpt", weights_only=True)["state_dict"]
+    assert saved["model.transformer.h.0.mlp.c_fc.weight"].shape == (14, 8)

@@ -8,12 +8,14 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
+from lightning.pytorch.loggers import WandbLogger
 from routed_run import RULE, Batches, Regression, make_trainer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import AutoModelForCausalLM
+from wandb_runs import offline_runs, summary, table
 
-from lightning_vista.callbacks import BranchExpansion, CapabilityProfiles, GradientRouting
+from lightning_vista.callbacks import Ablation, BranchExpansion, CapabilityProfiles, GradientRouting
 from lightning_vista.datamodules import StoriesDataModule
 from lightning_vista.models import LanguageModelModule
 from lightning_vista.routing import LabelRule, Route
@@ -88,6 +90,30 @@ def test_means_over_batches_of_several_sizes_and_hooks_of_the_module_are_those_o
         float(sum(n * x for n, x in zip((1, 4, 2), losses, strict=True))) / 7
     )
     assert found["test/profile/core+low/most"] == pytest.approx(float(max(losses) + shift))
+
+
+@pytest.mark.slow
+def test_compiled_modules_are_compiled_anew_for_each_profile(tmp_path: Path) -> None:
+    class Compiled(Regression):
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoder = torch.compile(self.encoder, backend="eager")
+
+    profiles = CapabilityProfiles(PROFILES, scales=[0.25], routes=[ROUTE])
+    logged = [outcome(model, profiles, default_root_dir=tmp_path) for model in (Regression(), Compiled())]
+    assert logged[1] == pytest.approx(logged[0])
+
+
+def test_wandb_gets_a_table_and_pictures(wandb_dir: Path) -> None:
+    logger = WandbLogger(save_dir=wandb_dir, project="profiles", offline=True)
+    found = outcome(Regression(), CapabilityProfiles(PROFILES, scales=[0.5], routes=[ROUTE]), logger=logger)
+    logger.experiment.finish()
+    (run,) = offline_runs(wandb_dir)
+    logged = summary(run)
+    assert logged["test/profile/core/loss"] == pytest.approx(found["test/profile/core/loss"])
+    rows = table(run, logged["test/profiles_table"])
+    assert [(row["profile"], row["scale"]) for row in rows][:3] == [("core", 1.0), ("core+low", 1.0), ("core+low", 0.5)]
+    assert all(logged[name]["filenames"] for name in ("test/profiles", "test/titration/all"))
 
 
 def test_a_part_of_the_test_data_is_that_of_the_test() -> None:
@@ -216,6 +242,8 @@ def test_mistakes_are_told() -> None:
         outcome(Regression(), CapabilityProfiles(PROFILES, export=["core"], routes=[ROUTE]))
     with pytest.raises(ValueError, match=r"regions of the routes, \['core', 'high', 'low'\], got \['bio'\]"):
         outcome(Regression(), CapabilityProfiles({"all": ["bio"]}, routes=[ROUTE]))
+    with pytest.raises(ValueError, match="expected a test of the whole model, got an Ablation"):
+        outcome(Regression(), CapabilityProfiles(PROFILES, routes=[ROUTE]), Ablation(["low"], routes=[ROUTE]))
 
 
 def test_a_module_that_testing_does_not_call_is_an_error() -> None:
