@@ -97,7 +97,7 @@ def test_compiled_modules_are_compiled_anew_for_each_profile(tmp_path: Path) -> 
     class Compiled(Regression):
         def __init__(self) -> None:
             super().__init__()
-            self.encoder = torch.compile(self.encoder, backend="eager")
+            self.encoder = torch.compile(self.encoder, backend="eager")  # type: ignore[assignment]
 
     profiles = CapabilityProfiles(PROFILES, scales=[0.25], routes=[ROUTE])
     logged = [outcome(model, profiles, default_root_dir=tmp_path) for model in (Regression(), Compiled())]
