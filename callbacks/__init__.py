@@ -6,7 +6,9 @@ from lightning_vista.callbacks.expansion import BranchExpansion, Expansion
 from lightning_vista.callbacks.finishing import Finishing
 from lightning_vista.callbacks.gradient_routing import GradientRouting
 from lightning_vista.callbacks.loss_log import LossLog
+from lightning_vista.callbacks.max_entropy_tuning import MaxEntropyTuning
 from lightning_vista.callbacks.parameter_groups import ParameterGroups
+from lightning_vista.callbacks.quantisation_attack import QuantisationAttack
 from lightning_vista.callbacks.relearning_attack import RelearningAttack
 from lightning_vista.callbacks.representation_misdirection import RepresentationMisdirection
 from lightning_vista.callbacks.routing_check import RoutingCheck
@@ -14,6 +16,7 @@ from lightning_vista.callbacks.routing_monitor import RoutingMonitor
 from lightning_vista.callbacks.run_config import RunConfigCallback
 from lightning_vista.callbacks.score_logging import ScoreLogging, log_evaluation
 from lightning_vista.callbacks.steering_scalar import SteeringScalar
+from lightning_vista.callbacks.undo import Undo
 from lightning_vista.evaluation import Evaluation
 
 __all__ = [
@@ -24,6 +27,8 @@ __all__ = [
     "Evaluation",
     "Finishing",
     "LossLog",
+    "MaxEntropyTuning",
+    "QuantisationAttack",
     "ParameterGroups",
     "RelearningAttack",
     "GradientRouting",
@@ -33,5 +38,6 @@ __all__ = [
     "RunConfigCallback",
     "ScoreLogging",
     "SteeringScalar",
+    "Undo",
     "log_evaluation",
 ]

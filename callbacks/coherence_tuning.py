@@ -4,15 +4,8 @@ import lightning as L
 from lightning.pytorch.utilities import rank_zero_info
 
 from lightning_vista.callbacks.finishing import Finishing, ResultForm
-from lightning_vista.models.finetuning import (
-    Batch,
-    Curve,
-    Sampling,
-    check_finetuning,
-    finetune,
-    held_out_texts,
-    lowest,
-)
+from lightning_vista.models.curve import Curve, lowest
+from lightning_vista.models.finetuning import Batch, Sampling, check_finetuning, finetune, held_out_texts
 
 
 class CoherenceTuning(Finishing):

@@ -8,7 +8,7 @@ import torch
 from torch.nn.functional import normalize
 
 from lightning_vista.callbacks.finishing import Finishing, ResultForm
-from lightning_vista.models.finetuning import Batch, check_finetuning
+from lightning_vista.models.finetuning import Batch, check_finetuning, draw_rows
 from lightning_vista.models.misdirection import layer_outputs, misdirection_loss
 from lightning_vista.progress import progress_bar
 from lightning_vista.routing.naming import find_parameters
@@ -76,12 +76,12 @@ class RepresentationMisdirection(Finishing):
         optimizer = torch.optim.AdamW(trained, self.learning_rate)
         generator = torch.Generator().manual_seed(self.seed)
         forget, retain = self._sample(trainer, module, is_forget=True), self._sample(trainer, module, is_forget=False)
-        width = layer_outputs(module, self.layer, _rows(forget, 1, generator)).shape[-1]
+        width = layer_outputs(module, self.layer, draw_rows(forget, 1, generator)).shape[-1]
         target = self.norm * normalize(torch.rand(width, generator=generator), dim=0).to(module.device)
         with progress_bar("misdirecting", self.steps) as advance:
             for _ in range(self.steps):
-                forgotten = layer_outputs(module, self.layer, _rows(forget, self.batch_size, generator))
-                rows = _rows(retain, self.batch_size, generator)
+                forgotten = layer_outputs(module, self.layer, draw_rows(forget, self.batch_size, generator))
+                rows = draw_rows(retain, self.batch_size, generator)
                 with torch.no_grad():
                     before = layer_outputs(frozen, self.layer, rows)
                 loss = misdirection_loss(forgotten, target, layer_outputs(module, self.layer, rows), before, self.alpha)
@@ -95,9 +95,3 @@ class RepresentationMisdirection(Finishing):
         _, datamodule = check_finetuning(trainer, module, self)
         batch = datamodule.sample("train", is_forget, self.num_samples, self.seed)
         return {name: value.to(module.device) for name, value in batch.items()}
-
-
-def _rows(batch: Batch, count: int, generator: torch.Generator) -> Batch:
-    """Return some rows of a batch, drawn anew in each call."""
-    chosen = torch.randperm(len(batch["input_ids"]), generator=generator)[:count]
-    return {name: value[chosen.to(value.device)] for name, value in batch.items()}

@@ -14,6 +14,7 @@ from lightning_vista.metrics.scoring import (
 )
 from lightning_vista.metrics.unlearning import (
     alignment_tax,
+    compute_ratio,
     leakage,
     retain_forget_frontier,
     robust_unlearning,
@@ -42,5 +43,6 @@ __all__ = [
     "alignment_tax",
     "retain_forget_frontier",
     "leakage",
+    "compute_ratio",
     "summarize_seeds",
 ]

@@ -133,9 +133,42 @@ def leakage(
             f"rising numbers of tokens, and a positive number, got {losses.tolist()}, {tokens.tolist()} and "
             f"{undiscovered_tokens}."
         )
-    place = int((losses[1:-1] > forget).sum())
-    share = ((losses[place] - forget) / (losses[place] - losses[place + 1])).clamp(0, 1)
-    return float(torch.lerp(tokens[place], tokens[place + 1], share)) / undiscovered_tokens
+    return _reached_at(forget, losses, tokens) / undiscovered_tokens
+
+
+def compute_ratio(loss: float, curve_losses: Sequence[float], curve_compute: Sequence[float]) -> float:
+    """Compute the share of an ordinary model's training at which it had the same loss (GRAM, arXiv 2607.08077).
+
+    A model that has forgotten half a training's worth has a ratio of one half. A validation loss is noisy, so the curve
+    counts by the lowest loss so far; between two of its points it is interpolated.
+
+    Args:
+        loss: Forget loss of the model in question, after unlearning or after relearning.
+        curve_losses: Forget losses of the ordinary model over its training, from the first to the last point.
+        curve_compute: Training compute at these points, such as steps or tokens, rising.
+
+    Returns:
+        The share of the last point's compute. A loss outside the range of the curve counts as the nearest end of the
+        range: above its first loss the ratio is the share of the first point, which is an upper bound; at or below its
+        lowest loss it is that of the first point with the lowest loss, at most 1, which is a lower bound if the loss is
+        lower still.
+
+    Raises:
+        ValueError: If the curve has fewer than two points, a loss is not a finite number, or the compute does not rise
+            from at least 0.
+
+    Example:
+        >>> compute_ratio(2.0, curve_losses=[3.0, 1.0, 1.5, 0.5], curve_compute=[100, 200, 300, 400])
+        0.375
+    """
+    losses, compute = torch.tensor([list(curve_losses), list(curve_compute)], dtype=torch.float64)
+    numbers = torch.cat([losses, losses.new_tensor([loss])])
+    if len(losses) < 2 or not numbers.isfinite().all() or compute[0] < 0 or (compute.diff() <= 0).any():
+        raise ValueError(
+            "`loss`, `curve_losses`, `curve_compute`: expected finite losses over at least two rising numbers, got "
+            f"{loss}, {losses.tolist()} and {compute.tolist()}."
+        )
+    return _reached_at(loss, losses.cummin(0).values, compute) / float(compute[-1])
 
 
 def summarize_seeds(runs: Iterable[Mapping[str, float]]) -> dict[str, SeedMean]:
@@ -156,6 +189,17 @@ def summarize_seeds(runs: Iterable[Mapping[str, float]]) -> dict[str, SeedMean]:
         for name, value in run.items():
             values.setdefault(name, []).append(value)
     return {name: seed_mean(seen) for name, seen in values.items()}
+
+
+def _reached_at(loss: float, losses: Tensor, amounts: Tensor) -> float:
+    """Return the amount at which losses that never rise `(points,)` first reach a loss, or the nearest end."""
+    place = int((losses > loss).sum())  # the first point that reaches it
+    if place == 0:
+        return float(amounts[0])
+    if place == len(losses):
+        return float(amounts[(losses > losses[-1]).sum()])
+    share = (losses[place - 1] - loss) / (losses[place - 1] - losses[place])
+    return float(torch.lerp(amounts[place - 1], amounts[place], share))
 
 
 def _curves(relearning: Tensor) -> Tensor:

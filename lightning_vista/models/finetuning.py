@@ -1,4 +1,4 @@
-"""Fine-tuning of a language model on a few texts, with evaluations on held-out ones."""
+"""Fine-tuning of a language model, with evaluations on held-out texts."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -8,9 +8,12 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
+from lightning_vista.models.curve import Curve, is_stale, lowest
+from lightning_vista.progress import progress_bar
+
 Batch = Mapping[str, Tensor]
-#: For each evaluated step its number, `step`, and the mean loss over each kind of held-out texts.
-Curve = list[dict[str, float]]
+#: Makes the context of a forward pass, such as `trainer.precision_plugin.forward_context`.
+ForwardContext = Callable[[], AbstractContextManager[None]]
 #: Entry of training batches with the number of the step, for modules that draw something anew in each.
 DRAW = "draw"
 
@@ -27,6 +30,14 @@ class TokenLosses(Protocol):
 
 
 @runtime_checkable
+class TokenLogits(TokenLosses, Protocol):
+    """A module whose predictions can be compared with others, such as `LanguageModelModule`."""
+
+    def token_logits(self, batch: Any) -> tuple[Tensor, Tensor]:
+        """Return the logits behind `token_losses`, `(batch, tokens, vocabulary)`, and whether each token counts."""
+
+
+@runtime_checkable
 class Sampling(Protocol):
     """A datamodule that gives some texts of one kind, such as `StoriesDataModule`."""
 
@@ -36,21 +47,22 @@ class Sampling(Protocol):
 
 def finetune(
     module: TokenLosses,
-    texts: Batch,
+    texts: Batch | Sequence[Batch],
     held_out: Mapping[str, Batch],
     steps: int = 40,
     learning_rate: float = 5e-5,
     evaluate_every: int = 1,
     keep_lowest: str | None = None,
     batch_size: int = 16,
-    forward_context: Callable[[], AbstractContextManager[None]] = nullcontext,
+    forward_context: ForwardContext = nullcontext,
+    patience: int | None = None,
 ) -> Curve:
     """Train a module by steps of AdamW on the mean loss over all tokens of some texts (gradient routing, 4.2.2).
 
     Args:
         module: The module, changed in place; without dropout if it is in evaluation mode.
-        texts: The training texts, all of which are in every step.
-        held_out: The held-out texts by name.
+        texts: The training texts, all of which are in every step; or several batches of them.
+        held_out: The held-out texts by name. The first name decides when `patience` is over.
         steps: The number of steps.
         learning_rate: AdamW learning rate.
         evaluate_every: The number of steps between two evaluations; there is one before the first and after the last
@@ -58,21 +70,18 @@ def finetune(
         keep_lowest: The name of the held-out texts whose lowest loss decides on the final weights; by default they are
             those of the last step.
         batch_size: The number of texts that go through the module at a time; it changes no result.
-        forward_context: Makes the context of a forward pass, such as `trainer.precision_plugin.forward_context`.
+        forward_context: Makes the context of a forward pass.
+        patience: The number of evaluations in a row without a new lowest loss after which to stop; None never stops.
 
     Returns:
         The held-out losses over the steps.
     """
     trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, learning_rate)
-    batches = in_batches(texts, batch_size, trained[0].device)
+    parts = [texts] if isinstance(texts, Mapping) else texts
+    batches = [batch for part in parts for batch in in_batches(part, batch_size, trained[0].device)]
     evaluated = {name: in_batches(rows, batch_size, trained[0].device) for name, rows in held_out.items()}
-
-    def losses(batch: Batch) -> Tensor:
-        with forward_context():
-            of_tokens, mask = module.token_losses(batch)
-        return of_tokens[mask]
-
+    losses = _losses(module, forward_context)
     curve: Curve = []
     kept: list[Tensor] = []
     # Step 0 evaluates the module as it came, which may stay the best.
@@ -85,27 +94,86 @@ def finetune(
             curve.append({"step": step, **{name: _mean(losses, rows) for name, rows in evaluated.items()}})
             if keep_lowest and lowest(curve, keep_lowest) is curve[-1]:
                 kept = [parameter.detach().clone() for parameter in trained]
+            if patience is not None and is_stale(curve, next(iter(held_out)), patience):
+                break
     if keep_lowest:
         for parameter, best in zip(trained, kept, strict=True):
             parameter.detach().copy_(best)
     return curve
 
 
-def lowest(curve: Curve, name: str) -> dict[str, float]:
-    """Return the first point of a curve with the lowest loss on some held-out texts.
+def optimize(
+    module: TokenLosses,
+    objective: Callable[[], Tensor],
+    held_out: Mapping[str, Batch],
+    steps: int,
+    learning_rate: float,
+    evaluate_every: int,
+    batch_size: int = 16,
+    forward_context: ForwardContext = nullcontext,
+    is_done: Callable[[dict[str, float]], bool] = lambda point: False,
+    title: str = "tuning",
+) -> Curve:
+    """Train a module by steps of AdamW on an objective that draws its texts anew in each step.
 
     Args:
-        curve: The curve.
-        name: The name of the held-out texts.
+        module: The module, changed in place.
+        objective: Function that computes the scalar to minimize in a step.
+        held_out: The held-out texts by name.
+        steps: The highest number of steps.
+        learning_rate: AdamW learning rate.
+        evaluate_every: The number of steps between two evaluations; there is one before the first and after the last
+            step too.
+        batch_size: The number of held-out texts that go through the module at a time; it changes no result.
+        forward_context: Makes the context of a forward pass.
+        is_done: Whether to stop after an evaluation, given its point of the curve.
+        title: Words for the progress bar.
 
     Returns:
-        The point.
-
-    Example:
-        >>> lowest([{"step": 0, "forget": 2.0}, {"step": 5, "forget": 1.0}], "forget")
-        {'step': 5, 'forget': 1.0}
+        The held-out losses over the steps.
     """
-    return min(curve, key=lambda point: point[name])
+    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trained, learning_rate)
+
+    def evaluate(step: int) -> dict[str, float]:
+        return {"step": step, **mean_losses(module, held_out, batch_size, forward_context)}
+
+    curve = [evaluate(0)]
+    with progress_bar(title, steps) as advance:
+        for step in range(1, steps + 1):
+            if is_done(curve[-1]):
+                break
+            with forward_context():
+                loss = objective()
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            advance(1)
+            if step % evaluate_every == 0 or step == steps:
+                curve.append(evaluate(step))
+    return curve
+
+
+def mean_losses(
+    module: TokenLosses,
+    held_out: Mapping[str, Batch],
+    batch_size: int = 16,
+    forward_context: ForwardContext = nullcontext,
+) -> dict[str, float]:
+    """Compute the mean loss over all tokens of texts.
+
+    Args:
+        module: The module.
+        held_out: The texts by name.
+        batch_size: The number of texts that go through the module at a time; it changes no result.
+        forward_context: Makes the context of a forward pass.
+
+    Returns:
+        The loss by name, in nats.
+    """
+    device = next(module.parameters()).device
+    losses = _losses(module, forward_context)
+    return {name: _mean(losses, in_batches(rows, batch_size, device)) for name, rows in held_out.items()}
 
 
 def in_batches(texts: Batch, size: int, device: torch.device) -> list[Batch]:
@@ -125,6 +193,22 @@ def in_batches(texts: Batch, size: int, device: torch.device) -> list[Batch]:
     """
     parts = [value.to(device).split(size) for value in texts.values()]
     return [dict(zip(texts, part, strict=True)) for part in zip(*parts, strict=True)]
+
+
+def draw_rows(batch: Batch, count: int, generator: torch.Generator) -> Batch:
+    """Draw some rows of a batch, others in each call.
+
+    Args:
+        batch: Tensors with one entry for each text.
+        count: The highest number of rows.
+        generator: The random generator, on the CPU.
+
+    Returns:
+        The rows, none of them twice.
+    """
+    length = len(next(iter(batch.values())))
+    chosen = torch.randperm(length, generator=generator)[:count]
+    return {name: value[chosen.to(value.device)] for name, value in batch.items()}
 
 
 def check_finetuning(trainer: L.Trainer, module: L.LightningModule, asker: L.Callback) -> tuple[TokenLosses, Sampling]:
@@ -151,6 +235,29 @@ def check_finetuning(trainer: L.Trainer, module: L.LightningModule, asker: L.Cal
     return module, datamodule
 
 
+def check_logits(trainer: L.Trainer, module: L.LightningModule, asker: L.Callback) -> tuple[TokenLogits, Sampling]:
+    """Find what tuning by a model's predictions needs, see `check_finetuning`.
+
+    Args:
+        trainer: The trainer.
+        module: The module.
+        asker: The callback that tunes, for the error.
+
+    Returns:
+        The module, and the trainer's datamodule.
+
+    Raises:
+        ValueError: If the module has no losses or logits of tokens, or the datamodule gives no samples.
+    """
+    _, datamodule = check_finetuning(trainer, module, asker)
+    if not isinstance(module, TokenLogits):
+        raise ValueError(
+            f"{type(asker).__name__}: expected a module with `token_logits(batch)`, such as LanguageModelModule, got "
+            f"{type(module).__name__}."
+        )
+    return module, datamodule
+
+
 def held_out_texts(datamodule: Sampling, split: str, count: int, seed: int) -> dict[str, Batch]:
     """Sample equally many held-out texts of both kinds, `forget` and `retain`.
 
@@ -168,6 +275,17 @@ def held_out_texts(datamodule: Sampling, split: str, count: int, seed: int) -> d
     """
     kinds = {"forget": True, "retain": False}
     return {kind: datamodule.sample(split, is_forget, count, seed) for kind, is_forget in kinds.items()}
+
+
+def _losses(module: TokenLosses, forward_context: ForwardContext) -> Callable[[Batch], Tensor]:
+    """Return a function from a batch to the losses of its tokens, without padding."""
+
+    def losses(batch: Batch) -> Tensor:
+        with forward_context():
+            of_tokens, mask = module.token_losses(batch)
+        return of_tokens[mask]
+
+    return losses
 
 
 @torch.no_grad()

@@ -1,10 +1,11 @@
 """Losses of a language model's tokens, and the output bias that fits their counts."""
 
+import math
 from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, kl_div
 
 
 def next_token_losses(logits: Tensor, input_ids: Tensor) -> Tensor:
@@ -35,6 +36,41 @@ def token_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
         The cross-entropy `(batch, tokens)`.
     """
     return cross_entropy(logits.float().transpose(1, 2), targets, reduction="none")
+
+
+def divergence_from_uniform(logits: Tensor) -> Tensor:
+    """Return how far each prediction is from the uniform one: KL(model || uniform) = log(vocabulary) - entropy.
+
+    Args:
+        logits: Logits of each prediction `(..., vocabulary)`.
+
+    Returns:
+        The divergences `(...)`, in nats: from 0, where all tokens are equally likely, to the logarithm of their number.
+
+    Example:
+        >>> divergence_from_uniform(torch.tensor([[0.0, 0.0], [100.0, 0.0]]))
+        tensor([0.0000, 0.6931])
+    """
+    log_probabilities = logits.float().log_softmax(dim=-1)
+    return math.log(logits.shape[-1]) + (log_probabilities.exp() * log_probabilities).sum(dim=-1)
+
+
+def divergence_from_teacher(student: Tensor, teacher: Tensor) -> Tensor:
+    """Return how far each prediction of a student is from that of its teacher: KL(teacher || student).
+
+    Args:
+        student: Logits of the student `(..., vocabulary)`.
+        teacher: Logits of the teacher `(..., vocabulary)`.
+
+    Returns:
+        The divergences `(...)`, in nats, at least 0.
+
+    Example:
+        >>> divergence_from_teacher(torch.tensor([0.0, 0.0]), torch.tensor([100.0, 0.0]))
+        tensor(0.6931)
+    """
+    student, teacher = student.float().log_softmax(dim=-1), teacher.float().log_softmax(dim=-1)
+    return kl_div(student, teacher, reduction="none", log_target=True).sum(dim=-1)
 
 
 def activation_l1(activations: Iterable[Tensor], attention_mask: Tensor) -> Tensor:

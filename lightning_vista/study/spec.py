@@ -106,6 +106,10 @@ class FigureSpec:
         y_title: Title of the vertical axis.
         lines: Whether to connect the values over a list by lines.
         log_x: Whether a horizontal axis of numbers is logarithmic.
+        frontier: Table over steps in the folder of each run, such as `losses.csv` or `max_entropy.csv`. Instead of one
+            point, a run then is the line of its points that no other point surpasses, with lower `x` and higher
+            series: the retain and forget losses, as columns of the table, over its validations. `frontiers.csv` has the
+            points of all such figures.
     """
 
     title: str
@@ -116,6 +120,22 @@ class FigureSpec:
     y_title: str = ""
     lines: bool = False
     log_x: bool = False
+    frontier: str = ""
+
+
+@dataclass(frozen=True)
+class ComputeRatioSpec:
+    """A column of compute ratios: the share of a baseline's training at which it had the same loss.
+
+    Attributes:
+        value: Logged name of the loss of each run, such as `test/loss/forget`.
+        curve: Column of the baseline's `losses.csv`, such as `val/loss/forget`.
+        baseline: Name of the variant with the curve, an ordinary model; that of the study by default.
+    """
+
+    value: str
+    curve: str
+    baseline: str = ""
 
 
 @dataclass(frozen=True)
@@ -131,6 +151,7 @@ class Study:
         baseline: Name of the variant that `differences` compare with.
         differences: Logged name of each further column, which shows the difference from the baseline with the same
             seed at the same point of the grid.
+        compute_ratios: Compute ratios of each further column.
         summary: One or two sentences that tell readers what to look for.
         configs: YAML files that every run begins with, relative to the study's file.
         overrides: Values by dotted key for every run; those of a variant are applied after them.
@@ -148,6 +169,7 @@ class Study:
     summary: str = ""
     baseline: str = ""
     differences: dict[str, str] = field(default_factory=dict)
+    compute_ratios: dict[str, ComputeRatioSpec] = field(default_factory=dict)
     configs: list[str] = field(default_factory=list)
     overrides: Config = field(default_factory=dict)
     grid: dict[str, list[Any]] = field(default_factory=dict)
@@ -181,11 +203,22 @@ def read_study(path: str | Path) -> Study:
             f"`{path}`: expected the description of a study, got an error. Fix the file: {error}"
         ) from error
     beside = Path(path).parent
-    if study.differences and study.baseline not in {variant.name for variant in study.runs}:
-        names = [variant.name for variant in study.runs]
-        raise StudyError(f"{path}: `baseline`: expected one of {names} for `differences`, got {study.baseline!r}.")
+    _check_references(study, path)
     variants = [replace(variant, configs=_beside(beside, variant.configs)) for variant in study.runs]
     return replace(study, configs=_beside(beside, study.configs), runs=variants)
+
+
+def _check_references(study: Study, path: str | Path) -> None:
+    """Refuse baselines that are not among the runs, and frontiers without a column for the horizontal axis."""
+    names = [variant.name for variant in study.runs]
+    ratios = {f"compute_ratios.{title}": spec.baseline for title, spec in study.compute_ratios.items()}
+    wanted = ({"differences": ""} if study.differences else {}) | ratios
+    for what, name in wanted.items():
+        if (baseline := name or study.baseline) not in names:
+            raise StudyError(f"{path}: `baseline`: expected one of {names} for `{what}`, got {baseline!r}.")
+    for spec in study.figures:
+        if spec.frontier and (spec.x == "run" or not isinstance(spec.x, str)):
+            raise StudyError(f"{path}: `x`: expected a column of {spec.frontier} for {spec.title!r}, got {spec.x!r}.")
 
 
 def _beside(folder: Path, names: Sequence[str]) -> list[str]:

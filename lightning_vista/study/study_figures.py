@@ -7,6 +7,7 @@ from typing import Any
 from lightning_vista.metrics.aggregation import SeedMean
 from lightning_vista.reports.style import Style, error_bars, layout, plotly_text, styles
 from lightning_vista.study import FigureSpec
+from lightning_vista.study.loss_curves import frontiers
 from lightning_vista.study.overrides import key_labels
 from lightning_vista.study.study_table import StudyRow
 
@@ -17,7 +18,7 @@ Series = dict[str, list[tuple[Any, SeedMean]]]
 def draw_figure(spec: FigureSpec, rows: Sequence[StudyRow]) -> dict[str, Any]:
     """Draw a figure: lines over a key of the grid, points over a logged name, bars over anything else.
 
-    All values have 95% intervals over seeds.
+    All values have 95% intervals over seeds, but for frontiers, whose lines connect points of several steps.
 
     Args:
         spec: Specification of the figure.
@@ -27,6 +28,8 @@ def draw_figure(spec: FigureSpec, rows: Sequence[StudyRow]) -> dict[str, Any]:
         `{"data": [...], "layout": {...}}`, with CSS variables as colours, see `lightning_vista.reports.style`.
     """
     rows = [row for row in rows if spec.runs is None or row.variant in spec.runs]
+    if spec.frontier:
+        return _figure(spec, _frontier_lines(spec, rows), is_linear=True)
     if isinstance(spec.x, str) and any(spec.x in row.values for row in rows):
         return _figure(spec, _points(spec, rows), is_linear=True)
     series = collect_series(spec, rows)
@@ -97,10 +100,32 @@ def _points(spec: FigureSpec, rows: Sequence[StudyRow]) -> list[dict[str, Any]]:
     ]
 
 
+def _frontier_lines(spec: FigureSpec, rows: Sequence[StudyRow]) -> list[dict[str, Any]]:
+    """Draw a line for each run and series; pointing at a point shows its step."""
+    lines = {
+        row.name if len(spec.series) == 1 else f"{row.name}: {title}": points
+        for row, title, points in frontiers(spec, rows)
+    }
+    looks = styles(list(lines))
+    return [
+        {
+            "name": plotly_text(name),
+            "type": "scatter",
+            "mode": "lines+markers",
+            "x": [point.x for point in points],
+            "y": [point.y for point in points],
+            "text": [f"step {point.step}" for point in points],
+            "line": {"color": looks[name].colour, "width": 2},
+            **_marker(looks[name]),
+        }
+        for name, points in lines.items()
+    ]
+
+
 def _values(axis: str, values: Sequence[SeedMean], colour: str) -> dict[str, Any]:
     """Return means along an axis, with their intervals."""
     bars = error_bars([value._asdict() for value in values], colour, "mean")
-    return {axis: [None if math.isnan(value.mean) else value.mean for value in values], f"error_{axis}": bars}
+    return {axis: [value.mean if math.isfinite(value.mean) else None for value in values], f"error_{axis}": bars}
 
 
 def _marker(look: Style) -> dict[str, Any]:

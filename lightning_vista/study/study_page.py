@@ -9,12 +9,15 @@ from pathlib import Path
 from lightning_vista.optional import require
 from lightning_vista.reports.page import TEMPLATES, content_policy, embed_json
 from lightning_vista.study import Run, Study
+from lightning_vista.study.loss_curves import add_compute_ratios, write_frontiers
 from lightning_vista.study.study_figures import draw_figure
 from lightning_vista.study.study_table import StudyRow, add_differences, cell, gather, write_table
 
 
 def write_study(study: Study, runs: Sequence[Run], out_dir: str | Path) -> Path:
     """Write `results.csv`, `results.json`, `results.md` and `study.html`, and print the table.
+
+    Where figures show frontiers, `frontiers.csv` has their points.
 
     Args:
         study: The study.
@@ -31,10 +34,13 @@ def write_study(study: Study, runs: Sequence[Run], out_dir: str | Path) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     rows = gather(runs)
     metrics = study.metrics | add_differences(rows, study.differences, study.baseline)
+    metrics |= add_compute_ratios(rows, study.compute_ratios, study.baseline)
     print(write_table(rows, metrics, out))
     absent = [metric for metric in metrics.values() if not any(metric in row.values for row in rows)]
     if rows and absent:
         print(f"No run logged {', '.join(absent)}. See {out / 'results.json'} for all logged metrics.")
+    if shown := [spec for spec in study.figures if spec.frontier]:
+        write_frontiers(shown, rows, out / "frontiers.csv")
     plots = [draw_figure(spec, rows) for spec in study.figures]
     scripts = [require("plotly.offline", "vista").get_plotlyjs(), (TEMPLATES / "study.js").read_text("utf-8")]
     jinja2 = require("jinja2", "vista")

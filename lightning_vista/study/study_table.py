@@ -24,6 +24,7 @@ class StudyRow:
         point: Value of each key of the grid.
         folder: Folder of the first finished run.
         values: Value of each seed for each logged name.
+        folders: Folder of each seed's finished run.
     """
 
     name: str
@@ -31,10 +32,17 @@ class StudyRow:
     point: dict[str, Any]
     folder: Path
     values: dict[str, dict[int, float]] = field(default_factory=dict)
+    folders: dict[int, Path] = field(default_factory=dict)
 
     def mean(self, metric: str) -> SeedMean:
-        """Return the mean of a metric over its seeds, where values that are not finite count as missing."""
-        return seed_mean([value for value in self.values.get(metric, {}).values() if math.isfinite(value)])
+        """Return the mean of a metric over its seeds: infinite if a value is, such as that of what was not reached.
+
+        NaN counts as missing.
+        """
+        values = [value for value in self.values.get(metric, {}).values() if not math.isnan(value)]
+        # The mean of the others alone would hide exactly the seeds that did not get there.
+        infinite = next((value for value in values if math.isinf(value)), None)
+        return seed_mean(values) if infinite is None else SeedMean(infinite, math.nan, math.nan)
 
 
 def gather(runs: Sequence[Run]) -> list[StudyRow]:
@@ -51,6 +59,7 @@ def gather(runs: Sequence[Run]) -> list[StudyRow]:
         result = run.result()
         if result is not None:
             row = rows.setdefault(run.row, StudyRow(run.row, run.variant, run.point, run.folder))
+            row.folders[run.seed] = run.folder
             for metric, value in result["metrics"].items():
                 row.values.setdefault(metric, {})[run.seed] = value
     return list(rows.values())

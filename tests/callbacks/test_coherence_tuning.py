@@ -8,7 +8,8 @@ from routed_run import Batches, Regression, make_trainer
 from tiny_texts import NextToken, Texts
 
 from lightning_vista.callbacks import Ablation, CoherenceTuning
-from lightning_vista.models.finetuning import finetune, held_out_texts, lowest
+from lightning_vista.models.curve import lowest
+from lightning_vista.models.finetuning import finetune, held_out_texts
 from lightning_vista.routing import LabelRule, Route
 
 ROUTE = Route("network.2", LabelRule("split", {"old": [0]}), {"old": "0:6", "new": "rest"})

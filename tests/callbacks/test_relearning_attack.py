@@ -1,5 +1,6 @@
 import copy
 import csv
+import math
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -11,7 +12,8 @@ from routed_run import Regression, make_trainer
 from tiny_texts import NextToken, Texts
 
 from lightning_vista.callbacks import Ablation, RelearningAttack
-from lightning_vista.models.finetuning import finetune, held_out_texts, lowest
+from lightning_vista.models.curve import lowest
+from lightning_vista.models.finetuning import finetune, held_out_texts
 from lightning_vista.routing import LabelRule, Route
 
 Figures = dict[str, float]
@@ -111,3 +113,81 @@ def test_what_is_missing_is_told_before_testing(tmp_path: Path) -> None:
             attack(**wrong)
     with pytest.raises(ValueError, match=r"RelearningAttack: expected a module with `token_losses\(batch\)`"):
         measure(tmp_path, Regression(), Texts(), attack())
+
+
+def test_the_best_rate_is_chosen_on_validation_texts_and_reported_on_test_texts(tmp_path: Path) -> None:
+    rates, single = [1e-4, 0.05, 3.0], {}
+    several = attack(learning_rate=rates, steps=10)
+    figures = measure(tmp_path / "several", NextToken(), Texts(), several)
+    data, choosing = Texts(), {}
+    for rate in rates:
+        single[rate] = measure(tmp_path / f"{rate}", NextToken(), Texts(), attack(learning_rate=rate, steps=10))
+        held_out = {"validation": data.sample("validation", True, 20, 5)}
+        curves = [
+            finetune(NextToken().eval(), data.sample("train", True, 8, 5 + repeat), held_out, 10, rate, 2)
+            for repeat in range(2)
+        ]
+        choosing[rate] = fmean(lowest(curve, "validation")["validation"] for curve in curves)
+    best = min(choosing, key=choosing.__getitem__)
+    assert figures["test/relearned/8/learning_rate"] == pytest.approx(best)
+    for kind in ("forget", "retain"):
+        assert figures[f"test/relearned/0/{kind}"] == single[best][f"test/relearned/0/{kind}"]
+        assert figures[f"test/relearned/8/{kind}"] == single[best][f"test/relearned/8/{kind}"]
+        for rate in rates:
+            assert figures[f"test/relearned/8/rate_{rate:g}/{kind}"] == single[rate][f"test/relearned/8/{kind}"]
+    assert several.learning_rates[8] == best
+    with (tmp_path / "several/relearning.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert rows[0]["learning_rate"] == ""
+    assert {row["learning_rate"] for row in rows[1:]} == {str(rate) for rate in rates}
+
+
+def test_forget_and_retain_texts_are_mixed(tmp_path: Path) -> None:
+    data, mixed = Texts(), attack(num_samples=[8], repeats=1, retain_share=0.2)
+    measure(tmp_path, NextToken(), data, mixed)
+    assert {call for call in data.drawn if call[0] == "train"} == {("train", True, 8, 5), ("train", False, 2, 5)}
+    both = [data.sample("train", is_forget, 20, 5) for is_forget in (True, False)]
+    rows = {name: torch.cat([both[0][name][:8], both[1][name][:2]]) for name in both[0]}
+    curve = finetune(NextToken().eval(), rows, held_out_texts(data, "test", 20, 5), 6, 0.02, evaluate_every=2)
+    assert mixed.curves[8][0] == [pytest.approx(point) for point in curve]
+
+
+def test_steps_back_to_a_baseline(tmp_path: Path) -> None:
+    plain = attack(evaluate_every=1)
+    figures = measure(tmp_path / "plain", NextToken(), Texts(), plain)
+    assert "test/relearned/8/steps_to_baseline" not in figures
+    losses = [[point["forget"] for point in curve] for curve in plain.curves[8]]
+    loss = max(min(curve) for curve in losses)  # which both repeats reach
+    figures = measure(tmp_path, NextToken(), Texts(), attack(evaluate_every=1, baseline=loss))
+    steps = [next(step for step, found in enumerate(curve) if found <= loss) for curve in losses]
+    assert figures["test/relearned/8/steps_to_baseline"] == fmean(steps) > 0
+    assert "test/relearned/0/steps_to_baseline" not in figures
+    unreached = measure(tmp_path, NextToken(), Texts(), attack(evaluate_every=1, baseline=loss - 1e-4))
+    assert unreached["test/relearned/8/steps_to_baseline"] == math.inf
+    for path in (tmp_path / "plain", tmp_path / "plain/relearning.csv"):
+        same = measure(tmp_path, NextToken(), Texts(), attack(baseline=str(path)))
+        assert same["test/relearned/8/steps_to_baseline"] == 0
+
+
+def test_an_attack_without_progress_ends_after_its_patience(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"num_samples": [4], "repeats": 3, "steps": 30, "learning_rate": 0.3}
+    whole, short = attack(**options), attack(**options, patience=2)
+    measure(tmp_path, NextToken(), Texts(), whole)
+    measure(tmp_path, NextToken(), Texts(), short)
+    for curve, ended in zip(whole.curves[4], short.curves[4], strict=True):
+        losses = [point["forget"] for point in curve]
+        best = next(place for place, loss in enumerate(losses) if loss <= min(losses[: place + 3]))
+        assert ended == curve[: best + 3]
+    assert any(len(curve) < 16 for curve in short.curves[4])
+
+
+def test_options_out_of_range_are_refused(tmp_path: Path) -> None:
+    shares: list[dict[str, Any]] = [{"retain_share": 1.0}, {"retain_share": -0.1}]
+    for wrong in [{"learning_rate": []}, *shares, {"patience": 0}]:
+        with pytest.raises(ValueError, match="`learning_rate`, `retain_share`, `patience`: expected at least one rate"):
+            attack(**wrong)
+    (tmp_path / "relearning.csv").write_text("num_samples,forget\n4,1.0\n")
+    with pytest.raises(ValueError, match="`baseline`: expected a table `relearning.csv` with a loss of 0 texts"):
+        measure(tmp_path, NextToken(), Texts(), attack(baseline=str(tmp_path)))
+    with pytest.raises(FileNotFoundError, match=r"absent\.csv"):
+        measure(tmp_path, NextToken(), Texts(), attack(baseline="absent.csv"))

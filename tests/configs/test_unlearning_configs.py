@@ -1,8 +1,11 @@
 """The configs of unlearning: those of the paper's size are what they say, and all of them run small."""
 
+import re
 from pathlib import Path
 from typing import Any
 
+import jsonargparse
+import lightning as L
 import pytest
 import torch
 import yaml
@@ -29,6 +32,9 @@ SMALL_CALLBACKS = {
     "CoherenceTuning": {"num_samples": 4, "steps": 2, "num_evaluated": 4},
     "RelearningAttack": {"num_samples": [2], "steps": 2, "num_evaluated": 4, "repeats": 1},
     "RepresentationMisdirection": {"num_samples": 8, "steps": 2},
+    "MaxEntropyTuning": {"num_samples": 8, "steps": 2, "num_evaluated": 4},
+    "QuantisationAttack": {"num_evaluated": 4},
+    "Undo": {"num_samples": 8, "steps": 2, "num_evaluated": 4},
     "SteeringScalar": {"num_texts": 2, "new_tokens": 3},
     "ModelCheckpoint": {"every_n_train_steps": 1},
 }
@@ -81,6 +87,9 @@ def test_every_method_trains_and_tests(method: Path, tmp_path: Path) -> None:
     assert logged["test/loss/forget"] > 0
     measured = "steering/0/concept" if method.stem == "steering_scalar" else "relearned/2/forget"
     assert f"test/{measured}" in logged
+    if method.stem == "undo":
+        assert {path.stem for path in tmp_path.glob("*.ckpt")} == {"max_entropy", "undo", "tuned"}
+        assert logged["test/quantised/int4/forget"] > 0
 
 
 def test_own_model_and_texts_by_the_readmes_yaml(own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,3 +153,53 @@ def test_studies_run_small(name: str, rows: int, tmp_path: Path) -> None:
     main(["study", str(study), "--smoke", "--jobs", "2", "--out", str(tmp_path)])
     assert len((tmp_path / "results.md").read_text(encoding="utf-8").splitlines()) == rows + 2
     assert (tmp_path / "study.html").exists()
+
+
+def test_the_yaml_of_the_docs_is_what_classes_take(tmp_path: Path) -> None:
+    page = (ROOT / "docs/unlearning.md").read_text(encoding="utf-8")
+    chain, attacks, study = map(yaml.safe_load, re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL)[:3])
+    parser = jsonargparse.ArgumentParser(exit_on_error=False)
+    parser.add_argument("--callbacks", type=list[L.Callback])
+    listed = [*chain["trainer"]["callbacks+"], *attacks]
+    made = parser.instantiate_classes(parser.parse_object({"callbacks": listed})).callbacks
+    assert [type(callback).__name__ for callback in made][:2] == ["MaxEntropyTuning", "Undo"]
+    assert made[3].rates == [0.001, 0.0003, 0.0001, 0.00003]
+    assert made[3].baseline == "runs/base"
+    described = {"title": "t", "metrics": {}, "runs": [{"name": "base"}], **study}
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(described), encoding="utf-8")
+    assert len(read_study(tmp_path / "study.yaml").compute_ratios) == 2
+
+
+@pytest.mark.slow
+def test_a_study_derives_compute_ratios_and_frontiers_from_the_losses_of_its_runs(tmp_path: Path) -> None:
+    stories = read_study(ROOT / "configs/studies/unlearning_stories.yaml")
+    smoke = {key: value for key, value in stories.smoke.items() if not key.startswith("callbacks.CoherenceTuning")}
+    frontier = {"title": "F", "series": {"forget": "forget"}, "x": "retain", "frontier": "max_entropy.csv"}
+    small = {f"callbacks.{name}": SMALL_CALLBACKS[name] for name in ("MaxEntropyTuning", "Undo", "QuantisationAttack")}
+    study = {
+        "title": "t",
+        "configs": [str(path) for path in SHARED],
+        "runs": [
+            {"name": "base"},
+            {
+                "name": "UNDO",
+                "configs": [str(FOLDER / "undo.yaml")],
+                "overrides": {**small, "callbacks.CoherenceTuning": SMALL_CALLBACKS["CoherenceTuning"]},
+                "commands": {"test": {"ckpt_path": "{folder}/undo.ckpt"}},
+            },
+        ],
+        "metrics": {"forget loss": "test/loss/forget"},
+        "baseline": "base",
+        "compute_ratios": {"compute ratio": {"value": "test/loss/forget", "curve": "val/loss/forget"}},
+        "figures": [frontier, {**frontier, "x": "val/loss/retain", "frontier": "losses.csv",
+                               "series": {"forget": "val/loss/forget"}}],
+        "smoke": {**smoke, "trainer.val_check_interval": 2, "trainer.precision": "32-true"},
+    }  # fmt: skip
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(study), encoding="utf-8")
+    main(["study", str(tmp_path / "study.yaml"), "--smoke", "--jobs", "2", "--out", str(tmp_path / "out")])
+    table = (tmp_path / "out/results.md").read_text(encoding="utf-8").splitlines()
+    assert table[0] == "| run | forget loss | compute ratio |"
+    ratios = {cells[1].strip(): float(cells[3]) for cells in (line.split("|") for line in table[2:])}
+    assert all(1 / 3 <= ratio <= 1 for ratio in ratios.values())  # validations after 2, 4 and 6 steps
+    points = (tmp_path / "out/frontiers.csv").read_text(encoding="utf-8")
+    assert {line.split(",")[1] for line in points.splitlines()[1:]} == {"base", "UNDO"}

@@ -34,6 +34,10 @@ class NextToken(L.LightningModule):
         targets = batch["ids"][:, 1:]
         return cross_entropy(logits.transpose(1, 2), targets, reduction="none"), targets > 0
 
+    def token_logits(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        self.uses |= {(SPLITS[split], torch.is_grad_enabled()) for split in batch["split"].tolist()}
+        return self.network(batch["ids"][:, :-1]), batch["ids"][:, 1:] > 0
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         losses, mask = self.token_losses(batch)
         return losses[mask].mean()

@@ -3,8 +3,11 @@ import random
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lightning_vista.metrics import (
+    compute_ratio,
     leakage,
     retain_forget_frontier,
     robust_unlearning,
@@ -47,6 +50,39 @@ def test_leakage_wants_falling_losses() -> None:
     for losses, tokens, undiscovered in (([2.0, 3.0], [0, 1], 1), ([2.0], [0], 1), ([2.0, 1.0], [0, 1], 0)):
         with pytest.raises(ValueError, match="losses that fall"):
             leakage(1.0, losses, tokens, undiscovered)
+
+
+@given(st.lists(st.floats(0.1, 9), min_size=2, max_size=8), st.floats(0, 10))
+def test_the_compute_ratio_is_where_the_curve_first_gets_down_to_the_loss(losses: list[float], loss: float) -> None:
+    compute = [10 * (place + 1) ** 2 for place in range(len(losses))]
+    found = compute_ratio(loss, losses, compute) * compute[-1]
+    # A search along the curve in small steps, without the closed form.
+    falling = [min(losses[: place + 1]) for place in range(len(losses))]
+    if loss >= falling[0]:
+        expected: float = compute[0]
+    elif loss < falling[-1]:
+        expected = compute[falling.index(falling[-1])]
+    else:
+        places = ((piece, part / 1000) for piece in range(len(losses) - 1) for part in range(1001))
+        between = (
+            compute[piece] + part * (compute[piece + 1] - compute[piece])
+            for piece, part in places
+            if falling[piece] + part * (falling[piece + 1] - falling[piece]) <= loss + 1e-12
+        )
+        expected = next(between, compute[-1])
+    assert found == pytest.approx(expected, abs=1e-3 * compute[-1])
+
+
+def test_the_compute_ratio_wants_a_curve() -> None:
+    wrongs: list[tuple[float, list[float], list[float]]] = [
+        (1.0, [2.0], [1]),
+        (math.nan, [2.0, 1.0], [1, 2]),
+        (1.0, [2.0, math.nan], [1, 2]),
+        (1.0, [2, 1], [2, 2]),
+    ]
+    for loss, losses, compute in wrongs:
+        with pytest.raises(ValueError, match="finite losses over at least two rising numbers"):
+            compute_ratio(loss, losses, compute)
 
 
 def test_seeds() -> None:

@@ -7,7 +7,8 @@ import torch
 from tiny_texts import Batch, NextToken, Texts
 from torch.nn.functional import cross_entropy
 
-from lightning_vista.models.finetuning import Curve, finetune, lowest
+from lightning_vista.models.curve import Curve, lowest
+from lightning_vista.models.finetuning import finetune
 
 DATA = Texts()
 RETAIN = DATA.sample("train", False, 10)

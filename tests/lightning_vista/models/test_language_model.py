@@ -6,6 +6,7 @@ import lightning as L
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
 
 from lightning_vista.models import LanguageModelModule
@@ -158,6 +159,14 @@ def test_what_is_wrong_is_told(tmp_path: Path) -> None:
         trainer(tmp_path, max_epochs=-1).fit(small_module(), Texts())
     with pytest.raises(ValueError, match="expected one for `calibrate_bias`"):
         trainer(tmp_path).test(small_module(calibrate_bias=True), Texts().test_dataloader())
+
+
+def test_the_logits_of_tokens_are_those_behind_their_losses() -> None:
+    module, batch = small_module().eval(), Texts().batches()[0]
+    (logits, is_token), (losses, mask) = module.token_logits(batch), module.token_losses(batch)
+    assert torch.equal(is_token, mask)
+    targets = batch["input_ids"][:, 1:][mask]
+    torch.testing.assert_close(cross_entropy(logits[mask], targets, reduction="none"), losses[mask])
 
 
 def test_next_token_losses_are_those_of_the_targets() -> None:

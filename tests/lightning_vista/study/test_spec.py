@@ -111,3 +111,19 @@ def test_differences_need_a_baseline_among_the_runs(folder: Path) -> None:
     (folder / "study.yaml").write_text(STUDY + "differences: {more: test/value}\nbaseline: nobody\n")
     with pytest.raises(StudyError, match=r"`baseline`: expected one of \['plain', 'changed', 'long'\] .* got 'nobody'"):
         read_study(folder / "study.yaml")
+
+
+def test_compute_ratios_and_frontiers_say_what_they_refer_to(folder: Path) -> None:
+    ratio = "compute_ratios: {ratio: {value: test/value, curve: val/value%s}}\n"
+    (folder / "study.yaml").write_text(STUDY + ratio % ", baseline: plain")
+    assert read_study(folder / "study.yaml").compute_ratios["ratio"].baseline == "plain"
+    (folder / "study.yaml").write_text(STUDY + "baseline: plain\n" + ratio % "")
+    assert read_study(folder / "study.yaml").compute_ratios["ratio"].baseline == ""
+    for baseline, got in (("", "''"), (", baseline: nobody", "'nobody'")):
+        (folder / "study.yaml").write_text(STUDY + ratio % baseline)
+        with pytest.raises(StudyError, match=f"`baseline`: expected one of .* for `compute_ratios.ratio`, got {got}"):
+            read_study(folder / "study.yaml")
+    figure = "figures: [{title: F, series: {a: val/forget}, frontier: losses.csv}]\n"
+    (folder / "study.yaml").write_text(STUDY + figure)
+    with pytest.raises(StudyError, match=r"`x`: expected a column of losses.csv for 'F', got 'run'"):
+        read_study(folder / "study.yaml")

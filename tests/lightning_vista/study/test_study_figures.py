@@ -1,9 +1,10 @@
+import math
 from dataclasses import replace
 from pathlib import Path
 
 from lightning_vista.study import FigureSpec
 from lightning_vista.study.study_figures import collect_series, draw_figure
-from lightning_vista.study.study_table import StudyRow, add_differences
+from lightning_vista.study.study_table import StudyRow, add_differences, write_table
 
 
 def row(variant: str, size: int, value: float) -> StudyRow:
@@ -68,3 +69,13 @@ def test_differences_are_those_to_the_baseline_at_the_same_point_and_seed() -> N
     lonely = StudyRow("c", "c", {"model.size": 32}, Path(), {"test/0": {0: 1.0}})
     add_differences([*ROWS, lonely], {"more": "test/0"}, "a")
     assert "test/0 - a" not in lonely.values
+
+
+def test_what_one_seed_does_not_reach_is_not_reached(tmp_path: Path) -> None:
+    values = {"steps": {0: 10.0, 1: math.inf}, "nothing": {0: math.nan, 1: 4.0}}
+    lost = StudyRow("a", "a", {}, Path(), values)
+    assert lost.mean("steps").mean == math.inf
+    assert lost.mean("nothing").mean == 4
+    assert draw_figure(FigureSpec("t", {"steps": "steps"}), [lost])["data"][0]["y"] == [None]
+    assert "| a | inf | 4.000 |" in write_table([lost], {"steps": "steps", "nothing": "nothing"}, tmp_path)
+    assert '"mean": null' in (tmp_path / "results.json").read_text(encoding="utf-8")

@@ -1,0 +1,125 @@
+"""Losses that runs keep over their steps, and what a study derives from them: compute ratios and frontiers."""
+
+import csv
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import NamedTuple
+
+import torch
+
+from lightning_vista.metrics.unlearning import compute_ratio, retain_forget_frontier
+from lightning_vista.study import ComputeRatioSpec, FigureSpec
+from lightning_vista.study.study_table import StudyRow
+
+#: Table of the losses of `fit` in a run's folder, as the callback `LossLog` writes it.
+_LOSSES = "losses.csv"
+
+
+class FrontierPoint(NamedTuple):
+    """A point on a frontier: means over seeds after a step."""
+
+    step: int
+    x: float
+    y: float
+
+
+def read_losses(path: Path, columns: Sequence[str]) -> dict[int, list[float]]:
+    """Read some columns of a table of losses over steps, such as `losses.csv`.
+
+    Args:
+        path: The CSV file.
+        columns: The names of the columns.
+
+    Returns:
+        The values at each step that has a finite number in all of these columns; empty without a file.
+    """
+    if not path.is_file():
+        return {}
+    with path.open(encoding="utf-8", newline="") as file:
+        found = {
+            int(row["step"]): [float(row.get(name) or math.nan) for name in columns] for row in csv.DictReader(file)
+        }
+    return {step: values for step, values in found.items() if all(map(math.isfinite, values))}
+
+
+def add_compute_ratios(
+    rows: Sequence[StudyRow], specs: Mapping[str, ComputeRatioSpec], baseline: str = ""
+) -> dict[str, str]:
+    """Add to each row the share of a baseline's training at which it had the same loss, see `compute_ratio`.
+
+    The baseline's curve is that of the same seed at the same point of the grid. What lacks a curve is printed.
+
+    Args:
+        rows: Rows, which are changed.
+        specs: Specification of each column.
+        baseline: Name of the variant whose curve counts where a specification names none.
+
+    Returns:
+        The name of each column's ratios among the values of rows.
+    """
+    names = {}
+    for title, spec in specs.items():
+        variant = spec.baseline or baseline
+        names[title] = f"compute ratio of {spec.value} by {spec.curve} of {variant}"
+        for row in rows:
+            below = [other for other in rows if other.variant == variant and other.point == row.point]
+            folders = below[0].folders if below else {}
+            losses = row.values.get(spec.value, {})
+            curves = {seed: read_losses(folders[seed] / _LOSSES, [spec.curve]) for seed in losses if seed in folders}
+            curves = {seed: curve for seed, curve in curves.items() if len(curve) > 1}
+            if curves:
+                row.values[names[title]] = {seed: _ratio(losses[seed], curve) for seed, curve in curves.items()}
+            if missing := sorted(set(losses) - set(curves)):
+                print(
+                    f"{title}: no curve for {row.name}, seeds {missing}. It needs a finished run of {variant!r} with "
+                    f"the same seed, without a CSVLogger, whose {_LOSSES} has {spec.curve} at two or more steps."
+                )
+    return names
+
+
+def frontiers(spec: FigureSpec, rows: Sequence[StudyRow]) -> Iterator[tuple[StudyRow, str, list[FrontierPoint]]]:
+    """Find the points of each row that no other point of it surpasses, with lower `x` and higher `y`.
+
+    Args:
+        spec: Specification of a figure with `frontier`.
+        rows: Rows of the study's table.
+
+    Yields:
+        Row, series and its points by rising `x`. They are means over the seeds that have the table, at the steps that
+        all of these have.
+    """
+    for row in (row for row in rows if spec.runs is None or row.variant in spec.runs):
+        for title, metric in spec.series.items():
+            tables = [read_losses(folder / spec.frontier, [str(spec.x), metric]) for folder in row.folders.values()]
+            yield row, title, _surpassing([table for table in tables if table])
+
+
+def write_frontiers(figures: Sequence[FigureSpec], rows: Sequence[StudyRow], path: Path) -> None:
+    """Write the points of all figures of frontiers as a table.
+
+    Args:
+        figures: Specifications of these figures.
+        rows: Rows of the study's table.
+        path: The CSV file to write.
+    """
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["figure", "run", "series", *FrontierPoint._fields])
+        for spec in figures:
+            for row, title, points in frontiers(spec, rows):
+                writer.writerows([spec.title, row.name, title, *point] for point in points)
+
+
+def _surpassing(tables: Sequence[Mapping[int, Sequence[float]]]) -> list[FrontierPoint]:
+    """Return the frontier of the means over tables, each from a step to `x` and `y`."""
+    steps = sorted(set.intersection(*map(set, tables))) if tables else []
+    means = [[fmean(values) for values in zip(*(table[step] for table in tables), strict=True)] for step in steps]
+    x, y = torch.tensor(means, dtype=torch.float64).reshape(-1, 2).T
+    return [FrontierPoint(steps[place], *means[place]) for place in retain_forget_frontier(x, y).tolist()]
+
+
+def _ratio(loss: float, curve: Mapping[int, Sequence[float]]) -> float:
+    steps = sorted(curve)
+    return compute_ratio(loss, [curve[step][0] for step in steps], steps) if math.isfinite(loss) else math.nan
