@@ -111,9 +111,10 @@ class LanguageModelModule(L.LightningModule):
                 "`activation_modules`: expected at least one pattern for `activation_l1`, got none. Give one such as "
                 "'model.transformer.h.*.mlp.act'."
             )
-        builder = getattr(require("transformers", extra="text"), self.auto_class)
         self.model: Any = (
-            build_model(model_type, sizes or {}, builder) if model_type else load_model(checkpoint or "", builder)
+            build_model(model_type, sizes or {}, self.auto_class)
+            if model_type
+            else load_model(checkpoint or "", self.auto_class)
         )
         self.learning_rate, self.warmup_steps = learning_rate, warmup_steps
         self.weight_decay, self.betas = weight_decay, betas
@@ -339,29 +340,31 @@ def _retain_rows(batch: Batch, device: torch.device) -> Batch:
     return {name: batch[name][retained].to(device) for name in ("input_ids", "attention_mask")}
 
 
-def build_model(model_type: str, sizes: Mapping[str, Any], builder: Any) -> Any:
+def build_model(model_type: str, sizes: Mapping[str, Any], auto_class: str = "AutoModelForCausalLM") -> Any:
     """Build a language model of transformers with random weights.
 
     Args:
         model_type: Name of the architecture in transformers.
         sizes: Configuration of the architecture.
-        builder: Class of transformers that knows the architecture, such as `AutoModelForCausalLM`.
+        auto_class: Class of transformers that builds it.
 
     Returns:
         The model.
     """
-    config = require("transformers", extra="text").AutoConfig.for_model(model_type, **sizes)
-    return builder.from_config(config)
+    transformers = require("transformers", extra="text")
+    config = transformers.AutoConfig.for_model(model_type, **sizes)
+    return getattr(transformers, auto_class).from_config(config)
 
 
-def load_model(checkpoint: str, builder: Any) -> Any:
+def load_model(checkpoint: str, auto_class: str = "AutoModelForCausalLM") -> Any:
     """Load a language model of transformers in single precision, in training mode.
 
     Args:
         checkpoint: Folder or name of the model.
-        builder: Class of transformers that knows the architecture, such as `AutoModelForCausalLM`.
+        auto_class: Class of transformers that loads it.
 
     Returns:
         The model.
     """
-    return builder.from_pretrained(checkpoint, dtype=torch.float32).train()
+    loading = getattr(require("transformers", extra="text"), auto_class)
+    return loading.from_pretrained(checkpoint, dtype=torch.float32).train()
