@@ -111,10 +111,9 @@ class LanguageModelModule(L.LightningModule):
                 "`activation_modules`: expected at least one pattern for `activation_l1`, got none. Give one such as "
                 "'model.transformer.h.*.mlp.act'."
             )
+        builder = getattr(require("transformers", extra="text"), self.auto_class)
         self.model: Any = (
-            build_model(model_type, sizes or {}, self.auto_class)
-            if model_type
-            else load_model(checkpoint or "", self.auto_class)
+            build_model(model_type, sizes or {}, builder) if model_type else load_model(checkpoint or "", builder)
         )
         self.learning_rate, self.warmup_steps = learning_rate, warmup_steps
         self.weight_decay, self.betas = weight_decay, betas
@@ -149,11 +148,6 @@ class LanguageModelModule(L.LightningModule):
         """Return the loss of each predicted token, in nats, and whether it counts, both `(batch, places)`."""
         logits, targets, counts = self.token_predictions(batch)
         return token_cross_entropy(logits, targets), counts
-
-    def token_logits(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the logits behind `token_losses`, `(batch, places, vocabulary)`, and whether each place counts."""
-        logits, _, counts = self.token_predictions(batch)
-        return logits, counts
 
     # Lightning calls this after the `setup` of callbacks, which add units, and before strategies wrap the model.
     def setup(self, stage: str) -> None:
@@ -340,31 +334,29 @@ def _retain_rows(batch: Batch, device: torch.device) -> Batch:
     return {name: batch[name][retained].to(device) for name in ("input_ids", "attention_mask")}
 
 
-def build_model(model_type: str, sizes: Mapping[str, Any], auto_class: str = "AutoModelForCausalLM") -> Any:
+def build_model(model_type: str, sizes: Mapping[str, Any], builder: Any) -> Any:
     """Build a language model of transformers with random weights.
 
     Args:
         model_type: Name of the architecture in transformers.
         sizes: Configuration of the architecture.
-        auto_class: Class of transformers that builds it.
+        builder: Class of transformers that knows the architecture, such as `AutoModelForCausalLM`.
 
     Returns:
         The model.
     """
-    transformers = require("transformers", extra="text")
-    config = transformers.AutoConfig.for_model(model_type, **sizes)
-    return getattr(transformers, auto_class).from_config(config)
+    config = require("transformers", extra="text").AutoConfig.for_model(model_type, **sizes)
+    return builder.from_config(config)
 
 
-def load_model(checkpoint: str, auto_class: str = "AutoModelForCausalLM") -> Any:
+def load_model(checkpoint: str, builder: Any) -> Any:
     """Load a language model of transformers in single precision, in training mode.
 
     Args:
         checkpoint: Folder or name of the model.
-        auto_class: Class of transformers that loads it.
+        builder: Class of transformers that knows the architecture, such as `AutoModelForCausalLM`.
 
     Returns:
         The model.
     """
-    loading = getattr(require("transformers", extra="text"), auto_class)
-    return loading.from_pretrained(checkpoint, dtype=torch.float32).train()
+    return builder.from_pretrained(checkpoint, dtype=torch.float32).train()
