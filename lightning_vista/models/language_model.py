@@ -156,6 +156,11 @@ class LanguageModelModule(L.LightningModule):
         logits, targets, counts = self.token_predictions(batch)
         return token_cross_entropy(logits, targets), counts
 
+    def token_logits(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the logits behind `token_losses`, `(batch, places, vocabulary)`, and whether each place counts."""
+        logits, _, counts = self.token_predictions(batch)
+        return logits, counts
+
     # Lightning calls this after the `setup` of callbacks, which add units, and before strategies wrap the model.
     def setup(self, stage: str) -> None:
         """Check that the model has an embedding for every token, and freeze parameters for `fit`.
