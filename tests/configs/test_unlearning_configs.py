@@ -1,6 +1,7 @@
 """The configs of unlearning: those of the paper's size are what they say, and all of them run small."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,11 +64,15 @@ def merged(*paths: Path) -> dict[str, Any]:
     return config
 
 
-def run_small(config: dict[str, Any], folder: Path) -> dict[str, float]:
+#: From the last to the first checkpoint that a run may write.
+WRITTEN = ("tuned.ckpt", "ablated.ckpt", "checkpoints/last.ckpt")
+
+
+def run_small(config: dict[str, Any], folder: Path, tested: Sequence[str] = WRITTEN) -> dict[str, float]:
     """Train and test a config with small options.
 
     Returns:
-        What was logged in the test: of the last model that was written.
+        What was logged in the test: of the first of the checkpoints that was written.
     """
     config["trainer"] |= {**SMALL, "default_root_dir": str(folder)}
     for callback in config["trainer"]["callbacks"]:
@@ -76,9 +81,8 @@ def run_small(config: dict[str, Any], folder: Path) -> dict[str, float]:
     path = folder / "small.yaml"
     path.write_text(yaml.safe_dump(config), encoding="utf-8")
     main(["fit", "--config", str(path)])
-    written = [folder / name for name in ("tuned.ckpt", "ablated.ckpt", "checkpoints/last.ckpt")]
-    last = next(path for path in written if path.exists())
-    return dict(run_lightning(["test", "--config", str(path), "--ckpt_path", str(last)]))
+    checkpoint = next(folder / name for name in tested if (folder / name).exists())
+    return dict(run_lightning(["test", "--config", str(path), "--ckpt_path", str(checkpoint)]))
 
 
 @pytest.mark.slow
@@ -99,7 +103,7 @@ def test_every_method_trains_and_tests(method: Path, tmp_path: Path) -> None:
 def test_gram_has_profiles_with_and_without_its_module(tmp_path: Path) -> None:
     config = merged(*SHARED, FOLDER / "gram.yaml")
     config["data"]["init_args"] |= {"num_stories": 600, "validation_share": 0.1, "test_share": 0.1}
-    logged = run_small(config, tmp_path)
+    logged = run_small(config, tmp_path, ["checkpoints/last.ckpt"])
     assert logged["test/profile/core+forest/loss/all"] == pytest.approx(logged["test/loss/all"])
     assert logged["test/profile/core+forest@0/loss/all"] == logged["test/profile/core/loss/all"]
     loader: Any = AutoModelForCausalLM
