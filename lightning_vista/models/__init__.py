@@ -3,5 +3,6 @@
 from lightning_vista.models.language_model import LanguageModelModule
 from lightning_vista.models.partition_autoencoder import PartitionAutoencoder
 from lightning_vista.models.partition_classifier import PartitionClassifier
+from lightning_vista.models.poisoned_classifier import PoisonedClassifier
 
-__all__ = ["LanguageModelModule", "PartitionAutoencoder", "PartitionClassifier"]
+__all__ = ["LanguageModelModule", "PartitionAutoencoder", "PartitionClassifier", "PoisonedClassifier"]
