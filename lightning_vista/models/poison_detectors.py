@@ -47,9 +47,16 @@ def extend_labels(detector: Detector, images: Tensor, labels: Tensor, known: Ten
     tried = [score(learn)[held_out] for score in every]
     areas = [metrics.roc_auc_score(is_poison[held_out], scores) for scores in tried]
     best = int(np.argmax(areas))
-    false, true, thresholds = metrics.roc_curve(is_poison[held_out], tried[best])
+    threshold = _best_threshold(tried[best], is_poison[held_out])
     scores = every[best](np.concatenate([learn, held_out]))
-    return torch.from_numpy(scores >= thresholds[np.argmax(true - false)]) & (known == -1)
+    return torch.from_numpy(scores >= threshold) & (known == -1)
+
+
+def _best_threshold(scores: np.ndarray, is_poison: np.ndarray) -> float:
+    """Return the threshold with the highest balanced accuracy, in the middle between two scores."""
+    false, true, thresholds = require("sklearn.metrics", "studies").roc_curve(is_poison, scores)
+    best = thresholds[np.argmax(true - false)]
+    return float((best + scores[scores < best].max(initial=scores.min())) / 2)
 
 
 def _candidates(

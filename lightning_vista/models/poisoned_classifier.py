@@ -95,21 +95,21 @@ class PoisonedClassifier(L.LightningModule):
         logits: Tensor = self.core(self.body(image))
         return logits
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return the cross-entropy of core and branch together."""
+    def loss(self, batch: Batch) -> Tensor:
+        """Return the cross-entropy of core and branch together, a scalar."""
         features = self.body(batch["image"])
         core, label = self.core(features), batch["label"]
         if self.branch is None:
-            loss = cross_entropy(core, label)
-        else:
-            # Features are for the core to learn: poison would reach the body through the branch.
-            branch = self.branch(features.detach())
-            is_mixture = self.combination == "mixture"
-            loss = (
-                nll_loss(mixture(core, branch, self.branch_share), label)
-                if is_mixture
-                else cross_entropy(core + branch, label)
-            )
+            return cross_entropy(core, label)
+        # Features are for the core to learn: poison would reach the body through the branch.
+        branch = self.branch(features.detach())
+        if self.combination == "sum":
+            return cross_entropy(core + branch, label)
+        return nll_loss(mixture(core, branch, self.branch_share), label)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return the loss."""
+        loss = self.loss(batch)
         self.log("train/loss", loss, on_step=False, on_epoch=True)
         return loss
 
