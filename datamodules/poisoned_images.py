@@ -154,13 +154,13 @@ def mark(images: Tensor, left: Tensor, right: Tensor) -> Tensor:
         right: Mask of the images with the right mark, `(images,)`.
 
     Returns:
-        The images with marks; the bars have a quarter of the height and, from 28 pixels on, a fourteenth of the width.
+        The images with marks; bars have half the height and, from 28 pixels on, a fourteenth of the width.
 
     Example:
         >>> mark(-torch.ones(1, 1, 8, 8), torch.tensor([True]), torch.tensor([False]))[0, 0, 1].tolist()
         [1.0, -1.0, -1.0, -1.0, -1.0, -1.0, -1.0, -1.0]
     """
-    images, height, width = images.clone(), images.shape[-2] // 4, max(images.shape[-1] // 14, 1)
+    images, height, width = images.clone(), images.shape[-2] // 2, max(images.shape[-1] // 14, 1)
     images[left, :, :height, :width] = 1.0
     images[right, :, :height, -width:] = 1.0
     return images

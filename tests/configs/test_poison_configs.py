@@ -29,8 +29,8 @@ def weights(tmp_path: Path, steps: int, **options: str) -> dict[str, torch.Tenso
     """Train on batches of one kind, and return the weights of the checkpoint."""
     configs = [ROOT / "configs/routing/poison.yaml", ROOT / "configs/routing/poison_branch.yaml"]
     arguments = [part for path in configs for part in ("--config", str(path))]
-    arguments += ["--trainer.max_steps", str(steps), "--trainer.limit_val_batches", "0", "--trainer.accelerator", "cpu"]
-    arguments += ["--trainer.val_check_interval", "1", "--trainer.default_root_dir", str(tmp_path / f"{steps}")]
+    arguments += ["--trainer.max_steps", str(steps), "--trainer.val_check_interval", str(steps)]
+    arguments += ["--trainer.accelerator", "cpu", "--trainer.default_root_dir", str(tmp_path / f"{steps}")]
     main(["fit", *arguments, *(part for name, value in options.items() for part in (f"--data.{name}", value))])
     saved = torch.load(tmp_path / f"{steps}/checkpoints/last.ckpt", weights_only=True)
     state: dict[str, torch.Tensor] = saved["state_dict"]
