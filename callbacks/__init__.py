@@ -1,12 +1,15 @@
 """Lightning callbacks. Import them as `lightning_vista.callbacks`."""
 
 from lightning_vista.callbacks.ablation import Ablation
+from lightning_vista.callbacks.adapters import Adapters
+from lightning_vista.callbacks.capability_profiles import CapabilityProfiles
 from lightning_vista.callbacks.coherence_tuning import CoherenceTuning
 from lightning_vista.callbacks.expansion import BranchExpansion, Expansion
 from lightning_vista.callbacks.finishing import Finishing
 from lightning_vista.callbacks.gradient_routing import GradientRouting
 from lightning_vista.callbacks.loss_log import LossLog
 from lightning_vista.callbacks.max_entropy_tuning import MaxEntropyTuning
+from lightning_vista.callbacks.parameter_groups import ParameterGroups
 from lightning_vista.callbacks.quantisation_attack import QuantisationAttack
 from lightning_vista.callbacks.relearning_attack import RelearningAttack
 from lightning_vista.callbacks.representation_misdirection import RepresentationMisdirection
@@ -21,13 +24,16 @@ from lightning_vista.evaluation import Evaluation
 __all__ = [
     "Expansion",
     "Ablation",
+    "Adapters",
     "BranchExpansion",
+    "CapabilityProfiles",
     "CoherenceTuning",
     "Evaluation",
     "Finishing",
     "LossLog",
     "MaxEntropyTuning",
     "QuantisationAttack",
+    "ParameterGroups",
     "RelearningAttack",
     "GradientRouting",
     "RepresentationMisdirection",

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, nll_loss
 
 from lightning_vista.metrics.group_means import GroupMeans
-from lightning_vista.models.language_model import warmup_cosine
 from lightning_vista.models.partition_classifier import keep_small_images
+from lightning_vista.models.warmup_cosine import warmup_cosine
 from lightning_vista.optional import require
 from lightning_vista.options import check_word
 

@@ -16,11 +16,12 @@ from lightning_vista.routing.rules import (
     PartialLabels,
     Rule,
     SequenceRule,
+    StochasticRule,
     TokenRule,
     TokenwiseRule,
 )
-from lightning_vista.routing.surgery import ablate, add_branch, cut_branch, expand
-from lightning_vista.routing.units import ParameterSlice, UnitGroup, UnknownStructureError, unit_group
+from lightning_vista.routing.surgery import ablate, add_branch, cut_branch, expand, merge_branch
+from lightning_vista.routing.units import Hidden, ParameterSlice, UnitGroup, UnknownStructureError, unit_group
 
 __all__ = [
     "Route",
@@ -36,14 +37,17 @@ __all__ = [
     "MixtureRule",
     "PartialLabels",
     "SequenceRule",
+    "StochasticRule",
     "TokenRule",
     "TokenwiseRule",
     "OptimizerIsolation",
     "block_gradients",
     "expand",
+    "merge_branch",
     "ablate",
     "add_branch",
     "cut_branch",
+    "Hidden",
     "ParameterSlice",
     "UnitGroup",
     "UnknownStructureError",

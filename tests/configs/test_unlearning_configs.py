@@ -12,6 +12,7 @@ import yaml
 from own_model import write_own_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from lightning_vista.callbacks import RelearningAttack
 from lightning_vista.cli import main, run_lightning
 from lightning_vista.models import LanguageModelModule
 from lightning_vista.routing.naming import find_modules
@@ -22,7 +23,8 @@ from lightning_vista.text import load_tokenizer, tell_stories
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "configs/unlearning"
 SHARED = [ROOT / "configs/routing/language_model.yaml", FOLDER / "stories.yaml"]
-METHODS = sorted(set(FOLDER.glob("*.yaml")) - {FOLDER / "stories.yaml", FOLDER / "own_model.yaml"})
+WHOLE = {FOLDER / f"{name}.yaml" for name in ("stories", "own_model", "adapters")}  # that need no other config
+METHODS = sorted(set(FOLDER.glob("*.yaml")) - WHOLE)
 #: Options that make a run small: of the trainer, and of the callbacks that act after training.
 SMALL = {
     "max_steps": 2, "val_check_interval": 2, "limit_val_batches": 1, "limit_test_batches": 1, "accelerator": "cpu",
@@ -65,7 +67,7 @@ def run_small(config: dict[str, Any], folder: Path) -> dict[str, float]:
     """Train and test a config with small options.
 
     Returns:
-        What was logged in the test: of the tuned model where there is one.
+        What was logged in the test: of the last model that was written.
     """
     config["trainer"] |= {**SMALL, "default_root_dir": str(folder)}
     for callback in config["trainer"]["callbacks"]:
@@ -74,8 +76,9 @@ def run_small(config: dict[str, Any], folder: Path) -> dict[str, float]:
     path = folder / "small.yaml"
     path.write_text(yaml.safe_dump(config), encoding="utf-8")
     main(["fit", "--config", str(path)])
-    tuned, last = folder / "tuned.ckpt", folder / "checkpoints/last.ckpt"
-    return dict(run_lightning(["test", "--config", str(path), "--ckpt_path", str(tuned if tuned.exists() else last)]))
+    written = [folder / name for name in ("tuned.ckpt", "ablated.ckpt", "checkpoints/last.ckpt")]
+    last = next(path for path in written if path.exists())
+    return dict(run_lightning(["test", "--config", str(path), "--ckpt_path", str(last)]))
 
 
 @pytest.mark.slow
@@ -92,6 +95,22 @@ def test_every_method_trains_and_tests(method: Path, tmp_path: Path) -> None:
         assert logged["test/quantised/int4/forget"] > 0
 
 
+@pytest.mark.slow
+def test_gram_has_profiles_with_and_without_its_module(tmp_path: Path) -> None:
+    config = merged(*SHARED, FOLDER / "gram.yaml")
+    config["data"]["init_args"] |= {"num_stories": 600, "validation_share": 0.1, "test_share": 0.1}
+    logged = run_small(config, tmp_path)
+    assert logged["test/profile/core+forest/loss/all"] == pytest.approx(logged["test/loss/all"])
+    assert logged["test/profile/core+forest@0/loss/all"] == logged["test/profile/core/loss/all"]
+    loader: Any = AutoModelForCausalLM
+    assert loader.from_pretrained(tmp_path / "profiles/core+forest").config.intermediate_size == 256 + 23
+    options = ["--config", str(tmp_path / "small.yaml"), "--ckpt_path", str(tmp_path / "ablated.ckpt")]
+    ablated = dict(run_lightning(["test", *options]))
+    assert ablated["test/loss/all"] == pytest.approx(logged["test/profile/core/loss/all"])
+    assert "test/profile/core/loss/all" in ablated
+    assert "test/profile/core+forest/loss/all" not in ablated
+
+
 def test_own_model_and_texts_by_the_readmes_yaml(own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(own)
     logged = run_small(merged(FOLDER / "own_model.yaml"), tmp_path)
@@ -103,6 +122,17 @@ def test_own_model_and_texts_by_the_readmes_yaml(own: Path, tmp_path: Path, monk
     for folder in ("tokenizer", "ablated", "tuned"):
         assert AutoTokenizer.from_pretrained(tmp_path / folder).get_vocab() == vocabulary
     assert len(vocabulary) > 300
+
+
+def test_two_adapters_on_an_own_model(own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(own)
+    config = merged(FOLDER / "adapters.yaml")
+    assert run_small(config, tmp_path)["test/relearned/2/forget"] > 0
+    loader: Any = AutoModelForCausalLM
+    plain, trained = loader.from_pretrained(tmp_path / "ablated"), loader.from_pretrained("my_model")
+    changed = {name for name, value in plain.state_dict().items() if not torch.equal(value, trained.state_dict()[name])}
+    layers = config["trainer"]["callbacks"][0]["init_args"]["config"]["target_modules"]
+    assert {name.split(".")[-2] for name in changed} == set(layers)
 
 
 @pytest.mark.parametrize("name", PAPER)
@@ -155,16 +185,24 @@ def test_studies_run_small(name: str, rows: int, tmp_path: Path) -> None:
     assert (tmp_path / "study.html").exists()
 
 
+def _adds(block: Any) -> bool:
+    """Whether a block of the docs lists callbacks."""
+    return isinstance(block, list) or "trainer" in block
+
+
 def test_the_yaml_of_the_docs_is_what_classes_take(tmp_path: Path) -> None:
     page = (ROOT / "docs/unlearning.md").read_text(encoding="utf-8")
-    chain, attacks, study = map(yaml.safe_load, re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL)[:3])
+    blocks = list(map(yaml.safe_load, re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL)))
+    lists = [block if isinstance(block, list) else block["trainer"]["callbacks+"] for block in blocks if _adds(block)]
+    (study,) = (block for block in blocks if not _adds(block))
     parser = jsonargparse.ArgumentParser(exit_on_error=False)
     parser.add_argument("--callbacks", type=list[L.Callback])
-    listed = [*chain["trainer"]["callbacks+"], *attacks]
+    listed = [callback for callbacks in lists for callback in callbacks]
     made = parser.instantiate_classes(parser.parse_object({"callbacks": listed})).callbacks
-    assert [type(callback).__name__ for callback in made][:2] == ["MaxEntropyTuning", "Undo"]
-    assert made[3].rates == [0.001, 0.0003, 0.0001, 0.00003]
-    assert made[3].baseline == "runs/base"
+    names = [type(callback).__name__ for callback in made]
+    assert {"MaxEntropyTuning", "Undo", "CapabilityProfiles", "BranchExpansion", "QuantisationAttack"} <= set(names)
+    attacks = [callback for callback in made if isinstance(callback, RelearningAttack)]
+    assert ([0.001, 0.0003, 0.0001, 0.00003], "runs/base") in [(attack.rates, attack.baseline) for attack in attacks]
     described = {"title": "t", "metrics": {}, "runs": [{"name": "base"}], **study}
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(described), encoding="utf-8")
     assert len(read_study(tmp_path / "study.yaml").compute_ratios) == 2

@@ -35,6 +35,41 @@ class Rule(ABC):
             the remainder to 1 is ordinary backpropagation.
         """
 
+    @property
+    def parts(self) -> Sequence["Rule"]:
+        """The rules that this rule wraps: those among its attributes, or in lists among them."""
+        held = [value if isinstance(value, list | tuple) else [value] for value in vars(self).values()]
+        return [rule for rules in held for rule in rules if isinstance(rule, Rule)]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run must know to continue; empty for rules that only look at their batch."""
+        states = {str(number): part.state_dict() for number, part in enumerate(self.parts)}
+        return {number: state for number, state in states.items() if state}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Continue where `state_dict` was taken.
+
+        Args:
+            state_dict: The state of a rule with the same parts.
+        """
+        for number, part in enumerate(self.parts):
+            part.load_state_dict(state_dict.get(str(number), {}))
+
+    @property
+    def fields(self) -> list[str | int]:
+        """The batch's fields that the rule reads, for loops that would drop them otherwise.
+
+        These are the values of attributes named `field` or `*_field`, and the fields of `parts`. A rule that reads
+        other fields overrides this.
+
+        Example:
+            >>> from lightning_vista.routing import LabelRule, PartialLabels
+            >>> PartialLabels(LabelRule("topic", {"forget": [5]}), field="known").fields
+            ['known', 'topic']
+        """
+        own = [value for name, value in vars(self).items() if name == "field" or name.endswith("_field")]
+        return list(dict.fromkeys([*own, *(field for part in self.parts for field in part.fields)]))
+
     def describe(self, batch: Any) -> Mapping[str, Sequence[str]]:
         """Return values of a batch that the rule compares with its groups, to say why a group never occurs.
 
