@@ -4,6 +4,7 @@ from lightning_vista.datamodules.gridworld import GridworldDataModule
 from lightning_vista.datamodules.home_agent import HomeTaskDataModule
 from lightning_vista.datamodules.images import ImagesDataModule
 from lightning_vista.datamodules.mini_training import MiniFramesDataModule, MiniTrainingDataModule
+from lightning_vista.datamodules.poisoned_images import PoisonedImagesDataModule
 from lightning_vista.datamodules.stories import StoriesDataModule
 from lightning_vista.datamodules.vista import ViSTaDataModule
 
@@ -13,6 +14,7 @@ __all__ = [
     "ImagesDataModule",
     "MiniFramesDataModule",
     "MiniTrainingDataModule",
+    "PoisonedImagesDataModule",
     "StoriesDataModule",
     "ViSTaDataModule",
 ]

@@ -156,7 +156,7 @@ class ImagesDataModule(L.LightningDataModule):
             raise ValueError(f"`validation_share`: expected a number between 0 and 1, got {validation_share}.")
         self.data, self.batch_size, self.num_workers, self.seed = data, batch_size, num_workers, seed
         self.validation_share, self.train_images, self.test_images = validation_share, train_images, test_images
-        self._splits: dict[str, _Images] = {}
+        self._splits: dict[str, LabelledImages] = {}
 
     def setup(self, stage: str) -> None:
         """Read all images for every stage, since a test may need statistics of the training images."""
@@ -168,22 +168,25 @@ class ImagesDataModule(L.LightningDataModule):
             test, rest = read_images(self.data, "test"), read_images(self.data, "train")
         test, rest = _limit(test, self.test_images, self.seed), _limit(rest, self.train_images, self.seed)
         validation, train = split_by_class(rest, self.validation_share, self.seed)
-        self._splits = {"train": _Images(train), "validation": _Images(validation), "test": _Images(test)}
+        self._splits = {"train": train, "validation": validation, "test": test}
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Return shuffled batches, without an incomplete last one, since losses may use statistics over a batch."""
-        images = self._splits["train"]
+        images = self._images("train")
         return self._loader(images, shuffle=True, drop_last=len(images) >= self.batch_size)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Return batches in order."""
-        return self._loader(self._splits["validation"])
+        return self._loader(self._images("validation"))
 
     def test_dataloader(self) -> DataLoader[Batch]:
         """Return batches in order."""
-        return self._loader(self._splits["test"])
+        return self._loader(self._images("test"))
 
-    def _loader(self, images: "_Images", shuffle: bool = False, drop_last: bool = False) -> DataLoader[Batch]:
+    def _images(self, split: str) -> "ImageRows":
+        return ImageRows({"image": self._splits[split].images, "label": self._splits[split].labels})
+
+    def _loader(self, images: "ImageRows", shuffle: bool = False, drop_last: bool = False) -> DataLoader[Batch]:
         return DataLoader(
             images,
             self.batch_size,
@@ -222,18 +225,25 @@ def _limit(data: LabelledImages, count: int | None, seed: int) -> LabelledImages
     return split_by_class(data, count / len(data.labels), seed)[0]
 
 
-class _Images(Dataset[Batch]):
-    """Images in memory, fetched a batch at a time: one by one would take longer than a small model's training step."""
+class ImageRows(Dataset[Batch]):
+    """Images in memory, fetched a batch at a time: one by one would take longer than a small model's training step.
 
-    def __init__(self, data: LabelledImages) -> None:
-        self._data = data
+    Args:
+        fields: Name -> values of all images `(images, ...)`.
+    """
+
+    def __init__(self, fields: Batch) -> None:
+        self._fields = fields
 
     def __len__(self) -> int:
-        return len(self._data.labels)
+        return len(next(iter(self._fields.values())))
 
-    def __getitems__(self, indices: Sequence[int]) -> Batch:
-        chosen = torch.as_tensor(indices)
-        return {"image": self._data.images[chosen], "label": self._data.labels[chosen]}
+    def __getitem__(self, rows: Sequence[int]) -> Batch:
+        """Return a batch of these rows."""
+        chosen = torch.as_tensor(rows)
+        return {name: values[chosen] for name, values in self._fields.items()}
+
+    __getitems__ = __getitem__  # for loaders with automatic batching
 
 
 def _as_it_is(batch: Any) -> Any:
