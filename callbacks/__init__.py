@@ -7,6 +7,7 @@ from lightning_vista.callbacks.finishing import Finishing
 from lightning_vista.callbacks.gradient_routing import GradientRouting
 from lightning_vista.callbacks.loss_log import LossLog
 from lightning_vista.callbacks.max_entropy_tuning import MaxEntropyTuning
+from lightning_vista.callbacks.parameter_groups import ParameterGroups
 from lightning_vista.callbacks.quantisation_attack import QuantisationAttack
 from lightning_vista.callbacks.relearning_attack import RelearningAttack
 from lightning_vista.callbacks.representation_misdirection import RepresentationMisdirection
@@ -28,6 +29,7 @@ __all__ = [
     "LossLog",
     "MaxEntropyTuning",
     "QuantisationAttack",
+    "ParameterGroups",
     "RelearningAttack",
     "GradientRouting",
     "RepresentationMisdirection",

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
-from lightning_vista.routing import ParameterRoute, Route, Router, RoutingError
+from lightning_vista.routing import ParameterRoute, Route, Router, RoutingError, Rule
 from lightning_vista.routing.descriptions import describe_routes, differences
 from lightning_vista.routing.masking import MaskWeightMode, warmup
 from lightning_vista.routing.occurrences import Occurrences
@@ -84,8 +84,13 @@ class GradientRouting(L.Callback):
         # Lightning's default, the class, would be the same for all of them.
         return self._generate_state_key(routes=[route.key for route in self.router.routes])
 
+    @property
+    def _rules(self) -> list[Rule]:
+        """The rules of the routes, each once."""
+        return list({id(route.rule): route.rule for route in self.router.routes}.values())
+
     def state_dict(self) -> dict[str, Any]:
-        """Return the settings with which a resumed run is compared."""
+        """Return the settings with which a resumed run is compared, and the states of rules."""
         # Not the current mask weight: that follows from the trainer's step.
         return {
             "strategy": self.router.strategy.name,
@@ -93,11 +98,14 @@ class GradientRouting(L.Callback):
             "mask_weight_mode": self.router.mask_weight_mode,
             "warmup_steps": self.warmup_steps,
             "isolate_optimizer": self.isolate_optimizer,
+            "rules": [rule.state_dict() for rule in self._rules],
             **self._routes,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Warn where the checkpoint was trained with other settings."""
+        """Let rules continue, and warn where the checkpoint was trained with other settings."""
+        for rule, state in zip(self._rules, state_dict.get("rules", ()), strict=False):
+            rule.load_state_dict(state)
         if changed := differences(state_dict, self.state_dict()):
             _log.warning("This run resumes with other routing than its checkpoint was trained with: %s", changed)
 
@@ -152,7 +160,7 @@ class GradientRouting(L.Callback):
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Prepare the rules and register the hooks."""
         # `on_fit_start` rather than `setup`: other callbacks change modules in their `setup`, in any order.
-        for rule in {id(route.rule): route.rule for route in self.router.routes}.values():
+        for rule in self._rules:
             rule.setup(getattr(trainer, "datamodule", None))
         self._occurrences = Occurrences(self.router.routes)
         self.router.attach(pl_module, isolates=self.isolate_optimizer)

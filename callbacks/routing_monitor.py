@@ -4,6 +4,7 @@ import csv
 import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from math import isnan
 from typing import Any
 
 import lightning as L
@@ -15,13 +16,16 @@ from torch.optim import Optimizer
 from lightning_vista.callbacks.gradient_routing import find_routing
 from lightning_vista.optional import require
 from lightning_vista.pictures import draw_heat_map, log_picture
+from lightning_vista.routing import Router, Rule
+from lightning_vista.routing.gauges import ActivationGauge, Gauge, Reading, gauge_parameters, gauge_units, norms
 from lightning_vista.routing.masking import energy_shares
 from lightning_vista.routing.strategies import DEFAULT_STRATEGY
-from lightning_vista.routing.tap import Tap
 from lightning_vista.run_files import run_files
 
 _log = logging.getLogger(__name__)
-_COLUMNS = ("module", "group", "region", "energy", "share")
+_COLUMNS = ("module", "group", "region", "energy", "share", "norm")
+#: Sums over steps, by the name of the gauge.
+Readings = dict[str, Reading]
 
 
 class RoutingMonitor(L.Callback):
@@ -31,15 +35,35 @@ class RoutingMonitor(L.Callback):
     group's row is 1 in its own region and 0 elsewhere; without it (`mask_weight=0`) all rows look alike. A measured
     step needs no second backward pass. A resumed run continues the sums of its checkpoint.
 
+    With `kinds`, it also tells what *unlabelled* data, in default mode and so in no group, leaves in each region: a row
+    for each true kind, such as `unlabelled forget`. That is the evidence for absorption (SGTM): norms of unlabelled
+    forget data shrink in the retain region, and grow in the forget region. Two things are measured.
+
+    - `<module>`: the gradient at the routed tensor. Each sample is told apart, in any batch. A norm is the root mean
+      square, over samples (tokens, if memberships are about tokens), of the norm of the sample's own gradient.
+    - `<module>.parameters`: the gradient of the weights and biases that make the units of each region, if these are all
+      known; `parameters`: that of the parameters of a `ParameterRoute` (`routed`) and of all others (`rest`). Such a
+      gradient is a sum over the batch, so only batches count that are unlabelled and of one true kind throughout, which
+      the dataloader must see to. A norm is the root mean square over such batches of all processes.
+
+    All gradients are those of the optimizer step before clipping: the share that a sample or batch has in what the
+    step's batches and processes add up. So norms are comparable over time, for batches of the same size. They are sums
+    over all accumulated batches and processes.
+
     Every logger gets the shares of measured steps as `routing/<module>/<group>/<region>`, except those of groups
-    without a gradient in the step. At the end of training the run's folder gets `routing.csv` with the shares over all
-    measured steps, and pictures of them as `routing/<module>.png`. wandb gets a table and images, TensorBoard images.
+    without a gradient in the step; with `kinds` also the norms, as `.../norm`. At the end of training the run's folder
+    gets `routing.csv` with shares and norms over all measured steps, and pictures of the shares as
+    `routing/<module>.png`. wandb gets a table and images, TensorBoard images.
 
     Args:
         every_n_steps: The number of optimizer steps (`trainer.global_step`) from one measured step to the next.
+        kinds: A rule that tells the true kind of data, also where routing does not know it, such as
+            `LabelRule("is_forget", {"forget": [1], "retain": [0]})`. With it, strategies that do not weigh the backward
+            pass are measured too, by parameters.
 
     Attributes:
-        energies: Module -> energies `(groups, regions)`, float64, summed over the measured steps of all processes.
+        sums: Name -> energies `(rows, regions)` and the amount of data in each row, float64, summed over the measured
+            steps of all processes.
         num_steps: The number of measured steps.
         num_left_out: The number of measured steps that were left out because a gradient was infinite or NaN.
 
@@ -50,41 +74,63 @@ class RoutingMonitor(L.Callback):
         >>> trainer = L.Trainer(logger=False, enable_progress_bar=False, callbacks=[RoutingMonitor(every_n_steps=10)])
     """
 
-    def __init__(self, every_n_steps: int = 50) -> None:
+    def __init__(self, every_n_steps: int = 50, kinds: Rule | None = None) -> None:
         if every_n_steps < 1:
             raise ValueError(f"`every_n_steps`: expected at least 1, got {every_n_steps}.")
-        self.every_n_steps = every_n_steps
-        self.energies: dict[str, Tensor] = {}
+        self.every_n_steps, self.kinds = every_n_steps, kinds
+        self.sums: Readings = {}
         self.num_steps = self.num_left_out = 0
         self._resumed: dict[str, Any] | None = None
-        self._taps: dict[str, Tap] = {}
-        self._probes: dict[str, Tensor] = {}
-        self._step: dict[str, Tensor] = {}
+        self._gauges: dict[str, Gauge] = {}
+        self._is_measured = False
+        self._step: Readings = {}
+
+    @property
+    def energies(self) -> dict[str, Tensor]:
+        """The energies of `sums`, without the amounts."""
+        return {name: reading.energies for name, reading in self.sums.items()}
 
     def state_dict(self) -> dict[str, Any]:
         """Return the sums over the measured steps so far."""
-        return {"energies": self.energies, "num_steps": self.num_steps, "num_left_out": self.num_left_out}
+        amounts = {name: reading.amounts for name, reading in self.sums.items()}
+        counts = {"num_steps": self.num_steps, "num_left_out": self.num_left_out}
+        return {"energies": self.energies, "amounts": amounts, **counts}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keep the sums of the checkpoint until training resumes."""
         self._resumed = state_dict
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Make a probe for each routed module; the routers are attached by now."""
+        """Make the gauges; the routers are attached by now."""
         require("matplotlib", "plots")  # better to fail now than at the end of training
-        routers = [routing.router for routing in find_routing(trainer, self)]
-        if others := {router.strategy.name for router in routers if not router.strategy.weighs_backward}:
-            raise ValueError(
-                f"RoutingMonitor: expected routing that weighs the backward pass (strategy {DEFAULT_STRATEGY!r}), got "
-                f"{sorted(others)}. Remove the monitor, and see `lightning-vista routing check`."
-            )
-        self._taps = dict(_named(tap for router in routers for tap in router.taps))
-        shapes = {name: (len(tap.route.rule.groups), len(tap.route.regions)) for name, tap in self._taps.items()}
-        # Leaves of the graph: their "gradients", the energies, add up over micro-batches by themselves.
-        self._probes = {n: torch.zeros(s, device=pl_module.device, requires_grad=True) for n, s in shapes.items()}
-        self.energies = {name: torch.zeros(shape, dtype=torch.float64) for name, shape in shapes.items()}
+        if self.kinds is not None:
+            self.kinds.setup(getattr(trainer, "datamodule", None))
+        self._gauges = self._find_gauges([routing.router for routing in find_routing(trainer, self)], pl_module)
+        self.sums = {
+            name: Reading(*(torch.zeros_like(part, dtype=torch.float64, device="cpu") for part in gauge.read()))
+            for name, gauge in self._gauges.items()
+        }
         self.num_steps = self.num_left_out = 0
         self._resume()
+
+    def _find_gauges(self, routers: list[Router], pl_module: L.LightningModule) -> dict[str, Gauge]:
+        """Return what is measured, by name."""
+        kinds, device = () if self.kinds is None else self.kinds.groups, pl_module.device
+        others = {router.strategy.name for router in routers if not router.strategy.weighs_backward}
+        routed = [tap for router in routers if router.strategy.weighs_backward for tap in router.taps]
+        if self.kinds is None and (others or not routed):
+            raise ValueError(
+                f"RoutingMonitor: expected routing of modules that weighs the backward pass (strategy "
+                f"{DEFAULT_STRATEGY!r}), got {sorted(others) or 'routes of parameters alone'}. Set `kinds` to measure "
+                "unlabelled data, or remove the monitor and see `lightning-vista routing check`."
+            )
+        found: list[tuple[str, Gauge]] = [(tap.name or "model", ActivationGauge(tap, kinds, device)) for tap in routed]
+        if self.kinds is not None:
+            for router in routers:
+                made = [(tap.name or "model", gauge_units(tap, pl_module, kinds, device)) for tap in router.taps]
+                found += [(f"{name}.parameters", gauge) for name, gauge in made if gauge is not None]
+                found += [("parameters", gauge_parameters(t, pl_module, kinds, device)) for t in router.parameter_taps]
+        return dict(_numbered(found))
 
     def _resume(self) -> None:
         """Continue the sums of a checkpoint, if they are of the same groups and regions."""
@@ -100,42 +146,56 @@ class RoutingMonitor(L.Callback):
                 before, now,
             )  # fmt: skip
             return
-        self.energies = {name: energy.cpu().double() for name, energy in state["energies"].items()}
+        self.sums = {
+            name: Reading(state["energies"][name].cpu().double(), state["amounts"][name].cpu().double())
+            for name in state["energies"]
+        }
         self.num_steps, self.num_left_out = state["num_steps"], state["num_left_out"]
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Probe all batches of a measured step."""
+        """Measure all batches of a measured step."""
         # By `global_step`, which stays the same for accumulated batches: all of them are measured or none.
-        is_measured = trainer.global_step % self.every_n_steps == 0
-        for name, tap in self._taps.items():
-            tap.probe = self._probes[name] if is_measured else None
+        self._is_measured = trainer.global_step % self.every_n_steps == 0
+        if not self._is_measured:
+            self._stop()
+            return
+        kinds = None if self.kinds is None else self.kinds.memberships(batch).to(pl_module.device)
+        for gauge in self._gauges.values():
+            gauge.start(kinds)
+
+    def on_after_backward(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Count the data of a backward pass."""
+        if self._is_measured:
+            for gauge in self._gauges.values():
+                gauge.count()
 
     def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer) -> None:
-        """Read the probes while the loss scale is still that of their gradients."""
-        if not any(tap.probe is not None for tap in self._taps.values()):
+        """Read the gauges while the loss scale is still that of their gradients."""
+        if not self._is_measured:
             return
         scaler = getattr(trainer.precision_plugin, "scaler", None)
-        scale = scaler.get_scale() if scaler else 1.0
-        for name, probe in self._probes.items():
-            energy = torch.zeros_like(probe) if probe.grad is None else probe.grad
-            # A scaled loss scales gradients, and so their squares by the square.
-            energy = trainer.strategy.reduce(energy, reduce_op="sum").cpu().double() / scale**2
-            self._step[name] = self._step[name] + energy if name in self._step else energy
-            probe.grad = None
+        # A scaled loss scales gradients, and so their squares by the square. Processes average their gradients.
+        scale = (scaler.get_scale() if scaler else 1.0) * trainer.world_size
+        for name, gauge in self._gauges.items():
+            energies, amounts = (trainer.strategy.reduce(part, reduce_op="sum").cpu().double() for part in gauge.read())
+            self._step[name] = _add(Reading(energies / scale**2, amounts), self._step.get(name))
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Add the energies of a measured step and log its shares."""
         step, self._step = self._step, {}
-        if not all(energy.isfinite().all() for energy in step.values()):  # as in steps that mixed precision skips
+        # Modules that weigh accumulated batches by a number known only at the step, such as LanguageModelModule, say by
+        # which factor they have multiplied the gradients since.
+        factor = float(getattr(pl_module, "gradient_factor", 1.0)) ** 2
+        step = {name: Reading(energies * factor, amounts) for name, (energies, amounts) in step.items()}
+        if not all(energies.isfinite().all() for energies, _ in step.values()):  # as in steps that are skipped
             self.num_left_out += 1
         elif step:
             self.num_steps += 1
-            for name, energy in step.items():
-                self.energies[name] += energy
+            self.sums = {name: _add(reading, self.sums[name]) for name, reading in step.items()}
             figures = dict(self._figures(step))
             trainer.callback_metrics.update({name: torch.tensor(value) for name, value in figures.items()})
             for logger in trainer.loggers:
@@ -150,38 +210,43 @@ class RoutingMonitor(L.Callback):
             self._write(trainer)
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Remove the probes."""
+        """Remove the probes and hooks."""
         self._stop()
 
     def _stop(self) -> None:
-        for tap in self._taps.values():
-            tap.probe = None
+        for gauge in self._gauges.values():
+            gauge.stop()
 
-    def _cells(self, energies: dict[str, Tensor]) -> Iterator[tuple[str, str, str, float, float]]:
-        """Yield rows of the table: module, group, region, energy, share."""
-        for name, energy in energies.items():
-            route, shares = self._taps[name].route, energy_shares(energy).tolist()
-            for group, row, parts in zip(route.rule.groups, energy.tolist(), shares, strict=True):
-                yield from ((name, group, *cell) for cell in zip(route.regions, row, parts, strict=True))
+    def _cells(self, readings: Readings) -> Iterator[tuple[str, str, str, float, float, float | None]]:
+        """Yield rows of the table: module, group, region, energy, share, and norm or None without data."""
+        typical = norms(readings)
+        for name, (energies, _) in readings.items():
+            gauge = self._gauges[name]
+            columns = zip(energies.tolist(), energy_shares(energies).tolist(), typical[name].tolist(), strict=True)
+            for group, (row, shares, lengths) in zip(gauge.rows, columns, strict=True):
+                known = [None if isnan(length) else length for length in lengths]
+                yield from ((name, group, *cell) for cell in zip(gauge.regions, row, shares, known, strict=True))
 
-    def _figures(self, step: dict[str, Tensor]) -> Iterator[tuple[str, float]]:
-        """Yield the shares of a step, for the groups that had a gradient in it."""
+    def _figures(self, step: Readings) -> Iterator[tuple[str, float]]:
+        """Yield the shares of a step, and the norms, for the groups that had a gradient in it."""
         cells = list(self._cells(step))
-        active = {(name, group) for name, group, _, energy, _ in cells if energy > 0}
-        for name, group, region, _, share in cells:
+        active = {(name, group) for name, group, _, energy, *_ in cells if energy > 0}
+        for name, group, region, _, share, norm in cells:
             if (name, group) in active:
                 yield f"routing/{name}/{group}/{region}", share
+                if self.kinds is not None and norm is not None:
+                    yield f"routing/{name}/{group}/{region}/norm", norm
 
     def _write(self, trainer: L.Trainer) -> None:
         """Write the table and the pictures, and send them to the loggers that take such."""
-        cells, path = list(self._cells(self.energies)), run_files(trainer) / "routing.csv"
+        cells, path = list(self._cells(self.sums)), run_files(trainer) / "routing.csv"
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w", encoding="utf-8", newline="") as file:
             csv.writer(file, lineterminator="\n").writerows([_COLUMNS, *cells])
         subtitle = f"share of a group's gradient in each region, {self.num_steps} steps"
-        for name, energy in self.energies.items():
-            route, shares = self._taps[name].route, energy_shares(energy).tolist()
-            picture = draw_heat_map(name, subtitle, route.rule.groups, list(route.regions), shares)
+        for name, energies in self.energies.items():
+            gauge, shares = self._gauges[name], energy_shares(energies).tolist()
+            picture = draw_heat_map(name, subtitle, gauge.rows, gauge.regions, shares)
             log_picture(trainer, f"routing/{name}", picture)
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
@@ -190,10 +255,14 @@ class RoutingMonitor(L.Callback):
                 )
 
 
-def _named(taps: Iterable[Tap]) -> Iterator[tuple[str, Tap]]:
-    """Yield a name for each tap: its module's, with a number where several routes mask one module."""
+def _add(reading: Reading, before: Reading | None) -> Reading:
+    """Add up two readings of one gauge."""
+    return reading if before is None else Reading(*(new + old for new, old in zip(reading, before, strict=True)))
+
+
+def _numbered(gauges: Iterable[tuple[str, Gauge]]) -> Iterator[tuple[str, Gauge]]:
+    """Yield gauges with a number behind the name where several routes mask one module."""
     seen: Counter[str] = Counter()
-    for tap in taps:
-        name = tap.name or "model"
+    for name, gauge in gauges:
         seen[name] += 1
-        yield (name if seen[name] == 1 else f"{name}-{seen[name]}"), tap
+        yield (name if seen[name] == 1 else f"{name}-{seen[name]}"), gauge

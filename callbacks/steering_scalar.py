@@ -70,6 +70,14 @@ class SteeringScalar(L.Callback):
         self.num_texts, self.prompt_tokens, self.new_tokens = num_texts, prompt_tokens, new_tokens
         self.temperature, self.seed = temperature, seed
 
+    def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Refuse a model that does not generate texts, such as a masked language model."""
+        model = getattr(pl_module, "model", None)
+        if not hasattr(model, "generate"):
+            raise ValueError(
+                f"SteeringScalar: expected a model that generates texts, got {type(model).__name__}. Use a causal one."
+            )
+
     def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Rank the vocabulary, generate texts, and log their measures."""
         datamodule: Any = getattr(trainer, "datamodule", None)

@@ -14,6 +14,8 @@ from lightning_vista.progress import progress_bar
 Batch = Mapping[str, Tensor]
 #: Makes the context of a forward pass, such as `trainer.precision_plugin.forward_context`.
 ForwardContext = Callable[[], AbstractContextManager[None]]
+#: Entry of training batches with the number of the step, for modules that draw something anew in each.
+DRAW = "draw"
 
 
 @runtime_checkable
@@ -85,7 +87,7 @@ def finetune(
     # Step 0 evaluates the module as it came, which may stay the best.
     for step in range(steps + 1):
         if step:
-            _backward(losses, batches, trained)
+            _backward(losses, [{**batch, DRAW: torch.tensor(step)} for batch in batches], trained)
             optimizer.step()
             optimizer.zero_grad()
         if step % evaluate_every == 0 or step == steps:

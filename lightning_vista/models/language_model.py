@@ -1,29 +1,31 @@
 """Causal language models of transformers, for texts of which a part is to be forgotten."""
 
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
-from typing import Any
+from typing import Any, ClassVar
 
 import lightning as L
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LinearLR, LRScheduler, SequentialLR
 
 from lightning_vista.metrics.group_means import GroupMeans
 from lightning_vista.models.token_losses import (
     activation_l1,
     expected_counts,
     fit_output_bias,
-    next_token_losses,
     step_factor,
+    token_cross_entropy,
     token_weight,
 )
+from lightning_vista.models.warmup_cosine import warmup_cosine
 from lightning_vista.optional import require
+from lightning_vista.routing import Router
+from lightning_vista.routing.learning_rates import find_multipliers, freeze_parameters, split_groups
 from lightning_vista.routing.naming import find_modules
+from lightning_vista.routing.rules.targets import Target, check_targets
 
 Batch = Mapping[str, Tensor]
 #: Values of `is_forget` in each group.
@@ -58,6 +60,14 @@ class LanguageModelModule(L.LightningModule):
         activation_modules: Names or patterns of modules, such as `model.transformer.h.*.mlp.act`.
         calibrate_bias: Whether to fit a bias of the logits to the retain texts of the training data before a test.
             Ablation shifts how often a model expects each word. Without that shift, losses are comparable.
+        freeze: Names or patterns of parameters that do not move in `fit`, such as `model.model.embed_tokens.*`. `*` as
+            the first or the last part between dots stands for one or more parts.
+        parameter_groups: Name or pattern of parameters -> factor of their learning rate throughout, such as 15 for
+            `*.new.*`. It names whole parameters: units that `Expansion` adds share those of their layer, while those
+            of `BranchExpansion` have their own.
+
+    Attributes:
+        gradient_factor: The factor by which the last optimizer step multiplied what its backward passes had added up.
 
     Raises:
         ValueError: If not exactly one of `model_type` and `checkpoint` is given, or an L1 penalty has no modules.
@@ -69,6 +79,12 @@ class LanguageModelModule(L.LightningModule):
         >>> module(torch.tensor([[3, 1, 4]])).shape
         torch.Size([1, 3, 50])
     """
+
+    #: The token that a position predicts, for rules of tokens.
+    target: ClassVar[Target] = "next"
+    #: The class of transformers that builds and loads the model, and options of its calls.
+    auto_class: ClassVar[str] = "AutoModelForCausalLM"
+    call_options: ClassVar[Mapping[str, Any]] = {"use_cache": False}
 
     def __init__(
         self,
@@ -82,6 +98,8 @@ class LanguageModelModule(L.LightningModule):
         activation_l1: float = 0.0,
         activation_modules: Sequence[str] = (),
         calibrate_bias: bool = False,
+        freeze: Sequence[str] = (),
+        parameter_groups: dict[str, float] | None = None,
     ) -> None:
         super().__init__()
         if (model_type is None) == (checkpoint is None):
@@ -93,11 +111,17 @@ class LanguageModelModule(L.LightningModule):
                 "`activation_modules`: expected at least one pattern for `activation_l1`, got none. Give one such as "
                 "'model.transformer.h.*.mlp.act'."
             )
-        self.model: Any = build_model(model_type, sizes or {}) if model_type else load_model(checkpoint or "")
+        builder = getattr(require("transformers", extra="text"), self.auto_class)
+        self.model: Any = (
+            build_model(model_type, sizes or {}, builder) if model_type else load_model(checkpoint or "", builder)
+        )
         self.learning_rate, self.warmup_steps = learning_rate, warmup_steps
         self.weight_decay, self.betas = weight_decay, betas
         self.activation_l1, self.activation_modules = activation_l1, list(activation_modules)
         self.calibrate_bias = calibrate_bias
+        self.freeze_patterns, self.multipliers = list(freeze), dict(parameter_groups or {})
+        self._frozen: list[nn.Parameter] = []
+        self.gradient_factor: Tensor | float = 1.0
         self.output_bias: Tensor | None = None
         self.losses = GroupMeans(["loss"], _GROUPS)
         self._is_part = False  # whether a batch is one of several of an optimizer step
@@ -105,21 +129,34 @@ class LanguageModelModule(L.LightningModule):
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
         """Return the logits of the token after each position, `(batch, tokens, vocabulary)`."""
-        logits: Tensor = self.model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).logits
+        logits: Tensor = self.model(input_ids=input_ids, attention_mask=attention_mask, **self.call_options).logits
         return logits if self.output_bias is None else logits + self.output_bias
 
-    def token_losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the loss of each token but the first, in nats, and the mask without padding, `(batch, tokens - 1)`."""
+    def token_predictions(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the logits of all tokens but the first, these tokens, and the mask without padding.
+
+        Args:
+            batch: A batch.
+
+        Returns:
+            Logits `(batch, tokens - 1, vocabulary)`, tokens and booleans `(batch, tokens - 1)`.
+        """
         logits = self(batch["input_ids"], batch["attention_mask"])
-        return next_token_losses(logits, batch["input_ids"]), batch["attention_mask"][:, 1:].bool()
+        return logits[:, :-1], batch["input_ids"][:, 1:], batch["attention_mask"][:, 1:].bool()
+
+    def token_losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the loss of each predicted token, in nats, and whether it counts, both `(batch, places)`."""
+        logits, targets, counts = self.token_predictions(batch)
+        return token_cross_entropy(logits, targets), counts
 
     def token_logits(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the logits behind `token_losses`, `(batch, tokens - 1, vocabulary)`, and the same mask."""
-        logits = self(batch["input_ids"], batch["attention_mask"])
-        return logits[:, :-1], batch["attention_mask"][:, 1:].bool()
+        """Return the logits behind `token_losses`, `(batch, places, vocabulary)`, and whether each place counts."""
+        logits, _, counts = self.token_predictions(batch)
+        return logits, counts
 
+    # Lightning calls this after the `setup` of callbacks, which add units, and before strategies wrap the model.
     def setup(self, stage: str) -> None:
-        """Check that the model has an embedding for every token.
+        """Check that the model has an embedding for every token, and freeze parameters for `fit`.
 
         Raises:
             ValueError: If the datamodule's tokenizer has more tokens than the model has embeddings.
@@ -132,6 +169,20 @@ class LanguageModelModule(L.LightningModule):
                 f"{places} embeddings. Set it in the model's `sizes` to at least {len(tokenizer)}, or the datamodule's "
                 "`tokenizer` to the checkpoint's folder."
             )
+        if stage == "fit":
+            self._frozen += freeze_parameters(self, self.freeze_patterns)
+
+    def teardown(self, stage: str) -> None:
+        """Let frozen parameters be trained again, for example by an attack."""
+        for parameter in self._frozen:
+            parameter.requires_grad_()
+        self._frozen = []
+
+    def on_fit_start(self) -> None:
+        """Check that rules of routes know which token a position predicts."""
+        callbacks: list[L.Callback] = self.trainer.callbacks  # type: ignore[attr-defined] # set by connectors
+        routers = [router for c in callbacks if isinstance(router := getattr(c, "router", None), Router)]
+        check_targets([route.rule for router in routers for route in router.routes], self.target)
 
     def on_train_start(self) -> None:
         """Forget the tokens of an earlier, interrupted step."""
@@ -160,12 +211,14 @@ class LanguageModelModule(L.LightningModule):
     # Lightning calls this after it has unscaled gradients of half precision, and before it clips them.
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Divide the gradients by the number of all tokens of the step."""
+        self.gradient_factor = 1.0
         if not self._is_part:  # the mean of the only batch: nothing is rounded anew
             return
         tokens = self.trainer.strategy.reduce(torch.as_tensor(self._step_tokens, device=self.device), reduce_op="sum")
         # Lightning has divided by the batches of a full window, also in the shorter last one of an epoch, and data
         # parallel strategies by the number of processes.
         factor = step_factor(tokens, self.trainer.accumulate_grad_batches * self.trainer.world_size)
+        self.gradient_factor = factor
         for parameter in self.parameters():
             if parameter.grad is not None:
                 parameter.grad *= factor
@@ -217,9 +270,9 @@ class LanguageModelModule(L.LightningModule):
                 "`max_steps`: expected a limit, since the learning rate falls until the end of training, got none. Set "
                 "`max_steps` or `max_epochs` of the trainer."
             )
-        optimizer = torch.optim.AdamW(
-            self.parameters(), self.learning_rate, betas=self.betas, weight_decay=self.weight_decay
-        )
+        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        groups = split_groups([{"params": trained, "lr": self.learning_rate}], find_multipliers(self, self.multipliers))
+        optimizer = torch.optim.AdamW(groups, self.learning_rate, betas=self.betas, weight_decay=self.weight_decay)
         scheduler = warmup_cosine(optimizer, self.warmup_steps, int(total))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
@@ -261,10 +314,16 @@ class LanguageModelModule(L.LightningModule):
             _retain_rows(batch, self.device) for batch in islice(datamodule.train_dataloader(), _CALIBRATION_BATCHES)
         ]
         places = self.model.get_input_embeddings().num_embeddings
-        observed = torch.cat([ids[:, 1:][mask[:, 1:]] for ids, mask in retained]).bincount(minlength=places).float()
 
-        def expect(bias: Tensor) -> Tensor:  # logits of all texts are too large to keep
-            counts = [expected_counts(self(ids, mask)[:, :-1][mask[:, 1:]], bias) for ids, mask in retained]
+        def predictions() -> Iterator[tuple[Tensor, Tensor]]:  # anew each time: logits of all texts are large
+            for batch in retained:
+                logits, targets, counts = self.token_predictions(batch)
+                yield logits[counts], targets[counts]
+
+        observed = torch.cat([targets for _, targets in predictions()]).bincount(minlength=places).float()
+
+        def expect(bias: Tensor) -> Tensor:
+            counts = [expected_counts(logits, bias) for logits, _ in predictions()]
             return self._over_processes(torch.stack(counts).sum(dim=0))
 
         return fit_output_bias(self._over_processes(observed), expect)
@@ -274,67 +333,35 @@ class LanguageModelModule(L.LightningModule):
         return total
 
 
-def _retain_rows(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor]:
+def _retain_rows(batch: Batch, device: torch.device) -> Batch:
     """Return the tokens of retain rows, and their mask without padding, both `(rows, tokens)`."""
     retained = batch["is_forget"] == 0
-    return batch["input_ids"][retained].to(device), batch["attention_mask"][retained].to(device).bool()
+    return {name: batch[name][retained].to(device) for name in ("input_ids", "attention_mask")}
 
 
-def warmup_cosine(optimizer: Optimizer, warmup_steps: int, total_steps: int) -> LRScheduler:
-    """Return a schedule in which the learning rate rises linearly, falls along a cosine to a tenth, and stays there.
-
-    Checkpoints contain `total_steps`: a run that resumes with a larger `max_steps` keeps the last rate.
-
-    Args:
-        optimizer: The optimizer, with its highest learning rate.
-        warmup_steps: Number of steps in which the rate rises; the first step already has a share of `1 / warmup_steps`.
-        total_steps: Number of steps until the rate is a tenth.
-
-    Returns:
-        The scheduler, to be stepped after each optimizer step.
-
-    Example:
-        >>> optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
-        >>> scheduler = warmup_cosine(optimizer, warmup_steps=2, total_steps=4)
-        >>> rates = []
-        >>> for _ in range(6):
-        ...     rates.append(round(optimizer.param_groups[0]["lr"], 2))
-        ...     optimizer.step()
-        ...     scheduler.step()
-        >>> rates
-        [0.5, 1.0, 1.0, 0.55, 0.1, 0.1]
-    """
-    warmup_steps = max(warmup_steps, 0)
-    fall_steps = max(total_steps - warmup_steps, 1)
-    rise = LinearLR(optimizer, 1 / max(warmup_steps, 1), total_iters=max(warmup_steps - 1, 0))
-    fall = CosineAnnealingLR(optimizer, fall_steps, eta_min=optimizer.param_groups[0]["initial_lr"] / 10)
-    stay = ConstantLR(optimizer, 0.1, total_iters=sys.maxsize)  # a cosine would rise again
-    return SequentialLR(optimizer, [rise, fall, stay], milestones=[warmup_steps, warmup_steps + fall_steps])
-
-
-def build_model(model_type: str, sizes: Mapping[str, Any]) -> Any:
-    """Build a causal language model of transformers with random weights.
+def build_model(model_type: str, sizes: Mapping[str, Any], builder: Any) -> Any:
+    """Build a language model of transformers with random weights.
 
     Args:
         model_type: Name of the architecture in transformers.
         sizes: Configuration of the architecture.
+        builder: Class of transformers that knows the architecture, such as `AutoModelForCausalLM`.
 
     Returns:
         The model.
     """
-    transformers = require("transformers", extra="text")
-    config = transformers.AutoConfig.for_model(model_type, **sizes)
-    return transformers.AutoModelForCausalLM.from_config(config)
+    config = require("transformers", extra="text").AutoConfig.for_model(model_type, **sizes)
+    return builder.from_config(config)
 
 
-def load_model(checkpoint: str) -> Any:
-    """Load a causal language model of transformers in single precision, in training mode.
+def load_model(checkpoint: str, builder: Any) -> Any:
+    """Load a language model of transformers in single precision, in training mode.
 
     Args:
         checkpoint: Folder or name of the model.
+        builder: Class of transformers that knows the architecture, such as `AutoModelForCausalLM`.
 
     Returns:
         The model.
     """
-    loading = require("transformers", extra="text").AutoModelForCausalLM
-    return loading.from_pretrained(checkpoint, dtype=torch.float32).train()
+    return builder.from_pretrained(checkpoint, dtype=torch.float32).train()

@@ -22,7 +22,20 @@ def next_token_losses(logits: Tensor, input_ids: Tensor) -> Tensor:
         >>> next_token_losses(torch.zeros(1, 3, 4), torch.tensor([[0, 1, 2]]))
         tensor([[1.3863, 1.3863]])
     """
-    return cross_entropy(logits[:, :-1].float().transpose(1, 2), input_ids[:, 1:], reduction="none")
+    return token_cross_entropy(logits[:, :-1], input_ids[:, 1:])
+
+
+def token_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return the cross-entropy of each token, in nats, in single precision.
+
+    Args:
+        logits: Logits of each token, `(batch, tokens, vocabulary)`.
+        targets: The tokens, `(batch, tokens)`.
+
+    Returns:
+        The cross-entropy `(batch, tokens)`.
+    """
+    return cross_entropy(logits.float().transpose(1, 2), targets, reduction="none")
 
 
 def divergence_from_uniform(logits: Tensor) -> Tensor:

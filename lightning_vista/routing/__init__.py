@@ -16,6 +16,7 @@ from lightning_vista.routing.rules import (
     PartialLabels,
     Rule,
     SequenceRule,
+    StochasticRule,
     TokenRule,
     TokenwiseRule,
 )
@@ -36,6 +37,7 @@ __all__ = [
     "MixtureRule",
     "PartialLabels",
     "SequenceRule",
+    "StochasticRule",
     "TokenRule",
     "TokenwiseRule",
     "OptimizerIsolation",

@@ -191,6 +191,29 @@ def region_energies(grad: Tensor, members: Tensor, layout: Layout) -> Tensor:
     return torch.einsum("ng,nr->gr", members.flatten(0, -2).float(), torch.stack(squares, dim=-1).flatten(0, -2))
 
 
+def with_unlabelled(members: Tensor, kinds: Tensor) -> Tensor:
+    """Append the memberships of data in default mode, which is in no group, in their true kinds.
+
+    Args:
+        members: Memberships `(batch[, tokens], groups)`.
+        kinds: How much each sample, or token, truly is of each kind `(batch[, tokens], kinds)`.
+
+    Returns:
+        Memberships `(batch[, tokens], groups + kinds)`, of tokens if either has tokens.
+
+    Example:
+        >>> with_unlabelled(torch.tensor([[1.0], [0.0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0]]))
+        tensor([[1., 0., 0.],
+                [0., 0., 1.]])
+    """
+    if members.dim() < kinds.dim():
+        members = members.unsqueeze(1).expand(-1, kinds.shape[1], -1)
+    kinds = kinds.to(members).view(len(kinds), *[1] * (members.dim() - kinds.dim()), *kinds.shape[1:])
+    # Rounded sums of soft memberships may exceed 1 by a little.
+    remainder = (1 - members.sum(-1, keepdim=True)).clamp(min=0)
+    return torch.cat([members, remainder * kinds], dim=-1)
+
+
 def energy_shares(energies: Tensor) -> Tensor:
     """Divide each row by its sum; a row of zeros stays zero.
 

@@ -21,6 +21,7 @@ class ParameterTap:
 
     Attributes:
         table: The route's weights `(groups, 1)`.
+        members: The memberships of this batch `(batch[, tokens], groups)`.
 
     Raises:
         ValueError: If the route names no parameter of the model.
@@ -30,6 +31,7 @@ class ParameterTap:
         self.route = route
         self.table = route.weight_table()
         self.parameters = list(route.find(model).values())
+        self.members: Tensor | None = None
         self._weight = 1.0
         # A clock of batches tells what came before an optimizer's last step, for any number of optimizers: each batch
         # is one tick, and a parameter remembers the last one in which something reached it.
@@ -68,6 +70,7 @@ class ParameterTap:
 
     def clear(self) -> None:
         """Forget the batch: later backward passes are not weighed."""
+        self.members = None
         self._weight = 1.0
         self._batch += 1
 

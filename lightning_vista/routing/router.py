@@ -260,7 +260,9 @@ class Router:
         for _, taps in groupby(self.taps, key=lambda tap: id(tap.route)):
             self._weigh(list(taps), ready)
         for parameter_tap in self.parameter_taps:
-            parameter_tap.weigh(self._annealed(ready[id(parameter_tap.route.rule)], parameter_tap.table))
+            own = ready[id(parameter_tap.route.rule)]
+            parameter_tap.weigh(self._annealed(own, parameter_tap.table))
+            parameter_tap.members = own
 
     def _attached(self) -> nn.Module:
         if self._model is None:

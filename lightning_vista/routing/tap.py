@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from lightning_vista.routing.hooking import hook_tensor
-from lightning_vista.routing.masking import Layout, RoutedIdentity, flatten_tokens, scale_regions
+from lightning_vista.routing.masking import Layout, RoutedIdentity, flatten_tokens, scale_regions, with_unlabelled
 from lightning_vista.routing.regions import Regions
 from lightning_vista.routing.route import Route
 from lightning_vista.routing.routing_error import RoutingError
@@ -34,6 +34,8 @@ class Tap:
         factors: The factors of activations `(batch[, tokens], regions)`; None for no masking.
         unit_weights: The factors of gradients of the units' parameters `(units,)`; None for no masking.
         probe: Zeros `(groups, regions)` whose gradient is the energy of each region by group; None to not measure it.
+        kinds: How much each sample, or token, truly is of each kind `(batch[, tokens], kinds)`, to measure that of
+            unlabelled data too: the probe then has a further row for each kind. None for groups alone.
         has_plain_table: Whether all of the route's weights are 1.
         is_plain: Whether all of this step's weights are 1, whatever the data.
         noted: The weights of this step's samples, whichever way they are applied `(batch[, tokens], regions)`.
@@ -60,6 +62,7 @@ class Tap:
         self.factors: Tensor | None = None
         self.unit_weights: Tensor | None = None
         self.probe: Tensor | None = None
+        self.kinds: Tensor | None = None
         self.noted: Tensor | None = None
         self.fired = self.is_paused = False
         self._was_called = False
@@ -120,6 +123,12 @@ class Tap:
             )
         return self.unit_weights
 
+    def probed_members(self) -> Tensor | None:
+        """Return the memberships in the rows of the probe `(batch[, tokens], rows)`; None without any."""
+        if self.members is None or self.kinds is None:
+            return self.members
+        return with_unlabelled(self.members, self.kinds)
+
     @property
     def has_mask(self) -> bool:
         """True if the hook has something to apply to the module's tensor."""
@@ -163,7 +172,11 @@ class Tap:
             return x
         tokens = self._tokens_in_rows(x)
         layout = self._check(x, tokens)
-        weights, factors, members = self.weights, self.factors, self.members
+        weights, factors, members = (
+            self.weights,
+            self.factors,
+            self.members if self.probe is None else self.probed_members(),
+        )
         if tokens is not None:
             order = partial(flatten_tokens, tokens=tokens, batch_dim=layout.batch_dim)
             weights, factors, members = (

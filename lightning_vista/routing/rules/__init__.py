@@ -3,6 +3,7 @@
 from lightning_vista.routing.rules.frequency import FrequencyRule
 from lightning_vista.routing.rules.labels import FieldRule, LabelRule, MixtureRule, PartialLabels
 from lightning_vista.routing.rules.rule import Rule
+from lightning_vista.routing.rules.stochastic import StochasticRule
 from lightning_vista.routing.rules.tokens import ConceptRule, SequenceRule, TokenRule, TokenwiseRule
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "PartialLabels",
     "Rule",
     "SequenceRule",
+    "StochasticRule",
     "TokenRule",
     "TokenwiseRule",
 ]

@@ -1,12 +1,14 @@
 """Soft groups of tokens by their frequency in forget and retain data."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
 
+from lightning_vista.options import check_word
 from lightning_vista.routing.rules.rule import Rule
+from lightning_vista.routing.rules.targets import Target
 from lightning_vista.routing.rules.tokens import of_targets, read_tokens
 
 
@@ -27,9 +29,10 @@ class FrequencyRule(Rule):
         num_sequences: The number of training sequences to count.
         field: The batch's field with the token ids.
         mask_field: The batch's field that is 0 at padding.
+        target: The token that governs a position, see `TokenwiseRule`.
 
     Raises:
-        ValueError: If `split` has other groups.
+        ValueError: If `split` has other groups, or `target` is another word.
     """
 
     def __init__(
@@ -44,7 +47,9 @@ class FrequencyRule(Rule):
         num_sequences: int = 25_000,
         field: str | int = "input_ids",
         mask_field: str | int = "attention_mask",
+        target: Target = "next",
     ) -> None:
+        check_word("target", target, get_args(Target))
         super().__init__([forget, retain])
         if set(self.groups) != set(split.groups):
             raise ValueError(f"`split`: expected the groups {list(self.groups)}, got {list(split.groups)}.")
@@ -55,7 +60,13 @@ class FrequencyRule(Rule):
         self.num_sequences = num_sequences
         self.field = field
         self.mask_field = mask_field
+        self.target = target
         self.retain_weights: Tensor | None = None
+
+    @property
+    def parts(self) -> Sequence[Rule]:
+        """The rule of sequences."""
+        return (self.split,)
 
     def setup(self, datamodule: Any) -> None:
         """Count the tokens of the first training sequences.
@@ -94,7 +105,7 @@ class FrequencyRule(Rule):
         forget, retain = self._split(batch).to(tokens.device).unsqueeze(1).unbind(-1)
         self.retain_weights = self.retain_weights.to(tokens.device)
         kept = self.retain_weights[tokens]
-        return of_targets(torch.stack([forget * (1 - kept), forget * kept + retain], dim=-1), mask)
+        return of_targets(torch.stack([forget * (1 - kept), forget * kept + retain], dim=-1), mask, self.target)
 
     def describe(self, batch: Any) -> Mapping[str, Sequence[str]]:
         """Return the values of the rule for sequences."""

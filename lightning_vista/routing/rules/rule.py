@@ -35,6 +35,25 @@ class Rule(ABC):
             the remainder to 1 is ordinary backpropagation.
         """
 
+    @property
+    def parts(self) -> Sequence["Rule"]:
+        """The rules whose memberships this rule uses; none by default."""
+        return ()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run must know to continue; empty for rules that only look at their batch."""
+        states = {str(number): part.state_dict() for number, part in enumerate(self.parts)}
+        return {number: state for number, state in states.items() if state}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Continue where `state_dict` was taken.
+
+        Args:
+            state_dict: The state of a rule with the same parts.
+        """
+        for number, part in enumerate(self.parts):
+            part.load_state_dict(state_dict.get(str(number), {}))
+
     def describe(self, batch: Any) -> Mapping[str, Sequence[str]]:
         """Return values of a batch that the rule compares with its groups, to say why a group never occurs.
 

@@ -2,24 +2,31 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
 
+from lightning_vista.options import check_word
 from lightning_vista.routing.rules.rule import Rule, batch_field, optional_batch_field
+from lightning_vista.routing.rules.targets import Target
 
 
 class TokenwiseRule(Rule):
-    """Base class of rules for tokens: position `t` of a language model is governed by its target, token `t + 1`.
+    """Base class of rules for tokens: position `t` of a language model is governed by the token that it predicts.
 
-    A subclass writes `match`, which assigns tokens to groups.
+    That is token `t + 1` of a causal language model, and token `t` of a masked one, whether or not it is masked. A
+    subclass writes `match`, which assigns tokens to groups.
 
     Args:
         groups: The names of the groups.
         field: The batch's field with the token ids `(batch, tokens)`.
         mask_field: The batch's field that is 0 at padding `(batch, tokens)`; a batch without it has no padding.
         otherwise: The name of a further group for all tokens in no other group, such as "retain".
+        target: The token that governs a position: "next", or "same" for masked language models.
+
+    Raises:
+        ValueError: If `target` is another word.
     """
 
     def __init__(
@@ -28,8 +35,11 @@ class TokenwiseRule(Rule):
         field: str | int = "input_ids",
         mask_field: str | int = "attention_mask",
         otherwise: str | None = None,
+        target: Target = "next",
     ) -> None:
+        check_word("target", target, get_args(Target))
         super().__init__([*groups, *([otherwise] if otherwise else [])])
+        self.target = target
         self.field = field
         self.mask_field = mask_field
         self.otherwise = otherwise
@@ -46,9 +56,9 @@ class TokenwiseRule(Rule):
         """
 
     def memberships(self, batch: Any) -> Tensor:
-        """Return the groups of the next token `(batch, tokens, groups)`; zeros at the last position and padding."""
+        """Return the groups of the target `(batch, tokens, groups)`; zeros without a target, and at padding."""
         tokens, mask = self.read(batch)
-        return of_targets(with_others(self.match(tokens).float(), self.otherwise), mask)
+        return of_targets(with_others(self.match(tokens).float(), self.otherwise), mask, self.target)
 
     def read(self, batch: Any) -> tuple[Tensor, Tensor]:
         """Read the tokens of a batch, and which of them are not padding, both `(batch, tokens)`.
@@ -100,20 +110,23 @@ def with_others(members: Tensor, otherwise: str | None) -> Tensor:
     return torch.cat([members, 1 - members.sum(-1, keepdim=True)], dim=-1)
 
 
-def of_targets(members: Tensor, mask: Tensor) -> Tensor:
+def of_targets(members: Tensor, mask: Tensor, target: Target = "next") -> Tensor:
     """Move the memberships of tokens to the positions that predict them.
 
     Args:
         members: Memberships of each token `(batch, tokens, groups)`.
         mask: Whether a token is not padding `(batch, tokens)`.
+        target: The token that a position predicts, the next one or the same.
 
     Returns:
-        Memberships of each position `(batch, tokens, groups)`: those of the next token, or 0 without one.
+        Memberships of each position `(batch, tokens, groups)`: those of its target, or 0 without one.
 
     Example:
         >>> of_targets(torch.tensor([[[0.0], [1.0], [1.0]]]), torch.tensor([[1, 1, 0]])).squeeze()
         tensor([1., 0., 0.])
     """
+    if target == "same":
+        return members * mask.unsqueeze(-1)
     targets = torch.zeros_like(members)
     # Both must be real: with padding on the left a padded position would predict the first token.
     targets[:, :-1] = members[:, 1:] * (mask[:, 1:] & mask[:, :-1]).unsqueeze(-1)
@@ -150,6 +163,7 @@ class TokenRule(TokenwiseRule):
         field: The batch's field with the token ids.
         mask_field: The batch's field that is 0 at padding.
         otherwise: The name of a further group for all other tokens.
+        target: The token that governs a position, "next" or "same", see `TokenwiseRule`.
 
     Example:
         >>> TokenRule({"seven": [7]}).memberships({"input_ids": torch.tensor([[5, 7, 5]])}).squeeze()
@@ -162,8 +176,9 @@ class TokenRule(TokenwiseRule):
         field: str | int = "input_ids",
         mask_field: str | int = "attention_mask",
         otherwise: str | None = None,
+        target: Target = "next",
     ) -> None:
-        super().__init__(tuple(groups), field, mask_field, otherwise)
+        super().__init__(tuple(groups), field, mask_field, otherwise, target)
         self.tokens = {group: list(tokens) for group, tokens in groups.items()}
         self._ids: list[Tensor] = []
 
@@ -213,6 +228,7 @@ class ConceptRule(TokenwiseRule):
         field: The batch's field with the token ids.
         mask_field: The batch's field that is 0 at padding.
         otherwise: The name of a further group for all other tokens.
+        target: The token that governs a position, "next" or "same", see `TokenwiseRule`.
 
     Example:
         >>> rule = ConceptRule({"tree": [[7, 8]]})
@@ -226,8 +242,9 @@ class ConceptRule(TokenwiseRule):
         field: str | int = "input_ids",
         mask_field: str | int = "attention_mask",
         otherwise: str | None = None,
+        target: Target = "next",
     ) -> None:
-        super().__init__(tuple(groups), field, mask_field, otherwise)
+        super().__init__(tuple(groups), field, mask_field, otherwise, target)
         self.concepts = {group: list(concepts) for group, concepts in groups.items()}
 
     def setup(self, datamodule: Any) -> None:

@@ -10,8 +10,8 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
 
 from lightning_vista.models import LanguageModelModule
-from lightning_vista.models.language_model import warmup_cosine
 from lightning_vista.models.token_losses import next_token_losses
+from lightning_vista.models.warmup_cosine import warmup_cosine
 from lightning_vista.routing import LabelRule, Route, Router
 
 VOCABULARY = 20
@@ -205,3 +205,73 @@ def test_a_schedule_resumes_where_it_was(done: int) -> None:
     optimizers[1].step()
     second.step()
     assert optimizers[1].param_groups[0]["lr"] == pytest.approx(rate(done + 1, 5, 25), abs=1e-12)
+
+
+def fitted(folder: Path, steps: int, checkpoint: Path | None = None, **options: Any) -> tuple[Any, L.Trainer]:
+    """Train with a rate of its own for the first block, and with frozen embeddings."""
+    own: dict[str, Any] = {"parameter_groups": {"model.transformer.h.0.*": 5.0}, "freeze": ["*.wte.*", "*.wpe.*"]}
+    module = small_module(learning_rate=0.02, warmup_steps=3, **own | options)
+    training = trainer(folder, max_steps=steps)
+    training.fit(module, Texts(), ckpt_path=checkpoint)
+    return module, training
+
+
+def test_rates_of_their_own_are_those_of_groups_by_hand(tmp_path: Path) -> None:
+    class ByHand(LanguageModelModule):
+        def configure_optimizers(self) -> Any:
+            blocks = self.model.transformer.h
+            rest = [*blocks[1].parameters(), *self.model.transformer.ln_f.parameters()]
+            groups: list[dict[str, Any]] = [{"params": list(blocks[0].parameters()), "lr": 0.1}, {"params": rest}]
+            optimizer = torch.optim.AdamW(groups, lr=0.02, betas=(0.9, 0.95), weight_decay=0.1)
+            schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, 3, 8))
+            return [optimizer], [{"scheduler": schedule, "interval": "step"}]
+
+    module, training = fitted(tmp_path, 8)
+    torch.manual_seed(0)
+    expected = ByHand("gpt_neo", SIZES)
+    for embedding in (expected.model.transformer.wte, expected.model.transformer.wpe):
+        embedding.requires_grad_(False)
+    frozen = expected.model.transformer.wte.weight.clone()
+    trainer(tmp_path, max_steps=8).fit(expected, Texts())
+    for (name, ours), theirs in zip(module.named_parameters(), expected.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-7, msg=name)
+    assert torch.equal(module.model.transformer.wte.weight, frozen)
+    assert all(parameter.requires_grad for parameter in module.parameters())
+    rates = {round(group["lr"], 6) for group in training.optimizers[0].param_groups}
+    assert rates == {0.002, 0.01}  # a tenth of their own
+    owned = {id(p) for group in training.optimizers[0].param_groups for p in group["params"]}
+    assert id(module.model.transformer.wte.weight) not in owned
+
+
+def test_a_resumed_run_with_rates_of_their_own_equals_an_undisturbed_one(tmp_path: Path) -> None:
+    class Saving(L.Callback):
+        """Saves a checkpoint on the way, so that both runs have the same schedule."""
+
+        def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+            if trainer.current_epoch == 0:
+                trainer.save_checkpoint(tmp_path / "third.ckpt")
+
+    whole = small_module(learning_rate=0.02, warmup_steps=3, parameter_groups={"*.h.0.*": 5.0}, freeze=["*.wpe.*"])
+    trainer(tmp_path, max_steps=8, callbacks=[Saving()]).fit(whole, Texts())
+    options: dict[str, Any] = {"parameter_groups": {"*.h.0.*": 5.0}, "freeze": ["*.wpe.*"]}
+    resumed, _ = fitted(tmp_path, 8, tmp_path / "third.ckpt", **options)
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), resumed.parameters(), strict=True))
+
+
+def test_rates_of_their_own_that_are_wrong_are_told(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"got '\*\.new\.\*'"):
+        trainer(tmp_path, max_steps=1).fit(small_module(parameter_groups={"*.new.*": 15.0}), Texts())
+    with pytest.raises(ValueError, match="`freeze`: expected a parameter"):
+        trainer(tmp_path, max_steps=1).fit(small_module(freeze=["model.wte"]), Texts())
+
+
+def test_the_schedule_keeps_the_ratio_of_groups() -> None:
+    tensors = [torch.zeros(1, requires_grad=True) for _ in range(2)]
+    groups: list[dict[str, Any]] = [{"params": tensors[:1]}, {"params": tensors[1:], "lr": 15.0}]
+    optimizer = torch.optim.AdamW(groups, lr=1.0)
+    scheduler = warmup_cosine(optimizer, 5, 25)
+    for step in range(40):
+        rates = [group["lr"] for group in optimizer.param_groups]
+        assert rates == pytest.approx([rate(step, 5, 25), 15 * rate(step, 5, 25)], abs=1e-12)
+        optimizer.step()
+        scheduler.step()
