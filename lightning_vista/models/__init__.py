@@ -1,8 +1,17 @@
 """LightningModules of the routing studies: ordinary modules, which the callback `GradientRouting` routes."""
 
+from lightning_vista.models.hidden_states import HiddenStates
 from lightning_vista.models.language_model import LanguageModelModule
 from lightning_vista.models.masked_language_model import MaskedLanguageModelModule
 from lightning_vista.models.partition_autoencoder import PartitionAutoencoder
 from lightning_vista.models.partition_classifier import PartitionClassifier
+from lightning_vista.models.upper_language_model import UpperLanguageModelModule
 
-__all__ = ["LanguageModelModule", "MaskedLanguageModelModule", "PartitionAutoencoder", "PartitionClassifier"]
+__all__ = [
+    "HiddenStates",
+    "LanguageModelModule",
+    "MaskedLanguageModelModule",
+    "PartitionAutoencoder",
+    "PartitionClassifier",
+    "UpperLanguageModelModule",
+]

@@ -89,7 +89,7 @@ class UpperLanguageModelModule(LanguageModelModule):
     def token_predictions(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Return the logits of all tokens but the first, the places of these tokens in the logits, and the mask."""
         logits = self(batch["hidden_states"], batch["attention_mask"])
-        targets = batch["input_ids"][:, 1:]
+        targets = batch["input_ids"][:, 1:].contiguous()
         if self.tokens is not None:  # the token for padding may not occur, and does not count
             targets = torch.searchsorted(self.tokens, targets).clamp(max=len(self.tokens) - 1)
         return logits[:, :-1], targets, batch["attention_mask"][:, 1:].bool()

@@ -66,6 +66,19 @@ def test_samples() -> None:
         data.sample("test", False, 500)
 
 
+def test_as_many_texts_of_each_kind_are_drawn() -> None:
+    few, more = (module(num_texts={"train": count, "test": 2}, max_length=1000) for count in (3, 5))
+    assert [len(few._rows[split]) for split in ("train", "test")] == [6, 4]
+    assert len(few._rows["validation"]) == len(module(max_length=1000)._rows["validation"])
+    assert [sum(row.is_forget for row in few._rows[split]) for split in ("train", "test")] == [3, 2]
+    drawn = [{tuple(row.tokens.tolist()) for row in data._rows["train"]} for data in (few, more)]
+    assert len(drawn[1]) == 10
+    with pytest.raises(ValueError, match=r"`num_texts`: expected at most \d+, since there are .* got 1000"):
+        module(num_texts={"validation": 1000})
+    with pytest.raises(ValueError, match="`num_texts`: expected one of 'train', 'validation', 'test', got 'val'"):
+        StoriesDataModule(num_texts={"val": 3})
+
+
 def test_token_shards_give_the_same_rows(tmp_path: Path) -> None:
     memory = module()
     memory.write_shards(str(tmp_path / "shards"), rows_per_shard=40)
@@ -76,8 +89,10 @@ def test_token_shards_give_the_same_rows(tmp_path: Path) -> None:
     batch = next(iter(shards.train_dataloader()))
     assert batch["input_ids"].shape[0] == 8
     assert len(shards.sample("train", False, 3)["known"]) == 3
-    with pytest.raises(ValueError, match="`labelled_first`: expected false for token shards"):
-        module(data=str(tmp_path / "shards"), labelled_first=True)
+    with pytest.raises(ValueError, match="`labelled_first`, `num_texts`: expected none for token shards"):
+        module(data=str(tmp_path / "shards"), labelled_first=True, num_texts={"test": 2})
+    with pytest.raises(ValueError, match="`labelling.extend`: expected none for token shards"):
+        module(data=str(tmp_path / "shards"), labelling=Labelling(extend=True))
 
 
 def test_shards_of_another_beginning_are_refused(tmp_path: Path) -> None:
