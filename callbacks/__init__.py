@@ -1,6 +1,7 @@
 """Lightning callbacks. Import them as `lightning_vista.callbacks`."""
 
 from lightning_vista.callbacks.ablation import Ablation
+from lightning_vista.callbacks.adapters import Adapters
 from lightning_vista.callbacks.coherence_tuning import CoherenceTuning
 from lightning_vista.callbacks.expansion import BranchExpansion, Expansion
 from lightning_vista.callbacks.finishing import Finishing
@@ -22,6 +23,7 @@ from lightning_vista.evaluation import Evaluation
 __all__ = [
     "Expansion",
     "Ablation",
+    "Adapters",
     "BranchExpansion",
     "CoherenceTuning",
     "Evaluation",

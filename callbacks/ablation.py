@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
-from lightning_vista.callbacks.finishing import Finishing, ResultForm
+from lightning_vista.callbacks.finishing import Finishing, ResultForm, find_pretrained
 from lightning_vista.callbacks.gradient_routing import find_routing
+from lightning_vista.models.lora import adapter_names, cut_adapters, merge_adapters
 from lightning_vista.options import check_word
 from lightning_vista.routing import Route
 from lightning_vista.routing.checks import find_taps
@@ -20,6 +21,8 @@ from lightning_vista.routing.surgery import AblationMode, ablate_regions, replac
 from lightning_vista.routing.tap import Tap
 
 AblationTime = Literal["test", "end"]
+#: Forms of the adapters that are left.
+AdapterForm = Literal["merged", "adapter"]
 
 
 class Ablation(Finishing):
@@ -38,13 +41,16 @@ class Ablation(Finishing):
             from before an expansion; for `at="end"` only.
         routes: The routes with these regions; those of the trainer's `GradientRouting` by default.
         write: The forms in which to write the result, "checkpoint", "folder" or "both", see `Finishing`.
+        adapters: The names of adapters to cut off, see `Adapters`; for `at="end"` only.
+        export: The form of the adapters that are left: "merged" adds them to the weights, so that the result is a plain
+            model; "adapter" keeps them, so that the folder is one of peft, which refers to the base model.
 
     Attributes:
         means: For each routed tensor its mean over the last validation epoch `(units * unit_size,)`.
 
     Raises:
-        ValueError: If an option is another word, a region is in no route, there are no means, or a module to ablate is
-            not called.
+        ValueError: If an option is another word, a region is in no route, there are no means, a module to ablate is
+            not called, the model has no such adapter, or one adapter is to be exported and several are left.
         UnknownStructureError: At the start of `fit`, if the parameters of units are not known (`at="end"`).
 
     Example:
@@ -55,16 +61,21 @@ class Ablation(Finishing):
 
     def __init__(
         self,
-        regions: list[str],
+        regions: Sequence[str] = (),
         at: AblationTime = "test",
         mode: AblationMode = "zero",
         routes: list[Route] | None = None,
         write: ResultForm = "both",
+        adapters: Sequence[str] = (),
+        export: AdapterForm = "merged",
     ) -> None:
         check_word("at", at, get_args(AblationTime))
         check_word("mode", mode, get_args(AblationMode))
-        if not regions:
-            raise ValueError("`regions`: expected at least one region to ablate, got none.")
+        check_word("export", export, get_args(AdapterForm))
+        if not regions and not adapters:
+            raise ValueError("`regions`, `adapters`: expected at least one region or adapter to ablate, got none.")
+        if adapters and at == "test":
+            raise ValueError("`at`: expected 'end' for adapters, which are cut off for good, got 'test'.")
         if mode == "slice" and at == "test":
             raise ValueError("`mode`: expected 'zero' or 'mean' for at='test', got 'slice'. 'zero' computes the same.")
         super().__init__(write)
@@ -72,6 +83,7 @@ class Ablation(Finishing):
         self.at = at
         self.mode = mode
         self.routes = routes
+        self.adapters, self.export = list(adapters), export
         self.means: dict[str, Tensor] = {}
         self._sums: dict[str, Tensor] = {}
         self._handles: list[RemovableHandle] = []
@@ -80,7 +92,8 @@ class Ablation(Finishing):
     @property
     def state_key(self) -> str:
         """The key that distinguishes several of these callbacks in a checkpoint."""
-        return self._generate_state_key(regions=self.regions, at=self.at, mode=self.mode)
+        others = {"adapters": self.adapters} if self.adapters else {}  # keys of older checkpoints stay the same
+        return self._generate_state_key(regions=self.regions, at=self.at, mode=self.mode, **others)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the means of the last validation epoch."""
@@ -97,7 +110,9 @@ class Ablation(Finishing):
             taps = self._taps(trainer, pl_module)
             widths = {tap.key: tap.units.size * tap.place.unit_size for tap in taps if tap.units}
             no_means = {key: torch.zeros(width) for key, width in widths.items()}
-            ablate_regions(copy.deepcopy(pl_module), taps, self.regions, self.mode, no_means)
+            trial = copy.deepcopy(pl_module)
+            ablate_regions(trial, taps, self.regions, self.mode, no_means)
+            self._cut(trial)
 
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start to measure means."""
@@ -149,11 +164,27 @@ class Ablation(Finishing):
             super().on_train_end(trainer, pl_module)
 
     def finish(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        """Remove the regions."""
+        """Remove the regions and the adapters."""
         ablate_regions(module, self._taps(trainer, module), self.regions, self.mode, self.means)
+        self._cut(module)
+
+    def _cut(self, module: L.LightningModule) -> None:
+        """Cut adapters off, and merge the others if they are to be exported so."""
+        if not self.adapters:
+            return
+        model = find_pretrained(module)
+        cut_adapters(model, self.adapters)
+        if self.export == "merged":
+            merge_adapters(model)
+        elif len(left := adapter_names(model)) > 1:
+            raise ValueError(
+                f"`export`: expected one adapter to be left for 'adapter', got {left}. Set it to 'merged'."
+            )
 
     def _taps(self, trainer: L.Trainer, pl_module: L.LightningModule) -> list[Tap]:
         """Return the routed modules that have one of the regions."""
+        if not self.regions:
+            return []
         routes = self.routes
         if routes is None:
             routes = [

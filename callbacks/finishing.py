@@ -8,6 +8,7 @@ from typing import ClassVar, Literal, Protocol, get_args, runtime_checkable
 
 import lightning as L
 import torch
+from torch import nn
 
 from lightning_vista.options import check_word
 from lightning_vista.run_files import run_files
@@ -52,7 +53,7 @@ class Finishing(L.Callback, ABC):
         Raises:
             ValueError: If only a folder is to be written, and the module holds no transformers model.
         """
-        if stage == "fit" and self.write == "folder" and _find_pretrained(pl_module) is None:
+        if stage == "fit" and self.write == "folder" and find_pretrained(pl_module) is None:
             raise ValueError(
                 f"`write`: expected a module with a transformers model for 'folder', got {type(pl_module).__name__}. "
                 "Set it to 'checkpoint'."
@@ -127,11 +128,12 @@ def write_pretrained(module: L.LightningModule, folder: Path, tokenizer: object 
         folder: The folder.
         tokenizer: The tokenizer of the datamodule, written beside the model if it is one of transformers.
     """
-    if (model := _find_pretrained(module)) is not None:
+    if (model := find_pretrained(module)) is not None:
         model.save_pretrained(folder)
         if isinstance(tokenizer, SavesPretrained):  # without it nobody else can use the folder
             tokenizer.save_pretrained(folder)
 
 
-def _find_pretrained(module: L.LightningModule) -> SavesPretrained | None:
+def find_pretrained(module: nn.Module) -> SavesPretrained | None:
+    """Return the transformers model of a module, or None if it holds none."""
     return next((part for part in module.modules() if isinstance(part, SavesPretrained)), None)

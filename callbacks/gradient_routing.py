@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import lightning as L
+from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, Strategy
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from torch.optim import Optimizer
@@ -15,6 +16,7 @@ from lightning_vista.routing import ParameterRoute, Route, Router, RoutingError,
 from lightning_vista.routing.descriptions import describe_routes, differences
 from lightning_vista.routing.masking import MaskWeightMode, warmup
 from lightning_vista.routing.occurrences import Occurrences
+from lightning_vista.routing.sharding import engine_faults
 from lightning_vista.routing.step_guard import StepGuard
 from lightning_vista.routing.strategies import DEFAULT_STRATEGY, StrategyName
 
@@ -163,6 +165,7 @@ class GradientRouting(L.Callback):
         for rule in self._rules:
             rule.setup(getattr(trainer, "datamodule", None))
         self._occurrences = Occurrences(self.router.routes)
+        self._check_strategy(trainer.strategy)
         self.router.attach(pl_module, isolates=self.isolate_optimizer)
         self._is_checked = self._is_checked_whole = False
 
@@ -215,7 +218,7 @@ class GradientRouting(L.Callback):
             return
         occurrences.agree(pl_module.device)
         if trainer.is_global_zero:
-            warn_of_missing(occurrences, "the first epoch")
+            occurrences.warn("the first epoch")
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Remove all hooks."""
@@ -240,6 +243,16 @@ class GradientRouting(L.Callback):
         """True if anything is done in the steps of optimizers."""
         return self.isolate_optimizer or bool(self.router.parameter_taps)
 
+    def _check_strategy(self, strategy: Strategy) -> None:
+        """Refuse strategies of Lightning that wrap the module in an engine whose steps cannot be guarded."""
+        stage = 0
+        if isinstance(strategy, DeepSpeedStrategy):
+            config: Any = strategy.config
+            stage = config.get("zero_optimization", {}).get("stage", 0)
+        guards_steps = self.isolate_optimizer or any(isinstance(route, ParameterRoute) for route in self.router.routes)
+        if faults := engine_faults(isinstance(strategy, FSDPStrategy), stage, guards_steps):
+            raise RoutingError(faults)
+
     def _check_prepared(self, optimizer: Optimizer, *_: object) -> None:
         """Refuse a step of which Lightning, and so this callback, was not told before."""
         if optimizer not in self._prepared:
@@ -251,21 +264,6 @@ class GradientRouting(L.Callback):
                 ]
             )
         self._prepared.discard(optimizer)
-
-
-def warn_of_missing(occurrences: Occurrences, where: str) -> None:
-    """Warn of groups that the data does not have.
-
-    Args:
-        occurrences: What the data had.
-        where: The data, for the warning.
-    """
-    if missing := occurrences.missing():
-        _log.warning(
-            "Routing: %s had no data of these groups.\n%s\nCheck the rules' values and their types: 0 is not '0'.",
-            where,
-            "\n".join(f"- {sentence}" for sentence in missing),
-        )
 
 
 def find_routing(trainer: L.Trainer, asker: L.Callback) -> list[GradientRouting]:

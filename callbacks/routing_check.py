@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch.utilities import CombinedLoader
 from torch import Tensor
 
-from lightning_vista.callbacks.gradient_routing import find_routing, warn_of_missing
+from lightning_vista.callbacks.gradient_routing import find_routing
 from lightning_vista.routing import Router
 from lightning_vista.routing.occurrences import Occurrences
 from lightning_vista.routing.reach import Factors, reach_by_factor, shares_of
@@ -91,7 +91,7 @@ class RoutingCheck(L.Callback):
             self.num_counted += 1
         names = [", ".join(route.patterns) or "the model" for route in occurrences.routes]
         self.occurrences = list(zip(names, occurrences.counts(), strict=True))
-        warn_of_missing(occurrences, f"the first {self.num_counted} batches")
+        occurrences.warn(f"the first {self.num_counted} batches")
 
     def table(self) -> "Table":
         """Build a table of the parameters that some group does not fully train, and count the others in its caption."""

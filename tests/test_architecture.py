@@ -17,7 +17,7 @@ FLOORS = (
     {"common"},
     {"video", "text", "routing"},
     {"vista"},
-    {"metrics"},
+    {"metrics", "integrations"},
     {"evaluation", "mini", "models", "oversight"},
     {"scorers", "reports"},
     {"rewards", "study"},

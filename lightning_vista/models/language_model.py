@@ -65,6 +65,7 @@ class LanguageModelModule(L.LightningModule):
         parameter_groups: Name or pattern of parameters -> factor of their learning rate throughout, such as 15 for
             `*.new.*`. It names whole parameters: units that `Expansion` adds share those of their layer, while those
             of `BranchExpansion` have their own.
+        gradient_checkpointing: Whether to compute activations again in the backward pass instead of keeping them.
 
     Attributes:
         gradient_factor: The factor by which the last optimizer step multiplied what its backward passes had added up.
@@ -100,6 +101,7 @@ class LanguageModelModule(L.LightningModule):
         calibrate_bias: bool = False,
         freeze: Sequence[str] = (),
         parameter_groups: dict[str, float] | None = None,
+        gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
         if (model_type is None) == (checkpoint is None):
@@ -115,6 +117,11 @@ class LanguageModelModule(L.LightningModule):
         self.model: Any = (
             build_model(model_type, sizes or {}, builder) if model_type else load_model(checkpoint or "", builder)
         )
+        if gradient_checkpointing:
+            # The name is newer than transformers 5.0. Reentrant checkpointing would train nothing in a frozen model,
+            # such as one with adapters.
+            enable = getattr(self.model, "activation_checkpointing_enable", self.model.gradient_checkpointing_enable)
+            enable({"use_reentrant": False})
         self.learning_rate, self.warmup_steps = learning_rate, warmup_steps
         self.weight_decay, self.betas = weight_decay, betas
         self.activation_l1, self.activation_modules = activation_l1, list(activation_modules)

@@ -21,7 +21,7 @@ from lightning_vista.routing.rules import (
     TokenwiseRule,
 )
 from lightning_vista.routing.surgery import ablate, add_branch, cut_branch, expand
-from lightning_vista.routing.units import ParameterSlice, UnitGroup, UnknownStructureError, unit_group
+from lightning_vista.routing.units import Hidden, ParameterSlice, UnitGroup, UnknownStructureError, unit_group
 
 __all__ = [
     "Route",
@@ -46,6 +46,7 @@ __all__ = [
     "ablate",
     "add_branch",
     "cut_branch",
+    "Hidden",
     "ParameterSlice",
     "UnitGroup",
     "UnknownStructureError",

@@ -12,8 +12,10 @@ from lightning_vista.routing.parameter_tap import ParameterTap
 from lightning_vista.routing.regions import Regions
 from lightning_vista.routing.route import Route
 from lightning_vista.routing.routing_error import RoutingError
+from lightning_vista.routing.sharding import local, local_entries
 from lightning_vista.routing.tap import Tap
 from lightning_vista.routing.units import UnitGroup, UnknownStructureError, find_units
+from lightning_vista.routing.units.experts import is_gate
 from lightning_vista.routing.units.group import WrongDimensionError
 
 #: Rounding in half precision may lift a sum of memberships above 1 by this much.
@@ -100,6 +102,8 @@ def _units(model: nn.Module, name: str, route: Route) -> tuple[UnitGroup | None,
     except WrongDimensionError:
         raise  # the hook would route columns of images
     except UnknownStructureError as error:
+        if route.at == "experts":
+            raise  # there is no tensor to route instead
         return None, str(error)
 
 
@@ -121,29 +125,28 @@ _REMEDY = "Route hidden units or heads of a known structure, or use the strategy
 
 
 def check_all_tokens(taps: Iterable[Tap], model: nn.Module) -> None:
-    """Refuse to route inside mixtures of experts, where tensors have other tokens, or are not what the model reads.
+    """Refuse to route inside mixtures of experts, where tensors have other tokens, or to zero the logits of gates.
 
     Args:
         taps: The routed modules.
         model: The model that contains them.
 
     Raises:
-        RoutingError: If a module is within experts.
+        RoutingError: If a module is within experts, or a route zeroes logits.
     """
     modules = {plain_name(name): module for name, module in model.named_modules()}
     # A number of rows that fits by chance would give each row the weight of another token.
     faults = [
         f"{tap.name}: expected a module that sees all tokens, got one within experts, which see chosen tokens in an "
-        "order of their own. Route the experts as a whole or the block around them, or use the strategy 'parameter'."
+        "order of their own. Route whole experts (at='experts'), the gate, or the block around them."
         for tap in taps
         if any(map(_are_experts, _around(modules, tap.name)))
     ]
-    # Such routers return logits first, and beside them the scores, which alone act on what the model computes.
     faults += [
-        f"{tap.name}: expected a module whose first tensor the model reads, got a {type(tap.module).__name__}, which "
-        "returns scores beside it. Route the block around it."
+        f"{tap.name}: expected a gate without `forward`, whose logits would choose experts as zeros do too, got "
+        f"{tap.route.forward}. Zero whole experts instead (at='experts')."
         for tap in taps
-        if type(tap.module).__name__.lower().endswith("topkrouter") and tap.place.at == "output"
+        if is_gate(tap.module) and tap.place.at == "output" and tap.route.forward
     ]
     if faults:
         raise RoutingError(faults)
@@ -249,8 +252,10 @@ def check_forbidden(blocked: Iterable[tuple[Tap, Sequence[int]]], model: nn.Modu
     for tap, units in blocked:
         for part in tap.units.producers if tap.units and units else ():
             grad = gradients.get(part.name)
-            entries = part.entries(units)
-            if grad is not None and grad.index_select(part.dim, torch.tensor(entries, device=grad.device)).any():
+            if grad is None:
+                continue
+            entries = local_entries(grad, part.dim, torch.tensor(part.entries(units), device=grad.device))
+            if local(grad).index_select(part.dim, entries).any():
                 faults.append(
                     f"{part.name} got a gradient in units of {tap.name} that this batch must not train. Check whether "
                     "another path reads them around the routed module."

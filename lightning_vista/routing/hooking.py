@@ -9,6 +9,7 @@ from torch.utils.hooks import RemovableHandle
 
 from lightning_vista.options import check_word
 from lightning_vista.routing.place import At
+from lightning_vista.routing.units.experts import is_gate
 
 
 def hook_tensor(
@@ -31,9 +32,16 @@ def hook_tensor(
         The handle that removes the hook.
 
     Raises:
-        ValueError: If `at` is another word.
+        ValueError: If `at` is another word, or there is no such tensor, as for the parts of mixtures of experts.
     """
     check_word("at", at, get_args(At))
+    if at == "experts" or (at == "output" and is_gate(module)):
+        # The scores of a gate have been computed from its logits by the time that it returns both.
+        what = "whole experts" if at == "experts" else "the logits of a gate"
+        raise ValueError(
+            f"{name}: expected a tensor that the model reads from a module, got {what}. To ablate experts, set "
+            "`at: end` and `mode: zero` of `Ablation` for a route with `at: experts`."
+        )
 
     # Module hooks that return a new value, rather than hooks on the tensor: those are lost on views that are changed in
     # place, and module backward hooks refuse in-place operations and dataclass outputs.

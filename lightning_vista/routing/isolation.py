@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lightning_vista.routing.naming import plain_name
+from lightning_vista.routing.sharding import local, local_entries
 from lightning_vista.routing.strategies import DEFAULT_STRATEGY, MaskStrategy, StrategyName, find_strategy
 from lightning_vista.routing.units import ParameterSlice, UnitGroup
 from lightning_vista.routing.units.group import check_known
@@ -136,10 +137,11 @@ class _Kept:
         only_untouched: bool = False,
     ) -> None:
         self.parameter, self.dim, self.optimizer = parameter, piece.dim, optimizer
-        self.entries = torch.tensor(piece.entries(units), device=parameter.device)
+        entries = torch.tensor(piece.entries(units), device=parameter.device)
+        self.entries = local_entries(parameter, piece.dim, entries)  # each process keeps its own
         self.changed: Tensor | None = None
         if only_untouched and parameter.grad is not None:
-            self.changed = parameter.grad.index_select(self.dim, self.entries) != 0
+            self.changed = local(parameter.grad).index_select(self.dim, self.entries) != 0
         self.values = {key: tensor.index_select(self.dim, self.entries) for key, tensor in self._tensors().items()}
 
     def restore(self) -> None:
@@ -158,7 +160,7 @@ class _Kept:
         tensors = {key: value for key, value in state.items() if isinstance(value, Tensor) and value.dim() > 0}
         if any(tensor.shape != self.parameter.shape for tensor in tensors.values()):
             raise _unsupported(self.optimizer)
-        return {"": self.parameter.detach(), **tensors}
+        return {key: local(tensor) for key, tensor in {"": self.parameter.detach(), **tensors}.items()}
 
 
 def _unsupported(optimizer: Optimizer) -> ValueError:

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from lightning_vista.routing.sharding import whole_parameter
+
 
 def hook_leaf(parameter: nn.Parameter, change: Callable[[Tensor], Tensor | None]) -> RemovableHandle:
     """Register a function that sees, and may replace, what one backward pass adds to a parameter's gradient.
@@ -28,9 +30,10 @@ def hook_leaf(parameter: nn.Parameter, change: Callable[[Tensor], Tensor | None]
         tensor([6.])
         >>> handle.remove()
     """
-    is_trained = parameter.requires_grad
+    leaf = whole_parameter(parameter)
+    is_trained = leaf.requires_grad
     try:
-        handle: RemovableHandle = parameter.requires_grad_().register_hook(change)
+        handle: RemovableHandle = leaf.requires_grad_().register_hook(change)
         return handle
     finally:
-        parameter.requires_grad_(is_trained)
+        leaf.requires_grad_(is_trained)

@@ -1,5 +1,6 @@
 """Occurrences: how often each group of each rule is in the data."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,8 @@ from torch import Tensor
 from lightning_vista.routing.parameter_route import ParameterRoute
 from lightning_vista.routing.route import Route
 from lightning_vista.routing.rules.rule import Rule
+
+_log = logging.getLogger(__name__)
 
 #: Batches in which a rule is asked for values that it has seen, which waits for the device, and the number of values.
 _DESCRIBED_BATCHES, _DESCRIBED_VALUES = 5, 5
@@ -89,6 +92,19 @@ class Occurrences:
             for group, count in counts.items()
             if not count
         ]
+
+    def warn(self, where: str) -> None:
+        """Warn of groups that the data does not have.
+
+        Args:
+            where: The data, for the warning.
+        """
+        if missing := self.missing():
+            _log.warning(
+                "Routing: %s had no data of these groups.\n%s\nCheck the rules' values and their types: 0 is not '0'.",
+                where,
+                "\n".join(f"- {sentence}" for sentence in missing),
+            )
 
     def _values(self, rule: Rule) -> str:
         """Return the values that a rule has seen, as a sentence."""

@@ -92,7 +92,8 @@ class ParameterTap:
             for parameter, batch in zip(self.parameters, self._received, strict=True)
             if id(parameter) in mine
         ]
-        for (parameter, _), is_trained in zip(owned, _in_any_process(owned), strict=True):
+        flags = in_any_process([is_trained for _, is_trained in owned], self.parameters[0].device)
+        for (parameter, _), is_trained in zip(owned, flags, strict=True):
             if not is_trained:
                 parameter.grad = None  # optimizers skip it: no momentum, no decay, no count of steps
 
@@ -104,11 +105,18 @@ class ParameterTap:
         return None if self._weight == 1 else gradient * self._weight
 
 
-def _in_any_process(owned: list[tuple[nn.Parameter, bool]]) -> list[bool]:
-    """Return for each parameter whether any process has received something for it."""
-    flags = [is_trained for _, is_trained in owned]
-    if not owned or not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+def in_any_process(flags: list[bool], device: torch.device) -> list[bool]:
+    """Return for each flag whether it is set in any process; every process must call it.
+
+    Args:
+        flags: The flags, the same number in all processes.
+        device: The device for what processes tell each other.
+
+    Returns:
+        The flags of all processes together.
+    """
+    if not flags or not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
         return flags
-    shared = torch.tensor(flags, dtype=torch.uint8, device=owned[0][0].device)
+    shared = torch.tensor(flags, dtype=torch.uint8, device=device)
     dist.all_reduce(shared, dist.ReduceOp.MAX)
     return [bool(flag) for flag in shared.tolist()]

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from lightning_vista.options import check_word
 from lightning_vista.routing.naming import find_modules
 
-At = Literal["output", "input"]
+#: "experts": the whole experts of a mixture, each of which makes its own part of what the module returns.
+At = Literal["output", "input", "experts"]
 BatchDim = Literal[0, 1]
 
 
@@ -21,7 +22,8 @@ class Place:
 
     Attributes:
         patterns: Names of modules in the pattern language of `find_modules`.
-        at: Whether the tensor is what the module returns or what it is given.
+        at: Whether the tensor is what the module returns or what it is given; "experts" for the whole experts that a
+            module holds.
         dim: The dimension of units: -1, or 1 for channels.
         batch_dim: The dimension of samples, 0 or 1.
         unit_size: Consecutive entries of a unit, such as the width of an attention head.

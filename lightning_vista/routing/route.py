@@ -24,7 +24,8 @@ class Route:
         regions: Region -> its units, see `Regions.parse`.
         at: Whether the masked tensor is what the module returns or what it is given; of several tensors, the first.
             Attention heads are the input of the output projection, with `unit_size` set to the width of a head. The
-            hidden units of a gated MLP are the input of its last projection.
+            hidden units of a gated MLP are the input of its last projection. With "experts" the units are the whole
+            experts of a mixture: what each of them adds is masked, and so are its parameters.
         dim: The dimension of units: -1, or 1 for channels.
         unit_size: Consecutive entries of a unit along `dim`.
         weights: Group -> region -> weight: 1 lets the gradient through, 0 blocks it, negative values ascend. By

@@ -18,6 +18,8 @@ from lightning_vista.routing.masking import MaskWeightMode, anneal, region_weigh
 from lightning_vista.routing.parameter_route import ParameterRoute
 from lightning_vista.routing.parameter_tap import ParameterTap
 from lightning_vista.routing.route import Route
+from lightning_vista.routing.routing_error import RoutingError
+from lightning_vista.routing.sharding import find_whole_parameters, sharding_faults
 from lightning_vista.routing.step_guard import StepGuard
 from lightning_vista.routing.strategies import DEFAULT_STRATEGY, StrategyName, find_strategy
 from lightning_vista.routing.tap import Tap
@@ -85,10 +87,14 @@ class Router:
 
         Raises:
             RoutingError: If anything is wrong, such as patterns without a module or regions that overlap; lists it all.
+                Also if the model is spread over processes in a way that routing does not support.
             RuntimeError: If the router is already attached.
         """
         if self._model is not None:
             raise RuntimeError("`Router.attach`: expected a detached router, got an attached one. Call `detach` first.")
+        find_whole_parameters(model)
+        if faults := sharding_faults(model):
+            raise RoutingError(faults)
         # All routes are checked before the first hook is registered: an error leaves the model as it was.
         taps, parameter_taps = find_all_taps(self.routes, model, self.strategy.needs(isolates))
         if not self.strategy.masks_parameters:

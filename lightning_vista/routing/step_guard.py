@@ -7,7 +7,8 @@ from torch import nn
 from torch.optim import Optimizer
 
 from lightning_vista.routing.isolation import OptimizerIsolation
-from lightning_vista.routing.parameter_tap import ParameterTap
+from lightning_vista.routing.parameter_tap import ParameterTap, in_any_process
+from lightning_vista.routing.sharding import local
 from lightning_vista.routing.step_weights import StepWeights
 from lightning_vista.routing.strategies import MaskStrategy
 from lightning_vista.routing.tap import Tap
@@ -78,9 +79,13 @@ def drop_zero_gradients(optimizer: Optimizer) -> None:
     parameters = [parameter for parameter in parameters if parameter.grad.layout == torch.strided]
     if not parameters:
         return
-    highest = torch._foreach_norm([parameter.grad for parameter in parameters], float("inf"))
+    parts = [local(parameter.grad) for parameter in parameters]
+    parts = [part if part.numel() else part.new_zeros(1) for part in parts]  # of a process that has no rows
+    highest = torch._foreach_norm(parts, float("inf"))
     # One transfer from the device for all of them.
-    are_zero = torch.stack([norm.to(highest[0].device) == 0 for norm in highest]).tolist()
-    for parameter, is_zero in zip(parameters, are_zero, strict=True):
-        if is_zero:
+    flags = torch.stack([norm.to(highest[0].device) != 0 for norm in highest]).tolist()
+    if any(part is not parameter.grad for part, parameter in zip(parts, parameters, strict=True)):
+        flags = in_any_process(flags, highest[0].device)  # of sharded gradients each process has a part
+    for parameter, is_trained in zip(parameters, flags, strict=True):
+        if not is_trained:
             parameter.grad = None

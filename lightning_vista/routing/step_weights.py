@@ -11,6 +11,7 @@ from torch.utils.hooks import RemovableHandle
 
 from lightning_vista.routing.leaves import hook_leaf
 from lightning_vista.routing.naming import plain_name
+from lightning_vista.routing.sharding import whole_parameter
 from lightning_vista.routing.tap import Tap
 from lightning_vista.routing.units import UnitGroup
 from lightning_vista.routing.weight_bounds import WeightBounds
@@ -105,7 +106,7 @@ class StepWeights:
         if (mark == part.mark and not part.is_consumed) or not self.owns(parameter):
             return
         # This hook runs before the gradient is added. `zero_grad` leaves no other trace than gradients of None.
-        is_new = part.is_consumed or all(p.grad is None for p in part.parameters if self.owns(p))
+        is_new = part.is_consumed or not any(_has_gradient(p) for p in part.parameters if self.owns(p))
         bounds = part.tap.bounds()
         part.bounds = bounds if is_new or part.bounds is None else part.bounds.merge(bounds)
         part.mark, part.is_consumed = mark, False
@@ -144,6 +145,11 @@ class _Part:
     def bounds_or_empty(self) -> WeightBounds:
         """Return the bounds, or those of no sample."""
         return self.bounds or WeightBounds.empty(len(self.regions.units), self.tap.table)
+
+
+def _has_gradient(parameter: nn.Parameter) -> bool:
+    """Return whether a parameter has a gradient, also one that FSDP2 has not shared between processes yet."""
+    return parameter.grad is not None or whole_parameter(parameter).grad is not None
 
 
 def agree_on(bounds: Sequence[WeightBounds]) -> list[WeightBounds]:

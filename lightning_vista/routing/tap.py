@@ -1,5 +1,6 @@
 """Taps: the hooks of routed modules."""
 
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -7,11 +8,20 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from lightning_vista.routing.hooking import hook_tensor
-from lightning_vista.routing.masking import Layout, RoutedIdentity, flatten_tokens, scale_regions, with_unlabelled
+from lightning_vista.routing.masking import (
+    Layout,
+    RoutedIdentity,
+    flatten_tokens,
+    region_energies,
+    scale_regions,
+    with_unlabelled,
+)
+from lightning_vista.routing.mixtures import ChosenWeights, hook_experts, hook_logits
 from lightning_vista.routing.regions import Regions
 from lightning_vista.routing.route import Route
 from lightning_vista.routing.routing_error import RoutingError
 from lightning_vista.routing.units import UnitGroup
+from lightning_vista.routing.units.experts import is_gate
 from lightning_vista.routing.weight_bounds import WeightBounds
 
 
@@ -80,6 +90,10 @@ class Tap:
         Returns:
             The handle that removes the hook.
         """
+        if self.place.at == "experts":
+            return hook_experts(self.module, self._weigh_experts, self.name, self._is_active)
+        if self.place.at == "output" and is_gate(self.module):
+            return hook_logits(self.module, self._weigh_logits, self.name, self._is_active)
         return hook_tensor(self.module, self.place.at, self._mask, self.name, self._is_active)
 
     def clear(self) -> None:
@@ -170,24 +184,80 @@ class Tap:
         is_training = torch.is_grad_enabled()
         if self.factors is None and not is_training:
             return x
-        tokens = self._tokens_in_rows(x)
-        layout = self._check(x, tokens)
-        weights, factors, members = (
-            self.weights,
-            self.factors,
-            self.members if self.probe is None else self.probed_members(),
-        )
-        if tokens is not None:
-            order = partial(flatten_tokens, tokens=tokens, batch_dim=layout.batch_dim)
-            weights, factors, members = (
-                None if value is None else order(value) for value in (weights, factors, members)
-            )
-            layout = layout._replace(batch_dim=0)
+        layout, weights, factors, members = self._fit(x)
         if factors is not None:
             x = scale_regions(x, factors, layout)
         if weights is not None and is_training and x.requires_grad and not (self.is_plain and self.probe is None):
             x = RoutedIdentity.apply(x, weights, layout, members, self.probe)
         return x
+
+    def _fit(self, x: Tensor) -> tuple[Layout, Tensor | None, Tensor | None, Tensor | None]:
+        """Return the layout, weights, factors and memberships in the order of a tensor's rows."""
+        tokens = self._tokens_in_rows(x)
+        layout = self._check(x, tokens)
+        values = (self.weights, self.factors, self.members if self.probe is None else self.probed_members())
+        if tokens is not None:
+            order = partial(flatten_tokens, tokens=tokens, batch_dim=layout.batch_dim)
+            weights, factors, members = (None if value is None else order(value) for value in values)
+            return layout._replace(batch_dim=0), weights, factors, members
+        return layout, *values
+
+    def _weigh_logits(self, logits: Tensor) -> Callable[[Tensor], Tensor] | None:
+        """Return the hook on a gate's logits.
+
+        Raises:
+            ValueError: If the logits were to be zeroed, which would choose experts as any other logits do.
+        """
+        self.fired = self._was_called = True
+        if self.factors is not None:
+            raise ValueError(
+                f"{self.name}: expected weights of gradients, got zeros for the logits of a gate, which choose experts "
+                "as any other logits do. Zero whole experts instead (at='experts')."
+            )
+        if not torch.is_grad_enabled():
+            return None
+        layout, weights, _, members = self._fit(logits)
+        probe = self.probe
+        if self.is_plain and probe is None:
+            return None
+
+        def weigh(grad: Tensor) -> Tensor:
+            weighed = grad if weights is None else scale_regions(grad, weights, layout)
+            if probe is not None and members is not None:
+                energies = region_energies(weighed, members, layout)
+                probe.grad = energies if probe.grad is None else probe.grad + energies
+            return weighed
+
+        return weigh
+
+    def _weigh_experts(self, chosen: Tensor) -> ChosenWeights | None:
+        """Return what routes apply to the experts that a gate chose `(rows, chosen)`; None for nothing."""
+        self.fired = self._was_called = True
+        is_training = torch.is_grad_enabled()
+        if self.factors is None and not is_training:
+            return None
+        # A stand-in for the contributions of all experts, of which only the shape matters.
+        _, weights, factors, members = self._fit(chosen.new_empty(len(chosen), self._num_units(), device="meta"))
+        owners = chosen.new_zeros(self._num_units())
+        for region, units in enumerate(self.regions.units.values() if self.regions else ()):
+            owners[list(units)] = region
+        region_of = owners[chosen]
+        if not is_training or (self.is_plain and self.probe is None):
+            weights = None
+        picked = [None if value is None else value.gather(1, region_of) for value in (weights, factors)]
+
+        def spread(squares: Tensor) -> Tensor:
+            if members is None or picked[0] is None:
+                return squares.new_zeros(self.table.shape if self.probe is None else self.probe.shape)
+            # Each chosen expert gets the row's gradient, times its weight.
+            per_region = squares.new_zeros(len(squares), self.table.shape[1])
+            per_region.scatter_add_(1, region_of, picked[0].to(squares).square() * squares.unsqueeze(1))
+            return members.to(squares).T @ per_region
+
+        return ChosenWeights(picked[0], picked[1], spread, self.probe)
+
+    def _num_units(self) -> int:
+        return self.regions.size if self.regions else 0
 
     def _tokens_in_rows(self, x: Tensor) -> int | None:
         """Return the number of tokens of each sample in a flattened tensor; None for a tensor that is not flattened.
@@ -202,7 +272,9 @@ class Tap:
         if tokens:
             is_flat = len(x) == batch * tokens[0]
             return tokens[0] if is_flat else None
-        if place.flattened and batch and len(x) % batch == 0:
+        # Gates and experts of transformers always see a matrix of all tokens.
+        is_flattened = place.flattened or self.place.at == "experts" or is_gate(self.module)
+        if is_flattened and batch and len(x) % batch == 0:
             return len(x) // batch
         if len(x) != batch and batch and len(x) % batch == 0:
             raise ValueError(

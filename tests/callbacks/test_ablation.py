@@ -88,7 +88,7 @@ def test_without_means_it_says_where_they_come_from() -> None:
 
 
 def test_mistakes_are_told() -> None:
-    with pytest.raises(ValueError, match="`regions`: expected at least one region"):
+    with pytest.raises(ValueError, match="`regions`, `adapters`: expected at least one region or adapter"):
         Ablation([])
     with pytest.raises(ValueError, match="for at='test', got 'slice'"):
         Ablation(["low"], mode="slice")

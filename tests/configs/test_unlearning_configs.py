@@ -22,7 +22,8 @@ from lightning_vista.text import load_tokenizer, tell_stories
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "configs/unlearning"
 SHARED = [ROOT / "configs/routing/language_model.yaml", FOLDER / "stories.yaml"]
-METHODS = sorted(set(FOLDER.glob("*.yaml")) - {FOLDER / "stories.yaml", FOLDER / "own_model.yaml"})
+WHOLE = {FOLDER / f"{name}.yaml" for name in ("stories", "own_model", "adapters")}  # that need no other config
+METHODS = sorted(set(FOLDER.glob("*.yaml")) - WHOLE)
 #: Options that make a run small: of the trainer, and of the callbacks that act after training.
 SMALL = {
     "max_steps": 2, "val_check_interval": 2, "limit_val_batches": 1, "limit_test_batches": 1, "accelerator": "cpu",
@@ -65,7 +66,7 @@ def run_small(config: dict[str, Any], folder: Path) -> dict[str, float]:
     """Train and test a config with small options.
 
     Returns:
-        What was logged in the test: of the tuned model where there is one.
+        What was logged in the test: of the last model that was written.
     """
     config["trainer"] |= {**SMALL, "default_root_dir": str(folder)}
     for callback in config["trainer"]["callbacks"]:
@@ -74,8 +75,9 @@ def run_small(config: dict[str, Any], folder: Path) -> dict[str, float]:
     path = folder / "small.yaml"
     path.write_text(yaml.safe_dump(config), encoding="utf-8")
     main(["fit", "--config", str(path)])
-    tuned, last = folder / "tuned.ckpt", folder / "checkpoints/last.ckpt"
-    return dict(run_lightning(["test", "--config", str(path), "--ckpt_path", str(tuned if tuned.exists() else last)]))
+    written = [folder / name for name in ("tuned.ckpt", "ablated.ckpt", "checkpoints/last.ckpt")]
+    last = next(path for path in written if path.exists())
+    return dict(run_lightning(["test", "--config", str(path), "--ckpt_path", str(last)]))
 
 
 @pytest.mark.slow
@@ -103,6 +105,17 @@ def test_own_model_and_texts_by_the_readmes_yaml(own: Path, tmp_path: Path, monk
     for folder in ("tokenizer", "ablated", "tuned"):
         assert AutoTokenizer.from_pretrained(tmp_path / folder).get_vocab() == vocabulary
     assert len(vocabulary) > 300
+
+
+def test_two_adapters_on_an_own_model(own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(own)
+    config = merged(FOLDER / "adapters.yaml")
+    assert run_small(config, tmp_path)["test/relearned/2/forget"] > 0
+    loader: Any = AutoModelForCausalLM
+    plain, trained = loader.from_pretrained(tmp_path / "ablated"), loader.from_pretrained("my_model")
+    changed = {name for name, value in plain.state_dict().items() if not torch.equal(value, trained.state_dict()[name])}
+    layers = config["trainer"]["callbacks"][0]["init_args"]["config"]["target_modules"]
+    assert {name.split(".")[-2] for name in changed} == set(layers)
 
 
 @pytest.mark.parametrize("name", PAPER)

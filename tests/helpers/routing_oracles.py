@@ -92,6 +92,47 @@ def by_formula(model: nn.Module, module: str, route: Route, members: Tensor) -> 
         handle.remove()
 
 
+@contextmanager
+def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+    before = getattr(owner, name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, before)
+
+
+def contributions(forward: Callable[..., Tensor], size: int, x: Tensor, chosen: Tensor, scores: Tensor) -> Tensor:
+    """What each expert of a mixture adds to its output, by a call in which all others have the score 0."""
+    return torch.stack([forward(x, chosen, scores * (chosen == expert)) for expert in range(size)])
+
+
+@contextmanager
+def experts_by_formula(module: Any, mask: Tensor) -> Iterator[None]:
+    """Mask what each expert contributes by `mask` `(rows, experts)`, before the contributions are added up."""
+    forward = module.forward
+
+    def routed(x: Tensor, chosen: Tensor, scores: Tensor) -> Tensor:
+        terms, m = contributions(forward, mask.shape[1], x, chosen, scores), mask.to(x).T.unsqueeze(-1)
+        return (m * terms + (1 - m) * terms.detach()).sum(0)
+
+    with _replaced(module, "forward", routed):
+        yield
+
+
+@contextmanager
+def gate_by_formula(module: Any, routed: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Mask the logits of a gate where it computes them, by the only linear map that it has."""
+    forward, linear = module.forward, nn.functional.linear
+
+    def call(*args: Any) -> Any:
+        with _replaced(nn.functional, "linear", lambda *given: routed(linear(*given))):
+            return forward(*args)
+
+    with _replaced(module, "forward", call):
+        yield
+
+
 def mlp() -> Subject:
     """Two hidden layers on tokens."""
     torch.manual_seed(0)

@@ -54,6 +54,21 @@ class Rule(ABC):
         for number, part in enumerate(self.parts):
             part.load_state_dict(state_dict.get(str(number), {}))
 
+    @property
+    def fields(self) -> list[str | int]:
+        """The batch's fields that the rule reads, for loops that would drop them otherwise.
+
+        These are the values of attributes named `field` or `*_field`, and the fields of `parts`. A rule that reads
+        other fields overrides this.
+
+        Example:
+            >>> from lightning_vista.routing import LabelRule, PartialLabels
+            >>> PartialLabels(LabelRule("topic", {"forget": [5]}), field="known").fields
+            ['known', 'topic']
+        """
+        own = [value for name, value in vars(self).items() if name == "field" or name.endswith("_field")]
+        return list(dict.fromkeys([*own, *(field for part in self.parts for field in part.fields)]))
+
     def describe(self, batch: Any) -> Mapping[str, Sequence[str]]:
         """Return values of a batch that the rule compares with its groups, to say why a group never occurs.
 

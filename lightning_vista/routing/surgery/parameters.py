@@ -11,7 +11,7 @@ from lightning_vista.routing.surgery.stated_sizes import update_config, update_m
 from lightning_vista.routing.surgery.trial import try_on_copy
 from lightning_vista.routing.units import ParameterSlice, UnitGroup, UnknownStructureError
 from lightning_vista.routing.units.endings import is_unitwise_scale
-from lightning_vista.routing.units.group import check_known
+from lightning_vista.routing.units.group import check_resizable
 from lightning_vista.routing.units.parameter_index import ModelIndex, is_layer
 
 #: The source of a new entry.
@@ -37,8 +37,8 @@ def sources_with_new(length: int, pieces: Sequence[ParameterSlice], size: int, n
     """
     sources = list(range(length))
     # From the back, so that insertions do not shift the starts of pieces that are still to come.
-    for piece in sorted(pieces, key=lambda piece: piece.start, reverse=True):
-        end = piece.start + size // piece.share * piece.unit_size
+    for piece in sorted(pieces, key=lambda piece: piece.end(size), reverse=True):
+        end = piece.end(size)
         sources[end:end] = [NEW] * (num_units // piece.share * piece.unit_size)
     return sources
 
@@ -111,7 +111,7 @@ def resize(
             not work with the new shapes; the model is as before.
     """
     index = ModelIndex(model)
-    check_known(group)
+    check_resizable(group)
     _check_owners(index, group)
 
     def change(index: ModelIndex, group: UnitGroup) -> None:
@@ -149,7 +149,9 @@ def _check_owners(index: ModelIndex, group: UnitGroup) -> None:
     uses = [id(parameter) for parameter in index.parameters.values()]
     for name in {piece.name for piece in (*group.producers, *group.consumers)}:
         owner = index.modules[name.rpartition(".")[0]]
-        if not is_layer(owner) and not is_unitwise_scale(owner):
+        # A vector of an attention itself has an entry for each head, such as the sinks of GPT-OSS.
+        is_vector = index.parameters[name].ndim == 1 and bool(list(owner.children()))
+        if not (is_layer(owner) or is_unitwise_scale(owner) or isinstance(owner, nn.GroupNorm) or is_vector):
             raise UnknownStructureError(
                 f"{name!r}: expected a parameter of a layer or batch norm, got one of a {type(owner).__name__}."
             )
@@ -170,7 +172,8 @@ def _replace(
         new = nn.Parameter(rearrange(old, dim, order, std=std), old.requires_grad)
     else:
         new = nn.Parameter(rearrange(old, dim, order, mean=float(leaf == "weight")), old.requires_grad)
-        _replace_statistics(owner, order)
+        if is_unitwise_scale(owner):
+            _replace_statistics(owner, order)
     setattr(owner, leaf, new)
     if optimizer is not None:
         _follow(optimizer, old, new, lambda tensor: rearrange(tensor, dim, order))

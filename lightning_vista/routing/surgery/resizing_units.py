@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 from lightning_vista.options import check_word
 from lightning_vista.routing.place import At, Place
 from lightning_vista.routing.surgery.parameters import resize, sources_with_new, sources_without
-from lightning_vista.routing.units import UnitGroup, find_units
+from lightning_vista.routing.units import UnitGroup, UnknownStructureError, find_units
 from lightning_vista.routing.units.group import check_known
 from lightning_vista.routing.units.parameter_index import ModelIndex
 
@@ -36,7 +36,7 @@ def expand(
 
     While layers of a transformers model differ in size, its configuration cannot describe it: `ablate` the new units
     before `save_pretrained`. Once all layers are expanded alike, the configuration follows. Exceptions are the heads of
-    GPT-2 and GPT-Neo, whose configurations derive the width of a head from their number.
+    families whose configurations derive the width of a head from their number, see `docs/families.md`.
 
     Args:
         model: The model, fully built. If an optimizer already has its parameters, pass `optimizer`.
@@ -161,6 +161,11 @@ def ablate(
         _check_slice(group, units)
         resize(model, group, lambda length, pieces: sources_without(length, pieces, units), {}, optimizer)
         return
+    if group.read_by == "choice":
+        raise UnknownStructureError(
+            "`group`: expected units for which zero stands for nothing, got the logits of a gate. Ablate whole experts "
+            "instead (at='experts'), or change the gate itself."
+        )
     # Without a known reader nothing can silence units. Of their makers some are enough: nothing reads what is left.
     if not group.producers or not group.consumers:
         check_known(group)
@@ -196,6 +201,10 @@ def _zero(model: nn.Module, group: UnitGroup, units: Sequence[int], optimizer: O
 def _add_means(model: nn.Module, group: UnitGroup, units: Sequence[int], means: Tensor | None) -> None:
     """Add the mean contribution of units to the readers' bias."""
     parameters = ModelIndex(model).parameters
+    if not group.consumers:
+        raise ValueError(
+            "`mode`: expected units that a layer reads for 'mean', got whole experts. Use the mode 'zero'."
+        )
     reader = group.consumers[-1]
     weight = parameters[reader.name]
     if len(group.consumers) > 1 or weight.dim() != 2 or not group.shared:

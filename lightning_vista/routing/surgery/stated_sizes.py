@@ -5,6 +5,7 @@ from typing import Any
 from torch import nn
 
 from lightning_vista.routing.units import UnitGroup
+from lightning_vista.routing.units.attention_heads import head_width
 from lightning_vista.routing.units.parameter_index import ModelIndex, join
 
 #: Size attributes of layers, in the order of the weight's dimensions: linear, GPT-2's, convolution, norm.
@@ -22,17 +23,18 @@ def update_modules(index: ModelIndex, group: UnitGroup) -> None:
     """
     for owner in {piece.name.rpartition(".")[0] for piece in (*group.producers, *group.consumers)}:
         _update_layer(index.modules[owner])
-    parent, columns = _parent(group), group.consumers[-1]
-    if _has_heads(index.modules[parent], group):
+    attention, columns = _writers_parent(index, group), group.consumers[-1]
+    if _has_heads(attention, group):
         weight = index.modules[columns.name.rpartition(".")[0]].get_parameter("weight")
-        _update_attention(index.modules[parent], weight.shape[columns.dim], columns.unit_size)
+        share = max(piece.share for piece in group.producers)
+        _update_attention(attention, weight.shape[columns.dim], columns.unit_size, share)
 
 
 def update_config(index: ModelIndex, group: UnitGroup, width: int) -> None:
     """Write the size that all layers have in common into their configuration.
 
     A configuration has one size for all layers. While layers differ, it keeps its size, and plain transformers cannot
-    load a checkpoint of the model; once layers agree, it gets their size. Only configurations with a `head_dim`
+    load a checkpoint of the model; once layers agree, it gets their size. Only configurations that state a `head_dim`
     (Llama's) get the number of heads: others derive the width of heads from it. So do those that state the width of an
     MLP as a ratio (Qwen2-VL's vision), and those of experts, which state several widths.
 
@@ -45,19 +47,26 @@ def update_config(index: ModelIndex, group: UnitGroup, width: int) -> None:
     around = _modules_of_config(index, parent)
     if around is None:
         return
-    config, modules = around
+    configs, modules = around
     kind = type(index.modules[parent])
     peers = [join(path, reader) for path in modules if type(index.modules[path]) is kind]
     # The configuration can state one size only; if layers differ it keeps the old one.
     new, *others = {index.length(index.columns(path)[0]) for path in peers if path in index.modules}
     if others:
         return
-    if not _has_heads(index.modules[parent], group):
-        if name := _name_of_width(config, width):
-            setattr(config, name, new)
-    elif getattr(config, "head_dim", None):
-        config.num_attention_heads = new // config.head_dim
-        config.num_key_value_heads = config.num_attention_heads // max(piece.share for piece in group.producers)
+    for config in configs:
+        if not _has_heads(_writers_parent(index, group), group):
+            if name := _name_of_width(config, width):
+                setattr(config, name, new)
+        # A property is derived from the number of heads (Falcon's), which would then say another width.
+        elif getattr(config, "head_dim", None) and not isinstance(getattr(type(config), "head_dim", None), property):
+            config.num_attention_heads = new // config.head_dim
+            config.num_key_value_heads = config.num_attention_heads // max(piece.share for piece in group.producers)
+
+
+def _writers_parent(index: ModelIndex, group: UnitGroup) -> nn.Module:
+    """Return the module that contains the first layer that makes the units; an attention states its sizes there."""
+    return index.modules[group.producers[0].name.rpartition(".")[0].rpartition(".")[0]]
 
 
 def _parent(group: UnitGroup) -> str:
@@ -67,11 +76,15 @@ def _parent(group: UnitGroup) -> str:
 
 def _has_heads(module: nn.Module, group: UnitGroup) -> bool:
     """Return whether the units are the heads of an attention."""
-    return getattr(module, "head_dim", None) == group.consumers[-1].unit_size
+    return head_width(module) == group.consumers[-1].unit_size
 
 
 def _update_layer(layer: nn.Module) -> None:
-    """Set the sizes of a layer to the shape of its weight."""
+    """Set the sizes of a layer to the shape of its weight; a group norm gets more groups of the same size."""
+    if isinstance(layer, nn.GroupNorm):
+        channels = len(layer.weight)
+        layer.num_groups = channels * layer.num_groups // layer.num_channels
+        layer.num_channels = channels
     for names in _LAYER_SIZES:
         if hasattr(layer, names[0]):
             shape = layer.get_parameter("weight").shape
@@ -79,16 +92,19 @@ def _update_layer(layer: nn.Module) -> None:
                 setattr(layer, name, size)
 
 
-def _update_attention(attention: nn.Module, width: int, head_dim: int) -> None:
-    """Set an attention's sizes: GPT-Neo and timm count heads, GPT-2 and timm also keep the width."""
-    sizes = {"num_heads": width // head_dim, "split_size": width, "attn_dim": width}
+def _update_attention(attention: nn.Module, width: int, head_dim: int, share: int) -> None:
+    """Set an attention's sizes: most count heads, some (Falcon) also keys; GPT-2, timm and BERT also keep the width."""
+    # The names of GPT-Neo, timm and Falcon, of BERT, and of diffusers; then of widths in the same order.
+    sizes = dict.fromkeys(("num_heads", "num_attention_heads", "heads", "sliceable_head_dim"), width // head_dim)
+    sizes |= dict.fromkeys(("split_size", "attn_dim", "all_head_size", "inner_dim"), width)
+    sizes |= {"num_kv_heads": width // head_dim // share, "inner_kv_dim": width // share}
     for name, size in sizes.items():
         if hasattr(attention, name):
             setattr(attention, name, size)
 
 
-def _modules_of_config(index: ModelIndex, path: str) -> tuple[Any, list[str]] | None:
-    """Return the configuration of a transformers module, and the names of all modules that it describes."""
+def _modules_of_config(index: ModelIndex, path: str) -> tuple[list[Any], list[str]] | None:
+    """Return the configuration of a transformers module with its copies, and the names of all modules described."""
     # From the inside outwards: in a composite model, such as CLIP, text and vision have configurations of their own.
     parts = path.split(".") if path else []
     around = [".".join(parts[:length]) for length in range(len(parts), -1, -1)]
@@ -96,10 +112,13 @@ def _modules_of_config(index: ModelIndex, path: str) -> tuple[Any, list[str]] | 
     config = next((config for config in configs if hasattr(config, "to_dict")), None)
     if config is None:
         return None
-    # Modules hold the same object, not equal ones: LLaVA's two models may have equal sizes.
-    holders = [name for name in around if getattr(index.modules[name], "config", None) is config]
+    # Modules around it hold the same object or, in T5, a copy for each of encoder and decoder. Neighbours do not count:
+    # LLaVA's two models may have equal sizes.
+    holders = [name for name in around if type(getattr(index.modules[name], "config", None)) is type(config)]
     inside = f"{holders[-1]}." if holders[-1] else ""
-    return config, [name for name in index.modules if name.startswith(inside) or name == holders[-1]]
+    modules = [name for name in index.modules if name.startswith(inside) or name == holders[-1]]
+    held = (getattr(index.modules[name], "config", None) for name in modules)
+    return list({id(other): other for other in held if type(other) is type(config)}.values()), modules
 
 
 def _name_of_width(config: Any, width: int) -> str | None:

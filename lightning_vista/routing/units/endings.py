@@ -5,8 +5,9 @@ from typing import NamedTuple
 
 from torch import nn
 
+from lightning_vista.routing.units.attention_heads import NORMS_OF_HEADS
 from lightning_vista.routing.units.group import ParameterSlice, UnitGroup
-from lightning_vista.routing.units.hidden import NORMS_OF_HEADS, hidden_in
+from lightning_vista.routing.units.hidden import hidden_in
 from lightning_vista.routing.units.parameter_index import ModelIndex, Site, is_layer, is_scale, is_sequential, join
 
 
@@ -209,6 +210,7 @@ def _ending_of_hidden(index: ModelIndex, path: str) -> list[list[str]]:
     """Return the reader of an MLP's or attention's hidden units, if no parameters can follow it."""
     row = hidden_in(index, path)
     # Norms of queries and keys act before the reader; any other child with parameters may act after it.
-    known = {*row.writers, row.reader, *NORMS_OF_HEADS} if row else set()
+    known = {*row.writers, row.reader, *row.per_unit, *NORMS_OF_HEADS} if row else set()
     trained = {name for name, child in index.modules[path].named_children() if list(child.parameters())}
+    trained |= {name for name, _ in index.modules[path].named_parameters(recurse=False)}
     return [[join(path, row.reader)]] if row and trained <= known else []

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -20,7 +21,8 @@ class WrongDimensionError(UnknownStructureError):
 class ParameterSlice:
     """A mapping from the units of one tensor to rows or columns of one parameter.
 
-    The entries of unit `u` start at `start + (u // share) * unit_size` along `dim`; there are `unit_size` of them.
+    The entries of unit `u` are `unit_size` consecutive ones along `dim`. With block `b = u // share`, they start at
+    `start + b * unit_size`, or, where blocks lie in runs, at `start + (b // run) * stride + (b % run) * unit_size`.
 
     Attributes:
         name: The plain name of the parameter in the model, e.g. `"transformer.h.0.mlp.c_fc.weight"`.
@@ -28,6 +30,9 @@ class ParameterSlice:
         unit_size: Consecutive entries of a unit, such as the width of an attention head.
         start: The first entry of unit 0: in fused queries, keys and values 0, width and 2 * width.
         share: Units that share one block of entries: with grouped queries several heads read the same keys.
+        run: Blocks that lie side by side before entries of another kind follow: the queries of one key in Falcon; 0 if
+            all do.
+        stride: The entries from the start of one run to the start of the next.
     """
 
     name: str
@@ -35,6 +40,28 @@ class ParameterSlice:
     unit_size: int = 1
     start: int = 0
     share: int = 1
+    run: int = 0
+    stride: int = 0
+
+    def first(self, block: int) -> int:
+        """Return the first entry of a block of units."""
+        runs, rest = divmod(block, self.run) if self.run else (0, block)
+        return self.start + runs * self.stride + rest * self.unit_size
+
+    def end(self, size: int) -> int:
+        """Return the entry behind those of all units, which is where new units begin.
+
+        Args:
+            size: The number of units.
+
+        Example:
+            >>> keys = ParameterSlice("query_key_value.weight", dim=0, unit_size=2, start=2, run=1, stride=6)
+            >>> keys.end(size=3)  # behind the values of the last head
+            18
+        """
+        blocks = size // self.share
+        # New units of interleaved parts form runs of their own, behind the last entry of any part.
+        return blocks // self.run * self.stride if self.run else self.first(blocks)
 
     def entries(self, units: Sequence[int]) -> list[int]:
         """Return the indices along `dim` that belong to some units alone.
@@ -53,8 +80,7 @@ class ParameterSlice:
         # Shared keys still serve the heads that stay, so they go only with the last of these heads.
         counts = Counter(unit // self.share for unit in set(units))
         whole = sorted(block for block, count in counts.items() if count == self.share)
-        firsts = [self.start + block * self.unit_size for block in whole]
-        return [first + offset for first in firsts for offset in range(self.unit_size)]
+        return [self.first(block) + offset for block in whole for offset in range(self.unit_size)]
 
     def select(self, tensor: Tensor, units: Sequence[int]) -> Tensor:
         """Copy the entries of some units.
@@ -83,8 +109,12 @@ class ParameterSlice:
         """
         # The largest weight, since shared entries may be trained as long as one of their units may.
         of_entries = weights.view(-1, self.share).amax(dim=1).repeat_interleave(self.unit_size).to(tensor)
-        trailing = [1] * (tensor.dim() - self.dim - 1)
-        tensor.narrow(self.dim, self.start, len(of_entries)).mul_(of_entries.view(-1, *trailing))
+        of_entries = of_entries.view(-1, *[1] * (tensor.dim() - self.dim - 1))
+        if not self.run:
+            tensor.narrow(self.dim, self.start, len(of_entries)).mul_(of_entries)
+            return
+        entries = torch.tensor(self.entries(range(len(weights))), device=tensor.device)
+        tensor.index_copy_(self.dim, entries, tensor.index_select(self.dim, entries) * of_entries)
 
 
 @dataclass(frozen=True)
@@ -101,6 +131,9 @@ class UnitGroup:
         complete: Whether the producers are all parameters that make single units. Where only a layer that reads the
             units is known, or a module of an unknown kind stands before them, other parameters make them too: nothing
             can mask, isolate, add or cut those.
+        read_by: "parameters" if consumers read the units. Whole experts are added up ("sum"): without their rows they
+            contribute nothing. Logits of a gate choose experts ("choice"): none of their values stands for nothing.
+        fixed: The reason why the number of units cannot change; empty if it can.
     """
 
     size: int
@@ -108,6 +141,8 @@ class UnitGroup:
     consumers: tuple[ParameterSlice, ...] = ()
     shared: tuple[str, ...] = ()
     complete: bool = True
+    read_by: Literal["parameters", "sum", "choice"] = "parameters"
+    fixed: str = ""
 
     def names(self) -> list[str]:
         """Return the names of all parameters of the units, each once."""
@@ -129,7 +164,7 @@ class UnitGroup:
         """
         unknown = [
             *(["make"] if not self.complete or not self.producers else []),
-            *(["read"] if readers and not self.consumers else []),
+            *(["read"] if readers and not self.consumers and self.read_by == "parameters" else []),
         ]
         return f"the parameters that {' and '.join(unknown)} the units" if unknown else ""
 
@@ -150,3 +185,20 @@ def check_known(group: UnitGroup, readers: bool = True) -> None:
             f"`units`: expected units whose parameters are known, got {known}, beside which {missing} are not known "
             "completely. Name hidden units or attention heads of a known structure."
         )
+
+
+def check_resizable(group: UnitGroup) -> None:
+    """Refuse units whose number cannot change, before anything is changed.
+
+    Args:
+        group: The units.
+
+    Raises:
+        UnknownStructureError: If not all of their parameters are known, or something beside them states their number.
+    """
+    if group.fixed:
+        raise UnknownStructureError(
+            f"`units`: expected a number of units that can change, got a fixed one: {group.fixed}. To ablate "
+            "such units, use the mode 'zero'."
+        )
+    check_known(group)

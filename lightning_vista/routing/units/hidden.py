@@ -1,26 +1,42 @@
 """Hidden units inside one module: those of an MLP, and the heads of an attention.
 
-`HIDDEN` is the table of known modules; another model family needs one more line there.
+`HIDDEN` is the table of known modules; another model family needs one more line there, or a function that its user
+registers, see `unit_group.register`.
 """
 
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from torch import nn
 
+from lightning_vista.routing.units.attention_heads import (
+    NORMS_OF_HEADS,
+    Fused,
+    Rows,
+    check_heads,
+    count_rows,
+    full_width_norm,
+    fused_rows,
+    head_width,
+)
 from lightning_vista.routing.units.group import ParameterSlice, UnitGroup, UnknownStructureError
 from lightning_vista.routing.units.parameter_index import ModelIndex, Site, is_layer, join
 
 
 class Hidden(NamedTuple):
-    """Names of the children between which hidden units lie.
+    """Names of the layers between which hidden units lie, relative to the module that contains them.
 
     Attributes:
         writers: The layers whose rows make the units.
         reader: The layer whose columns read them; its input is the routed tensor.
         outputs: Children whose output has the same units: layers and activations before the reader.
-        parts: The number of copies of the units in a writer's rows, such as 3 in fused queries, keys and values.
+        parts: The number of copies of the units in a writer's rows, such as 2 in fused gates and values.
         heads: Whether units are the heads of an attention; a writer may then have fewer rows, which heads share.
+        fused: The order of rows in a writer that makes queries, keys and values at once; None if it makes one of them.
+        per_unit: The module's own parameters with one entry for each unit.
+        beside: Parameters, and children with parameters, that act before the writers or after the reader.
         unless: Children that, if they have parameters, make it another structure.
+        fixed: The reason why the number of units cannot change; empty if it can.
     """
 
     writers: tuple[str, ...]
@@ -28,7 +44,11 @@ class Hidden(NamedTuple):
     outputs: tuple[str, ...] = ()
     parts: int = 1
     heads: bool = False
+    fused: Fused | None = None
+    per_unit: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
     unless: tuple[str, ...] = ()
+    fixed: str = ""
 
     def fits(self, index: ModelIndex, parent: str) -> bool:
         """Return whether a module has this structure."""
@@ -36,16 +56,16 @@ class Hidden(NamedTuple):
         others = [index.modules.get(join(parent, child)) for child in self.unless]
         if not all(map(is_layer, children)) or any(list(other.parameters()) for other in others if other):
             return False
+        if not all(join(parent, name) in index.parameters for name in self.per_unit):
+            return False
         # Without a stated width of heads it is unknown which rows belong to one head.
-        if self.heads and not hasattr(index.modules[parent], "head_dim"):
+        if self.heads and not head_width(self.core(index, parent)):
             return False
-        if _between(index, parent, self):
-            return False
-        width = self.width(index, parent)
-        rows = [index.length(index.rows(join(parent, writer))[0]) for writer in self.writers]
-        # With grouped queries, keys and values have a fraction of the queries' rows.
-        shares_rows = self.heads and self.parts == 1
-        return all(count == width * self.parts or (shares_rows and width % count == 0) for count in rows)
+        return not _between(index, parent, self) and all(self._has_rows(index, parent, name) for name in self.writers)
+
+    def core(self, index: ModelIndex, parent: str) -> nn.Module:
+        """Return the module that contains the writers, and states the sizes of heads."""
+        return index.modules[join(parent, self.writers[0]).rpartition(".")[0]]
 
     def width(self, index: ModelIndex, parent: str) -> int:
         """Return the number of entries of the routed tensor."""
@@ -55,71 +75,142 @@ class Hidden(NamedTuple):
         """Return the rows that make single units: those of all writers, unless a norm over all heads mixes them."""
         found: list[ParameterSlice] = []
         for writer in self.writers:
-            path, norm = join(parent, writer), full_width_norm(index, parent, writer)
-            part = index.length(index.rows(path)[0]) // self.parts
-            # With 8 query heads and 2 key heads, 4 units share each block of the keys' rows.
-            share = self.width(index, parent) // part
-            for start in range(0, self.parts * part, part):
-                found += index.rows(norm or path, unit_size, start, share)
-        return tuple(found)
+            path = full_width_norm(index, parent, writer) or join(parent, writer)
+            for part in self._parts(index, parent, writer):
+                found += index.rows(path, unit_size, *part)
+        return (*found, *(ParameterSlice(join(parent, name), dim=0) for name in self.per_unit))
 
     def is_complete(self, index: ModelIndex, parent: str) -> bool:
         """Return whether nothing but the writers makes single units."""
-        # Parameters of the module itself may belong to heads: sinks, tables of relative positions, biases of queries.
-        has_own = any(True for _ in index.modules[parent].parameters(recurse=False))
-        return not has_own and not any(full_width_norm(index, parent, writer) for writer in self.writers)
+        known = (*self.writers, self.reader, *self.per_unit, *self.beside, *NORMS_OF_HEADS)
+        # Any other parameter of an attention may belong to heads, such as a table of relative positions. Around an MLP
+        # there may be a whole block, but parameters of the module itself may act on units.
+        names = (name for name, _ in index.modules[parent].named_parameters(recurse=self.heads))
+        has_unknown = any(not _is_within(name, known) for name in names)
+        return not has_unknown and not any(full_width_norm(index, parent, writer) for writer in self.writers)
 
+    def _parts(self, index: ModelIndex, parent: str, writer: str) -> tuple[Rows, ...]:
+        """Return the positions of units in the rows of a writer."""
+        width, rows = self.width(index, parent), index.length(index.rows(join(parent, writer))[0])
+        if self.fused:
+            core, size = self.core(index, parent), head_width(self.core(index, parent)) or 1
+            return fused_rows(core, self.fused, width // size, size)
+        # With 8 query heads and 2 key heads, 4 units share each block of the keys' rows.
+        return tuple(Rows(part * width, max(width // rows, 1)) for part in range(self.parts))
+
+    def _has_rows(self, index: ModelIndex, parent: str, writer: str) -> bool:
+        """Return whether a writer has as many rows as its parts need."""
+        width, rows = self.width(index, parent), index.length(index.rows(join(parent, writer))[0])
+        if self.fused:
+            size = head_width(self.core(index, parent)) or 1
+            return rows == count_rows(self._parts(index, parent, writer), width // size, size)
+        return rows == width * self.parts or (self.heads and width % rows == 0)
+
+
+_T5_BIAS = "all layers add the position bias of the first one, which has an entry for each head"
+_STATED = "the module reads the number of heads from the configuration, which states one for all layers"
 
 #: The first row that fits describes a module; shapes tell apart those with the same names, such as timm's MLPs.
 HIDDEN = (
     Hidden(("c_fc",), "c_proj", outputs=("c_fc", "act")),  # GPT-2, GPT-Neo
-    Hidden(("fc1",), "fc2", outputs=("fc1", "act", "drop1", "activation_fn"), unless=("norm",)),  # timm, CLIP
+    Hidden(("fc1",), "fc2", outputs=("fc1", "act", "drop1", "activation_fn"), unless=("norm",)),  # timm, CLIP, OPT
     Hidden(("linear1",), "linear2", outputs=("linear1", "dropout")),  # nn.TransformerEncoderLayer
-    Hidden(("dense_h_to_4h",), "dense_4h_to_h", outputs=("dense_h_to_4h", "act")),  # GPT-NeoX
+    Hidden(("dense_h_to_4h",), "dense_4h_to_h", outputs=("dense_h_to_4h", "act", "gelu_impl")),  # Pythia, Bloom, Falcon
     Hidden(("gate_proj", "up_proj"), "down_proj"),  # Llama, Mistral, Qwen, Gemma
     Hidden(("gate_up_proj",), "down_proj", parts=2),  # Phi-3
     Hidden(("fc1_g", "fc1_x"), "fc2", unless=("norm",)),  # timm's SwiGLU
     Hidden(("fc1",), "fc2", parts=2, unless=("norm",)),  # timm's GluMlp
-    Hidden(("q_proj", "k_proj", "v_proj"), "out_proj", heads=True),  # GPT-Neo, CLIP
+    Hidden(("wi",), "wo", outputs=("wi", "act", "dropout")),  # T5
+    Hidden(("wi_0", "wi_1"), "wo", outputs=("dropout",)),  # T5 1.1, Flan-T5
+    Hidden(
+        ("intermediate.dense",),
+        "output.dense",
+        outputs=("intermediate", "intermediate.dense", "intermediate.intermediate_act_fn"),
+    ),  # BERT, ESM-2
+    Hidden(
+        ("pwconv1",), "pwconv2", outputs=("pwconv1", "act"), beside=("layer_scale_parameter",)
+    ),  # ConvNeXt of transformers
+    Hidden(("net.0.proj",), "net.2", outputs=("net.0", "net.1")),  # diffusers, GELU
+    Hidden(("net.0.proj",), "net.2", outputs=("net.0", "net.1"), parts=2),  # diffusers, GEGLU and SwiGLU
+    Hidden(("q_proj", "k_proj", "v_proj"), "out_proj", heads=True),  # GPT-Neo, CLIP, OPT
+    Hidden(("q_proj", "k_proj", "v_proj"), "o_proj", heads=True, per_unit=("sinks",)),  # GPT-OSS
     Hidden(("q_proj", "k_proj", "v_proj"), "o_proj", heads=True),  # Llama, Mistral, Qwen, Gemma
-    Hidden(("c_attn",), "c_proj", parts=3, heads=True),  # GPT-2
-    Hidden(("qkv",), "proj", parts=3, heads=True, unless=("norm", "gate")),  # timm
+    # T5's table of relative positions has a column for each head, but it serves the heads of all layers: with it in
+    # the first layer, not everything that makes these heads acts through them alone.
+    Hidden(("q", "k", "v"), "o", heads=True, fixed=_T5_BIAS),  # T5
+    Hidden(
+        ("self.query", "self.key", "self.value"),
+        "output.dense",
+        heads=True,
+        beside=("LayerNorm", "output.LayerNorm"),
+    ),  # BERT, ESM-2
+    Hidden(
+        ("to_q", "to_k", "to_v"),
+        "to_out.0",
+        heads=True,
+        beside=("group_norm", "spatial_norm", "norm_cross"),
+        unless=("norm_q", "norm_k", "add_k_proj", "add_q_proj", "to_qkv", "to_kv"),
+    ),  # diffusers
+    Hidden(("c_attn",), "c_proj", heads=True, fused="parts"),  # GPT-2
+    Hidden(("qkv",), "proj", heads=True, fused="parts", unless=("norm", "gate")),  # timm
+    Hidden(("qkv_proj",), "o_proj", heads=True, fused="parts", fixed=_STATED),  # Phi-3
+    Hidden(("query_key_value",), "dense", heads=True, fused="heads"),  # Pythia, Bloom, Falcon
 )
 
+#: Functions that describe modules of the user's own, by the class of the module.
+REGISTERED: dict[type[nn.Module], Callable[[nn.Module], Hidden | UnitGroup | None]] = {}
 
-#: Norms of queries and keys, which act on each head by itself, or on all of them at once as in OLMo 2.
-NORMS_OF_HEADS = ("q_norm", "k_norm")
 
-
-def full_width_norm(index: ModelIndex, parent: str, writer: str) -> str | None:
-    """Return the name of a norm that mixes all units of a writer, or None."""
-    # OLMo 2 normalises all queries at once: rows of one head then act through the others, which its norm scales.
-    norm = join(parent, f"{writer.removesuffix('_proj')}_norm")
-    weights = list(index.modules[norm].parameters()) if norm in index.modules else []
-    rows = index.length(index.rows(join(parent, writer))[0])
-    is_full = bool(weights) and weights[0].numel() == rows != getattr(index.modules[parent], "head_dim", None)
-    return norm if is_full else None
+def _is_within(name: str, known: tuple[str, ...]) -> bool:
+    """Return whether a name is one of the known ones, or lies within one."""
+    return any(name == other or name.startswith(f"{other}.") for other in known)
 
 
 def _between(index: ModelIndex, parent: str, row: Hidden) -> list[str]:
-    """Return the children that may act on the units between the writers and the reader, and are not known."""
-    inside = f"{parent}." if parent else ""
-    known = {*row.writers, row.reader, *row.outputs, *NORMS_OF_HEADS}
-    width, found = row.width(index, parent), []
-    outside = index.length(index.rows(join(parent, row.reader))[0])
-    for name, child in index.modules[parent].named_children():
-        sizes = {parameter.numel() for parameter in child.parameters()}
-        # Parameters as wide as the units, such as those of ConvNeXt V2's response norm. Modules of the width of the
-        # residual stream stand before the writers or behind the reader, as norms of whole transformer blocks do.
-        acts_on_units = row.heads or width != outside
-        if name not in known and acts_on_units and width in sizes:
-            found.append(f"{inside}{name}")
-    return found
+    """Return the modules that may act on the units between the writers and the reader, and are not known."""
+    known = (*row.writers, row.reader, *row.outputs, *row.beside, *NORMS_OF_HEADS)
+    width = row.width(index, parent)
+    # Modules of the width of the residual stream stand before the writers or behind the reader, as norms of whole
+    # transformer blocks do.
+    if not row.heads and width == index.length(index.rows(join(parent, row.reader))[0]):
+        return []
+    # Vectors as wide as the units, such as those of ConvNeXt V2's response norm, whatever their other dimensions.
+    return [
+        name
+        for name, parameter in index.modules[parent].named_parameters()
+        if "." in name and parameter.numel() == max(parameter.shape) == width and not _is_within(name, known)
+    ]
 
 
 def hidden_in(index: ModelIndex, parent: str) -> Hidden | None:
-    """Return the row of the table that describes a module, or None."""
-    return next((row for row in HIDDEN if row.fits(index, parent)), None)
+    """Return the row that describes a module, or None.
+
+    Raises:
+        UnknownStructureError: If a function that is registered for the module's class describes other layers.
+    """
+    row = registered(index.modules[parent])
+    if not isinstance(row, Hidden):
+        return next((row for row in HIDDEN if row.fits(index, parent)), None)
+    if not row.fits(index, parent):
+        raise UnknownStructureError(
+            f"{parent!r}: expected the layers registered for {type(index.modules[parent]).__name__}, each with as many "
+            f"rows or columns as there are units, got {row}. Check names and `parts`."
+        )
+    return row
+
+
+def registered(module: nn.Module) -> Hidden | UnitGroup | None:
+    """Return what a registered function says of a module; one for a subclass comes first."""
+    found = next((REGISTERED[kind] for kind in type(module).__mro__ if kind in REGISTERED), None)
+    return found(module) if found else None
+
+
+def _around(site: Site) -> Iterator[tuple[str, str]]:
+    """Yield the modules around the routed one, with its name relative to each."""
+    parts = site.path.split(".")
+    # Rows name layers at most two levels down.
+    for depth in range(1, min(len(parts), 3) + 1):
+        yield ".".join(parts[:-depth]), ".".join(parts[-depth:])
 
 
 def hidden_units(site: Site) -> UnitGroup | None:
@@ -128,20 +219,23 @@ def hidden_units(site: Site) -> UnitGroup | None:
     Raises:
         UnknownStructureError: If the module has heads and they are not the units.
     """
-    index, parent = site.index, site.parent
-    row = hidden_in(index, parent)
-    if row is None or site.child not in ((row.reader,) if site.place.at == "input" else row.outputs):
-        return None
-    if row.heads:
-        _check_heads(site)
-    reader = join(parent, row.reader)
-    return UnitGroup(
-        site.count(row.width(index, parent)),
-        row.producers(index, parent, site.place.unit_size),
-        index.columns(reader, site.place.unit_size),
-        index.biases(reader),
-        row.is_complete(index, parent),
-    )
+    index = site.index
+    for parent, child in _around(site):
+        row = hidden_in(index, parent)
+        if row is None or child not in ((row.reader,) if site.place.at == "input" else row.outputs):
+            continue
+        if row.heads:
+            check_heads(site, head_width(row.core(index, parent)))
+        reader = join(parent, row.reader)
+        return UnitGroup(
+            site.count(row.width(index, parent)),
+            row.producers(index, parent, site.place.unit_size),
+            index.columns(reader, site.place.unit_size),
+            index.biases(reader),
+            row.is_complete(index, parent),
+            fixed=row.fixed,
+        )
+    return None
 
 
 def packed_heads(site: Site) -> UnitGroup | None:
@@ -159,7 +253,7 @@ def packed_heads(site: Site) -> UnitGroup | None:
     # Separate projections (other key widths) and added key biases are other structures.
     if attention.in_proj_weight is None or attention.bias_k is not None:
         return None
-    _check_heads(site)
+    check_heads(site, attention.head_dim)
     leaves = [leaf for leaf in ("in_proj_weight", "in_proj_bias") if getattr(attention, leaf) is not None]
     starts = [part * attention.embed_dim for part in range(3)]
     rows = [
@@ -167,13 +261,3 @@ def packed_heads(site: Site) -> UnitGroup | None:
     ]
     columns = index.columns(site.path, site.place.unit_size)
     return UnitGroup(attention.num_heads, tuple(rows), columns, index.biases(site.path))
-
-
-def _check_heads(site: Site) -> None:
-    """Refuse units that are not whole heads."""
-    head_dim = site.index.modules[site.parent].head_dim
-    if site.place.unit_size != head_dim:
-        raise UnknownStructureError(
-            f"`unit_size`: expected {head_dim} for the {site.place.at} of {site.path!r}, since queries and keys act on "
-            f"whole heads, got {site.place.unit_size}."
-        )

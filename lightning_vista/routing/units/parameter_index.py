@@ -8,7 +8,7 @@ from lightning_vista.routing.naming import plain_name
 from lightning_vista.routing.place import Place
 from lightning_vista.routing.units.group import ParameterSlice, UnknownStructureError
 
-_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 def join(parent: str, child: str) -> str:
@@ -20,7 +20,7 @@ def is_layer(module: nn.Module | None) -> bool:
     """Return whether a module multiplies all of its input units by one matrix of its own."""
     if module is None or "weight" not in dict(module.named_parameters(recurse=False)):
         return False
-    if isinstance(module, _CONVOLUTIONS):
+    if isinstance(module, CONVOLUTIONS):
         return module.groups == 1
     return isinstance(module, nn.Linear) or _is_gpt2_conv1d(module)
 
@@ -59,12 +59,14 @@ class ModelIndex:
         """Return the length of a parameter along the dimension of its units."""
         return self.parameters[piece.name].shape[piece.dim]
 
-    def rows(self, path: str, unit_size: int = 1, start: int = 0, share: int = 1) -> tuple[ParameterSlice, ...]:
-        """Return the entries of all of a module's own parameters that make its output units."""
+    def rows(
+        self, path: str, unit_size: int = 1, start: int = 0, share: int = 1, run: int = 0, stride: int = 0
+    ) -> tuple[ParameterSlice, ...]:
+        """Return the entries of all of a module's own parameters that make its output units, see `ParameterSlice`."""
         module = self.modules[path]
         dim = int(isinstance(module, nn.Embedding) or _is_gpt2_conv1d(module))
         return tuple(
-            ParameterSlice(join(path, name), dim if parameter.ndim > 1 else 0, unit_size, start, share)
+            ParameterSlice(join(path, name), dim if parameter.ndim > 1 else 0, unit_size, start, share, run, stride)
             for name, parameter in module.named_parameters(recurse=False)
         )
 

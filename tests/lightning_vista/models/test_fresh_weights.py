@@ -1,5 +1,6 @@
 import torch
 from torch import nn
+from transformers import AutoModelForCausalLM
 
 from lightning_vista.models.fresh_weights import corrupt, fresh_weights
 from lightning_vista.models.language_model import build_model
@@ -7,7 +8,7 @@ from lightning_vista.models.language_model import build_model
 
 def test_models_of_transformers_begin_as_they_would() -> None:
     sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
-    model = build_model("llama", {**sizes, "vocab_size": 200, "initializer_range": 0.3})
+    model = build_model("llama", {**sizes, "vocab_size": 200, "initializer_range": 0.3}, AutoModelForCausalLM)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.fill_(7.0)
@@ -26,7 +27,7 @@ def test_models_of_transformers_begin_as_they_would() -> None:
 
 def test_tied_weights_are_corrupted_once() -> None:
     sizes = {"hidden_size": 8, "num_layers": 1, "attention_types": [[["global"], 1]], "num_heads": 2, "vocab_size": 20}
-    model = build_model("gpt_neo", {**sizes, "bos_token_id": None, "eos_token_id": None})
+    model = build_model("gpt_neo", {**sizes, "bos_token_id": None, "eos_token_id": None}, AutoModelForCausalLM)
     before, noise = model.lm_head.weight.detach().clone(), fresh_weights(model)
     corrupt(model, noise, alpha=0.5, beta=0.1)
     assert model.lm_head.weight is model.transformer.wte.weight

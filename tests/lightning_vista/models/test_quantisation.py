@@ -3,6 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
+from transformers import AutoModelForCausalLM
 
 from lightning_vista.models.language_model import build_model
 from lightning_vista.models.quantisation import Rounding, quantise, round_weights
@@ -28,7 +29,9 @@ def test_few_different_weights_are_left_in_the_linear_layers_alone() -> None:
         ("gpt2", {"n_embd": 32, "n_layer": 1, "n_head": 2}),  # Conv1D, and a head that shares the embedding
         ("llama", {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 48}),
     ):
-        model = build_model(model_type, {**sizes, "vocab_size": 50, "bos_token_id": None, "eos_token_id": None})
+        model = build_model(
+            model_type, {**sizes, "vocab_size": 50, "bos_token_id": None, "eos_token_id": None}, AutoModelForCausalLM
+        )
         before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
         share = quantise(model, Rounding(4))
         rounded = 0

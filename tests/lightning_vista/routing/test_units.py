@@ -26,6 +26,7 @@ from tiny_networks import (
 )
 from torch import Tensor, nn
 
+from lightning_vista.routing.surgery.parameters import NEW, sources_with_new
 from lightning_vista.routing.units import ParameterSlice, UnitGroup, UnknownStructureError, unit_group
 
 HIDDEN = [
@@ -238,6 +239,20 @@ def test_flattened_tokens_are_no_channels() -> None:
     """Channels lie side by side in a flattened image; the units of a token do not in a flattened sequence."""
     model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Flatten(), nn.Linear(20, 2))
     assert not unit_group(model, "1").consumers
+
+
+def test_slices_of_interleaved_parts_lie_in_runs() -> None:
+    """Two keys, each behind its two queries and before its value, as in Falcon."""
+    queries = ParameterSlice("query_key_value.weight", dim=0, unit_size=2, run=2, stride=8)
+    keys = ParameterSlice("query_key_value.weight", dim=0, unit_size=2, start=4, share=2, run=1, stride=8)
+    assert queries.entries([1, 2]) == [2, 3, 8, 9]
+    assert keys.entries([0, 2, 3]) == [12, 13]
+    assert queries.end(4) == keys.end(4) == 16
+    tensor = torch.ones(16, 1)
+    queries.scale(tensor, torch.tensor([0.0, 2.0, 3.0, 4.0]))
+    keys.scale(tensor, torch.tensor([0.0, 5.0, 0.0, -1.0]))
+    assert tensor.flatten().tolist() == [0, 0, 2, 2, 5, 5, 1, 1, 3, 3, 4, 4, 0, 0, 1, 1]
+    assert sources_with_new(16, [queries, keys], size=4, num_units=2) == [*range(16), *[NEW] * 6]
 
 
 def test_slices_share_their_entries() -> None:
