@@ -70,6 +70,7 @@ class StoriesDataModule(L.LightningDataModule):
         batch_size: Number of rows in a batch.
         homogeneous: Whether all rows of a training batch have the same label, as the strategy "parameter" needs it.
         labelled_first: Whether all labelled texts come before all others in each epoch.
+        group_by_length: Whether rows of similar lengths share a batch, which saves padding.
         num_stories: Number of stories of the embedded corpus.
         num_texts: Split -> number of texts to draw from it, of each kind: as many to forget as to retain. Other splits
             stay whole.
@@ -111,6 +112,7 @@ class StoriesDataModule(L.LightningDataModule):
         batch_size: int = 32,
         homogeneous: bool = False,
         labelled_first: bool = False,
+        group_by_length: bool = False,
         num_stories: int = 11_000,
         num_texts: dict[str, int] | None = None,
         hidden_states: HiddenStates | None = None,
@@ -135,6 +137,12 @@ class StoriesDataModule(L.LightningDataModule):
         self.tokenizer_folder, self.add_bos = tokenizer, add_bos
         self.vocabulary_size, self.max_length = vocabulary_size, max_length
         self.batch_size, self.homogeneous, self.labelled_first = batch_size, homogeneous, labelled_first
+        self.group_by_length = group_by_length
+        if group_by_length and labelled_first and not homogeneous:
+            raise ValueError(
+                "`group_by_length`: expected `homogeneous` beside `labelled_first`, got only the latter, whose order "
+                "would be lost. Set it, too."
+            )
         self.shares, self.num_workers, self.seed = (validation_share, test_share), num_workers, seed
         self._shards: list[Path] = []
         self._rows: dict[str, list[Row]] = {}
@@ -208,7 +216,8 @@ class StoriesDataModule(L.LightningDataModule):
 
     def occurring_tokens(self) -> Tensor:
         """Return the tokens of all texts, each once, ascending `(count,)`; after `setup`, not of token shards."""
-        return torch.cat([row.tokens for rows in self._rows.values() for row in rows]).long().unique()
+        tokens = torch.cat([row.tokens for rows in self._rows.values() for row in rows])
+        return torch.as_tensor(tokens.unique().long())
 
     def write_shards(self, folder: str, rows_per_shard: int = 10_000) -> None:
         """Write the tokens of all splits as WebDataset shards, with the tokenizer, for use as `data`.
@@ -251,14 +260,15 @@ class StoriesDataModule(L.LightningDataModule):
     def _read_shards(self, shards: dict[str, list[Path]]) -> dict[str, list[Row]]:
         wholes = {
             "labelled_first": self.labelled_first,
+            "group_by_length": self.group_by_length,
             "num_texts": self.num_texts,
             "hidden_states": self.hidden_states,
             "labelling.extend": self.labelling.extend,
         }
         if given := [name for name, value in wholes.items() if value]:
             raise ValueError(
-                f"`{'`, `'.join(given)}`: expected none for token shards, which are read in a random order and in parts, "
-                "got some. Remove them, or use the texts themselves."
+                f"`{'`, `'.join(given)}`: expected none for token shards, which are read in a random order and in "
+                "parts, got some. Remove them, or use the texts themselves."
             )
         self.tokenizer = load_tokenizer(self.tokenizer_folder or str(Path(self.data, "tokenizer")))
         check_settings(self.data, self._settings())
@@ -270,7 +280,10 @@ class StoriesDataModule(L.LightningDataModule):
         return {"beginning": text_beginning(self.tokenizer, self.add_bos), "forget": self._forget}
 
     def _loader(self, rows: Sequence[Row], **order: Any) -> DataLoader[Batch]:
-        sampler = RowBatchSampler([row.known for row in rows], self.batch_size, **order, **self._process())
+        lengths = [len(row.tokens) for row in rows] if self.group_by_length else None
+        sampler = RowBatchSampler(
+            [row.known for row in rows], self.batch_size, lengths=lengths, **order, **self._process()
+        )
         dataset = RowDataset(rows, self.tokenizer.pad_token_id)
         return DataLoader(dataset, batch_size=None, sampler=sampler, num_workers=self.num_workers)
 

@@ -64,14 +64,14 @@ class UpperLanguageModelModule(LanguageModelModule):
 
     def setup(self, stage: str) -> None:
         """Cut the output layer, and freeze parameters for `fit`."""
-        datamodule = getattr(self.trainer, "datamodule", None)
+        datamodule: Any = getattr(self.trainer, "datamodule", None)
         if getattr(datamodule, "hidden_states", None) is None:
             raise ValueError(
                 "UpperLanguageModelModule: expected a datamodule with `hidden_states`, such as StoriesDataModule, got "
                 f"{type(datamodule).__name__} without. Set it to `HiddenStates` of the same checkpoint."
             )
         if not self.all_tokens and self.tokens is None:
-            tokens = datamodule.occurring_tokens()  # type: ignore[union-attr] # it has hidden states
+            tokens = datamodule.occurring_tokens()
             cut_vocabulary(self.model, tokens)
             self.tokens = tokens
         super().setup(stage)
@@ -80,7 +80,7 @@ class UpperLanguageModelModule(LanguageModelModule):
         """Check nothing: tokens come as hidden states."""
 
     # A model of its own: hooks, adapters and exports find the upper layers where they would find those of any model.
-    def forward(self, hidden_states: Tensor, attention_mask: Tensor | None = None) -> Tensor:  # type: ignore[override]
+    def forward(self, hidden_states: Tensor, attention_mask: Tensor | None = None) -> Tensor:
         """Return the logits of the token after each position, `(batch, tokens, vocabulary)`."""
         options: dict[str, Any] = {"attention_mask": attention_mask, **self.call_options}
         logits: Tensor = self.model(inputs_embeds=hidden_states, **options).logits

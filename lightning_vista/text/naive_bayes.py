@@ -21,11 +21,14 @@ def naive_bayes(labelled: Sequence[Tensor], labels: Sequence[bool], texts: Seque
         ValueError: If one of the labels does not occur.
 
     Example:
-        >>> naive_bayes([torch.tensor([1, 2]), torch.tensor([3])], [True, False], [torch.tensor([2]), torch.tensor([3])])
+        >>> cat, entity = torch.tensor([1, 2]), torch.tensor([3])
+        >>> naive_bayes([cat, entity], [True, False], [torch.tensor([2]), torch.tensor([3])])
         [True, False]
     """
     if len(set(labels)) < 2:
-        raise ValueError(f"`labels`: expected texts of both labels, got only {set(labels) or 'none'}. Label more texts.")
+        raise ValueError(
+            f"`labels`: expected texts of both labels, got only {set(labels) or 'none'}. Label more texts."
+        )
     places = 1 + int(torch.cat([*labelled, *texts]).max())
     counts = [
         torch.cat([tokens for tokens, label in zip(labelled, labels, strict=True) if label == kind]).bincount(

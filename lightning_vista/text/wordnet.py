@@ -10,13 +10,12 @@ from lightning_vista.text.corpus import Record
 #: Nouns of WordNet where Debian's package `wordnet-base` puts them.
 WORDNET_NOUNS = Path("/usr/share/wordnet/data.noun")
 #: Names of the lexicographers' files of nouns, by number (the manual page lexnames(5) of WordNet).
-_TOPICS = dict(
-    enumerate(
-        "Tops act animal artifact attribute body cognition communication event feeling food group location motive object "
-        "person phenomenon plant possession process quantity relation shape state substance time".split(),
-        start=3,
-    )
-)
+_TOPICS = {
+    3: "Tops", 4: "act", 5: "animal", 6: "artifact", 7: "attribute", 8: "body", 9: "cognition", 10: "communication",
+    11: "event", 12: "feeling", 13: "food", 14: "group", 15: "location", 16: "motive", 17: "object", 18: "person",
+    19: "phenomenon", 20: "plant", 21: "possession", 22: "process", 23: "quantity", 24: "relation", 25: "shape",
+    26: "state", 27: "substance", 28: "time",
+}  # fmt: skip
 #: Shares of the validation and the test split.
 _SHARES = {"validation": 0.1, "test": 0.1}
 

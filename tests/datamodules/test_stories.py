@@ -57,6 +57,17 @@ def test_batches_of_one_group() -> None:
     assert {tuple(group) for group in known} == {(0,), (1,)}
 
 
+def test_batches_of_similar_lengths() -> None:
+    padding = []
+    for grouped in (False, True):
+        data = module(group_by_length=grouped)
+        batches = [*data.train_dataloader(), *data.val_dataloader()]
+        padding.append(sum(int((batch["attention_mask"] == 0).sum()) for batch in batches))
+    assert 0 < padding[1] < 0.6 * padding[0]
+    with pytest.raises(ValueError, match="`group_by_length`: expected `homogeneous` beside `labelled_first`"):
+        StoriesDataModule(group_by_length=True, labelled_first=True)
+
+
 def test_samples() -> None:
     data = module()
     few, more = (data.sample("train", True, count) for count in (2, 4))

@@ -21,18 +21,25 @@ def offline(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def texts(offline: Path, **options: Any) -> StoriesDataModule:
-    torch.manual_seed(0)
-    data = {"data": str(offline / "glosses"), "tokenizer": str(offline / "model"), "forget_field": "topic"}
+    data: dict[str, Any] = {"data": str(offline / "glosses"), "tokenizer": str(offline / "model"), "batch_size": 8}
     few = {"train": 12, "validation": 4, "test": 4}
-    return StoriesDataModule(**data, forget_values=["animal", "plant"], num_texts=few, batch_size=8, max_length=40, **options)  # type: ignore[arg-type]
+    data |= {"forget_field": "topic", "forget_values": ["animal", "plant"], "max_length": 40}
+    return StoriesDataModule(**data, num_texts=few, **options)
 
 
-def trained(folder: Path, module: L.LightningModule, data: StoriesDataModule) -> tuple[L.LightningModule, dict[str, float]]:
+def trained(
+    folder: Path, module: L.LightningModule, data: StoriesDataModule
+) -> tuple[L.LightningModule, dict[str, float]]:
     """Train and validate for an epoch."""
     L.seed_everything(0)
     quiet: dict[str, Any] = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
     trainer = L.Trainer(
-        accelerator="cpu", default_root_dir=folder, max_epochs=1, enable_checkpointing=False, num_sanity_val_steps=0, **quiet
+        accelerator="cpu",
+        default_root_dir=folder,
+        max_epochs=1,
+        enable_checkpointing=False,
+        num_sanity_val_steps=0,
+        **quiet,
     )
     trainer.fit(module, data)
     return module, {name: float(value) for name, value in trainer.callback_metrics.items()}
@@ -65,13 +72,17 @@ def test_the_output_is_cut_to_the_tokens_that_occur(offline: Path, tmp_path: Pat
     data = texts(offline, hidden_states=states)
     module, logged = trained(tmp_path, UpperLanguageModelModule(str(offline / "model"), 2), data)
     tokens = data.occurring_tokens()
-    assert tokens.tolist() == sorted({int(token) for rows in data._rows.values() for row in rows for token in row.tokens})
+    assert tokens.tolist() == sorted(
+        {int(token) for rows in data._rows.values() for row in rows for token in row.tokens}
+    )
     assert module.model.get_output_embeddings().weight.shape[0] == len(tokens) < len(data.tokenizer)  # type: ignore[union-attr, operator]
     assert 0 < logged["val/loss/all"] < torch.tensor(float(len(data.tokenizer))).log()
 
 
 def test_states_are_needed(offline: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="expected a datamodule with `hidden_states`, .* got StoriesDataModule without"):
+    with pytest.raises(
+        ValueError, match="expected a datamodule with `hidden_states`, .* got StoriesDataModule without"
+    ):
         trained(tmp_path, UpperLanguageModelModule(str(offline / "model"), 2), texts(offline))
 
 

@@ -9,7 +9,7 @@ from lightning_vista.text.wordnet import WORDNET_NOUNS, read_glosses, write_spli
 # Two lines in the format of wndb(5): the number of words is hexadecimal, pointers follow, then the gloss.
 NOUNS = (
     "  1 This software and database is being provided to you, the LICENSEE\n"
-    "00001740 03 n 01 entity 0 001 ~ 00001930 n 0000 | that which is perceived; \"it was full of rackets\"  \n"
+    '00001740 03 n 01 entity 0 001 ~ 00001930 n 0000 | that which is perceived; "it was full of rackets"  \n'
     "02121620 05 n 02 cat 0 true_cat 0 000 | feline mammal usually having thick soft fur  \n"
     f"11669786 20 n 0b {' '.join(f'herb_{number} 0' for number in range(11))} 000 | a plant  \n"
 )
@@ -31,7 +31,9 @@ def test_glosses_have_words_and_topics(nouns: Path) -> None:
     assert herb["topic"] == "plant"
 
 
-@pytest.mark.parametrize("line", ["00001740 99 n 01 entity 0 000 | no such topic\n", "00001740 03 n 02 entity 0\n", "?\n"])
+@pytest.mark.parametrize(
+    "line", ["00001740 99 n 01 entity 0 000 | no such topic\n", "00001740 03 n 02 entity 0\n", "?\n"]
+)
 def test_other_lines_are_named(line: str, nouns: Path) -> None:
     with nouns.open("a", encoding="utf-8") as file:
         file.write(line)
