@@ -122,7 +122,12 @@ def test_what_is_left_out() -> None:
 @pytest.mark.parametrize("labelled_first", [True, False])
 def test_every_row_comes_once(world_size: int, homogeneous: bool, labelled_first: bool) -> None:
     def sampler(rank: int, even: bool) -> RowBatchSampler:
-        order = {"shuffle": True, "homogeneous": homogeneous, "labelled_first": labelled_first, "even": even}
+        order: dict[str, Any] = {
+            "shuffle": True,
+            "homogeneous": homogeneous,
+            "labelled_first": labelled_first,
+            "even": even,
+        }
         return RowBatchSampler(KNOWN, 4, rank=rank, world_size=world_size, **order)
 
     by_rank = [list(sampler(rank, even=False)) for rank in range(world_size)]
