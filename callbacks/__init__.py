@@ -2,6 +2,7 @@
 
 from lightning_vista.callbacks.ablation import Ablation
 from lightning_vista.callbacks.adapters import Adapters
+from lightning_vista.callbacks.capability_profiles import CapabilityProfiles
 from lightning_vista.callbacks.coherence_tuning import CoherenceTuning
 from lightning_vista.callbacks.expansion import BranchExpansion, Expansion
 from lightning_vista.callbacks.finishing import Finishing
@@ -25,6 +26,7 @@ __all__ = [
     "Ablation",
     "Adapters",
     "BranchExpansion",
+    "CapabilityProfiles",
     "CoherenceTuning",
     "Evaluation",
     "Finishing",

@@ -185,18 +185,7 @@ class Ablation(Finishing):
         """Return the routed modules that have one of the regions."""
         if not self.regions:
             return []
-        routes = self.routes
-        if routes is None:
-            routes = [
-                route
-                for routing in find_routing(trainer, self)
-                for route in routing.router.routes
-                if isinstance(route, Route)
-            ]
-        known = {region for route in routes for region in route.regions}
-        if unknown := set(self.regions) - known:
-            raise ValueError(f"`regions`: expected regions of the routes, {sorted(known)}, got {sorted(unknown)}.")
-        routes = [route for route in routes if set(self.regions) & set(route.regions)]
+        routes = routes_with_regions(trainer, self, self.routes, self.regions)
         return find_taps(routes, pl_module, "something" if self.at == "end" else "nothing")
 
     def _hook(self, taps: Sequence[Tap], change: Callable[[Tap, Tensor], Tensor]) -> None:
@@ -218,3 +207,29 @@ class Ablation(Finishing):
         for handle in self._handles:
             handle.remove()
         self._handles = []
+
+
+def routes_with_regions(
+    trainer: L.Trainer, asker: L.Callback, routes: Sequence[Route] | None, regions: Sequence[str]
+) -> list[Route]:
+    """Find the routes that have one of some regions.
+
+    Args:
+        trainer: The trainer.
+        asker: The callback that needs them, for the error.
+        routes: The routes to choose from; by default those of the trainer's `GradientRouting`.
+        regions: The names of the regions.
+
+    Returns:
+        The routes.
+
+    Raises:
+        ValueError: If a region is in no route, or there is no `GradientRouting`.
+    """
+    if routes is None:
+        every = (route for routing in find_routing(trainer, asker) for route in routing.router.routes)
+        routes = [route for route in every if isinstance(route, Route)]
+    known = {region for route in routes for region in route.regions}
+    if unknown := set(regions) - known:
+        raise ValueError(f"`regions`: expected regions of the routes, {sorted(known)}, got {sorted(unknown)}.")
+    return [route for route in routes if set(regions) & set(route.regions)]

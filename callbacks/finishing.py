@@ -135,5 +135,9 @@ def write_pretrained(module: L.LightningModule, folder: Path, tokenizer: object 
 
 
 def find_pretrained(module: nn.Module) -> SavesPretrained | None:
-    """Return the transformers model of a module, or None if it holds none."""
+    """Return the transformers model of a module, or None.
+
+    Args:
+        module: The module.
+    """
     return next((part for part in module.modules() if isinstance(part, SavesPretrained)), None)

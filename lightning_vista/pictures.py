@@ -1,7 +1,8 @@
 """Pictures of what a model computes, for people to look at."""
 
 import io
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import lightning as L
@@ -19,6 +20,8 @@ if TYPE_CHECKING:  # matplotlib is optional
 _HEIGHT, _GAP = 32, 2
 #: In inches: the cells of a heat map, and the width of a letter above them.
 _CELL_WIDTH, _CELL_HEIGHT, _LETTER = 0.92, 0.48, 0.1
+#: In inches: a panel of a figure of curves.
+_PANEL_WIDTH, _PANEL_HEIGHT = 2.6, 2.6
 _INK, _GREY, _PALE, _FULL = "#19191e", "#6e6e76", "#f5f5f5", "#174e86"
 #: Pixels per inch of figures.
 DPI = 100
@@ -49,9 +52,14 @@ def tile_pictures(rows: Sequence[Tensor]) -> Tensor:
 
 
 def draw_heat_map(
-    title: str, subtitle: str, rows: Sequence[str], columns: Sequence[str], shares: Sequence[Sequence[float]]
+    title: str,
+    subtitle: str,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    shares: Sequence[Sequence[float]],
+    texts: Sequence[Sequence[str]] | None = None,
 ) -> Tensor:
-    """Draw a matrix whose rows add up to 1, in darker colours for larger numbers; a row of zeros is marked.
+    """Draw a matrix of numbers, in darker colours for larger ones.
 
     Args:
         title: The first line.
@@ -59,6 +67,7 @@ def draw_heat_map(
         rows: Names of the rows.
         columns: Names of the columns.
         shares: Numbers from 0 to 1, one sequence for each row.
+        texts: What cells say; by default their number, in rows that add up to 1: a row of zeros is marked.
 
     Returns:
         The picture, uint8 `(height, width, 3)`.
@@ -80,7 +89,7 @@ def draw_heat_map(
     axes.invert_yaxis()  # the first row at the top
     for y, row in enumerate(shares):
         for x, share in enumerate(row):
-            text = f"{share:.2f}" if any(row) else "no gradient"
+            text = texts[y][x] if texts else f"{share:.2f}" if any(row) else "no gradient"
             axes.text(x + 0.5, y + 0.5, text, color="white" if share > 0.5 else _INK, ha="center", va="center")
     axes.set_xticks([x + 0.5 for x in range(len(columns))], columns, color=_INK)
     axes.set_yticks([y + 0.5 for y in range(len(rows))], rows, color=_INK)
@@ -89,6 +98,58 @@ def draw_heat_map(
     for text, colour, points in ((title, _INK, 42), (subtitle, _GREY, 26)):
         axes.annotate(text, (0, 1), (0, points), "axes fraction", "offset points", color=colour)
     return render_figure(figure, tight=True)
+
+
+def shades(table: Sequence[Sequence[float]]) -> list[list[float]]:
+    """Bring each column of a table to the range from 0 to 1, for a heat map of figures with different scales.
+
+    Args:
+        table: One sequence of figures for each row; NaN is shaded as 0.
+
+    Returns:
+        The shades; 0 throughout for columns without a range.
+
+    Example:
+        >>> shades([[1.0, 5.0], [3.0, 5.0], [2.0, float("nan")]])
+        [[0.0, 0.0], [1.0, 0.0], [0.5, 0.0]]
+    """
+    columns = []
+    for column in zip(*table, strict=True):
+        finite = [value for value in column if math.isfinite(value)]
+        low, high = min(finite, default=0.0), max(finite, default=0.0)
+        width = (high - low) or 1.0
+        columns.append([(value - low) / width if math.isfinite(value) else 0.0 for value in column])
+    return [list(row) for row in zip(*columns, strict=True)]
+
+
+def draw_curves(title: str, axis: str, places: Sequence[float], curves: Mapping[str, Sequence[float]]) -> Tensor:
+    """Draw curves in panels of their own, since they may have different units.
+
+    Args:
+        title: The first line.
+        axis: The name of the horizontal axis.
+        places: The places on that axis, in ascending order.
+        curves: Name -> values, one for each place.
+
+    Returns:
+        The picture, uint8 `(height, width, 3)`.
+
+    Raises:
+        ModuleNotFoundError: If matplotlib is missing; the message names the extra.
+
+    Example:
+        >>> draw_curves("titration", "scale", [0, 0.5, 1], {"loss": [3.0, 2.5, 2.0]}).shape[-1]
+        3
+    """
+    size = (_PANEL_WIDTH * len(curves), _PANEL_HEIGHT)
+    figure: Figure = require("matplotlib.figure", "plots").Figure(size, dpi=DPI, layout="constrained")
+    figure.suptitle(title, color=_INK)
+    for axes, (name, values) in zip(figure.subplots(1, len(curves), squeeze=False)[0], curves.items(), strict=True):
+        axes.plot(places, values, color=_FULL, marker="o")
+        axes.set_title(name, color=_GREY, fontsize="medium")
+        axes.set_xlabel(axis, color=_GREY)
+        axes.spines[["top", "right"]].set_visible(False)
+    return render_figure(figure)
 
 
 def render_figure(figure: "Figure", tight: bool = False) -> Tensor:

@@ -20,7 +20,7 @@ from lightning_vista.routing.rules import (
     TokenRule,
     TokenwiseRule,
 )
-from lightning_vista.routing.surgery import ablate, add_branch, cut_branch, expand
+from lightning_vista.routing.surgery import ablate, add_branch, cut_branch, expand, merge_branch
 from lightning_vista.routing.units import Hidden, ParameterSlice, UnitGroup, UnknownStructureError, unit_group
 
 __all__ = [
@@ -43,6 +43,7 @@ __all__ = [
     "OptimizerIsolation",
     "block_gradients",
     "expand",
+    "merge_branch",
     "ablate",
     "add_branch",
     "cut_branch",

@@ -36,21 +36,21 @@ def find_multipliers(model: nn.Module, multipliers: Multipliers) -> dict[nn.Para
     chosen: dict[nn.Parameter, str] = {}
     for pattern, multiplier in multipliers.items():
         if not multiplier > 0:
-            faults.append(f"expected factors above 0, got {multiplier} for {pattern!r}. Freeze what shall not move")
+            faults.append(f"expected factors above 0, got {multiplier} for {pattern!r}. Freeze what shall not move.")
         try:
             found = find_parameters(model, [pattern]).values()
         except ValueError as error:
-            faults.append(str(error).removesuffix("."))
+            faults.append(str(error))
             continue
         for other in {chosen[p] for p in found if p in chosen and multipliers[chosen[p]] != multiplier}:
             shared = next(names[p] for p in found if chosen.get(p) == other)
             faults.append(
                 f"expected one factor for each parameter, got {multipliers[other]:g} of {other!r} and {multiplier:g} "
-                f"of {pattern!r} for {shared!r}"
+                f"of {pattern!r} for {shared!r}. Narrow a pattern."
             )
         chosen.update(dict.fromkeys(found, pattern))
     if faults:
-        raise ValueError(f"learning-rate multipliers: {'; '.join(faults)}.")
+        raise ValueError(f"learning-rate multipliers: {' '.join(faults)}")
     return {parameter: multipliers[pattern] for parameter, pattern in chosen.items()}
 
 

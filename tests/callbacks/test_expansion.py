@@ -108,6 +108,52 @@ def test_the_run_s_seed_draws_the_new_units() -> None:
     assert all(columns.all() for _, columns in drawn)
 
 
+BIO, CYBER = {"num_units": 2, "name": "bio"}, {"num_units": 3, "name": "cyber"}
+TOPICS = Route("encoder.1", RULE, {"rest": ":8", "bio": "8:10", "cyber": "10:"}, weights={"low": {"bio": 1.0}})
+
+
+def test_several_expansions_of_a_layer_follow_each_other_and_are_cut_one_by_one(tmp_path: Path) -> None:
+    def callbacks(*cut: str) -> list[L.Callback]:
+        ablations = [Ablation(list(cut), at="end", mode="slice")] if cut else []
+        return [expansion(**BIO), expansion(**CYBER), GradientRouting([TOPICS]), *ablations]
+
+    model = Regression()
+    train(model, tmp_path, *callbacks()).save_checkpoint(tmp_path / "all.ckpt")
+    assert width(model) == 13
+    for cut, left in ((["bio"], [*range(8), 10, 11, 12]), (["cyber"], range(10)), (["bio", "cyber"], range(8))):
+        folder = tmp_path / "-".join(cut)
+        train(model, folder, *callbacks(*cut))
+        fresh = Regression()
+        loss(fresh, *callbacks(), checkpoint=folder / "ablated.ckpt")
+        trained = model.get_parameter("encoder.0.weight")
+        assert torch.equal(fresh.get_parameter("encoder.0.weight"), trained[list(left)])
+        loss(fresh, *callbacks(), checkpoint=tmp_path / "all.ckpt")
+        assert width(fresh) == 13
+
+
+def test_checkpoints_that_do_not_tell_expansions_apart_are_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    train(Regression(), tmp_path, expansion(**BIO)).save_checkpoint(tmp_path / "one.ckpt")
+    fresh = Regression()
+    loss(fresh, expansion(**BIO), expansion(name="cyber"), checkpoint=tmp_path / "one.ckpt")
+    assert width(fresh) == 10
+    assert "may be any of [['old', 'bio'], ['old', 'cyber']]" in caplog.text
+
+
+def test_expansions_that_would_do_nothing_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"got 'new' twice for \['encoder.1'\]"):
+        loss(Regression(), expansion(), expansion())
+    model = Regression()
+    loss(model, expansion())
+    with pytest.raises(
+        ValueError, match="`num_units`: expected 2, with which 'encoder.1' was expanded by 'new' before"
+    ):
+        loss(model, expansion(num_units=3))
+    with pytest.raises(ValueError, match="`name`: expected an identifier other than 'old', got 'two words'"):
+        expansion(name="two words")
+
+
 def test_no_hook_is_left(tmp_path: Path) -> None:
     class Failing(Regression):
         def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:

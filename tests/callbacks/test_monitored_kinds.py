@@ -127,14 +127,15 @@ def test_routes_of_parameters_alone_need_kinds(tmp_path: Path) -> None:
         train(RoutingMonitor(), routes=[LAYER], default_root_dir=tmp_path)
 
 
-def test_a_language_models_weights_of_batches_are_taken_into_account() -> None:
+def test_a_language_models_weights_of_batches_are_taken_into_account(tmp_path: Path) -> None:
     def energies(rows: list[list[int]], accumulated: int) -> Tensor:
         rule = LabelRule("is_forget", {"forget": [1]})
         routing = GradientRouting([Route("model.transformer.h.0.mlp.act", rule, {"forget": "0:4", "rest": "rest"})])
         monitor = RoutingMonitor(every_n_steps=1, kinds=LabelRule("truth", {"all": [0]}))
         labels = {"is_forget": torch.tensor([1, 0, 0]), "truth": torch.zeros(3)}
         split = [batch_of(chosen) | {name: value[chosen] for name, value in labels.items()} for chosen in rows]
-        train_texts(split, Descending(), accumulate_grad_batches=accumulated, callbacks=[monitor, routing])
+        options: dict[str, Any] = {"accumulate_grad_batches": accumulated, "default_root_dir": tmp_path}
+        train_texts(split, Descending(), callbacks=[monitor, routing], **options)
         return monitor.energies["model.transformer.h.0.mlp.act"]
 
     whole = energies([[0, 1, 2]], 1)
@@ -145,7 +146,8 @@ def test_a_language_models_weights_of_batches_are_taken_into_account() -> None:
 @pytest.mark.slow
 def test_two_processes_sum_what_one_sums(tmp_path: Path) -> None:
     out = tmp_path / "sums"
-    subprocess.run([sys.executable, str(Path(train_monitored.__file__)), "2", str(out)], check=True, timeout=300)
+    script = str(Path(train_monitored.__file__))
+    subprocess.run([sys.executable, script, "2", str(out)], check=True, timeout=300, cwd=tmp_path)
     for rank in range(2):
         state = torch.load(f"{out}.{rank}", weights_only=True)
         assert_sums({name: (state["energies"][name], state["amounts"][name]) for name in state["energies"]}, parts=6)

@@ -94,6 +94,22 @@ def test_every_method_trains_and_tests(method: Path, tmp_path: Path) -> None:
         assert logged["test/quantised/int4/forget"] > 0
 
 
+@pytest.mark.slow
+def test_gram_has_profiles_with_and_without_its_module(tmp_path: Path) -> None:
+    config = merged(*SHARED, FOLDER / "gram.yaml")
+    config["data"]["init_args"] |= {"num_stories": 600, "validation_share": 0.1, "test_share": 0.1}
+    logged = run_small(config, tmp_path)
+    assert logged["test/profile/core+forest/loss/all"] == pytest.approx(logged["test/loss/all"])
+    assert logged["test/profile/core+forest@0/loss/all"] == logged["test/profile/core/loss/all"]
+    loader: Any = AutoModelForCausalLM
+    assert loader.from_pretrained(tmp_path / "profiles/core+forest").config.intermediate_size == 256 + 23
+    options = ["--config", str(tmp_path / "small.yaml"), "--ckpt_path", str(tmp_path / "ablated.ckpt")]
+    ablated = dict(run_lightning(["test", *options]))
+    assert ablated["test/loss/all"] == pytest.approx(logged["test/profile/core/loss/all"])
+    assert "test/profile/core/loss/all" in ablated
+    assert "test/profile/core+forest/loss/all" not in ablated
+
+
 def test_own_model_and_texts_by_the_readmes_yaml(own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(own)
     logged = run_small(merged(FOLDER / "own_model.yaml"), tmp_path)

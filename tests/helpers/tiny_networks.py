@@ -28,10 +28,10 @@ def gpt2() -> nn.Module:
     return causal_lm(config)
 
 
-def llama() -> nn.Module:
+def llama(mlp_bias: bool = True) -> nn.Module:
     config = transformers.LlamaConfig(
         vocab_size=VOCABULARY, hidden_size=WIDTH, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
-        intermediate_size=HIDDEN, max_position_embeddings=8, attention_bias=True, mlp_bias=True,
+        intermediate_size=HIDDEN, max_position_embeddings=8, attention_bias=True, mlp_bias=mlp_bias,
         bos_token_id=0, eos_token_id=0,
     )  # fmt: skip
     return causal_lm(config)

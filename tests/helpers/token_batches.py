@@ -1,4 +1,4 @@
-"""Trains a language model on rows of very different lengths: `python token_batches.py DEVICES ACCUMULATED OUT`."""
+"""Trains a language model on rows of very different lengths: `token_batches.py DEVICES ACCUMULATED OUT [own]`."""
 
 import sys
 from collections.abc import Sequence
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from lightning_vista.callbacks import ParameterGroups
 from lightning_vista.models import LanguageModelModule
 
 LENGTHS = (16, 3, 9, 2, 2, 12, 5)
@@ -59,13 +60,18 @@ class OfProcess(L.LightningDataModule):
         return DataLoader([batch_of(chosen) for chosen in rows], batch_size=None)  # type: ignore[arg-type]
 
 
-def main(devices: int, accumulated: int, out: str) -> None:
+def with_own_rates() -> tuple[Descending, ParameterGroups]:
+    """A module and a callback that freeze some parameters, and give others a rate of their own."""
+    return Descending(freeze=["*.wte.*"]), ParameterGroups({"*.h.*": 0.2}, freeze=["*.ln_f.*"])
+
+
+def main(devices: int, accumulated: int, out: str, own: bool) -> None:
     """Train on several processes, and let the first one save the weights."""
-    module = Descending()
+    module, *callbacks = with_own_rates() if own else (Descending(),)
     trainer = L.Trainer(
         accelerator="cpu", devices=devices, strategy="ddp", max_epochs=1, accumulate_grad_batches=accumulated,
         logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-        use_distributed_sampler=False,
+        use_distributed_sampler=False, callbacks=list(callbacks),
     )  # fmt: skip
     trainer.fit(module, datamodule=OfProcess())
     if trainer.is_global_zero:
@@ -73,4 +79,4 @@ def main(devices: int, accumulated: int, out: str) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
+    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], "own" in sys.argv)

@@ -1,6 +1,6 @@
 import torch
 
-from lightning_vista.pictures import draw_heat_map, tile_pictures
+from lightning_vista.pictures import draw_curves, draw_heat_map, tile_pictures
 
 
 def test_small_images_are_enlarged_and_lie_in_rows() -> None:
@@ -33,3 +33,17 @@ def test_a_heat_map_has_a_cell_for_each_share() -> None:
     assert counts[(245, 245, 245)] > 2 * counts[(23, 78, 134)] > 3000
     wide = draw_heat_map("a", "b", ["x", "y", "z"], ["x", "a region with a long name"], shares)
     assert wide.shape[1] > picture.shape[1]
+
+
+def test_cells_of_a_heat_map_may_say_something_else() -> None:
+    shares = [[1.0, 0.0]]
+    pictures = [draw_heat_map("a", "b", ["x"], ["x", "y"], shares, texts) for texts in (None, [["1.00", "0.00"]])]
+    assert torch.equal(*pictures)
+    assert not torch.equal(pictures[0], draw_heat_map("a", "b", ["x"], ["x", "y"], shares, [["8.5", "nan"]]))
+
+
+def test_curves_have_a_panel_each() -> None:
+    one, two = (
+        draw_curves("a", "scale", [0.0, 1.0], {name: [1.0, float("nan")] for name in names}) for names in ("x", "xy")
+    )
+    assert (one.shape, two.shape) == ((260, 260, 3), (260, 520, 3))

@@ -80,6 +80,7 @@ class FrequencyRule(Rule):
         self.split.setup(datamodule)
         if datamodule is None:
             raise ValueError("`datamodule`: expected one, in whose training data FrequencyRule counts, got none.")
+        before = self.split.state_dict()
         forget, retain = torch.zeros(2, len(datamodule.tokenizer), dtype=torch.float64)
         seen = 0
         for batch in datamodule.train_dataloader():
@@ -91,6 +92,7 @@ class FrequencyRule(Rule):
             seen += len(tokens)
             if seen >= self.num_sequences:
                 break
+        self.split.load_state_dict(before)  # batches that are counted are not batches of training
         self.retain_weights = retain_weights(forget, retain, self.scale, self.bias, self.smoothing).float()
 
     def memberships(self, batch: Any) -> Tensor:

@@ -1,38 +1,66 @@
-"""Branches: new units in a module of their own beside an MLP, so that the readers of old units can be routed too."""
+"""Branches: new units in modules of their own beside an MLP, so that the readers of old units can be routed too."""
 
 import copy
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from lightning_vista.routing.place import At, Place
 from lightning_vista.routing.surgery.resizing_units import ablate, expand_at
-from lightning_vista.routing.units import find_units
+from lightning_vista.routing.units import UnitGroup, find_units
+from lightning_vista.routing.units.parameter_index import ModelIndex
+
+#: The name of a branch where none is given.
+NEW_BRANCH = "new"
 
 
 class Branches(nn.Module):
-    """A module and a smaller one of its kind beside it, whose outputs are added.
+    """A module and smaller ones of its kind beside it, whose outputs are added.
+
+    The original module is `old`; each branch is a child of its own name.
 
     Args:
         old: The original module.
-        new: The branch.
+        place: The place of the hidden units within each of them.
     """
 
-    def __init__(self, old: nn.Module, new: nn.Module) -> None:
+    def __init__(self, old: nn.Module, place: Place) -> None:
         super().__init__()
-        self.old, self.new = old, new
+        self.old, self.place = old, place
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the branches, in the order in which they were added."""
+        return [name for name, _ in self.named_children() if name != "old"]
 
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
-        """Return the sum of both outputs for the same input."""
-        total: Tensor = self.old(*args, **kwargs) + self.new(*args, **kwargs)
+        """Return the sum of all outputs for the same input."""
+        total: Tensor = self.old(*args, **kwargs)
+        for name, branch in self.named_children():
+            if name != "old":
+                total = total + branch(*args, **kwargs)
         return total
 
+    def units(self, name: str) -> UnitGroup:
+        """Return the hidden units of a branch or of `old`, with names of parameters within that module."""
+        return find_units(self.get_submodule(name), self.place.patterns[0], self.place)
 
-def add_branch(model: nn.Module, module: str, num_units: int, hidden: str = "act", at: At = "output") -> Branches:
-    """Add units to an MLP as a branch of their own, in place.
+
+def add_branch(
+    model: nn.Module,
+    module: str,
+    num_units: int,
+    hidden: str = "act",
+    at: At = "output",
+    branch: str = NEW_BRANCH,
+    bias: bool = False,
+) -> Branches:
+    """Add units to an MLP as a branch of their own, in place; several branches of different names may stand together.
 
     `expand` appends new units to the old ones: one layer reads both, and its columns for old units learn from all data.
-    A branch has a reader of its own. `<module>.old` and `<module>.new` can be routed as a whole, each with its reader.
+    A branch has a reader of its own. `<module>.old` and `<module>.<branch>` can be routed as a whole, each with its
+    reader.
 
     At first the branch returns zero, so that the model computes the same as before.
 
@@ -43,13 +71,16 @@ def add_branch(model: nn.Module, module: str, num_units: int, hidden: str = "act
         hidden: The module within the MLP that has the hidden units: its activation, or for gated MLPs the last
             projection with `at="input"`.
         at: Whether the units are in what `hidden` returns or in what it is given.
+        branch: The name of the branch.
+        bias: Whether layers of the branch have biases where those of the MLP have none, as in Llama. Layers whose
+            originals have biases always have their own.
 
     Returns:
-        The module that replaces the MLP and contains both.
+        The module that replaces the MLP and contains all of them.
 
     Raises:
         UnknownStructureError: If the parameters that make and read the hidden units are not known.
-        ValueError: If the number of units is not positive, or the module already has a branch.
+        ValueError: If the number of units is not positive, or the name is taken or cannot be that of a module.
 
     Example:
         >>> model = nn.Sequential(nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)))
@@ -59,36 +90,85 @@ def add_branch(model: nn.Module, module: str, num_units: int, hidden: str = "act
           (1): ReLU()
           (2): Linear(in_features=2, out_features=2, bias=True)
         )
+        >>> add_branch(model, "0", num_units=1, hidden="1", branch="bio").names
+        ['new', 'bio']
     """
-    old = model.get_submodule(module)
-    if isinstance(old, Branches):
-        raise ValueError(f"{module!r}: expected a module without a branch, got one with a branch.")
     if num_units < 1:
         raise ValueError(f"`num_units`: expected at least one unit for the branch of {module!r}, got {num_units}.")
-    branches = Branches(old, _small_copy(old, num_units, hidden, Place((hidden,), at)))
+    place, old = Place((hidden,), at), model.get_submodule(module)
+    branches = old if isinstance(old, Branches) else Branches(old, place)
+    # Children are attributes: a branch must not hide one, such as `old` or `forward`.
+    if not branch.isidentifier() or hasattr(branches, branch):
+        raise ValueError(
+            f"`branch`: expected an identifier that {module!r} does not use yet, got {branch!r}. It has "
+            f"{['old', *branches.names]}. Choose another name."
+        )
+    branches.add_module(branch, _small_copy(branches.old, num_units, hidden, place, bias))
     model.set_submodule(module, branches)
     return branches
 
 
-def cut_branch(model: nn.Module, module: str) -> None:
-    """Replace a module and its branch by the old module, in place.
+def cut_branch(model: nn.Module, module: str, branch: str = NEW_BRANCH) -> None:
+    """Remove a branch, in place; after the last one the original module stands in its place again.
 
     Args:
         model: The model.
         module: The plain name of a module that `add_branch` made.
+        branch: The name of the branch.
 
     Raises:
-        ValueError: If the module has no branch.
+        ValueError: If the module has no such branch.
+    """
+    branches = find_branches(model, module, branch)
+    if branches.names == [branch]:
+        model.set_submodule(module, branches.old)
+    else:
+        delattr(branches, branch)
+
+
+@torch.no_grad()
+def scale_branch(model: nn.Module, module: str, branch: str, scale: float) -> None:
+    """Multiply what a branch returns, in its parameters, in place.
+
+    Args:
+        model: The model.
+        module: The plain name of a module that `add_branch` made.
+        branch: The name of the branch.
+        scale: The factor.
+
+    Raises:
+        ValueError: If the module has no such branch.
+    """
+    branches = find_branches(model, module, branch)
+    units, parameters = branches.units(branch), ModelIndex(branches.get_submodule(branch)).parameters
+    for name in (units.consumers[-1].name, *units.shared):
+        parameters[name].mul_(scale)
+
+
+def find_branches(model: nn.Module, module: str, branch: str) -> Branches:
+    """Return the module that contains a branch.
+
+    Args:
+        model: The model.
+        module: The plain name of the MLP.
+        branch: The name of the branch.
+
+    Raises:
+        ValueError: If the module has no such branch.
     """
     branches = model.get_submodule(module)
     if not isinstance(branches, Branches):
         raise ValueError(f"{module!r}: expected a module with a branch, got a {type(branches).__name__}.")
-    model.set_submodule(module, branches.old)
+    if branch not in branches.names:
+        raise ValueError(f"`branch`: expected one of {branches.names}, the branches of {module!r}, got {branch!r}.")
+    return branches
 
 
-def _small_copy(old: nn.Module, num_units: int, hidden: str, place: Place) -> nn.Module:
+def _small_copy(old: nn.Module, num_units: int, hidden: str, place: Place, bias: bool) -> nn.Module:
     """Return a copy with another number of units and new random weights, whose readers are zero."""
     new = copy.deepcopy(old)
+    if bias:
+        add_biases(new, find_units(new, hidden, place))
     group = find_units(new, hidden, place)
     if num_units > group.size:
         group = expand_at(new, hidden, place, num_units - group.size)
@@ -100,3 +180,19 @@ def _small_copy(old: nn.Module, num_units: int, hidden: str, place: Place) -> nn
         std = 0.0 if name in silent else parameter.std(correction=0).item()
         nn.init.normal_(parameter, std=std)
     return new
+
+
+def add_biases(mlp: nn.Module, group: UnitGroup) -> None:
+    """Give the layers that make and read units biases of zero, where they have none, in place.
+
+    Args:
+        mlp: The module.
+        group: The units.
+    """
+    index = ModelIndex(mlp)
+    for piece in (*group.producers, *group.consumers):
+        layer = index.modules[piece.name.rpartition(".")[0]]
+        if getattr(layer, "bias", None) is None:
+            weight = layer.get_parameter("weight")
+            (rows,) = {row.dim for row in index.rows(piece.name.rpartition(".")[0])}
+            layer.bias = nn.Parameter(torch.zeros(weight.shape[rows], dtype=weight.dtype, device=weight.device))

@@ -60,24 +60,36 @@ def ablate_regions(
 
     Raises:
         UnknownStructureError: If the columns that read the units are not known, or if parameters cannot be cut.
-        ValueError: If the units cannot be removed in this mode.
+        ValueError: If the units cannot be removed in this mode, as whole branches in "mean".
     """
     # Several routes may name the same units; a slice shifts indices, so the units of a layer must go in one call.
     by_units: dict[UnitGroup, set[int]] = defaultdict(set)
     means_of: dict[UnitGroup, Tensor | None] = {}
+    whole = dict.fromkeys(tap.name for tap in taps if is_whole_branch(model, tap, regions))
+    if mode == "mean" and whole:
+        raise ValueError(f"`mode`: expected 'zero' or 'slice' for whole branches, got 'mean' for {list(whole)}.")
     for tap in taps:
-        if tap.units and tap.regions and not _cut_whole_branch(model, tap, regions):
+        has_any = not set(regions).isdisjoint(tap.route.regions)
+        if tap.units and tap.regions and has_any and tap.name not in whole:
             by_units[tap.units].update(unit for name in regions for unit in tap.regions.units.get(name, ()))
             means_of[tap.units] = means.get(tap.key)
     for group, units in by_units.items():
         ablate(model, group, sorted(units), mode, means_of[group])
+    # Last, since cutting the last branch of an MLP renames the parameters of its old part.
+    for name in whole:
+        owner, _, branch = name.rpartition(".")
+        cut_branch(model, owner, branch)
 
 
-def _cut_whole_branch(model: nn.Module, tap: Tap, regions: Sequence[str]) -> bool:
-    """Remove a branch if it makes up all of a tap's regions, and return whether it was one."""
+def is_whole_branch(model: nn.Module, tap: Tap, regions: Collection[str]) -> bool:
+    """Return whether regions make up all of a branch.
+
+    Args:
+        model: The model.
+        tap: One of its routed modules.
+        regions: The names of the regions.
+    """
     owner, _, part = tap.name.rpartition(".")
-    is_branch = part == "new" and isinstance(model.get_submodule(owner), Branches)
-    if not is_branch or not tap.regions or not set(tap.regions.units) <= set(regions):
-        return False
-    cut_branch(model, owner)
-    return True
+    branches = model.get_submodule(owner)
+    is_branch = isinstance(branches, Branches) and part in branches.names
+    return is_branch and tap.place.at == "output" and set(tap.route.regions) <= set(regions)

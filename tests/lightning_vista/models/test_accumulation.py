@@ -11,7 +11,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from lightning.pytorch.plugins import MixedPrecision
-from token_batches import LENGTHS, STEPS_OF_PROCESSES, Descending, batch_of
+from token_batches import LENGTHS, STEPS_OF_PROCESSES, Descending, batch_of, with_own_rates
 from token_batches import train as train_module
 from torch import Tensor
 
@@ -105,3 +105,15 @@ def test_processes_that_share_a_step(tmp_path: Path) -> None:
     out = tmp_path / "weights.pt"
     subprocess.run([sys.executable, HELPERS / "token_batches.py", "2", "2", out], check=True, timeout=300)
     assert_same(torch.load(out), train([batch_of(rows) for rows in STEPS_OF_PROCESSES]))
+
+
+@pytest.mark.slow
+def test_processes_freeze_and_scale_alike(tmp_path: Path) -> None:
+    out = tmp_path / "weights.pt"
+    subprocess.run([sys.executable, HELPERS / "token_batches.py", "2", "2", out, "own"], check=True, timeout=300)
+    module, groups = with_own_rates()
+    whole = train_module([batch_of(rows) for rows in STEPS_OF_PROCESSES], module, callbacks=[groups])
+    assert_same(torch.load(out), whole)
+    start = dict(Descending().named_parameters())
+    still = {name for name, value in whole.items() if torch.equal(value, start[name])}
+    assert still == {f"model.transformer.{name}" for name in ("wte.weight", "ln_f.weight", "ln_f.bias")}

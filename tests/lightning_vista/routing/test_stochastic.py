@@ -1,5 +1,6 @@
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lightning as L
@@ -14,6 +15,7 @@ from lightning_vista.callbacks import GradientRouting
 from lightning_vista.cli import main
 from lightning_vista.routing import (
     FieldRule,
+    FrequencyRule,
     LabelRule,
     MixtureRule,
     ParameterRoute,
@@ -91,6 +93,14 @@ def test_rules_around_it_keep_its_state() -> None:
     third.load_state_dict(second.state_dict())
     assert all(torch.equal(third.memberships(batch), expected) for expected in whole[10:])
     assert TOPICS.state_dict() == {}
+
+
+def test_counting_tokens_draws_nothing() -> None:
+    split = StochasticRule(LabelRule("is_forget", {"forget": [1], "retain": [0]}), {"retain": {"default": 0.75}})
+    split.memberships({"is_forget": torch.tensor([0])})
+    batch = {"input_ids": torch.tensor([[1, 2]]), "is_forget": torch.tensor([0])}
+    FrequencyRule(split).setup(SimpleNamespace(tokenizer=range(3), train_dataloader=lambda: [batch] * 5))
+    assert split.state_dict()["num_batches"] == 1
 
 
 @pytest.mark.parametrize("per", ["batch", "sample"])
