@@ -1,10 +1,16 @@
-"""wandb as a test needs it: offline, silent, and writing nowhere but into the test's folder."""
+"""Folders of tests: what a callback writes, and wandb, offline and silent, stay within the test's own."""
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without another root folder a trainer's files go to the current one, which would be the repository."""
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import yaml
 from own_model import write_own_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from lightning_vista.callbacks import RelearningAttack
 from lightning_vista.cli import main, run_lightning
 from lightning_vista.models import LanguageModelModule
 from lightning_vista.routing.naming import find_modules
@@ -184,16 +185,24 @@ def test_studies_run_small(name: str, rows: int, tmp_path: Path) -> None:
     assert (tmp_path / "study.html").exists()
 
 
+def _adds(block: Any) -> bool:
+    """Whether a block of the docs lists callbacks."""
+    return isinstance(block, list) or "trainer" in block
+
+
 def test_the_yaml_of_the_docs_is_what_classes_take(tmp_path: Path) -> None:
     page = (ROOT / "docs/unlearning.md").read_text(encoding="utf-8")
-    chain, attacks, study = map(yaml.safe_load, re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL)[:3])
+    blocks = list(map(yaml.safe_load, re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL)))
+    lists = [block if isinstance(block, list) else block["trainer"]["callbacks+"] for block in blocks if _adds(block)]
+    (study,) = (block for block in blocks if not _adds(block))
     parser = jsonargparse.ArgumentParser(exit_on_error=False)
     parser.add_argument("--callbacks", type=list[L.Callback])
-    listed = [*chain["trainer"]["callbacks+"], *attacks]
+    listed = [callback for callbacks in lists for callback in callbacks]
     made = parser.instantiate_classes(parser.parse_object({"callbacks": listed})).callbacks
-    assert [type(callback).__name__ for callback in made][:2] == ["MaxEntropyTuning", "Undo"]
-    assert made[3].rates == [0.001, 0.0003, 0.0001, 0.00003]
-    assert made[3].baseline == "runs/base"
+    names = [type(callback).__name__ for callback in made]
+    assert {"MaxEntropyTuning", "Undo", "CapabilityProfiles", "BranchExpansion", "QuantisationAttack"} <= set(names)
+    attacks = [callback for callback in made if isinstance(callback, RelearningAttack)]
+    assert ([0.001, 0.0003, 0.0001, 0.00003], "runs/base") in [(attack.rates, attack.baseline) for attack in attacks]
     described = {"title": "t", "metrics": {}, "runs": [{"name": "base"}], **study}
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(described), encoding="utf-8")
     assert len(read_study(tmp_path / "study.yaml").compute_ratios) == 2

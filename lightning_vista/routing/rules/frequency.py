@@ -63,11 +63,6 @@ class FrequencyRule(Rule):
         self.target = target
         self.retain_weights: Tensor | None = None
 
-    @property
-    def parts(self) -> Sequence[Rule]:
-        """The rule of sequences."""
-        return (self.split,)
-
     def setup(self, datamodule: Any) -> None:
         """Count the tokens of the first training sequences.
 

@@ -123,11 +123,6 @@ class PartialLabels(Rule):
         self.retain = retain
         self.unlabelled = unlabelled
 
-    @property
-    def parts(self) -> Sequence[Rule]:
-        """The inner rule."""
-        return (self.rule,)
-
     def setup(self, datamodule: Any) -> None:
         """Prepare the inner rule."""
         self.rule.setup(datamodule)
@@ -177,11 +172,6 @@ class MixtureRule(Rule):
             raise ValueError(
                 f"`coefficients`: expected {len(rules)} of at least 0, one for each rule, got {self.coefficients}."
             )
-
-    @property
-    def parts(self) -> Sequence[Rule]:
-        """The rules."""
-        return self.rules
 
     def setup(self, datamodule: Any) -> None:
         """Prepare the rules."""

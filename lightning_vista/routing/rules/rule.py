@@ -37,8 +37,9 @@ class Rule(ABC):
 
     @property
     def parts(self) -> Sequence["Rule"]:
-        """The rules whose memberships this rule uses; none by default."""
-        return ()
+        """The rules that this rule wraps: those among its attributes, or in lists among them."""
+        held = [value if isinstance(value, list | tuple) else [value] for value in vars(self).values()]
+        return [rule for rules in held for rule in rules if isinstance(rule, Rule)]
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run must know to continue; empty for rules that only look at their batch."""

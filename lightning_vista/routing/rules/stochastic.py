@@ -70,11 +70,6 @@ class StochasticRule(Rule):
         self.per, self.seed = per, seed
         self._num_batches = 0
 
-    @property
-    def parts(self) -> Sequence[Rule]:
-        """The inner rule."""
-        return (self.rule,)
-
     def setup(self, datamodule: Any) -> None:
         """Prepare the inner rule."""
         self.rule.setup(datamodule)

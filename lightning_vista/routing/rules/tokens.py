@@ -343,11 +343,6 @@ class SequenceRule(Rule):
         self.rule = rule
         self.otherwise = otherwise
 
-    @property
-    def parts(self) -> Sequence[Rule]:
-        """The rule of tokens."""
-        return (self.rule,)
-
     def setup(self, datamodule: Any) -> None:
         """Prepare the inner rule."""
         self.rule.setup(datamodule)
