@@ -1,6 +1,7 @@
 """Hidden states of texts in the frozen part of a model, computed once and kept on the disk."""
 
 import hashlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, get_args
@@ -77,7 +78,7 @@ class HiddenStates:
         with torch.autocast("cpu", torch.bfloat16, enabled=self.precision == "bf16"):
             flat = torch.cat(lower_states(keep_lower_layers(model, self.num_layers), list(texts))).float()
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".part")
+        temporary = path.with_suffix(f".{os.getpid()}.part")  # several processes may compute the same
         metadata = {"version": _VERSION, "sha256": _checksum(flat)}
         require("safetensors.torch", extra="text").save_file({"states": flat}, temporary, metadata)
         temporary.replace(path)
