@@ -10,15 +10,17 @@ from lightning_vista.study import expand_study, read_study
 STUDIES = Path(__file__).parents[2] / "configs/studies"
 
 
-def test_methods_see_the_same_texts_and_are_tested_after_the_cut() -> None:
+def test_methods_see_the_same_texts_and_are_tested_after_cut_and_coherence_tuning() -> None:
     runs = expand_study(read_study(STUDIES / "absorption_pretrained.yaml"), "out")
     assert len({run.row for run in runs}) == 1 + 4 + 4 + 3 * 3 + 1
     for run in runs:
         data = run.config["data"]["init_args"]
         assert (data["seed"], data["labelled_first"], data["homogeneous"]) == ("{seed}", True, True)
         assert run.config["model"]["init_args"]["num_layers"] == data["hidden_states"]["init_args"]["num_layers"]
-        is_cut = any(c["class_path"].endswith("Ablation") for c in run.config["trainer"]["callbacks"])
-        assert run.commands["test"]["ckpt_path"].endswith("ablated.ckpt" if is_cut else "last.ckpt")
+        callbacks = [callback["class_path"].rpartition(".")[2] for callback in run.config["trainer"]["callbacks"]]
+        assert callbacks[-1] == "CoherenceTuning"
+        assert run.commands["test"]["ckpt_path"].endswith("tuned.ckpt")
+        is_cut = "Ablation" in callbacks
         assert is_cut != (run.variant == "plain" or run.variant.startswith("filtering"))
         assert ("exclude" in data) == (run.variant.startswith("filtering") or run.variant.endswith("left out"))
 
