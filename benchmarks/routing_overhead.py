@@ -12,6 +12,7 @@ work on the machine disturbs less than wall-clock seconds; their ratio is report
 """
 
 import argparse
+import ctypes
 import json
 import logging
 import os
@@ -169,11 +170,22 @@ def make_activations(kind: str, options: argparse.Namespace) -> Callable[[], Non
     return step
 
 
+def keep_memory() -> None:
+    """Let the C library keep what is freed: a tenth of a step can be page faults, of whichever variant comes next."""
+    library = ctypes.CDLL(None)
+    if hasattr(library, "mallopt"):  # glibc
+        library.mallopt(-1, 2**30)  # M_TRIM_THRESHOLD
+        library.mallopt(-3, 2**30)  # M_MMAP_THRESHOLD
+
+
 def take_turns(works: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[Cost]]:
-    """Measure the costs of some works, each done once in every round, after a warm-up round."""
+    """Measure the costs of some works, each done once in every round, after a warm-up round.
+
+    Every second round runs backwards: what a work finds in caches and free memory depends on the one before it.
+    """
     costs: dict[str, list[Cost]] = {name: [] for name in works}
     for number in range(rounds + 1):
-        for name, work in works.items():
+        for name, work in list(works.items())[:: -1 if number % 2 else 1]:
             cost = Cost.of(work)
             if number:
                 costs[name].append(cost)
@@ -282,6 +294,7 @@ def main() -> None:
     if options.peak_of:
         print_peak(options.peak_of, options)
         return
+    keep_memory()
     started = time.strftime("%Y-%m-%d %H:%M")
     size = sum(parameter.numel() for parameter in make_model(options).parameters())
     measurements = list(measure(options))
