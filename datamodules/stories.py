@@ -13,6 +13,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from lightning_vista.models.hidden_states import HiddenStates
 from lightning_vista.options import check_word
 from lightning_vista.run_files import run_files
 from lightning_vista.text import (
@@ -32,7 +33,7 @@ from lightning_vista.text import (
 )
 from lightning_vista.text.batch_sampler import RowBatchSampler
 from lightning_vista.text.corpus import Splits, complete_splits
-from lightning_vista.text.labelling import read_words
+from lightning_vista.text.labelling import draw_texts, read_words
 from lightning_vista.text.rows import RowDataset, text_beginning
 from lightning_vista.text.token_shards import TokenStream, check_settings, find_token_shards, read_token_shards
 
@@ -69,7 +70,12 @@ class StoriesDataModule(L.LightningDataModule):
         batch_size: Number of rows in a batch.
         homogeneous: Whether all rows of a training batch have the same label, as the strategy "parameter" needs it.
         labelled_first: Whether all labelled texts come before all others in each epoch.
+        group_by_length: Whether rows of similar lengths share a batch, which saves padding.
         num_stories: Number of stories of the embedded corpus.
+        num_texts: Split -> number of texts to draw from it, of each kind: as many to forget as to retain. Other splits
+            stay whole.
+        hidden_states: Frozen part of a model whose states the batches hold too, as `hidden_states` `(batch, tokens,
+            width)`, for `UpperLanguageModelModule`.
         validation_share: Share of the texts to validate on, if the data does not have that split.
         test_share: Share of the texts to test on, if the data does not have that split.
         num_workers: Number of loading processes, 0 for none.
@@ -79,8 +85,9 @@ class StoriesDataModule(L.LightningDataModule):
         tokenizer: The tokenizer, after `setup`.
 
     Raises:
-        ValueError: If `exclude` is an unknown word, token shards cannot be read in the wanted order or were written
-            with other texts to forget or another `add_bos`, or `add_bos` is true for a tokenizer without such a token.
+        ValueError: If `exclude` is an unknown word, token shards cannot be read in the wanted order or with the wanted
+            options, or were written with other texts to forget or another `add_bos`, `add_bos` is true for a tokenizer
+            without such a token, or there are too few texts to draw.
 
     Example:
         >>> data = StoriesDataModule(num_stories=40, forget_field="world", forget_values=["sea"])
@@ -105,7 +112,10 @@ class StoriesDataModule(L.LightningDataModule):
         batch_size: int = 32,
         homogeneous: bool = False,
         labelled_first: bool = False,
+        group_by_length: bool = False,
         num_stories: int = 11_000,
+        num_texts: dict[str, int] | None = None,
+        hidden_states: HiddenStates | None = None,
         validation_share: float = 0.05,
         test_share: float = 0.05,
         num_workers: int = 0,
@@ -119,11 +129,20 @@ class StoriesDataModule(L.LightningDataModule):
         if forget_words is not None:
             self.is_forget = by_words(forget_words, text_field)
             self._forget = {"forget_words": read_words(forget_words)}
+        self.num_texts, self.hidden_states, self.labelling = num_texts or {}, hidden_states, labelling
+        for split in self.num_texts:
+            check_word("num_texts", split, _SPLITS)
         self._label = partial(label_rows, labelling=labelling, exclude=exclude, seed=seed)
         self.tokenizer: Any = None
         self.tokenizer_folder, self.add_bos = tokenizer, add_bos
         self.vocabulary_size, self.max_length = vocabulary_size, max_length
         self.batch_size, self.homogeneous, self.labelled_first = batch_size, homogeneous, labelled_first
+        self.group_by_length = group_by_length
+        if group_by_length and labelled_first and not homogeneous:
+            raise ValueError(
+                "`group_by_length`: expected `homogeneous` beside `labelled_first`, got only the latter, whose order "
+                "would be lost. Set it, too."
+            )
         self.shares, self.num_workers, self.seed = (validation_share, test_share), num_workers, seed
         self._shards: list[Path] = []
         self._rows: dict[str, list[Row]] = {}
@@ -195,6 +214,11 @@ class StoriesDataModule(L.LightningDataModule):
         random.Random(seed).shuffle(chosen)
         return collate_rows(chosen[:count], self.tokenizer.pad_token_id)
 
+    def occurring_tokens(self) -> Tensor:
+        """Return the tokens of all texts, each once, ascending `(count,)`; after `setup`, not of token shards."""
+        tokens = torch.cat([row.tokens for rows in self._rows.values() for row in rows])
+        return torch.as_tensor(tokens.unique().long())
+
     def write_shards(self, folder: str, rows_per_shard: int = 10_000) -> None:
         """Write the tokens of all splits as WebDataset shards, with the tokenizer, for use as `data`.
 
@@ -210,6 +234,8 @@ class StoriesDataModule(L.LightningDataModule):
 
     def _tokenize(self) -> dict[str, list[Row]]:
         splits = complete_splits(self._read(), *self.shares, self.seed)
+        drawn = {split: draw_texts(splits[split], self.is_forget, n, self.seed) for split, n in self.num_texts.items()}
+        splits = {**splits, **drawn}
         if self.tokenizer_folder is None:
             texts = (record[self.text_field] for record in splits["train"])
             self.tokenizer = word_tokenizer(texts, self.vocabulary_size)
@@ -223,7 +249,8 @@ class StoriesDataModule(L.LightningDataModule):
             max_length=self.max_length,
             add_bos=self.add_bos,
         )
-        return {split: list(encode(records)) for split, records in splits.items()}
+        rows = {split: list(encode(records)) for split, records in splits.items()}
+        return rows if self.hidden_states is None else {split: self.hidden_states.add(rows[split]) for split in rows}
 
     def _read(self) -> Splits:
         if self.data == EMBEDDED:
@@ -231,9 +258,17 @@ class StoriesDataModule(L.LightningDataModule):
         return read_corpus(self.data, self.text_field)
 
     def _read_shards(self, shards: dict[str, list[Path]]) -> dict[str, list[Row]]:
-        if self.labelled_first:
+        wholes = {
+            "labelled_first": self.labelled_first,
+            "group_by_length": self.group_by_length,
+            "num_texts": self.num_texts,
+            "hidden_states": self.hidden_states,
+            "labelling.extend": self.labelling.extend,
+        }
+        if given := [name for name, value in wholes.items() if value]:
             raise ValueError(
-                "`labelled_first`: expected false for token shards, which are read in a random order, got true."
+                f"`{'`, `'.join(given)}`: expected none for token shards, which are read in a random order and in "
+                "parts, got some. Remove them, or use the texts themselves."
             )
         self.tokenizer = load_tokenizer(self.tokenizer_folder or str(Path(self.data, "tokenizer")))
         check_settings(self.data, self._settings())
@@ -245,7 +280,10 @@ class StoriesDataModule(L.LightningDataModule):
         return {"beginning": text_beginning(self.tokenizer, self.add_bos), "forget": self._forget}
 
     def _loader(self, rows: Sequence[Row], **order: Any) -> DataLoader[Batch]:
-        sampler = RowBatchSampler([row.known for row in rows], self.batch_size, **order, **self._process())
+        lengths = [len(row.tokens) for row in rows] if self.group_by_length else None
+        sampler = RowBatchSampler(
+            [row.known for row in rows], self.batch_size, lengths=lengths, **order, **self._process()
+        )
         dataset = RowDataset(rows, self.tokenizer.pad_token_id)
         return DataLoader(dataset, batch_size=None, sampler=sampler, num_workers=self.num_workers)
 

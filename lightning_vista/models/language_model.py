@@ -163,7 +163,13 @@ class LanguageModelModule(L.LightningModule):
 
     # Lightning calls this after the `setup` of callbacks, which add units, and before strategies wrap the model.
     def setup(self, stage: str) -> None:
-        """Check that the model has an embedding for every token, and freeze parameters for `fit`.
+        """Check that the model has an embedding for every token, and freeze parameters for `fit`."""
+        self.check_vocabulary()
+        if stage == "fit":
+            self._frozen += freeze_parameters(self, self.freeze_patterns)
+
+    def check_vocabulary(self) -> None:
+        """Check that the model has an embedding for every token.
 
         Raises:
             ValueError: If the datamodule's tokenizer has more tokens than the model has embeddings.
@@ -176,8 +182,6 @@ class LanguageModelModule(L.LightningModule):
                 f"{places} embeddings. Set it in the model's `sizes` to at least {len(tokenizer)}, or the datamodule's "
                 "`tokenizer` to the checkpoint's folder."
             )
-        if stage == "fit":
-            self._frozen += freeze_parameters(self, self.freeze_patterns)
 
     def teardown(self, stage: str) -> None:
         """Let frozen parameters be trained again, for example by an attack."""

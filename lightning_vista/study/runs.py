@@ -116,10 +116,11 @@ def expand_study(study: Study, out_dir: str | Path, smoke: bool = False, full: b
         StudyError: If the study has no runs, an override does not fit its configuration, or two runs share a folder.
     """
     runs = [
-        _run(study, variant, dict(zip(study.grid, values, strict=True)), seed, Path(out_dir), smoke)
+        _run(study, variant, dict(zip(grid, values, strict=True)), seed, Path(out_dir), smoke)
         for variant in study.runs
         if full or not variant.full
-        for values in itertools.product(*study.grid.values())
+        for grid in [study.grid if variant.grid is None else variant.grid]
+        for values in itertools.product(*grid.values())
         for seed in (study.seeds[:1] if smoke else study.seeds)
     ]
     if not runs:

@@ -83,6 +83,8 @@ class Variant:
             `lightning_vista.study.overrides.override`.
         commands: Options of commands, merged over those of the study: `test: {ckpt_path: "{folder}/ablated.ckpt"}`.
         full: Whether the variant runs with `--full` only, since it takes long.
+        grid: Values of each dotted key for this variant, in place of the study's grid: `{}` for a reference that does
+            not depend on it.
     """
 
     name: str
@@ -90,6 +92,7 @@ class Variant:
     overrides: Config = field(default_factory=dict)
     commands: dict[str, Config] = field(default_factory=dict)
     full: bool = False
+    grid: dict[str, list[Any]] | None = None
 
 
 @dataclass(frozen=True)

@@ -64,6 +64,8 @@ def collect_series(spec: FigureSpec, rows: Sequence[StudyRow]) -> Series:
     """
     series: Series = {}
     for row in rows:
+        if isinstance(spec.x, str) and spec.x not in ("run", *row.point):
+            continue  # a reference that has no place along this axis
         point = {key: value for key, value in row.point.items() if key != spec.x}
         labels = key_labels(list(row.point))
         run = ", ".join([row.variant, *(f"{labels[key]} {value}" for key, value in point.items())])

@@ -8,6 +8,9 @@ from torch.utils.data import DistributedSampler
 
 from lightning_vista.text.labelling import UNLABELLED
 
+#: Number of batches whose rows are ordered by length together.
+_POOL = 8
+
 
 class RowBatchSampler(DistributedSampler[list[int]]):
     """Sampler of whole batches, which distributes rows over processes so that each row occurs exactly once.
@@ -26,6 +29,8 @@ class RowBatchSampler(DistributedSampler[list[int]]):
         world_size: Number of processes.
         even: Whether all processes must have the same number of batches. Then the last rows of a group are dropped if
             they are fewer than the processes.
+        lengths: Length of each row, so that rows of similar lengths share a batch, which saves padding. Only with
+            `homogeneous` or without `labelled_first`, since it changes which rows come first.
 
     Example:
         >>> sampler = RowBatchSampler([1, 0, 0, 1, 0], batch_size=2, shuffle=True, homogeneous=True)
@@ -45,6 +50,7 @@ class RowBatchSampler(DistributedSampler[list[int]]):
         rank: int = 0,
         world_size: int = 1,
         even: bool = True,
+        lengths: Sequence[int] | None = None,
     ) -> None:
         super().__init__(known, num_replicas=world_size, rank=rank, shuffle=shuffle, seed=seed)  # type: ignore[arg-type]
         self.known = torch.tensor(known, dtype=torch.long)
@@ -54,6 +60,7 @@ class RowBatchSampler(DistributedSampler[list[int]]):
             labelled_first,
             even,
         )
+        self.lengths = None if lengths is None else torch.tensor(lengths)
 
     def __iter__(self) -> Iterator[list[int]]:
         return (part.tolist() for part in self._parts())
@@ -74,12 +81,20 @@ class RowBatchSampler(DistributedSampler[list[int]]):
         if self.labelled_first:
             order = order[self._is_unlabelled(order).argsort(stable=True)]
         groups = [order[self.known[order] == group] for group in self.known.unique()] if self.homogeneous else [order]
-        batches = [batch for rows in groups for batch in rows.split(self.batch_size * self.num_replicas)]
-        if self.homogeneous and self.shuffle:  # otherwise all batches of a group would follow each other
+        size = self.batch_size * self.num_replicas
+        batches = [batch for rows in groups for batch in self._by_length(rows, _POOL * size).split(size)]
+        # Otherwise all batches of a group, or from short to long ones, would follow each other.
+        if self.shuffle and (self.homogeneous or self.lengths is not None):
             batches = [batches[place] for place in torch.randperm(len(batches), generator=generator)]
         if self.labelled_first:
             batches.sort(key=lambda batch: float(self._is_unlabelled(batch).float().mean()))
         return batches
+
+    def _by_length(self, rows: Tensor, pool: int) -> Tensor:
+        """Return rows in the order of their lengths, within pools of several batches, which differ in each epoch."""
+        if self.lengths is None:
+            return rows
+        return torch.cat([part[self.lengths[part].argsort(stable=True)] for part in rows.split(pool)])
 
     def _is_unlabelled(self, rows: Tensor) -> Tensor:
         return (self.known[rows] == UNLABELLED).long()

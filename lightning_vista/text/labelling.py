@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 
 from lightning_vista.options import check_word
 from lightning_vista.text.corpus import Record
+from lightning_vista.text.naive_bayes import naive_bayes
 from lightning_vista.text.rows import Row
 
 
@@ -83,6 +84,34 @@ def _field(record: Record, field: str) -> Any:
     return record[field]
 
 
+def draw_texts(records: Iterable[Record], is_forget: Callable[[Record], bool], count: int, seed: int) -> list[Record]:
+    """Draw as many texts to forget as texts to retain.
+
+    Args:
+        records: The texts.
+        is_forget: Function that tells whether to forget a record.
+        count: Number of texts of each kind; larger draws include smaller ones.
+        seed: Random seed of the draw.
+
+    Returns:
+        The texts, `2 * count`.
+
+    Raises:
+        ValueError: If there are fewer of one kind.
+    """
+    kinds: dict[bool, list[Record]] = {True: [], False: []}
+    for record in records:
+        kinds[is_forget(record)].append(record)
+    if (fewest := min(map(len, kinds.values()))) < count:
+        raise ValueError(
+            f"`num_texts`: expected at most {fewest}, since there are {len(kinds[True])} texts to forget and "
+            f"{len(kinds[False])} to retain, got {count}."
+        )
+    for texts in kinds.values():
+        random.Random(seed).shuffle(texts)
+    return [*kinds[True][:count], *kinds[False][:count]]
+
+
 #: Labels of texts, as `PartialLabels` takes them.
 FORGET, RETAIN, UNLABELLED = 1, 0, -1
 #: Texts to exclude from training: none, all texts to forget ("pure" training), or those labelled so (data filtering).
@@ -91,13 +120,15 @@ Exclude = Literal["nothing", "forget", "labelled_forget"]
 
 @dataclass(frozen=True)
 class Labelling:
-    """Shares of labelled texts and of wrong labels, all between 0 and 1.
+    """Shares of labelled texts and of wrong labels, all between 0 and 1, and the extension of labels.
 
     Attributes:
         forget: Share of the texts to forget that are labelled.
         retain: Share of the texts to retain that are labelled.
         forget_as_retain: Share of the labelled texts to forget that are undiscovered, and so labelled as retain.
         retain_as_forget: Share of the labelled texts to retain that are labelled as forget.
+        extend: Whether unlabelled texts that naive Bayes takes for texts to forget are labelled so, too. It learns from
+            the labelled ones: what anybody can do who has these labels.
 
     Raises:
         ValueError: If a share is not between 0 and 1.
@@ -107,6 +138,7 @@ class Labelling:
     retain: float = 1.0
     forget_as_retain: float = 0.0
     retain_as_forget: float = 0.0
+    extend: bool = False
 
     def __post_init__(self) -> None:
         if wrong := {f.name: getattr(self, f.name) for f in fields(self) if not 0 <= getattr(self, f.name) <= 1}:
@@ -151,8 +183,19 @@ def label_rows(rows: Iterable[Row], labelling: Labelling, exclude: Exclude = "no
         ValueError: If `exclude` is an unknown word.
     """
     check_word("exclude", exclude, get_args(Exclude))
-    for row in rows:
-        known = labelling.known(row.is_forget, row.number, seed)
-        is_out = row.is_forget if exclude == "forget" else exclude == "labelled_forget" and known == FORGET
+    labelled: Iterable[Row] = (row._replace(known=labelling.known(row.is_forget, row.number, seed)) for row in rows)
+    for row in _extend_labels(list(labelled)) if labelling.extend else labelled:
+        is_out = row.is_forget if exclude == "forget" else exclude == "labelled_forget" and row.known == FORGET
         if not is_out:
-            yield row._replace(known=known)
+            yield row
+
+
+def _extend_labels(rows: Sequence[Row]) -> list[Row]:
+    """Label unlabelled rows as forget rows where they look like the labelled ones.
+
+    Rows that look like retain rows stay unlabelled: they keep their place in the order of training.
+    """
+    known = [row for row in rows if row.known != UNLABELLED]
+    others = [row.tokens for row in rows if row.known == UNLABELLED]
+    guesses = iter(naive_bayes([row.tokens for row in known], [row.known == FORGET for row in known], others))
+    return [row._replace(known=FORGET) if row.known == UNLABELLED and next(guesses) else row for row in rows]

@@ -24,12 +24,14 @@ class Row(NamedTuple):
         is_forget: Whether the text is to be forgotten.
         number: Number of the text.
         known: Label of the text: 1 labelled forget, 0 labelled retain, -1 unlabelled.
+        states: Hidden states of the tokens in a frozen part of a model `(length, width)`, if they are kept.
     """
 
     tokens: Tensor
     is_forget: bool
     number: int
     known: int = -1
+    states: Tensor | None = None
 
 
 def encode_records(
@@ -115,7 +117,7 @@ def collate_rows(rows: Sequence[Row], padding: int) -> Batch:
 
     Returns:
         `input_ids` and `attention_mask` (0 at padding) `(batch, tokens)`, `is_forget` (1 or 0) and `known` (1, 0 or -1)
-        `(batch,)`, all int64.
+        `(batch,)`, all int64. If the rows have states, also `hidden_states` `(batch, tokens, width)`, 0 at padding.
 
     Example:
         >>> rows = [Row(torch.tensor([5, 6]), True, 0, 1), Row(torch.tensor([7, 8, 9]), False, 1, -1)]
@@ -126,12 +128,14 @@ def collate_rows(rows: Sequence[Row], padding: int) -> Batch:
     tokens = [row.tokens.long() for row in rows]
     lengths = torch.tensor([len(row) for row in tokens])
     input_ids = pad_sequence(tokens, batch_first=True, padding_value=padding)
-    return {
+    batch = {
         "input_ids": input_ids,
         "attention_mask": (torch.arange(input_ids.shape[1]) < lengths[:, None]).long(),
         "is_forget": torch.tensor([int(row.is_forget) for row in rows]),
         "known": torch.tensor([row.known for row in rows]),
     }
+    states = [row.states for row in rows if row.states is not None]
+    return {**batch, "hidden_states": pad_sequence(states, batch_first=True)} if states else batch
 
 
 class RowDataset(Dataset[Batch]):

@@ -57,6 +57,17 @@ def test_batches_of_one_group() -> None:
     assert {tuple(group) for group in known} == {(0,), (1,)}
 
 
+def test_batches_of_similar_lengths() -> None:
+    padding = []
+    for grouped in (False, True):
+        data = module(group_by_length=grouped)
+        batches = [*data.train_dataloader(), *data.val_dataloader()]
+        padding.append(sum(int((batch["attention_mask"] == 0).sum()) for batch in batches))
+    assert 0 < padding[1] < 0.6 * padding[0]
+    with pytest.raises(ValueError, match="`group_by_length`: expected `homogeneous` beside `labelled_first`"):
+        StoriesDataModule(group_by_length=True, labelled_first=True)
+
+
 def test_samples() -> None:
     data = module()
     few, more = (data.sample("train", True, count) for count in (2, 4))
@@ -64,6 +75,19 @@ def test_samples() -> None:
     assert torch.equal(few["attention_mask"].sum(1), more["attention_mask"].sum(1)[:2])
     with pytest.raises(ValueError, match="the rows to retain in the test data, got 500"):
         data.sample("test", False, 500)
+
+
+def test_as_many_texts_of_each_kind_are_drawn() -> None:
+    few, more = (module(num_texts={"train": count, "test": 2}, max_length=1000) for count in (3, 5))
+    assert [len(few._rows[split]) for split in ("train", "test")] == [6, 4]
+    assert len(few._rows["validation"]) == len(module(max_length=1000)._rows["validation"])
+    assert [sum(row.is_forget for row in few._rows[split]) for split in ("train", "test")] == [3, 2]
+    drawn = [{tuple(row.tokens.tolist()) for row in data._rows["train"]} for data in (few, more)]
+    assert len(drawn[1]) == 10
+    with pytest.raises(ValueError, match=r"`num_texts`: expected at most \d+, since there are .* got 1000"):
+        module(num_texts={"validation": 1000})
+    with pytest.raises(ValueError, match="`num_texts`: expected one of 'train', 'validation', 'test', got 'val'"):
+        StoriesDataModule(num_texts={"val": 3})
 
 
 def test_token_shards_give_the_same_rows(tmp_path: Path) -> None:
@@ -76,8 +100,10 @@ def test_token_shards_give_the_same_rows(tmp_path: Path) -> None:
     batch = next(iter(shards.train_dataloader()))
     assert batch["input_ids"].shape[0] == 8
     assert len(shards.sample("train", False, 3)["known"]) == 3
-    with pytest.raises(ValueError, match="`labelled_first`: expected false for token shards"):
-        module(data=str(tmp_path / "shards"), labelled_first=True)
+    with pytest.raises(ValueError, match="`labelled_first`, `num_texts`: expected none for token shards"):
+        module(data=str(tmp_path / "shards"), labelled_first=True, num_texts={"test": 2})
+    with pytest.raises(ValueError, match="`labelling.extend`: expected none for token shards"):
+        module(data=str(tmp_path / "shards"), labelling=Labelling(extend=True))
 
 
 def test_shards_of_another_beginning_are_refused(tmp_path: Path) -> None:

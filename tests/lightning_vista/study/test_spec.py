@@ -67,6 +67,15 @@ def test_a_grid_makes_a_row_of_every_point(folder: Path) -> None:
     assert runs[2].config["other"] == {"size": 8}
 
 
+def test_a_variant_has_a_grid_of_its_own(folder: Path) -> None:
+    reference = "  - name: reference\n    grid: {}\nmetrics:"
+    (folder / "study.yaml").write_text(STUDY.replace("metrics:", reference) + "grid: {model.value: [1, 2]}\n")
+    runs = expand_study(read_study(folder / "study.yaml"), folder)
+    rows = list(dict.fromkeys(run.row for run in runs))
+    assert rows == ["plain, value 1", "plain, value 2", "changed, value 1", "changed, value 2", "reference"]
+    assert runs[-1].config["model"]["value"] == 1  # of the config
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

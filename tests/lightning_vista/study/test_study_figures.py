@@ -26,6 +26,12 @@ def test_the_axis_is_a_key_of_the_grid() -> None:
     assert draw_figure(replace(spec, log_x=True), ROWS)["layout"]["xaxis"]["type"] == "log"
 
 
+def test_a_run_without_a_place_along_the_axis_is_left_out() -> None:
+    reference = StudyRow("reference", "reference", {}, Path(), {"test/0": {0: 9.0}})
+    assert list(means(FigureSpec("t", {"value": "test/0"}, x="model.size"), [*ROWS, reference])) == ["a", "b"]
+    assert ("reference", 9.0) in means(FigureSpec("t", {"value": "test/0"}), [*ROWS, reference])["value"]
+
+
 def test_the_axis_is_the_run() -> None:
     spec = FigureSpec("t", {"first": "test/0", "second": "test/1"}, runs=["b"])
     assert means(spec, ROWS[2:]) == {

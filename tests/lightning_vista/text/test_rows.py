@@ -122,7 +122,12 @@ def test_what_is_left_out() -> None:
 @pytest.mark.parametrize("labelled_first", [True, False])
 def test_every_row_comes_once(world_size: int, homogeneous: bool, labelled_first: bool) -> None:
     def sampler(rank: int, even: bool) -> RowBatchSampler:
-        order = {"shuffle": True, "homogeneous": homogeneous, "labelled_first": labelled_first, "even": even}
+        order: dict[str, Any] = {
+            "shuffle": True,
+            "homogeneous": homogeneous,
+            "labelled_first": labelled_first,
+            "even": even,
+        }
         return RowBatchSampler(KNOWN, 4, rank=rank, world_size=world_size, **order)
 
     by_rank = [list(sampler(rank, even=False)) for rank in range(world_size)]
@@ -137,6 +142,26 @@ def test_every_row_comes_once(world_size: int, homogeneous: bool, labelled_first
         order = [KNOWN[row] for batch in even[0] for row in batch]
         assert -1 not in order[: order.index(-1)]
         assert set(order[order.index(-1) :]) == {-1}
+
+
+def test_rows_of_similar_lengths_share_a_batch() -> None:
+    known = [1] * 200 + [0] * 150 + [-1] * 250
+    lengths = torch.randint(2, 50, (600,), generator=torch.Generator().manual_seed(0)).tolist()
+    options: dict[str, Any] = {"shuffle": True, "homogeneous": True, "labelled_first": True}
+    plain, grouped = (list(RowBatchSampler(known, 16, lengths=given, **options)) for given in (None, lengths))
+    assert sorted(row for batch in grouped for row in batch) == list(range(600))
+    for batches in (plain, grouped):
+        labels = [known[batch[0]] for batch in batches]
+        assert all({known[row] for row in batch} == {label} for batch, label in zip(batches, labels, strict=True))
+        assert labels == sorted(labels, key=lambda label: label == -1)
+        assert labels[:5] != sorted(labels[:5])  # labelled batches are mixed
+    padded = [sum(len(batch) * max(lengths[row] for row in batch) for batch in batches) for batches in (plain, grouped)]
+    assert padded[1] - sum(lengths) < 0.3 * (padded[0] - sum(lengths))
+    longest = [max(lengths[row] for row in batch) for batch in grouped if known[batch[0]] == -1]
+    assert longest != sorted(longest)
+    sampler = RowBatchSampler(known, 16, lengths=lengths, **options)
+    sampler.set_epoch(1)
+    assert list(sampler) != grouped
 
 
 def test_each_epoch_has_its_order() -> None:
