@@ -61,7 +61,9 @@ class LatentSampler(nn.Module):
 
     def forward(self, mean: Tensor, log_variance: Tensor) -> Tensor:
         """Return latents, `(batch, latents)`, that pass gradients to both arguments."""
-        return mean + torch.randn_like(mean) * (0.5 * log_variance).exp() if self.training else mean
+        if not self.training:
+            return mean
+        return mean + torch.randn_like(mean) * (0.5 * log_variance).exp()
 
 
 Batch = Mapping[str, Tensor]
@@ -127,7 +129,7 @@ class VariationalAutoencoder(L.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the squared error plus the weighted divergence, as a mean over images."""
         mean, log_variance = self(batch["image"])
-        made = self.decoder(self.latent(mean, log_variance))
+        made: Tensor = self.decoder(self.latent(mean, log_variance))
         error = (made - batch["image"]).square().flatten(1).sum(dim=1).mean()
         divergence = latent_divergence(mean, log_variance).sum(dim=1).mean()
         self.log_dict({"train/error": error, "train/divergence": divergence}, on_step=False, on_epoch=True)
@@ -166,7 +168,7 @@ class VariationalAutoencoder(L.LightningModule):
         """
         latents = torch.eye(self.num_latents, device=values.device)[:, None] * values[:, None]
         images: Tensor = self.decoder(latents.flatten(0, 1))
-        return images.unflatten(0, (self.num_latents, len(values)))
+        return images.reshape(self.num_latents, len(values), *images.shape[1:])
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Return Adam."""
