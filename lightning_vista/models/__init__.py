@@ -7,6 +7,7 @@ from lightning_vista.models.partition_autoencoder import PartitionAutoencoder
 from lightning_vista.models.partition_classifier import PartitionClassifier
 from lightning_vista.models.poisoned_classifier import PoisonedClassifier
 from lightning_vista.models.upper_language_model import UpperLanguageModelModule
+from lightning_vista.models.variational_autoencoder import VariationalAutoencoder
 
 __all__ = [
     "HiddenStates",
@@ -16,4 +17,5 @@ __all__ = [
     "PartitionClassifier",
     "PoisonedClassifier",
     "UpperLanguageModelModule",
+    "VariationalAutoencoder",
 ]

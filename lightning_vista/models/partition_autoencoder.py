@@ -132,7 +132,7 @@ class PartitionAutoencoder(L.LightningModule):
         sizes = [torch.Size(image_shape).numel(), *hidden_sizes]
         mirrored = sizes[::-1]
         self.encoder = nn.Sequential(
-            nn.Flatten(), *_layers(sizes), nn.ReLU(), nn.Linear(sizes[-1], encoding_size, bias=False)
+            nn.Flatten(), *dense_layers(sizes), nn.ReLU(), nn.Linear(sizes[-1], encoding_size, bias=False)
         )
         self.bottleneck = nn.Identity()
         inputs = [self.half_size, self.half_size] if split_decoders else [encoding_size]
@@ -226,8 +226,19 @@ class PartitionAutoencoder(L.LightningModule):
         return tile_pictures([images, *made])
 
 
-def _layers(sizes: Sequence[int]) -> Iterator[nn.Module]:
-    """Yield linear layers between these widths, with ReLU between them."""
+def dense_layers(sizes: Sequence[int]) -> Iterator[nn.Module]:
+    """Yield linear layers between these widths, with ReLU between them.
+
+    Args:
+        sizes: Widths, from the input's to the output's.
+
+    Yields:
+        The layers in order.
+
+    Example:
+        >>> nn.Sequential(*dense_layers([64, 32, 10]))(torch.zeros(5, 64)).shape
+        torch.Size([5, 10])
+    """
     for number, (inputs, outputs) in enumerate(pairwise(sizes)):
         if number:
             yield nn.ReLU()
@@ -235,4 +246,4 @@ def _layers(sizes: Sequence[int]) -> Iterator[nn.Module]:
 
 
 def _decoder(sizes: Sequence[int], image_shape: Sequence[int]) -> nn.Module:
-    return nn.Sequential(*_layers(sizes), nn.Unflatten(1, tuple(image_shape)))
+    return nn.Sequential(*dense_layers(sizes), nn.Unflatten(1, tuple(image_shape)))

@@ -1,6 +1,6 @@
 """Classifier whose units are split between groups of classes, and readings of its units."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -98,6 +98,33 @@ class LinearProbe:
         return (features.double() - self._mean) / self._scale
 
 
+def training_features(model: L.LightningModule, encode: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+    """Encode the training images of a model's datamodule.
+
+    Args:
+        model: Model with a trainer.
+        encode: Encoder of images, `(batch, channels, height, width)`, as `(batch, features)`.
+
+    Returns:
+        Features `(images, features)` and classes `(images,)` on the model's device.
+
+    Raises:
+        ValueError: If the trainer has dataloaders in place of a datamodule.
+    """
+    datamodule = getattr(model.trainer, "datamodule", None)
+    if datamodule is None:
+        raise ValueError(
+            "`datamodule`: expected one, whose training images the test needs, got dataloaders. Pass a datamodule to "
+            "the trainer."
+        )
+    seen = []
+    for batch in datamodule.train_dataloader():
+        image, label = batch["image"].to(model.device), batch["label"].to(model.device)
+        seen.append((encode(image), label))
+    features, labels = (torch.cat(parts) for parts in zip(*seen, strict=True))
+    return features, labels
+
+
 Batch = Mapping[str, Tensor]
 
 
@@ -175,17 +202,7 @@ class PartitionClassifier(L.LightningModule):
     @torch.no_grad()
     def on_test_start(self) -> None:
         """Compute the units' means over the training images, and fit a probe to each group's units."""
-        datamodule = getattr(self.trainer, "datamodule", None)
-        if datamodule is None:
-            raise ValueError(
-                "`datamodule`: expected one, whose training images give the units' means, got dataloaders. Pass a "
-                "datamodule to the trainer."
-            )
-        seen = []
-        for batch in datamodule.train_dataloader():
-            image, label = batch["image"].to(self.device), batch["label"].to(self.device)
-            seen.append((self._units(image), label))
-        units, labels = (torch.cat(parts) for parts in zip(*seen, strict=True))
+        units, labels = training_features(self, self._units)
         self._means = units.mean(dim=0)
         # Groups own equal shares of the units in order, as the regions of the route must do.
         shares = torch.arange(units.shape[1], device=self.device).tensor_split(len(self.groups))

@@ -1,5 +1,6 @@
 """The configs of the partition studies run, tiny; their studies too, where there is time."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,9 @@ TINY = {
         ["--model.network_options", "{channels: [8, 8, 8, 256], layers: [1, 1, 1, 1]}", "--data.train_images", "100"],
         ["full/low", "without_low/high", "probe_high/low"],
     ),
+    "latents": (["--trainer.check_val_every_n_epoch", "1"], ["matched_accuracy", "traversal_accuracy"]),
 }
-SMOKES = ["partition_digits", "partition_classifier", "partition_fashion"]
+SMOKES = ["partition_digits", "partition_classifier", "partition_fashion", "interpretable_latents"]
 
 
 @pytest.mark.parametrize("config", TINY)
@@ -40,12 +42,13 @@ def test_the_controls_of_a_study_are_routing_by_nothing(study: str, tmp_path: Pa
         run.variant: run.config for run in expand_study(read_study(ROOT / f"configs/studies/{study}.yaml"), tmp_path)
     }
     weights = {name: config["trainer"]["callbacks"][0]["init_args"]["mask_weight"] for name, config in runs.items()}
-    assert {name for name, weight in weights.items() if weight == 0} == {"unrouted"}
+    controls = {name for name in weights if name.startswith("unrouted")}
+    assert {name for name, weight in weights.items() if weight == 0} == controls
     assert "GradientRouting" in runs["unrouted"]["trainer"]["callbacks"][0]["class_path"]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("study", SMOKES)
+@pytest.mark.parametrize("study", [*SMOKES, "interpretable_latents_tuning"])
 def test_the_study_runs(study: str, tmp_path: Path) -> None:
     path = ROOT / f"configs/studies/{study}.yaml"
     content = yaml.safe_load(path.read_text())
@@ -54,6 +57,7 @@ def test_the_study_runs(study: str, tmp_path: Path) -> None:
         pytest.skip("needs Fashion-MNIST: apt-get install dataset-fashion-mnist")
     main(["study", str(path), "--smoke", "--jobs", "2", "--out", str(tmp_path / "out")])
     table = (tmp_path / "out/results.md").read_text()
-    assert table.count("\n") == 2 + len(content["runs"])
+    points = math.prod(map(len, content.get("grid", {}).values()))
+    assert table.count("\n") == 2 + points * len(content["runs"])
     assert "–" not in table  # noqa: RUF001  every figure has a value
     assert (tmp_path / "out/study.html").stat().st_size > 100_000
