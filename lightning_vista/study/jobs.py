@@ -81,7 +81,8 @@ class _Worker:
 
 
 def _serve(connection: Connection, run_one: RunOne, threads: int) -> None:
-    os.environ["OMP_NUM_THREADS"] = str(threads)  # read by torch, which the first run imports
+    # Read by torch, which the first run imports. A number that the user has set stays.
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     with suppress(EOFError):  # the study ended or was killed
         while True:
             connection.send(_do(connection.recv(), run_one))
