@@ -59,7 +59,7 @@ class Measurement:
 
     @property
     def met(self) -> bool:
-        """Whether the value meets the target."""
+        """True if the value meets the target."""
         return self.value <= self.target
 
 

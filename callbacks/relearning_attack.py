@@ -68,7 +68,7 @@ class RelearningAttack(L.Callback):
 
     Raises:
         ValueError: If `num_samples` is empty or has a number below 1, an option is out of its range, module or
-            datamodule lack what is needed, there are too few texts, or the file of `baseline` is no such table.
+            datamodule lack what is needed, there are too few texts, or the file of `baseline` has another form.
         FileNotFoundError: If there is no file at `baseline`.
 
     Example:

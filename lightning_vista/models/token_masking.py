@@ -44,7 +44,7 @@ def mask_tokens(
     """
     places = torch.arange(tokens.shape[1], device=tokens.device)
     start = _mix(torch.as_tensor(seed, device=tokens.device) * _GOLDEN + torch.as_tensor(draw, device=tokens.device))
-    # Padding is no candidate and adds nothing: a row is the same text with more of it.
+    # Padding cannot be chosen and adds nothing: a row is the same text with more of it.
     text = (_mix(_mix(tokens + 1) + places * _GOLDEN) * candidates).sum(dim=1, keepdim=True)
     keys = _mix(_mix(text + start) + places * _GOLDEN)
     choice = _mix(keys + _GOLDEN)

@@ -23,7 +23,7 @@ class HasMembers(Protocol):
 
 
 class Reading(NamedTuple):
-    """What a gauge has summed since it was last read.
+    """Sums of a gauge since it was last read.
 
     Attributes:
         energies: Sums of squared gradients `(rows, regions)`.

@@ -12,7 +12,7 @@ from lightning_vista.routing.routing_error import RoutingError
 
 
 class ChosenWeights(NamedTuple):
-    """What routes apply to the experts that a gate chose.
+    """Factors that routes apply to the experts that a gate chose.
 
     Attributes:
         weights: The factor of the gradient of each chosen expert's contribution `(rows, chosen)`; None for no masking.

@@ -50,7 +50,7 @@ class ParameterRoute:
 
     @property
     def key(self) -> str:
-        """What distinguishes the route from others, as text."""
+        """Text that distinguishes the route from others."""
         return f"{','.join(self.parameters)} without {','.join(self.exclude)}"
 
     def faults(self) -> list[str]:

@@ -67,7 +67,7 @@ class Route:
 
     @property
     def key(self) -> str:
-        """What distinguishes the route from others, as text."""
+        """Text that distinguishes the route from others."""
         return f"{','.join(self.patterns)}:{self.at}:{self.regions}"
 
     def faults(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""What a step may not train stays bit for bit, for any number of optimizers, backward passes and steps."""
+"""Units that a step may not train stay bit for bit, for any number of optimizers, backward passes and steps."""
 
 import copy
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""What unlabelled data leaves in each region, against one backward pass for each sample or batch."""
+"""Gradients that unlabelled data leaves in each region, against one backward pass for each sample or batch."""
 
 import csv
 import subprocess

@@ -33,7 +33,7 @@ def table(run: Path, entry: dict[str, Any]) -> list[dict[str, Any]]:
 
 @cache
 def wait_until_written(run_file: Path, seconds: float = 300) -> None:
-    """Wait until wandb's own process, which goes on after `finish` has returned, has written a run file to its end."""
+    """Wait until wandb's own process, which outlives `finish`, has written a run file to its end."""
     end = time.monotonic() + seconds
     while '"type":"exit"' not in _read(run_file.parent):
         if time.monotonic() > end:

@@ -1,4 +1,4 @@
-"""Blocked units stay as they are, and everything else goes on as without isolation."""
+"""Blocked units stay as they are, and everything else is as without isolation."""
 
 from collections.abc import Callable, Iterator
 from copy import deepcopy
