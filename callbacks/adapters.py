@@ -6,13 +6,13 @@ from typing import Any
 
 import lightning as L
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
+from lightning_vista.callbacks.checkpoint_following import CheckpointFollowing
 from lightning_vista.callbacks.finishing import find_pretrained
 from lightning_vista.models.lora import adapter_names, add_adapters, cut_adapters
 
 
-class Adapters(L.Callback):
+class Adapters(CheckpointFollowing):
     """LoRA adapters of peft on a module's model of transformers, added when a run is set up.
 
     All adapters are active and trained, and everything else of the model is frozen. Routes say which data trains which
@@ -42,7 +42,6 @@ class Adapters(L.Callback):
         if not names or len(set(names)) < len(names) or any("." in name for name in names):
             raise ValueError(f"`names`: expected at least one name, different ones without dots, got {names}.")
         self.names, self.config = list(names), dict(config)
-        self._handle: RemovableHandle | None = None
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Add the adapters, unless the module has had them before, and prepare for checkpoints."""
@@ -60,18 +59,7 @@ class Adapters(L.Callback):
         def before_loading(module: nn.Module, state_dict: Mapping[str, Tensor], *_: object) -> None:
             self._follow(find_pretrained(module), state_dict)
 
-        # Checkpoints are loaded after `setup`, which is too late to ask them; so adapters follow while loading.
-        self._remove()
-        register: Any = pl_module.register_load_state_dict_pre_hook  # has no annotations
-        self._handle = register(before_loading)
-
-    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Remove the hook from the module."""
-        self._remove()
-
-    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Remove the hook from the module."""
-        self._remove()
+        self.follow(pl_module, before_loading)
 
     def _follow(self, model: Any, tensors: Mapping[str, Tensor]) -> None:
         """Give a model those adapters that a checkpoint has."""
@@ -79,8 +67,3 @@ class Adapters(L.Callback):
         present = set(adapter_names(model))
         cut_adapters(model, [name for name in self.names if name in present - kept])
         add_adapters(model, [name for name in self.names if name in kept - present], self.config)
-
-    def _remove(self) -> None:
-        if self._handle is not None:
-            self._handle.remove()
-            self._handle = None

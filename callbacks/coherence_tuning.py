@@ -6,6 +6,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from lightning_vista.callbacks.finishing import Finishing, ResultForm
 from lightning_vista.models.curve import Curve, lowest
 from lightning_vista.models.finetuning import Batch, Sampling, check_finetuning, finetune, held_out_texts
+from lightning_vista.options import check_counts
 
 
 class CoherenceTuning(Finishing):
@@ -32,7 +33,8 @@ class CoherenceTuning(Finishing):
         curve: Held-out losses over the steps.
 
     Raises:
-        ValueError: At the start of `fit`, if module or datamodule lack what is needed, or there are too few texts.
+        ValueError: If a count is below 1; at the start of `fit`, if module or datamodule lack what is needed, or there
+            are too few texts.
 
     Example:
         >>> trainer = L.Trainer(logger=False, enable_progress_bar=False, callbacks=[CoherenceTuning(steps=10)])
@@ -52,6 +54,9 @@ class CoherenceTuning(Finishing):
         write: ResultForm = "both",
     ) -> None:
         super().__init__(write)
+        check_counts(
+            num_samples=num_samples, num_evaluated=num_evaluated, evaluate_every=evaluate_every, batch_size=batch_size
+        )
         self.num_samples, self.steps, self.learning_rate = num_samples, steps, learning_rate
         self.num_evaluated, self.evaluate_every = num_evaluated, evaluate_every
         self.batch_size, self.seed = batch_size, seed

@@ -7,8 +7,8 @@ from typing import Any, get_args
 
 import lightning as L
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
+from lightning_vista.callbacks.checkpoint_following import CheckpointFollowing
 from lightning_vista.options import check_word
 from lightning_vista.routing.naming import plain_name
 from lightning_vista.routing.place import At, Place, as_patterns
@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 _OLD = "old"
 
 
-class Expansion(L.Callback):
+class Expansion(CheckpointFollowing):
     """Expansion of layers when a run is set up: the first step of expand, route, ablate (gradient routing, 4.2.2).
 
     It happens before checkpoints are loaded, optimizers made and routes attached, wherever the callback stands in the
@@ -68,7 +68,6 @@ class Expansion(L.Callback):
             raise ValueError(f"`name`: expected an identifier other than {_OLD!r}, got {name!r}.")
         self.place = Place(as_patterns(modules), at, dim, unit_size=unit_size)
         self.num_units, self.init, self.name = num_units, init, name
-        self._handle: RemovableHandle | None = None
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Expand the modules that are not expanded yet, and prepare for checkpoints."""
@@ -89,18 +88,7 @@ class Expansion(L.Callback):
             for name in names:
                 self._follow(module, name, tensors)
 
-        # Checkpoints are loaded after `setup`, which is too late to ask them; so the sizes follow while loading.
-        self._remove()
-        register: Any = pl_module.register_load_state_dict_pre_hook  # has no annotations
-        self._handle = register(before_loading)
-
-    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Remove the hook from the module."""
-        self._remove()
-
-    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Remove the hook from the module."""
-        self._remove()
+        self.follow(pl_module, before_loading)
 
     def _find(self, model: nn.Module) -> list[str]:
         """Return the names of the modules to expand."""
@@ -155,11 +143,6 @@ class Expansion(L.Callback):
             expand_at(model, name, self.place, size - group.size, self.init)
         elif fitting:
             ablate(model, group, range(size, group.size), mode="slice")
-
-    def _remove(self) -> None:
-        if self._handle is not None:
-            self._handle.remove()
-            self._handle = None
 
 
 def subsets_of_size(sizes: Mapping[str, int], size: int) -> list[list[str]]:

@@ -14,7 +14,7 @@ from torch.utils.hooks import RemovableHandle
 
 from lightning_vista.routing import ParameterRoute, Route, Router, RoutingError, Rule
 from lightning_vista.routing.descriptions import describe_routes, differences
-from lightning_vista.routing.masking import MaskWeightMode, warmup
+from lightning_vista.routing.masking import MaskWeightMode, check_annealing, warmup
 from lightning_vista.routing.occurrences import Occurrences
 from lightning_vista.routing.sharding import engine_faults
 from lightning_vista.routing.step_guard import StepGuard
@@ -64,10 +64,7 @@ class GradientRouting(L.Callback):
         strategy: StrategyName = DEFAULT_STRATEGY,
         isolate_optimizer: bool = False,
     ) -> None:
-        if not 0 <= mask_weight <= 1:
-            raise ValueError(f"`mask_weight`: expected a number from 0 to 1, got {mask_weight}.")
-        if warmup_steps < 0:
-            raise ValueError(f"`warmup_steps`: expected at least 0, got {warmup_steps}.")
+        check_annealing(mask_weight, warmup_steps)
         self.router = Router(routes, mask_weight, mask_weight_mode, strategy)
         self.mask_weight = mask_weight
         self.warmup_steps = warmup_steps

@@ -9,6 +9,7 @@ from lightning_vista.callbacks.finishing import Finishing, ResultForm
 from lightning_vista.models.curve import Curve, write_curve
 from lightning_vista.models.finetuning import Batch, Sampling, check_logits, draw_rows, held_out_texts, optimize
 from lightning_vista.models.token_losses import divergence_from_uniform
+from lightning_vista.options import check_counts
 from lightning_vista.run_files import run_files
 
 
@@ -42,7 +43,8 @@ class MaxEntropyTuning(Finishing):
         curve: Held-out losses over the steps.
 
     Raises:
-        ValueError: At the start of `fit`, if module or datamodule lack what is needed, or there are too few texts.
+        ValueError: If a count is below 1; at the start of `fit`, if module or datamodule lack what is needed, or there
+            are too few texts.
 
     Example:
         >>> trainer = L.Trainer(logger=False, enable_progress_bar=False, callbacks=[MaxEntropyTuning(steps=10)])
@@ -63,6 +65,9 @@ class MaxEntropyTuning(Finishing):
         write: ResultForm = "both",
     ) -> None:
         super().__init__(write)
+        check_counts(
+            batch_size=batch_size, num_samples=num_samples, num_evaluated=num_evaluated, evaluate_every=evaluate_every
+        )
         self.retain_weight, self.steps, self.learning_rate = retain_weight, steps, learning_rate
         self.batch_size, self.num_samples = batch_size, num_samples
         self.num_evaluated, self.evaluate_every, self.seed = num_evaluated, evaluate_every, seed

@@ -10,7 +10,7 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from lightning_vista.models.finetuning import check_finetuning, held_out_texts, mean_losses
 from lightning_vista.models.quantisation import Rounding, quantise
-from lightning_vista.options import check_word
+from lightning_vista.options import check_counts, check_word
 
 #: Forms in which weights are rounded.
 QuantisedForm = Literal["int8", "int4"]
@@ -54,6 +54,7 @@ class QuantisationAttack(L.Callback):
         batch_size: int = 16,
         seed: int = 0,
     ) -> None:
+        check_counts(num_evaluated=num_evaluated, batch_size=batch_size)
         for form in forms:
             check_word("forms", form, get_args(QuantisedForm))
         if not forms or group_size < 1:

@@ -12,6 +12,7 @@ import torch
 
 from lightning_vista.models.curve import Curve, lowest, steps_to_reach
 from lightning_vista.models.finetuning import Batch, Sampling, TokenLosses, check_finetuning, finetune, held_out_texts
+from lightning_vista.options import check_counts
 from lightning_vista.progress import progress_bar
 from lightning_vista.run_files import run_files
 
@@ -95,6 +96,7 @@ class RelearningAttack(L.Callback):
                 f"`num_samples`, `repeats`: expected numbers of at least 1, got {list(num_samples)} and {repeats}. "
                 "The losses without an attack are always logged, as those of 0 texts."
             )
+        check_counts(num_evaluated=num_evaluated, evaluate_every=evaluate_every, batch_size=batch_size)
         rates = learning_rate if isinstance(learning_rate, Sequence) else [learning_rate]
         self.rates = list(dict.fromkeys(rates))
         if not self.rates or not 0 <= retain_share < 1 or (patience is not None and patience < 1):

@@ -20,6 +20,7 @@ from lightning_vista.models.finetuning import (
 )
 from lightning_vista.models.fresh_weights import corrupt, fresh_weights
 from lightning_vista.models.token_losses import divergence_from_teacher
+from lightning_vista.options import check_counts
 from lightning_vista.run_files import run_files
 
 
@@ -57,8 +58,9 @@ class Undo(Finishing):
         teacher: Held-out losses of the teacher.
 
     Raises:
-        ValueError: If `alpha` is not between 0 and 1. At the start of `fit`, if module or datamodule lack what is
-            needed, or there are too few texts; at its end, if some parameters cannot be initialized anew.
+        ValueError: If `alpha` is not between 0 and 1, or a count is below 1. At the start of `fit`, if module or
+            datamodule lack what is needed, or there are too few texts; at its end, if some parameters cannot be
+            initialized anew.
 
     Example:
         >>> callbacks = [Undo(alpha=0.6)]  # after MaxEntropyTuning(), for example
@@ -82,6 +84,9 @@ class Undo(Finishing):
         write: ResultForm = "both",
     ) -> None:
         super().__init__(write)
+        check_counts(
+            batch_size=batch_size, num_samples=num_samples, num_evaluated=num_evaluated, evaluate_every=evaluate_every
+        )
         if not 0 <= alpha <= 1:
             raise ValueError(f"`alpha`: expected a share between 0 and 1, got {alpha}.")
         self.alpha, self.beta, self.tolerance = alpha, beta, tolerance

@@ -1,4 +1,4 @@
-"""Options that are words, checked where they enter."""
+"""Options that are words or counts, checked where they enter."""
 
 from collections.abc import Collection
 from difflib import get_close_matches
@@ -26,3 +26,21 @@ def check_word(option: str, value: Any, allowed: Collection[str]) -> None:
     close = get_close_matches(value, allowed, n=1) if isinstance(value, str) else []
     hint = f" Did you mean {close[0]!r}?" if close else ""
     raise ValueError(f"`{option}`: expected one of {', '.join(map(repr, allowed))}, got {value!r}.{hint}")
+
+
+def check_counts(**counts: int) -> None:
+    """Refuse counts below 1.
+
+    Args:
+        counts: Option -> the value that was given.
+
+    Raises:
+        ValueError: If a value is below 1; names all of them.
+
+    Example:
+        >>> check_counts(steps=40, evaluate_every=0)
+        Traceback (most recent call last):
+        ValueError: `evaluate_every`: expected at least 1, got 0.
+    """
+    if faults := [f"`{name}`: expected at least 1, got {value}." for name, value in counts.items() if value < 1]:
+        raise ValueError(" ".join(faults))

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from lightning_vista.optional import require
 from lightning_vista.routing import ParameterRoute, Route, Router, RoutingError, Rule
 from lightning_vista.routing.descriptions import describe_routes, differences
-from lightning_vista.routing.masking import MaskWeightMode, warmup
+from lightning_vista.routing.masking import MaskWeightMode, check_annealing, warmup
 from lightning_vista.routing.occurrences import Occurrences
 from lightning_vista.routing.sharding import engine_faults
 from lightning_vista.routing.strategies import DEFAULT_STRATEGY, StrategyName
@@ -57,6 +57,7 @@ class RoutingMixin(Trainer):
         kwargs: Arguments of the trainer.
 
     Raises:
+        ValueError: If `mask_weight` is not from 0 to 1, or `warmup_steps` is below 0.
         RoutingError: If the trainer packs samples, or before the first step, if routes do not fit the model.
 
     Example:
@@ -76,6 +77,7 @@ class RoutingMixin(Trainer):
         isolate_optimizer: bool = False,
         **kwargs: Any,
     ) -> None:
+        check_annealing(mask_weight, warmup_steps)
         self.router = Router(routes, mask_weight, mask_weight_mode, strategy)
         self._rules = list({id(route.rule): route.rule for route in routes}.values())
         self.mask_weight, self.warmup_steps = mask_weight, warmup_steps

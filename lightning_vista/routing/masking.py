@@ -68,6 +68,22 @@ def anneal(weights: Tensor, mask_weight: float, mode: MaskWeightMode = "anneal")
     return weights if mask_weight == 1 else 1 + mask_weight * (weights - 1)
 
 
+def check_annealing(mask_weight: float, warmup_steps: int = 0) -> None:
+    """Refuse options of annealing that are out of range.
+
+    Args:
+        mask_weight: The share of the mask, from 0 to 1.
+        warmup_steps: The number of optimizer steps in which the share rises, at least 0.
+
+    Raises:
+        ValueError: If one of them is out of its range.
+    """
+    if not 0 <= mask_weight <= 1:
+        raise ValueError(f"`mask_weight`: expected a number from 0 to 1, got {mask_weight}.")
+    if warmup_steps < 0:
+        raise ValueError(f"`warmup_steps`: expected at least 0, got {warmup_steps}.")
+
+
 def warmup(step: int, warmup_steps: int) -> float:
     """Return the share of the mask weight at a step, from 0 to 1.
 

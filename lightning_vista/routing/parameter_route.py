@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_vista.routing.naming import find_parameters
+from lightning_vista.routing.place import as_patterns
 from lightning_vista.routing.rules.rule import Rule
 
 
@@ -26,9 +27,9 @@ class ParameterRoute:
         rule: The rule that assigns data to groups.
         weights: Group -> weight: 0 holds the parameters still, 1 trains them, negative values ascend. Groups that are
             not named train them.
-        parameters: Names or patterns of parameters in `named_parameters()`. `*` as the first or the last part between
-            dots stands for one or more parts.
-        exclude: Names or patterns of parameters that are left out.
+        parameters: A name or pattern of parameters in `named_parameters()`, or several. `*` as the first or the last
+            part between dots stands for one or more parts.
+        exclude: A name or pattern of parameters that are left out, or several.
 
     Example:
         >>> from lightning_vista.routing import LabelRule
@@ -40,18 +41,18 @@ class ParameterRoute:
 
     rule: Rule
     weights: dict[str, float]
-    parameters: Sequence[str] = ("*",)
-    exclude: Sequence[str] = ()
+    parameters: str | Sequence[str] = ("*",)
+    exclude: str | Sequence[str] = ()
 
     @property
     def patterns(self) -> tuple[str, ...]:
         """The names of parameters, as patterns."""
-        return tuple(self.parameters)
+        return as_patterns(self.parameters)
 
     @property
     def key(self) -> str:
         """Text that distinguishes the route from others."""
-        return f"{','.join(self.parameters)} without {','.join(self.exclude)}"
+        return f"{','.join(self.patterns)} without {','.join(as_patterns(self.exclude))}"
 
     def faults(self) -> list[str]:
         """List what is wrong with the route for any model.
@@ -64,6 +65,8 @@ class ParameterRoute:
         faults = [f"`weights`: expected groups of the rule, {groups}, got {group!r}." for group in unknown]
         if not self.weights:
             faults.append(f"`weights`: expected a weight for at least one of the groups {groups}, got none.")
+        if not self.patterns:
+            faults.append("`parameters`: expected at least one name or pattern, got none.")
         return faults
 
     def find(self, model: nn.Module) -> dict[str, nn.Parameter]:
@@ -78,14 +81,14 @@ class ParameterRoute:
         Raises:
             ValueError: If a pattern names no parameter, or `exclude` names all of them.
         """
-        found, excluded = find_parameters(model, self.parameters), find_parameters(model, self.exclude)
+        found, excluded = find_parameters(model, self.patterns), find_parameters(model, as_patterns(self.exclude))
         # By identity: a tied parameter is left out under any of its names.
         left_out = {id(parameter) for parameter in excluded.values()}
         kept = {name: parameter for name, parameter in found.items() if id(parameter) not in left_out}
         if not kept:
             raise ValueError(
-                f"`exclude`: expected to leave some parameters of {list(self.parameters)}, got {list(self.exclude)}, "
-                "which names all of them."
+                f"`exclude`: expected to leave some parameters of {list(self.patterns)}, got "
+                f"{list(as_patterns(self.exclude))}, which names all of them."
             )
         return kept
 

@@ -62,7 +62,7 @@ class ParameterTap:
         lowest, highest = torch.stack(weights.aminmax()).tolist()  # one transfer: on an accelerator it waits
         if lowest != highest:
             raise ValueError(
-                f"ParameterRoute on {list(self.route.parameters)}: expected samples of one weight in a batch, got "
+                f"ParameterRoute on {list(self.route.patterns)}: expected samples of one weight in a batch, got "
                 f"weights from {lowest:g} to {highest:g}. Let all samples of a batch belong to one group, by a batch "
                 "sampler such as `homogeneous` and a rule of whole samples, or use a `Route` on a module."
             )

@@ -14,7 +14,7 @@ from torch.utils.hooks import RemovableHandle
 
 from lightning_vista.options import check_word
 from lightning_vista.routing.checks import check_all_tokens, check_fired, check_memberships, find_all_taps
-from lightning_vista.routing.masking import MaskWeightMode, anneal, region_weights, zero_factors
+from lightning_vista.routing.masking import MaskWeightMode, anneal, check_annealing, region_weights, zero_factors
 from lightning_vista.routing.parameter_route import ParameterRoute
 from lightning_vista.routing.parameter_tap import ParameterTap
 from lightning_vista.routing.route import Route
@@ -43,7 +43,7 @@ class Router:
         parameter_taps: The parameters of each route on parameters, once attached.
 
     Raises:
-        ValueError: If `strategy` or `mask_weight_mode` is another word.
+        ValueError: If `strategy` or `mask_weight_mode` is another word, or `mask_weight` is not from 0 to 1.
 
     Example:
         >>> from lightning_vista.routing import LabelRule
@@ -65,6 +65,7 @@ class Router:
         mask_weight_mode: MaskWeightMode = "anneal",
         strategy: StrategyName = DEFAULT_STRATEGY,
     ) -> None:
+        check_annealing(mask_weight)
         check_word("mask_weight_mode", mask_weight_mode, get_args(MaskWeightMode))
         self.routes = list(routes)
         self.mask_weight = mask_weight

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from lightning_vista.routing.masking import Layout, scale_regions
 from lightning_vista.routing.regions import Regions
 from lightning_vista.routing.route import Route
 from lightning_vista.routing.surgery.branches import scale_branch
@@ -35,12 +36,8 @@ def scale_named_regions(x: Tensor, route: Route, factors: Mapping[str, float]) -
     """
     place = route.place
     regions = Regions.parse(route.regions, place.count_units(x))
-    scaled = x.clone()
-    units_last = scaled.movedim(place.dim, -1)
-    for name, entries in zip(regions.units, regions.entries(place.unit_size), strict=True):
-        if name in factors:
-            units_last[..., entries] *= factors[name]
-    return scaled
+    weights = x.new_tensor([[factors.get(name, 1.0) for name in regions.units]])  # the same for all samples
+    return scale_regions(x, weights, Layout(regions.entries(place.unit_size), place.dim, place.batch_dim))
 
 
 def tap_factors(taps: Sequence[Tap], factors: Mapping[str, float]) -> list[tuple[Tap, dict[str, float]]]:

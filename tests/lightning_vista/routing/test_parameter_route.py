@@ -264,3 +264,18 @@ def test_a_step_that_makes_its_own_gradients_is_refused() -> None:
     router.guard(optimizer)
     with pytest.raises(ValueError, match=r"`closure`: expected a step of SGD after the backward pass"):
         optimizer.step(lambda: torch.zeros(()))
+
+
+def test_one_pattern_may_be_text_and_none_is_a_fault() -> None:
+    assert list(ParameterRoute(RULE, {"forget": 0.0}, "first.*", exclude="*.new.*").find(Net())) == [
+        "first.old.weight",
+        "first.old.bias",
+    ]
+    assert ParameterRoute(RULE, {"forget": 0.0}, parameters=[]).faults() == [
+        "`parameters`: expected at least one name or pattern, got none."
+    ]
+
+
+def test_a_mask_weight_out_of_its_range_is_refused_without_a_trainer_too() -> None:
+    with pytest.raises(ValueError, match=r"`mask_weight`: expected a number from 0 to 1, got 1.5"):
+        Router([HOLD], mask_weight=1.5)
