@@ -10,6 +10,7 @@ from torch.nn.functional import normalize
 from lightning_vista.callbacks.finishing import Finishing, ResultForm
 from lightning_vista.models.finetuning import Batch, check_finetuning, draw_rows
 from lightning_vista.models.misdirection import layer_outputs, misdirection_loss
+from lightning_vista.options import check_counts
 from lightning_vista.progress import progress_bar
 from lightning_vista.routing.naming import find_parameters
 
@@ -28,7 +29,7 @@ class RepresentationMisdirection(Finishing):
     Args:
         layer: The plain name of the layer whose output is misdirected, such as `model.transformer.h.2`.
         parameters: Patterns of the parameters to train, such as `model.transformer.h.[0-2].mlp.c_proj.weight`, in which
-            `*` stands for one part between dots, as for modules.
+            `*` stands for one part between dots, at either end for one or more.
         norm: The length of the random vector.
         alpha: The weight of the retain loss relative to the forget loss.
         steps: The number of AdamW steps.
@@ -39,8 +40,8 @@ class RepresentationMisdirection(Finishing):
         write: The forms in which to write the result, "checkpoint", "folder" or "both", see `Finishing`.
 
     Raises:
-        ValueError: At the start of `fit`, if module or datamodule lack what is needed, or there are too few texts; at
-            its end, if no parameter has one of the names.
+        ValueError: If a count is below 1; at the start of `fit`, if module or datamodule lack what is needed, or there
+            are too few texts; at its end, if no parameter has one of the names.
     """
 
     name = "misdirected"
@@ -59,6 +60,7 @@ class RepresentationMisdirection(Finishing):
         write: ResultForm = "both",
     ) -> None:
         super().__init__(write)
+        check_counts(batch_size=batch_size, num_samples=num_samples)
         self.layer, self.parameters = layer, list(parameters)
         self.norm, self.alpha, self.steps, self.learning_rate = norm, alpha, steps, learning_rate
         self.batch_size, self.num_samples, self.seed = batch_size, num_samples, seed

@@ -1,3 +1,5 @@
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +9,15 @@ import torch
 from routed_run import Batches, Regression, make_trainer
 from torch import Tensor
 
-from lightning_vista.callbacks import Finishing
+from lightning_vista.callbacks import (
+    CoherenceTuning,
+    Finishing,
+    MaxEntropyTuning,
+    QuantisationAttack,
+    RelearningAttack,
+    RepresentationMisdirection,
+    Undo,
+)
 from lightning_vista.text import load_tokenizer, word_tokenizer
 
 
@@ -110,3 +120,19 @@ def test_what_was_made_is_tested_as_any_checkpoint(tmp_path: Path) -> None:
     make_trainer(Shifting(), default_root_dir=tmp_path).fit(model, Batches())
     make_trainer().test(fresh, Batches(), ckpt_path=tmp_path / "shifted.ckpt", verbose=False)
     torch.testing.assert_close(fresh.get_parameter("encoder.0.weight"), model.get_parameter("encoder.0.weight") + 1)
+
+
+@pytest.mark.parametrize(
+    ("make", "option"),
+    [
+        (CoherenceTuning, "evaluate_every"),
+        (MaxEntropyTuning, "evaluate_every"),
+        (Undo, "evaluate_every"),
+        (RelearningAttack, "evaluate_every"),
+        (QuantisationAttack, "batch_size"),
+        (partial(RepresentationMisdirection, "layer", ["*"]), "batch_size"),
+    ],
+)
+def test_counts_below_one_are_refused_before_training(make: Callable[..., Any], option: str) -> None:
+    with pytest.raises(ValueError, match=rf"`{option}`: expected at least 1, got 0"):
+        make(**{option: 0})
