@@ -1,6 +1,7 @@
 """Encoders of videos, and encoders and decoders of single frames."""
 
 import io
+from fractions import Fraction
 
 import av
 import numpy as np
@@ -10,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 
-def encode_mp4(frames: NDArray[np.uint8], fps: int = 8, crf: int = 20, preset: str = "veryfast") -> bytes:
+def encode_mp4(frames: NDArray[np.uint8], fps: int | Fraction = 8, crf: int = 20, preset: str = "veryfast") -> bytes:
     """Encode frames as H.264 in an mp4 container.
 
     The same frames give the same bytes on any machine.

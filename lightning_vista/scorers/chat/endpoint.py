@@ -85,6 +85,18 @@ class EndpointError(OSError):
     """A request that the endpoint did not answer, after all attempts."""
 
 
+class NoLogprobsError(EndpointError):
+    """An endpoint that gives no log-probabilities to a scorer that reads them."""
+
+    @classmethod
+    def of(cls, chat: ChatModel) -> "NoLogprobsError":
+        """Return the error that names the model, and what to do."""
+        return cls(
+            f"{chat.model} at {chat.base_url} gives no log-probabilities (`logprobs`), which this mode reads. Use an "
+            "endpoint that does, such as vLLM, gpt-4o or gpt-4.1, or set `mode` to 'stages' or 'single'."
+        )
+
+
 class Endpoint:
     """A client that answers requests from the cache if possible, to be used on one event loop.
 
@@ -211,6 +223,8 @@ class Endpoint:
     def _failure(self, error: Exception, failures: int) -> EndpointError:
         what = f"{type(error).__name__}: {error}".replace(self._key, "<key>")
         status = getattr(error, "status_code", None)
+        if status == 400 and "logprobs" in self.chat.parameters and "logprobs" in what:
+            return NoLogprobsError.of(self.chat)
         todo = {
             400: "Check the fields it names; `json_schema: false` and `temperature: null` omit these two.",
             401: f"Check the key in {self._key_variable}.",
@@ -239,8 +253,10 @@ def _checked(completion: object) -> dict[str, Any]:
     return reply
 
 
-def _data_url(image: bytes) -> str:
-    return f"data:image/jpeg;base64,{base64.b64encode(image).decode('ascii')}"
+def _data_url(picture: bytes) -> str:
+    """Return the data URL of a JPEG image or an mp4 video."""
+    kind = "video/mp4" if picture[4:8] == b"ftyp" else "image/jpeg"
+    return f"data:{kind};base64,{base64.b64encode(picture).decode('ascii')}"
 
 
 def _reply(completion: Mapping[str, Any]) -> Reply:
@@ -263,7 +279,20 @@ def _reply(completion: Mapping[str, Any]) -> Reply:
         raise EmptyReplyError(f"expected a chat completion, got {str(completion)[:200]}")
     if message.get("refusal"):
         return Reply(_encodable(str(message["refusal"])), "refusal")
-    return Reply(_encodable(_text(message.get("content"))), _FINISHES.get(finish, "stop"))
+    text = _encodable(_text(message.get("content")))
+    return Reply(text, _FINISHES.get(finish, "stop"), _first_token(choice.get("logprobs")))
+
+
+def _first_token(logprobs: object) -> tuple[tuple[str, float], ...] | None:
+    """Return the first tokens that a reply might have had, with their log-probabilities; None if there are none."""
+    content = logprobs.get("content") if isinstance(logprobs, Mapping) else None
+    first = content[0] if isinstance(content, list) and content else None
+    listed = first.get("top_logprobs") if isinstance(first, Mapping) else None
+    pairs = [(each.get("token"), each.get("logprob")) for each in listed or () if isinstance(each, Mapping)]
+    read = [
+        (token, float(value)) for token, value in pairs if isinstance(token, str) and isinstance(value, int | float)
+    ]
+    return tuple((_encodable(token), value) for token, value in read if not math.isnan(value)) or None
 
 
 def _text(content: object) -> str:
