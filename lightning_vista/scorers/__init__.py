@@ -7,6 +7,7 @@ from lightning_vista.scorers.clip import CLIPScorer
 from lightning_vista.scorers.dual_encoder import DualEncoderScorer
 from lightning_vista.scorers.embedding import EmbeddingScorer
 from lightning_vista.scorers.frame_embedding import FrameEmbeddingScorer
+from lightning_vista.scorers.likelihood import LikelihoodScorer
 from lightning_vista.scorers.local_chat import LocalChatScorer
 from lightning_vista.scorers.open_clip import OpenCLIPScorer
 from lightning_vista.scorers.random import RandomScorer
@@ -18,6 +19,7 @@ __all__ = [
     "DualEncoderScorer",
     "EmbeddingScorer",
     "FrameEmbeddingScorer",
+    "LikelihoodScorer",
     "LocalChatScorer",
     "OpenCLIPScorer",
     "RandomScorer",

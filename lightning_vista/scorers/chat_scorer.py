@@ -41,8 +41,8 @@ class ChatScorer(ConversationScorer):
         base_url: Address of the endpoint, up to `/v1`.
         key_variable: Name of the environment variable that holds the key; the key itself is never written to a file.
         mode: Course of the conversation: `stages` (the paper's three questions) or `single` (all of them at once).
-            Three more need an endpoint that gives `logprobs`, such as vLLM, gpt-4o and gpt-4.1. `likelihood`: the score is
-            log P(`answer`) to the question whether a candidate fits. `choice`: log P(letter), with the candidates
+            Three more need an endpoint that gives `logprobs`, such as vLLM, gpt-4o and gpt-4.1. `likelihood`: the score
+            is log P(`answer`) to the question whether a candidate fits. `choice`: log P(letter), with the candidates
             lettered in one question. `expected`: the mean of 0 to 5, weighted by the probabilities of these tokens.
         answer: Answer that `likelihood` reads, one token: `Yes`, `True` or another.
         frames_as: Form of the frames: `images`, or `video` for one mp4 (a `video_url` part, which vLLM and a few others
