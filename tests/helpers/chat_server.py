@@ -238,7 +238,7 @@ def completion(said: str | Body) -> Body:
 def last_text(body: Body) -> str:
     """The words of the last message."""
     content = body["messages"][-1]["content"]
-    return str(content if isinstance(content, str) else content[0]["text"])
+    return str(content if isinstance(content, str) else next(part["text"] for part in content if "text" in part))
 
 
 def asked_labels(body: Body) -> list[str]:
