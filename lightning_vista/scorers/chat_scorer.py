@@ -1,4 +1,4 @@
-"""GPT-4o and other chat models behind an OpenAI-compatible endpoint as scorers (ViSTa, section 4)."""
+"""GPT-4o and other chat models behind an endpoint as scorers (ViSTa, section 4)."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -7,9 +7,9 @@ from typing import Any, Literal, get_args
 
 from lightning_vista.options import check_word
 from lightning_vista.scorers.chat.budget import image_tokens, plan
-from lightning_vista.scorers.chat.chat_model import DEFAULT_ENDPOINT, ChatModel, Detail, SentAs
+from lightning_vista.scorers.chat.chat_model import HOMES, ChatModel, Detail, ProviderName, SentAs
 from lightning_vista.scorers.chat.conversation import ChatMode, Conversation, Verdict
-from lightning_vista.scorers.chat.endpoint import Endpoint, EndpointError, EventLoopThread, NoLogprobsError
+from lightning_vista.scorers.chat.endpoint import PROVIDERS, Endpoint, EndpointError, EventLoopThread, NoLogprobsError
 from lightning_vista.scorers.chat.limits import Limits
 from lightning_vista.scorers.chat.questions import LogprobMode, MissingLogprobsError
 from lightning_vista.scorers.chat.reply_cache import ReplyCache
@@ -27,7 +27,7 @@ _LISTED = 20
 
 
 class ChatScorer(ConversationScorer):
-    """A scorer that asks a chat model behind an OpenAI-compatible endpoint for scores.
+    """A scorer that asks a chat model behind an endpoint for scores.
 
     These are numbers from 0 to 5 that the model writes, or what the log-probabilities of its first token say.
 
@@ -38,8 +38,9 @@ class ChatScorer(ConversationScorer):
 
     Args:
         model: Name of the model at the endpoint.
-        base_url: Address of the endpoint, up to `/v1`.
-        key_variable: Name of the environment variable that holds the key; the key itself is never written to a file.
+        base_url: Address of the endpoint, for OpenAI's format up to `/v1`; by default the provider's own.
+        key_variable: Name of the environment variable that holds the key; by default `OPENAI_API_KEY`,
+            `ANTHROPIC_API_KEY` or `GEMINI_API_KEY`. The key itself is never written to a file.
         mode: Course of the conversation: `stages` (the paper's three questions) or `single` (all of them at once).
             Three more need an endpoint that gives `logprobs`, such as vLLM, gpt-4o and gpt-4.1. `likelihood`: the score
             is log P(`answer`) to the question whether a candidate fits. `choice`: log P(letter), with the candidates
@@ -66,6 +67,7 @@ class ChatScorer(ConversationScorer):
         cache: File of the replies, which runs may share; by default `replies.sqlite` in the run folder. Required
             outside a run.
         name: Name in tables and figures; by default the model's name.
+        provider: Format that the endpoint reads: `openai` (also OpenRouter, vLLM and ollama), `anthropic` or `gemini`.
 
     Raises:
         ValueError: If an argument is outside the ranges above; while scoring, a `BudgetError` if a limit is reached.
@@ -82,8 +84,8 @@ class ChatScorer(ConversationScorer):
     def __init__(
         self,
         model: str,
-        base_url: str = DEFAULT_ENDPOINT,
-        key_variable: str = "OPENAI_API_KEY",
+        base_url: str | None = None,
+        key_variable: str | None = None,
         mode: ChatMode | LogprobMode = "stages",
         answer: str = "Yes",
         frames_as: SentAs = "images",
@@ -102,6 +104,7 @@ class ChatScorer(ConversationScorer):
         on_failure: OnFailure = "raise",
         cache: str | None = None,
         name: str | None = None,
+        provider: ProviderName = "openai",
     ) -> None:
         check_word("on_failure", on_failure, get_args(OnFailure))
         super().__init__(mode, jpeg_quality, name or Path(model).name)
@@ -114,8 +117,10 @@ class ChatScorer(ConversationScorer):
         if mode in get_args(LogprobMode):
             given |= _one_token(mode, temperature, max_tokens)
         sent = {key: value for key, value in given.items() if value is not None} | dict(parameters or {})
-        self.chat = ChatModel(model, base_url.rstrip("/"), detail, json_schema, sent, repeat, frames_as)
-        self.key_variable, self.limits, self.on_failure = key_variable, limits or Limits(), on_failure
+        self.chat = ChatModel(model, base_url or "", detail, json_schema, sent, repeat, frames_as, provider)
+        PROVIDERS[provider].check(self.chat)
+        self.key_variable = key_variable or HOMES[provider][1]
+        self.limits, self.on_failure = limits or Limits(), on_failure
         self.cache = cache
         self._connection: tuple[Endpoint, EventLoopThread] | None = None
 

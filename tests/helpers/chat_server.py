@@ -211,19 +211,18 @@ def replies_can_be_late(monkeypatch: pytest.MonkeyPatch) -> None:
     Timeouts that are short enough to wait for would strike other requests too when the machine is busy.
     """
     import openai
-    from openai.resources.chat.completions import AsyncCompletions
 
-    create = AsyncCompletions.create
+    post = openai.AsyncOpenAI.post
 
-    async def create_in_time(*args: Any, **request: Any) -> Any:
+    async def post_in_time(*args: Any, **request: Any) -> Any:
         try:
-            return await create(*args, **request)
+            return await post(*args, **request)
         except openai.APIStatusError as error:
             if error.status_code == _LATE:
                 raise TimeoutError from None
             raise
 
-    monkeypatch.setattr(AsyncCompletions, "create", create_in_time)
+    monkeypatch.setattr(openai.AsyncOpenAI, "post", post_in_time)
 
 
 def completion(said: str | Body) -> Body:

@@ -108,26 +108,33 @@ Detail = Literal["low", "high", "auto"]
 SentAs = Literal["images", "video"]
 #: Highest score that a chat scorer asks for; the lowest is 0.
 HIGHEST = 5
-DEFAULT_ENDPOINT = "https://api.openai.com/v1"
+ProviderName = Literal["openai", "anthropic", "gemini"]
+#: Provider -> the address of its own endpoint, and the environment variable that usually holds its key.
+HOMES: dict[str, tuple[str, str]] = {
+    "openai": ("https://api.openai.com/v1", "OPENAI_API_KEY"),
+    "anthropic": ("https://api.anthropic.com", "ANTHROPIC_API_KEY"),
+    "gemini": ("https://generativelanguage.googleapis.com", "GEMINI_API_KEY"),
+}
 #: Assumed size of a reply without a given limit; more than the descriptions of 16 frames need.
 _USUAL_REPLY_TOKENS = 2000
 
 
 @dataclass(frozen=True)
 class ChatModel:
-    """A model at an OpenAI-compatible endpoint, with all settings that its replies depend on.
+    """A model at an endpoint, with all settings that its replies depend on.
 
     Attributes:
         model: Name of the model at the endpoint.
-        base_url: Address of the endpoint, up to `/v1`.
+        base_url: Address of the endpoint; the provider's own if empty.
         detail: Resolution at which the model sees images: `low`, `high` or `auto`.
         json_schema: Whether replies in JSON are constrained to a schema.
         parameters: Further fields of every request, such as `temperature`.
         repeat: Number that distinguishes repetitions of the same request.
         frames_as: Form of the frames of a video: `images`, or `video` for one mp4 at the frames' mean rate.
+        provider: Format of the requests that the endpoint reads.
 
     Raises:
-        ValueError: If `detail` or `frames_as` is unknown.
+        ValueError: If `detail`, `frames_as` or `provider` is unknown.
 
     Example:
         >>> request = Request((Message("user", "Hello"),))
@@ -136,21 +143,24 @@ class ChatModel:
     """
 
     model: str
-    base_url: str = DEFAULT_ENDPOINT
+    base_url: str = ""
     detail: Detail = "auto"
     json_schema: bool = True
     parameters: Mapping[str, Any] = field(default_factory=dict)
     repeat: int = 0
     frames_as: SentAs = "images"
+    provider: ProviderName = "openai"
 
     def __post_init__(self) -> None:
+        check_word("provider", self.provider, tuple(HOMES))
         check_word("detail", self.detail, get_args(Detail))
         check_word("frames_as", self.frames_as, get_args(SentAs))
+        object.__setattr__(self, "base_url", (self.base_url or HOMES[self.provider][0]).rstrip("/"))
 
     @property
     def is_default_endpoint(self) -> bool:
-        """Say whether the endpoint is OpenAI's own."""
-        return self.base_url == DEFAULT_ENDPOINT
+        """Say whether the endpoint is the provider's own."""
+        return self.base_url == HOMES[self.provider][0]
 
     @property
     def most_reply_tokens(self) -> int:
@@ -166,7 +176,7 @@ class ChatModel:
             image_url: Function from a JPEG image, or an mp4 video, to the URL that stands for it.
 
         Returns:
-            Body of the request, as the endpoint expects it.
+            Body of the request in OpenAI's form, which other providers' clients translate.
         """
         messages = [self._message(message, image_url) for message in request.messages]
         body: dict[str, Any] = {"model": self.model, "messages": messages, **self.parameters}
@@ -184,7 +194,8 @@ class ChatModel:
             JSON values; their hash is the key of the reply in the cache.
         """
         body = self.body(request, lambda image: f"sha256:{hashlib.sha256(image).hexdigest()}")
-        return {"endpoint": self.base_url, "repeat": self.repeat, **body}
+        provider = {} if self.provider == "openai" else {"provider": self.provider, "detail": self.detail}
+        return {"endpoint": self.base_url, "repeat": self.repeat, **provider, **body}
 
     def _message(self, message: Message, image_url: Callable[[bytes], str]) -> dict[str, Any]:
         if not message.images:
