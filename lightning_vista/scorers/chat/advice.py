@@ -16,11 +16,11 @@ _ADVICE = {
     r"(context|prompt|input)[ _]?(length|window|is too long)|too many (input )?tokens|maximum context": (
         "The request is too long: lower `num_frames` or `size`, or set `detail: low`."
     ),
-    rf"{_TOO_MANY}\W.{{0,40}}{_IMAGES}|{_IMAGES}\W.{{0,40}}(at most|too many|exceed)": (
-        "Lower `num_frames`; a vLLM server takes more images with --limit-mm-per-prompt '{\"image\": 16}'."
-    ),
     r"too large|too big|payload|dimension|image size|megabyte|\d ?MB\b": (
         "The frames are too large: lower `size`, `num_frames` or `jpeg_quality`."
+    ),
+    rf"{_TOO_MANY}\W.{{0,40}}{_IMAGES}|{_IMAGES}\W.{{0,40}}(at most|too many|exceed)": (
+        "Lower `num_frames`; a vLLM server takes more images with --limit-mm-per-prompt '{\"image\": 16}'."
     ),
     r"not support image|image input|not a multimodal|vision": "Give a `model` that takes images.",
     r"max_tokens|max_output_tokens|budget_tokens": (

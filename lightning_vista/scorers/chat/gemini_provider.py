@@ -24,18 +24,23 @@ class GeminiProvider(Provider):
     def __init__(self, chat: ChatModel, key: str, timeout: float) -> None:
         super().__init__(chat, key, timeout)
         genai, httpx2 = require("google.genai", extra="vlm"), require("httpx2", extra="vlm")
+        self._types = genai.types
         self.errors = (genai.errors.APIError, genai.errors.UnknownApiResponseError, httpx2.HTTPError)
         self._http = httpx2.AsyncClient(timeout=timeout)
         # With a client given, the library neither looks for another one nor sends a failed request again by itself.
-        options = {"base_url": chat.base_url, "timeout": int(timeout * 1000), "httpx_async_client": self._http}
+        options = {
+            "base_url": chat.base_url,
+            "api_version": "v1beta",
+            "timeout": int(timeout * 1000),
+            "httpx_async_client": self._http,
+        }
         self.client = genai.Client(api_key=key, vertexai=False, http_options=options)
 
     async def complete(self, body: dict[str, Any]) -> object:
         """Send a request once and return the reply in OpenAI's form."""
         contents = [_turn(message) for message in body["messages"]]
-        response = await self.client.aio.models.generate_content(
-            model=body["model"], contents=contents, config=_config(body, self.chat.detail)
-        )
+        config = self._types.GenerateContentConfig(**_config(body, self.chat.detail))  # refuses unknown fields
+        response = await self.client.aio.models.generate_content(model=body["model"], contents=contents, config=config)
         return _completion(response.model_dump(mode="json", exclude_none=True))
 
     async def close(self) -> None:
