@@ -108,7 +108,7 @@ class ChatScorer(ConversationScorer):
     ) -> None:
         check_word("on_failure", on_failure, get_args(OnFailure))
         super().__init__(mode, jpeg_quality, name or Path(model).name)
-        self.frame_spec = FrameSpec(num_frames, sampling, size)
+        self.frame_spec = FrameSpec(num_frames, sampling, size, jpeg_quality=jpeg_quality)
         # These do not change replies, so a run may resume with other values.
         for key in ("key_variable", "limits", "on_failure", "cache"):
             self.hparams.pop(key, None)
@@ -175,7 +175,14 @@ class ChatScorer(ConversationScorer):
     async def _hold_all(self, endpoint: Endpoint, conversations: Sequence[Conversation]) -> list[Verdict]:
         """Hold the conversations concurrently, and raise the first failure once all of them have ended."""
         # Not a TaskGroup, which would cancel the others at the first failure: their requests have been paid for.
-        held = (self._hold_one(endpoint, conversation) for conversation in conversations)
+        # Twice as many are open as requests may run, so that frames are encoded while earlier requests are answered.
+        places = asyncio.Semaphore(2 * self.limits.concurrency)
+
+        async def hold_in_turn(conversation: Conversation) -> Verdict:
+            async with places:
+                return await self._hold_one(endpoint, conversation)
+
+        held = (hold_in_turn(conversation) for conversation in conversations)
         results = await asyncio.gather(*held, return_exceptions=True)
         verdicts = []
         for result in results:

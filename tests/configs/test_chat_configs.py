@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from chat_server import chat_server
+from provider_formats import FORMATS
 from tiny_chat_model import save_llava
 
 from lightning_vista.cli import main
@@ -33,6 +34,26 @@ def test_gpt4o(shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     config = (tmp_path / "run" / "config.yaml").read_text()
     assert "OPENAI_API_KEY" in config
     assert "sk-secret" not in config
+
+
+@pytest.mark.parametrize("config", ["anthropic", "gemini", "openrouter", "vllm_server", "ollama"])
+def test_other_endpoints(config: str, shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    variables = [f"{name}_API_KEY" for name in ("ANTHROPIC", "GEMINI", "OPENROUTER")]
+    for variable in variables:
+        monkeypatch.setenv(variable, "sk-secret")
+    with chat_server() as server:
+        server.format = FORMATS.get(config, server.format)
+        url = server.url if config not in FORMATS else server.url.removesuffix("/v1")
+        run(f"{config}.yaml", shards, tmp_path / "run", "--model.base_url", url, "--model.model", "tiny")
+        bodies = server.bodies
+        assert server.keys <= {"sk-secret", "Bearer sk-secret", "Bearer no-key"}
+    assert len(bodies) == 3 * 14
+    assert read_scores(tmp_path / "run").rows["score"].null_count() == 0
+    if config == "ollama":
+        assert all(body["max_tokens"] == 2048 and "max_completion_tokens" not in body for body in bodies)
+    if config == "vllm_server":
+        assert all(body["max_completion_tokens"] == 2048 for body in bodies)
+    assert "sk-secret" not in (tmp_path / "run" / "config.yaml").read_text()
 
 
 def test_local_chat(shards: Path, tmp_path: Path) -> None:

@@ -3,9 +3,10 @@
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import get_args
+from typing import Any, get_args
 
 import torch
+from torch import Tensor
 
 from lightning_vista.evaluation import Scores
 from lightning_vista.options import check_word
@@ -13,7 +14,7 @@ from lightning_vista.scorers.base import VLMScorer
 from lightning_vista.scorers.chat.conversation import ChatMode, Conversation, Verdict, prompts_hash, transcript
 from lightning_vista.scorers.chat.questions import LogprobMode, start_conversation
 from lightning_vista.video import FrameClock
-from lightning_vista.video.encoding import encode_jpeg
+from lightning_vista.video.encoding import encode_jpegs
 from lightning_vista.vista.batch import VideoBatch
 
 
@@ -73,8 +74,35 @@ class ConversationScorer(VLMScorer):
         verdicts = iter(self.hold(conversations))
         return [[_scores(next(verdicts), len(candidates.labels)) for candidates in sets] for sets in batch.candidates]
 
-    def _frames(self, batch: VideoBatch) -> list[list[bytes]]:
-        return [[encode_jpeg(frame, self.jpeg_quality) for frame in video] for video in batch.frames.cpu()]
+    def _frames(self, batch: VideoBatch) -> Sequence[Sequence[bytes]]:
+        if batch.jpegs is not None:  # from the datamodule's workers
+            return batch.jpegs
+        return [LazyFiles(video, self.jpeg_quality) for video in batch.frames.cpu()]
+
+
+class LazyFiles(Sequence[bytes]):
+    """Frames of a video as JPEG files, encoded when first needed: so requests about other videos run meanwhile.
+
+    Args:
+        frames: RGB frames `(frames, 3, height, width)`, uint8, on the CPU.
+        quality: JPEG quality, 1 to 95.
+
+    Example:
+        >>> len(LazyFiles(torch.zeros(2, 3, 8, 16, dtype=torch.uint8), 90))
+        2
+    """
+
+    def __init__(self, frames: Tensor, quality: int) -> None:
+        self._frames, self._quality = frames, quality
+        self._files: list[bytes] | None = None
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def __getitem__(self, index: Any) -> Any:
+        if self._files is None:
+            self._files = encode_jpegs(self._frames, self._quality)
+        return self._files[index]
 
 
 def frame_clocks(batch: VideoBatch) -> list[FrameClock | None]:
