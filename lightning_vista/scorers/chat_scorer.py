@@ -109,7 +109,7 @@ class ChatScorer(ConversationScorer):
         # These do not change replies, so a run may resume with other values.
         for key in ("key_variable", "limits", "on_failure", "cache"):
             self.hparams.pop(key, None)
-        self.answer = _checked_answer(mode, answer)
+        self.expected_answer = _checked_answer(mode, answer)
         given: dict[str, Any] = {"temperature": temperature, "seed": seed, "max_completion_tokens": max_tokens}
         if mode in get_args(LogprobMode):
             given |= _one_token(mode, temperature, max_tokens)

@@ -95,7 +95,13 @@ def text_settings(ids: dict[str, Any]) -> dict[str, Any]:
 def save_qwen2_5_vl(folder: Path) -> str:
     """A Qwen2.5-VL."""
     processor, ids = qwen_parts("2.5")
-    vision = {"depth": 2, "hidden_size": 32, "intermediate_size": 48, "num_heads": 2, "out_hidden_size": 32}
+    vision: dict[str, Any] = {
+        "depth": 2,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_heads": 2,
+        "out_hidden_size": 32,
+    }
     vision |= {"patch_size": 14, "window_size": 56, "fullatt_block_indexes": [1], "tokens_per_second": 4}
     text = text_settings(ids)
     config = transformers.Qwen2_5_VLConfig(text_config=text, vision_config=vision, tie_word_embeddings=False, **ids)
@@ -103,12 +109,13 @@ def save_qwen2_5_vl(folder: Path) -> str:
     return save(folder, transformers.Qwen2_5_VLForConditionalGeneration(config), processor)
 
 
-def save_qwen3_vl(folder: Path) -> str:
+def save_qwen3_vl(folder: Path, width: int = 32, layers: int = 2) -> str:
     """A Qwen3-VL, whose processor writes the times of frames into the prompt."""
     processor, ids = qwen_parts("3")
-    vision = {"depth": 2, "hidden_size": 32, "intermediate_size": 48, "num_heads": 2, "out_hidden_size": 32}
+    sizes = {"hidden_size": width, "intermediate_size": 3 * width // 2}
+    vision: dict[str, Any] = {**sizes, "depth": layers, "num_heads": width // 16, "out_hidden_size": width}
     vision |= {"patch_size": 16, "num_position_embeddings": 16, "deepstack_visual_indexes": [0]}
-    text = text_settings(ids)
+    text = text_settings(ids) | sizes | {"num_hidden_layers": layers, "num_attention_heads": width // 16}
     config = transformers.Qwen3VLConfig(text_config=text, vision_config=vision, tie_word_embeddings=False, **ids)
     torch.manual_seed(0)
     return save(folder, transformers.Qwen3VLForConditionalGeneration(config), processor)

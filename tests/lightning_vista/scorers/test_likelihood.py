@@ -76,7 +76,8 @@ def frames_of(videos: int = 1, seed: int = 0) -> Tensor:
 
 
 def scorer_of(checkpoint: str, **settings: Any) -> LikelihoodScorer:
-    return LikelihoodScorer(checkpoint, **({"num_frames": NUM_FRAMES, "size": SIZE, "name": "tiny"} | settings))
+    chosen: dict[str, Any] = {"num_frames": NUM_FRAMES, "size": SIZE, "name": "tiny"} | settings
+    return LikelihoodScorer(checkpoint, **chosen)
 
 
 def scores_of(scorer: LikelihoodScorer, frames: Tensor, descriptions: list[str] | None = None) -> Tensor:
