@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import lightning as L
 import pytest
 import torch
 from PIL import Image
@@ -11,10 +12,13 @@ from tiny_chat_model import save_idefics3, save_llava, transformers
 from tiny_video_models import save_qwen2_5_vl, save_qwen3_vl, save_smolvlm
 from torch import Tensor
 
+from lightning_vista.callbacks import Evaluation
+from lightning_vista.datamodules import ViSTaDataModule
 from lightning_vista.scorers import LikelihoodScorer
 from lightning_vista.scorers.image_text import FrameCost, process
 from lightning_vista.scorers.likelihood import encode_queries
 from lightning_vista.vista.batch import Candidates, Question, VideoBatch
+from lightning_vista.vista.tables import read_scores
 
 NUM_FRAMES, SIZE = 4, 64
 TIMES = (0.0, 0.4, 2.0, 2.4)
@@ -192,6 +196,30 @@ def test_problem_sets_of_a_video_share_its_frames(checkpoints: dict[str, str], m
     monkeypatch.setattr(scorer.model.model.visual, "forward", noting)
     torch.testing.assert_close(scorer.score(batch)[0][0].values, first.values)
     assert len(seen) == 1
+
+
+@pytest.mark.parametrize(
+    ("precision", "tolerance"), [("bf16-mixed", 0.2), ("bf16-true", 0.2), ("16-true", 0.05), ("64-true", 1e-4)]
+)
+def test_every_precision_of_the_trainer_scores(
+    checkpoints: dict[str, str], shards: Path, tmp_path: Path, precision: Any, tolerance: float
+) -> None:
+    tables = []
+    for number, word in enumerate(("32-true", precision)):
+        scorer = scorer_of(checkpoints["qwen3_vl"], subtract_prior=True)
+        data = ViSTaDataModule(str(shards), scorer.frame_spec, batch_size=4, num_workers=0)
+        trainer = L.Trainer(
+            accelerator="cpu",
+            logger=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            precision=word,
+            callbacks=[Evaluation(str(tmp_path / str(number)))],
+        )
+        trainer.test(scorer, data, verbose=False)
+        tables.append(read_scores(tmp_path / str(number)).rows)
+    assert tables[0].height == 40
+    assert (tables[0]["score"] - tables[1]["score"]).abs().to_numpy().max() <= tolerance  # NaN is not
 
 
 def test_what_is_not_finite_is_unscored(checkpoints: dict[str, str]) -> None:
