@@ -115,6 +115,8 @@ class LikelihoodScorer(VLMScorer):
         return [self._score_video(frames, clock, sets) for frames, clock, sets in videos]
 
     def _score_video(self, frames: Tensor, clock: FrameClock | None, sets: Sequence[Candidates]) -> list[Scores]:
+        if not sets:
+            return []
         asked = [self._queries(len(frames), candidates) for candidates in sets]
         distinct = list(dict.fromkeys(chain.from_iterable(asked)))
         values = self._log_probabilities(frames, clock, distinct)
