@@ -205,9 +205,9 @@ class ChatScorer(ConversationScorer):
 
 def _checked_answer(mode: str, answer: str) -> str:
     """Return the answer, unless the mode does not read one."""
-    if not answer.strip() or (mode != "likelihood" and answer != "Yes"):
+    if len(answer.split()) != 1 or (mode != "likelihood" and answer != "Yes"):
         raise ValueError(
-            f"`answer`: expected a word, in mode 'likelihood' only, got {answer!r} in mode {mode!r}. "
+            f"`answer`: expected one word, in mode 'likelihood' only, got {answer!r} in mode {mode!r}. "
             "Leave it out, or set `mode` to 'likelihood'."
         )
     return answer.strip()

@@ -30,12 +30,12 @@ class ImageTextModel(NamedTuple):
     Attributes:
         processor: Processor of transformers, which does not sample frames and pads on the left.
         model: Model of transformers, frozen.
-        as_video: Whether frames whose times are known are handed over as a video.
+        frames_as: Form of the frames, `images` where the processor takes nothing else.
     """
 
     processor: Any
     model: Any
-    as_video: bool
+    frames_as: FramesAs
 
 
 def load_image_text(model: str, dtype: AutoDType, frames_as: FramesAs, split_frames: bool) -> ImageTextModel:
@@ -66,14 +66,14 @@ def load_image_text(model: str, dtype: AutoDType, frames_as: FramesAs, split_fra
     processor.tokenizer.padding_side = "left"  # replies begin where requests end
     if processor.tokenizer.pad_token is None:
         processor.tokenizer.pad_token = processor.tokenizer.eos_token
-    as_video = frames_as != "images" and takes_video(processor)
-    if frames_as == "video" and not as_video:
+    known = takes_video(processor)
+    if frames_as == "video" and not known:
         raise ValueError(
             f"`frames_as`: expected 'auto' or 'images' for {model!r}, whose {type(processor).__name__} or chat "
             "template does not take videos, got 'video'."
         )
     loaded = load_frozen_model(transformers.AutoModelForImageTextToText.from_pretrained, model, _EXPECTED, dtype)
-    return ImageTextModel(processor, loaded, as_video)
+    return ImageTextModel(processor, loaded, frames_as if known else "images")
 
 
 def _check_type(transformers: Any, model: str) -> None:
@@ -107,22 +107,31 @@ def takes_video(processor: Any) -> bool:
         return False
 
 
-def frame_parts(frames: Sequence[Tensor] | Tensor, clock: FrameClock | None, as_video: bool) -> list[dict[str, Any]]:
+def frame_parts(
+    frames: Sequence[Tensor] | Tensor, clock: FrameClock | None, frames_as: FramesAs
+) -> list[dict[str, Any]]:
     """Return frames in the form that chat templates read: one video with its metadata, or images.
 
     Args:
         frames: RGB frames `(3, height, width)`, uint8, on the CPU.
-        clock: Times of the frames. Without them, frames are images: a guessed time would mislead the model.
-        as_video: Whether the processor takes videos.
+        clock: Times of the frames. Without them, `auto` means images: a guessed time would mislead the model.
+        frames_as: Form of the frames; `images` unless the processor takes videos.
+
+    Raises:
+        ValueError: If a video is wanted of frames without times.
 
     Example:
         >>> frames = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
-        >>> [part["type"] for part in frame_parts(frames, FrameClock(8.0, (0, 4)), as_video=True)]
+        >>> [part["type"] for part in frame_parts(frames, FrameClock(8.0, (0, 4)), "auto")]
         ['video']
-        >>> [part["type"] for part in frame_parts(frames, None, as_video=True)]
+        >>> [part["type"] for part in frame_parts(frames, None, "auto")]
         ['image', 'image']
     """
-    if as_video and clock is not None and len(frames):
+    if frames_as == "video" and clock is None and len(frames):
+        raise ValueError(
+            "`times`: expected the times of the frames for a video, got none. Give them, or set `frames_as` to 'auto'."
+        )
+    if frames_as != "images" and clock is not None and len(frames):
         video = frames if isinstance(frames, Tensor) else torch.stack([*frames])
         return [{"type": "video", "video": video, "metadata": clock.metadata()}]
     return [{"type": "image", "image": Image.fromarray(frame.permute(1, 2, 0).numpy())} for frame in frames]

@@ -94,7 +94,7 @@ class LikelihoodScorer(VLMScorer):
         self.question, self.answer = question, answer.strip()
         self.subtract_prior, self.normalise = subtract_prior, normalise
         self.split_frames, self.candidate_batch_size = split_frames, candidate_batch_size
-        self.processor, self.model, self.as_video = load_image_text(model, dtype, frames_as, split_frames)
+        self.processor, self.model, self.frames_as = load_image_text(model, dtype, frames_as, split_frames)
         if getattr(self.processor, "chat_template", None) is None:
             raise ValueError(f"`model`: expected a checkpoint with a chat template, got {model!r} without one.")
         self._priors: dict[Query, float] = {}
@@ -142,7 +142,7 @@ class LikelihoodScorer(VLMScorer):
         self, frames: Tensor, clock: FrameClock | None, queries: Sequence[Query]
     ) -> dict[Query, float]:
         """Return the log-probability of each query's answer."""
-        parts = frame_parts(frames, clock, self.as_video)
+        parts = frame_parts(frames, clock, self.frames_as)
         prompts = encode_queries(self.processor, parts, queries)
         inputs = prompts.inputs.to(self.model.device, dtype=self.model.dtype)
         values = answer_log_probabilities(

@@ -304,7 +304,10 @@ def test_what_a_processor_makes_of_frames_is_counted_and_shown(
         for _ in range(2):
             scorer.score_clips(frames, ["We see a ball"], [[0.0, 1.0, 2.0, 3.0, 4.0]])
     (line,) = [record.message for record in caplog.records if "per frame" in record.message]
-    assert f"tiny: 5 frames as {'one video' if scorer.as_video else 'images'}: {pictures} pictures" in line
+    assert (
+        f"tiny: 5 frames as {'one video' if 'Qwen' in type(scorer.model).__name__ else 'images'}: {pictures} pictures"
+        in line
+    )
 
 
 def test_pictures_without_a_grid_are_counted() -> None:

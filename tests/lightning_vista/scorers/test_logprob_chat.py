@@ -159,8 +159,9 @@ def test_endpoints_that_refuse_the_field_are_refused(
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"mode": "choice", "answer": "True"}, "`answer`: expected a word, in mode 'likelihood' only"),
-        ({"mode": "likelihood", "answer": ""}, "`answer`: expected a word"),
+        ({"mode": "choice", "answer": "True"}, "`answer`: expected one word, in mode 'likelihood' only"),
+        ({"mode": "likelihood", "answer": ""}, "`answer`: expected one word"),
+        ({"mode": "likelihood", "answer": "It does"}, "`answer`: expected one word"),
         ({"mode": "likelihood", "temperature": 0.2}, "`temperature`, `max_tokens`: expected none in mode 'likelihood'"),
         ({"mode": "expected", "max_tokens": 100}, "`temperature`, `max_tokens`: expected none in mode 'expected'"),
         ({"mode": "likely"}, "`mode`: expected one of 'stages', 'single', 'likelihood', 'choice', 'expected'"),
