@@ -184,12 +184,12 @@ class FrameCost:
     as_video: bool
 
     @classmethod
-    def of(cls, processor: Any, inputs: Any, frames: int, as_video: bool) -> "FrameCost":
+    def of(cls, config: Any, inputs: Any, frames: int, as_video: bool) -> "FrameCost":
         """Count what a processor made of frames.
 
         Args:
-            processor: Processor of transformers.
-            inputs: What it returned.
+            config: Configuration of the model.
+            inputs: What the processor returned.
             frames: Number of frames that it was given, all of them equal in size.
             as_video: Whether they were handed over as a video.
         """
@@ -201,7 +201,7 @@ class FrameCost:
                 pictures += int(grid[:, 0].sum())
             elif pixels is not None:
                 pictures += pixels.shape[:-3].numel() if pixels.ndim > 3 else len(pixels)
-        return cls(frames, pictures, int(is_media(processor, inputs["input_ids"]).sum()), as_video)
+        return cls(frames, pictures, int(_is_media(config, inputs["input_ids"]).sum()), as_video)
 
     def summary(self) -> str:
         """Return the numbers in one line."""
@@ -221,14 +221,8 @@ class FrameCost:
             )
 
 
-def is_media(processor: Any, tokens: Tensor) -> Tensor:
-    """Return where tokens stand for pictures, `(...)`, bool.
-
-    Args:
-        processor: Processor of transformers.
-        tokens: Ids of tokens `(...)`.
-    """
-    ids = [getattr(processor, f"{kind}_token_id", None) for kind in ("image", "video")]
-    return torch.isin(
-        tokens, torch.tensor([id for id in ids if id is not None], device=tokens.device, dtype=torch.long)
-    )
+def _is_media(config: Any, tokens: Tensor) -> Tensor:
+    """Return where tokens stand for pictures, `(...)`, bool."""
+    names = [f"{kind}_token_{end}" for kind in ("image", "video") for end in ("id", "index")]
+    ids = [id for name in names if (id := getattr(config, name, None)) is not None]
+    return torch.isin(tokens, torch.tensor(ids, device=tokens.device, dtype=torch.long))

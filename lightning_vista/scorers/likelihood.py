@@ -150,7 +150,7 @@ class LikelihoodScorer(VLMScorer):
         )
         if len(frames) and not self._checked:
             self._checked = True
-            FrameCost.of(self.processor, inputs, len(frames), "video" in {part["type"] for part in parts}).show(
+            FrameCost.of(self.model.config, inputs, len(frames), parts[0]["type"] == "video").show(
                 self.name, self.split_frames
             )
             self._check(parts, queries[-1], prompts.sequences[-1], float(values[-1]))

@@ -145,7 +145,7 @@ class LocalChatScorer(ConversationScorer):
         if frames and not self._shown:
             self._shown = True
             as_video = any(part["type"] == "video" for part in asked[0][0]["content"])
-            FrameCost.of(self.processor, inputs, frames, as_video).show(self.name, self.split_frames)
+            FrameCost.of(self.model.config, inputs, frames, as_video).show(self.name, self.split_frames)
 
 
 def chat_message(message: Message, frames_as: FramesAs) -> dict[str, Any]:
