@@ -112,7 +112,7 @@ class ChatScorer(ConversationScorer):
         # These do not change replies, so a run may resume with other values.
         for key in ("key_variable", "limits", "on_failure", "cache"):
             self.hparams.pop(key, None)
-        self.answer = _checked_answer(mode, answer)
+        self.expected_answer = _checked_answer(mode, answer)
         given: dict[str, Any] = {"temperature": temperature, "seed": seed, "max_completion_tokens": max_tokens}
         if mode in get_args(LogprobMode):
             given |= _one_token(mode, temperature, max_tokens)
@@ -217,9 +217,9 @@ class ChatScorer(ConversationScorer):
 
 def _checked_answer(mode: str, answer: str) -> str:
     """Return the answer, unless the mode does not read one."""
-    if not answer.strip() or (mode != "likelihood" and answer != "Yes"):
+    if len(answer.split()) != 1 or (mode != "likelihood" and answer != "Yes"):
         raise ValueError(
-            f"`answer`: expected a word, in mode 'likelihood' only, got {answer!r} in mode {mode!r}. "
+            f"`answer`: expected one word, in mode 'likelihood' only, got {answer!r} in mode {mode!r}. "
             "Leave it out, or set `mode` to 'likelihood'."
         )
     return answer.strip()

@@ -30,12 +30,12 @@ class ImageTextModel(NamedTuple):
     Attributes:
         processor: Processor of transformers, which does not sample frames and pads on the left.
         model: Model of transformers, frozen.
-        as_video: Whether frames whose times are known are handed over as a video.
+        frames_as: Form of the frames, `images` where the processor takes nothing else.
     """
 
     processor: Any
     model: Any
-    as_video: bool
+    frames_as: FramesAs
 
 
 def load_image_text(model: str, dtype: AutoDType, frames_as: FramesAs, split_frames: bool) -> ImageTextModel:
@@ -66,14 +66,14 @@ def load_image_text(model: str, dtype: AutoDType, frames_as: FramesAs, split_fra
     processor.tokenizer.padding_side = "left"  # replies begin where requests end
     if processor.tokenizer.pad_token is None:
         processor.tokenizer.pad_token = processor.tokenizer.eos_token
-    as_video = frames_as != "images" and takes_video(processor)
-    if frames_as == "video" and not as_video:
+    known = takes_video(processor)
+    if frames_as == "video" and not known:
         raise ValueError(
             f"`frames_as`: expected 'auto' or 'images' for {model!r}, whose {type(processor).__name__} or chat "
             "template does not take videos, got 'video'."
         )
     loaded = load_frozen_model(transformers.AutoModelForImageTextToText.from_pretrained, model, _EXPECTED, dtype)
-    return ImageTextModel(processor, loaded, as_video)
+    return ImageTextModel(processor, loaded, frames_as if known else "images")
 
 
 def _check_type(transformers: Any, model: str) -> None:
@@ -107,22 +107,31 @@ def takes_video(processor: Any) -> bool:
         return False
 
 
-def frame_parts(frames: Sequence[Tensor] | Tensor, clock: FrameClock | None, as_video: bool) -> list[dict[str, Any]]:
+def frame_parts(
+    frames: Sequence[Tensor] | Tensor, clock: FrameClock | None, frames_as: FramesAs
+) -> list[dict[str, Any]]:
     """Return frames in the form that chat templates read: one video with its metadata, or images.
 
     Args:
         frames: RGB frames `(3, height, width)`, uint8, on the CPU.
-        clock: Times of the frames. Without them, frames are images: a guessed time would mislead the model.
-        as_video: Whether the processor takes videos.
+        clock: Times of the frames. Without them, `auto` means images: a guessed time would mislead the model.
+        frames_as: Form of the frames; `images` unless the processor takes videos.
+
+    Raises:
+        ValueError: If a video is wanted of frames without times.
 
     Example:
         >>> frames = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
-        >>> [part["type"] for part in frame_parts(frames, FrameClock(8.0, (0, 4)), as_video=True)]
+        >>> [part["type"] for part in frame_parts(frames, FrameClock(8.0, (0, 4)), "auto")]
         ['video']
-        >>> [part["type"] for part in frame_parts(frames, None, as_video=True)]
+        >>> [part["type"] for part in frame_parts(frames, None, "auto")]
         ['image', 'image']
     """
-    if as_video and clock is not None and len(frames):
+    if frames_as == "video" and clock is None and len(frames):
+        raise ValueError(
+            "`times`: expected the times of the frames for a video, got none. Give them, or set `frames_as` to 'auto'."
+        )
+    if frames_as != "images" and clock is not None and len(frames):
         video = frames if isinstance(frames, Tensor) else torch.stack([*frames])
         return [{"type": "video", "video": video, "metadata": clock.metadata()}]
     return [{"type": "image", "image": Image.fromarray(frame.permute(1, 2, 0).numpy())} for frame in frames]
@@ -175,12 +184,12 @@ class FrameCost:
     as_video: bool
 
     @classmethod
-    def of(cls, processor: Any, inputs: Any, frames: int, as_video: bool) -> "FrameCost":
+    def of(cls, config: Any, inputs: Any, frames: int, as_video: bool) -> "FrameCost":
         """Count what a processor made of frames.
 
         Args:
-            processor: Processor of transformers.
-            inputs: What it returned.
+            config: Configuration of the model.
+            inputs: What the processor returned.
             frames: Number of frames that it was given, all of them equal in size.
             as_video: Whether they were handed over as a video.
         """
@@ -192,7 +201,7 @@ class FrameCost:
                 pictures += int(grid[:, 0].sum())
             elif pixels is not None:
                 pictures += pixels.shape[:-3].numel() if pixels.ndim > 3 else len(pixels)
-        return cls(frames, pictures, int(is_media(processor, inputs["input_ids"]).sum()), as_video)
+        return cls(frames, pictures, int(_is_media(config, inputs["input_ids"]).sum()), as_video)
 
     def summary(self) -> str:
         """Return the numbers in one line."""
@@ -212,14 +221,8 @@ class FrameCost:
             )
 
 
-def is_media(processor: Any, tokens: Tensor) -> Tensor:
-    """Return where tokens stand for pictures, `(...)`, bool.
-
-    Args:
-        processor: Processor of transformers.
-        tokens: Ids of tokens `(...)`.
-    """
-    ids = [getattr(processor, f"{kind}_token_id", None) for kind in ("image", "video")]
-    return torch.isin(
-        tokens, torch.tensor([id for id in ids if id is not None], device=tokens.device, dtype=torch.long)
-    )
+def _is_media(config: Any, tokens: Tensor) -> Tensor:
+    """Return where tokens stand for pictures, `(...)`, bool."""
+    names = [f"{kind}_token_{end}" for kind in ("image", "video") for end in ("id", "index")]
+    ids = [id for name in names if (id := getattr(config, name, None)) is not None]
+    return torch.isin(tokens, torch.tensor(ids, device=tokens.device, dtype=torch.long))

@@ -94,7 +94,7 @@ class LikelihoodScorer(VLMScorer):
         self.question, self.answer = question, answer.strip()
         self.subtract_prior, self.normalise = subtract_prior, normalise
         self.split_frames, self.candidate_batch_size = split_frames, candidate_batch_size
-        self.processor, self.model, self.as_video = load_image_text(model, dtype, frames_as, split_frames)
+        self.processor, self.model, self.frames_as = load_image_text(model, dtype, frames_as, split_frames)
         if getattr(self.processor, "chat_template", None) is None:
             raise ValueError(f"`model`: expected a checkpoint with a chat template, got {model!r} without one.")
         self._priors: dict[Query, float] = {}
@@ -115,6 +115,8 @@ class LikelihoodScorer(VLMScorer):
         return [self._score_video(frames, clock, sets) for frames, clock, sets in videos]
 
     def _score_video(self, frames: Tensor, clock: FrameClock | None, sets: Sequence[Candidates]) -> list[Scores]:
+        if not sets:
+            return []
         asked = [self._queries(len(frames), candidates) for candidates in sets]
         distinct = list(dict.fromkeys(chain.from_iterable(asked)))
         values = self._log_probabilities(frames, clock, distinct)
@@ -140,7 +142,7 @@ class LikelihoodScorer(VLMScorer):
         self, frames: Tensor, clock: FrameClock | None, queries: Sequence[Query]
     ) -> dict[Query, float]:
         """Return the log-probability of each query's answer."""
-        parts = frame_parts(frames, clock, self.as_video)
+        parts = frame_parts(frames, clock, self.frames_as)
         prompts = encode_queries(self.processor, parts, queries)
         inputs = prompts.inputs.to(self.model.device, dtype=self.model.dtype)
         values = answer_log_probabilities(
@@ -148,7 +150,7 @@ class LikelihoodScorer(VLMScorer):
         )
         if len(frames) and not self._checked:
             self._checked = True
-            FrameCost.of(self.processor, inputs, len(frames), "video" in {part["type"] for part in parts}).show(
+            FrameCost.of(self.model.config, inputs, len(frames), parts[0]["type"] == "video").show(
                 self.name, self.split_frames
             )
             self._check(parts, queries[-1], prompts.sequences[-1], float(values[-1]))

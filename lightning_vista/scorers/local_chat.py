@@ -87,7 +87,7 @@ class LocalChatScorer(ConversationScorer):
         self.max_tokens = max_tokens
         self.request_batch_size = 1 if temperature else request_batch_size
         self.split_frames = split_frames
-        self.processor, self.model, self.as_video = load_image_text(model, dtype, frames_as, split_frames)
+        self.processor, self.model, self.frames_as = load_image_text(model, dtype, frames_as, split_frames)
         self._shown = False
 
     def fingerprint(self) -> str:
@@ -119,7 +119,7 @@ class LocalChatScorer(ConversationScorer):
         return [replies[number] for number in range(len(requests))]
 
     def _answer_batch(self, requests: Sequence[Request]) -> list[Reply]:
-        asked = [[chat_message(message, self.as_video) for message in request.messages] for request in requests]
+        asked = [[chat_message(message, self.frames_as) for message in request.messages] for request in requests]
         inputs = process(self.processor, asked).to(self.model.device, dtype=self.model.dtype)
         self._show_cost(inputs, asked, sum(request.images for request in requests))
         begun = [opened_at_end(text) for text in self.processor.tokenizer.batch_decode(inputs["input_ids"][:, -_END:])]
@@ -145,17 +145,17 @@ class LocalChatScorer(ConversationScorer):
         if frames and not self._shown:
             self._shown = True
             as_video = any(part["type"] == "video" for part in asked[0][0]["content"])
-            FrameCost.of(self.processor, inputs, frames, as_video).show(self.name, self.split_frames)
+            FrameCost.of(self.model.config, inputs, frames, as_video).show(self.name, self.split_frames)
 
 
-def chat_message(message: Message, as_video: bool) -> dict[str, Any]:
+def chat_message(message: Message, frames_as: FramesAs) -> dict[str, Any]:
     """Return a message in the form that chat templates read.
 
     Args:
         message: Message of a conversation.
-        as_video: Whether frames whose times are known are one video.
+        frames_as: Form of its frames, see `frame_parts`.
     """
-    pictures = frame_parts([decode_jpeg(image) for image in message.images], message.clock, as_video)
+    pictures = frame_parts([decode_jpeg(image) for image in message.images], message.clock, frames_as)
     return {"role": message.role, "content": message.arranged({"type": "text", "text": message.text}, pictures)}
 
 

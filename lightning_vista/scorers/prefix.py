@@ -19,7 +19,7 @@ def shared_length(sequences: Sequence[Sequence[int]]) -> int:
         >>> shared_length([[1, 2, 3], [1, 2, 4, 5]])
         2
     """
-    first, last = min(sequences), max(sequences)
+    first, last = min(map(list, sequences)), max(map(list, sequences))
     different = (number for number, (a, b) in enumerate(zip(first, last, strict=False)) if a != b)
     return next(different, min(len(first), len(last)))
 

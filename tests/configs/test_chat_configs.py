@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 from chat_server import chat_server
+from logprob_replies import draw, saying
 from provider_formats import FORMATS
 from tiny_chat_model import save_llava
+from tiny_video_models import save_qwen3_vl
 
 from lightning_vista.cli import main
 from lightning_vista.vista.tables import read_scores
@@ -62,3 +64,24 @@ def test_local_chat(shards: Path, tmp_path: Path) -> None:
     rows = read_scores(tmp_path / "run").rows
     assert rows.height == 40
     assert set(rows["reason"]) <= {"parse_error", "truncated"}  # random weights follow no instructions
+
+
+@pytest.mark.parametrize("question", ["claim", "choice"])
+def test_likelihood(shards: Path, tmp_path: Path, question: str) -> None:
+    settings = ["--model.model", save_qwen3_vl(tmp_path / "tiny"), "--model.dtype", "float32", "--model.size", "64"]
+    run("likelihood.yaml", shards, tmp_path / "run", *settings, "--model.question", question)
+    rows = read_scores(tmp_path / "run").rows
+    assert rows.height == 40
+    assert rows["score"].null_count() == 0
+    assert (rows["score"] < 0).all()
+
+
+def test_likelihood_endpoint(shards: Path, tmp_path: Path) -> None:
+    with chat_server() as server:
+        server.say = lambda body: saying(draw(body))
+        run("likelihood_endpoint.yaml", shards, tmp_path / "run", "--model.base_url", server.url)
+    rows = read_scores(tmp_path / "run").rows
+    assert rows.height == 40
+    assert rows["score"].null_count() == 0
+    assert (rows["score"] < 0).all()
+    assert all("logprobs" in body for body in server.bodies)

@@ -18,7 +18,8 @@ TRAINING = {
 }
 CONFIGS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "configs" / "vista").glob("*.yaml"))
 #: What is run by `test_chat_configs.py`.
-CHATS = ["configs/vista/gpt4o.yaml", "configs/vista/local_chat.yaml"]
+NAMES = ("gpt4o", "local_chat", "likelihood", "likelihood_endpoint")
+CHATS = [f"configs/vista/{name}.yaml" for name in NAMES]
 EVALUATIONS = [config for config in CONFIGS if config not in TRAINING and config not in CHATS]
 
 

@@ -1,4 +1,4 @@
-"""Image-text models with random weights that take videos: Qwen2.5-VL, Qwen3-VL and SmolVLM, small."""
+"""Small image-text models with random weights: three Qwens and SmolVLM, which take videos, and Gemma 3."""
 
 import importlib
 import string
@@ -30,6 +30,14 @@ SMOL = (
     "{{ ':' if message['content'][0]['type'] == 'image' else ': ' }}{% for part in message['content'] %}"
     "{{ '<image>' if part['type'] == 'image' else part['text'] }}{% endfor %}<end_of_utterance>\n{% endfor %}"
     "{% if add_generation_prompt %}Assistant:{% endif %}"
+)
+#: The form of Gemma's own template.
+GEMMA = (
+    "{{ bos_token }}{% for message in messages %}"
+    "<start_of_turn>{{ 'model' if message['role'] == 'assistant' else message['role'] }}\n"
+    "{% for part in message['content'] %}"
+    "{{ '<start_of_image>' if part['type'] == 'image' else part['text'] | trim }}{% endfor %}<end_of_turn>\n"
+    "{% endfor %}{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
 )
 TOWER = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
 NORMALISED = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
@@ -95,7 +103,13 @@ def text_settings(ids: dict[str, Any]) -> dict[str, Any]:
 def save_qwen2_5_vl(folder: Path) -> str:
     """A Qwen2.5-VL."""
     processor, ids = qwen_parts("2.5")
-    vision = {"depth": 2, "hidden_size": 32, "intermediate_size": 48, "num_heads": 2, "out_hidden_size": 32}
+    vision: dict[str, Any] = {
+        "depth": 2,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_heads": 2,
+        "out_hidden_size": 32,
+    }
     vision |= {"patch_size": 14, "window_size": 56, "fullatt_block_indexes": [1], "tokens_per_second": 4}
     text = text_settings(ids)
     config = transformers.Qwen2_5_VLConfig(text_config=text, vision_config=vision, tie_word_embeddings=False, **ids)
@@ -103,12 +117,13 @@ def save_qwen2_5_vl(folder: Path) -> str:
     return save(folder, transformers.Qwen2_5_VLForConditionalGeneration(config), processor)
 
 
-def save_qwen3_vl(folder: Path) -> str:
+def save_qwen3_vl(folder: Path, width: int = 32, layers: int = 2) -> str:
     """A Qwen3-VL, whose processor writes the times of frames into the prompt."""
     processor, ids = qwen_parts("3")
-    vision = {"depth": 2, "hidden_size": 32, "intermediate_size": 48, "num_heads": 2, "out_hidden_size": 32}
+    sizes = {"hidden_size": width, "intermediate_size": 3 * width // 2}
+    vision: dict[str, Any] = {**sizes, "depth": layers, "num_heads": width // 16, "out_hidden_size": width}
     vision |= {"patch_size": 16, "num_position_embeddings": 16, "deepstack_visual_indexes": [0]}
-    text = text_settings(ids)
+    text = text_settings(ids) | sizes | {"num_hidden_layers": layers, "num_attention_heads": width // 16}
     config = transformers.Qwen3VLConfig(text_config=text, vision_config=vision, tie_word_embeddings=False, **ids)
     torch.manual_seed(0)
     return save(folder, transformers.Qwen3VLForConditionalGeneration(config), processor)
@@ -137,3 +152,47 @@ def save_smolvlm(folder: Path) -> str:
     )
     torch.manual_seed(0)
     return save(folder, transformers.SmolVLMForConditionalGeneration(config), processor)
+
+
+def save_qwen3_5(folder: Path) -> str:
+    """A Qwen3.5, every other layer of which is linear attention."""
+    processor, ids = qwen_parts("3")
+    vision = {"depth": 2, "hidden_size": 32, "intermediate_size": 48, "num_heads": 2, "out_hidden_size": 32}
+    vision |= {"patch_size": 16, "num_position_embeddings": 16}
+    linear = {f"linear_{name}_head_dim": 16 for name in ("key", "value")}
+    linear |= {f"linear_num_{name}_heads": 2 for name in ("key", "value")}
+    layers = {"num_hidden_layers": 4, "layer_types": ["linear_attention", "full_attention"] * 2}
+    text = text_settings(ids) | linear | layers
+    text["rope_parameters"]["partial_rotary_factor"] = 1.0
+    config = transformers.Qwen3_5Config(text_config=text, vision_config=vision, tie_word_embeddings=False, **ids)
+    torch.manual_seed(0)
+    return save(folder, transformers.Qwen3_5ForConditionalGeneration(config), processor)
+
+
+def save_gemma3(folder: Path) -> str:
+    """A Gemma 3: sliding windows, and attention in both directions within a picture."""
+    media = {"boi_token": "<start_of_image>", "eoi_token": "<end_of_image>", "image_token": "<image_soft_token>"}
+    ends = {"pad_token": "<pad>", "bos_token": "<bos>", "eos_token": "<end_of_turn>"}
+    special = [*ends.values(), "<start_of_turn>", *media.values()]
+    tokenizer = bytes_tokenizer(special, **ends, extra_special_tokens=media)
+    images = transformers.Gemma3ImageProcessor(size={"height": 32, "width": 32})
+    processor = transformers.Gemma3Processor(images, tokenizer, chat_template=GEMMA, image_seq_length=4)
+    layers = {"num_hidden_layers": 4, "layer_types": ["sliding_attention", "full_attention"] * 2, "sliding_window": 16}
+    text = {
+        **TOWER,
+        **layers,
+        "vocab_size": len(tokenizer),
+        "num_key_value_heads": 1,
+        "head_dim": 16,
+        "pad_token_id": 0,
+    }
+    ids = {"boi_token_index": "boi_token", "eoi_token_index": "eoi_token", "image_token_index": "image_token"}
+    config = transformers.Gemma3Config(
+        text_config=text,
+        vision_config={**TOWER, "image_size": 32, "patch_size": 8},
+        mm_tokens_per_image=4,
+        tie_word_embeddings=False,
+        **{key: tokenizer.convert_tokens_to_ids(media[name]) for key, name in ids.items()},
+    )
+    torch.manual_seed(0)
+    return save(folder, transformers.Gemma3ForConditionalGeneration(config), processor)

@@ -13,7 +13,8 @@ from lightning_vista.options import check_word
 from lightning_vista.video import FrameClock, encode_mp4
 from lightning_vista.video.encoding import decode_jpeg
 
-T, P = TypeVar("T"), TypeVar("P")
+T = TypeVar("T")
+P = TypeVar("P")
 
 Role = Literal["user", "assistant"]
 Finish = Literal["stop", "length", "refusal"]

@@ -292,11 +292,12 @@ def _reply(completion: Mapping[str, Any]) -> Reply:
     if message.get("refusal"):
         return Reply(_encodable(str(message["refusal"])), "refusal")
     text = _encodable(_text(message.get("content")))
-    return Reply(text, _FINISHES.get(finish, "stop"), _first_token(choice.get("logprobs")))
+    return Reply(text, _FINISHES.get(finish, "stop"), _first_token(choice))
 
 
-def _first_token(logprobs: object) -> tuple[tuple[str, float], ...] | None:
+def _first_token(choice: object) -> tuple[tuple[str, float], ...] | None:
     """Return the first tokens that a reply might have had, with their log-probabilities; None if there are none."""
+    logprobs = choice.get("logprobs") if isinstance(choice, Mapping) else None
     content = logprobs.get("content") if isinstance(logprobs, Mapping) else None
     first = content[0] if isinstance(content, list) and content else None
     listed = first.get("top_logprobs") if isinstance(first, Mapping) else None

@@ -95,7 +95,7 @@ def start_conversation(
         MissingLogprobsError: During the conversation, if a reply holds no log-probabilities.
     """
     check_word("mode", mode, get_args(ChatMode) + get_args(LogprobMode))
-    if mode in ("stages", "single"):
+    if mode == "stages" or mode == "single":  # in this form, so that mypy sees it
         return converse(mode, frames, candidates, clock)
 
     def show(text: str) -> Message:

@@ -35,11 +35,11 @@ class ConversationScorer(VLMScorer):
 
     Attributes:
         modes: Courses that the scorer can take.
-        answer: Answer that the course `likelihood` reads.
+        expected_answer: Answer that the course `likelihood` reads.
     """
 
     modes: tuple[str, ...] = get_args(ChatMode)
-    answer = "Yes"
+    expected_answer = "Yes"
 
     def __init__(self, mode: ChatMode | LogprobMode, jpeg_quality: int, name: str) -> None:
         check_word("mode", mode, self.modes)
@@ -67,7 +67,7 @@ class ConversationScorer(VLMScorer):
     def score(self, batch: VideoBatch) -> list[list[Scores]]:
         """Hold a conversation about each video and problem set."""
         conversations = [
-            start_conversation(self.mode, frames, candidates, clock, self.answer)
+            start_conversation(self.mode, frames, candidates, clock, self.expected_answer)
             for frames, clock, sets in zip(self._frames(batch), frame_clocks(batch), batch.candidates, strict=True)
             for candidates in sets
         ]

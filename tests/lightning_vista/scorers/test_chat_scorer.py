@@ -254,4 +254,4 @@ def test_without_a_key_nothing_stays_open(monkeypatch: pytest.MonkeyPatch, tmp_p
             chat.score_clips(torch.zeros(1, 2, 3, 16, 16, dtype=torch.uint8), ["We see a", "We see b"])
         chat.close()
         assert len(closed) == number
-    assert threading.active_count() == threads
+    assert threading.active_count() <= threads  # those of earlier tests may end meanwhile

@@ -4,17 +4,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import lightning as L
 import pytest
 import torch
 from PIL import Image
 from tiny_chat_model import save_idefics3, save_llava, transformers
-from tiny_video_models import save_qwen2_5_vl, save_qwen3_vl, save_smolvlm
+from tiny_video_models import save_gemma3, save_qwen2_5_vl, save_qwen3_5, save_qwen3_vl, save_smolvlm
 from torch import Tensor
 
+from lightning_vista.callbacks import Evaluation
+from lightning_vista.datamodules import ViSTaDataModule
 from lightning_vista.scorers import LikelihoodScorer
 from lightning_vista.scorers.image_text import FrameCost, process
 from lightning_vista.scorers.likelihood import encode_queries
 from lightning_vista.vista.batch import Candidates, Question, VideoBatch
+from lightning_vista.vista.tables import read_scores
 
 NUM_FRAMES, SIZE = 4, 64
 TIMES = (0.0, 0.4, 2.0, 2.4)
@@ -49,6 +53,7 @@ def qwen(media: str) -> str:
 
 SEEN = "<|vision_start|><|{}_pad|><|vision_end|>"
 QWEN = (qwen(SEEN.format("image") * NUM_FRAMES), qwen(SEEN.format("video")), qwen(""))
+TURN = "<end_of_turn>\n<start_of_turn>model\n"
 END = "<end_of_utterance>\nAssistant:"
 FAMILIES = {
     "llava": Family(save_llava, "<user>" + "<image>" * NUM_FRAMES + "{}<assistant>", None, "<user>{}<assistant>"),
@@ -61,8 +66,16 @@ FAMILIES = {
         "<|im_start|>User: {}" + END,
         " ",
     ),
+    # Layers that keep a state (linear attention), or only the last tokens (sliding windows).
+    "qwen3_5": Family(save_qwen3_5, *QWEN),
+    "gemma3": Family(
+        save_gemma3,
+        "<bos><start_of_turn>user\n" + "<start_of_image>" * NUM_FRAMES + "{}" + TURN,
+        None,
+        "<bos><start_of_turn>user\n{}" + TURN,
+    ),
 }
-CASES = [(name, "images") for name in FAMILIES] + [(name, "video") for name in FAMILIES if name != "llava"]
+CASES = [(name, "images") for name in FAMILIES] + [(name, "video") for name in FAMILIES if FAMILIES[name].video]
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +89,8 @@ def frames_of(videos: int = 1, seed: int = 0) -> Tensor:
 
 
 def scorer_of(checkpoint: str, **settings: Any) -> LikelihoodScorer:
-    return LikelihoodScorer(checkpoint, **({"num_frames": NUM_FRAMES, "size": SIZE, "name": "tiny"} | settings))
+    chosen: dict[str, Any] = {"num_frames": NUM_FRAMES, "size": SIZE, "name": "tiny"} | settings
+    return LikelihoodScorer(checkpoint, **chosen)
 
 
 def scores_of(scorer: LikelihoodScorer, frames: Tensor, descriptions: list[str] | None = None) -> Tensor:
@@ -193,6 +207,30 @@ def test_problem_sets_of_a_video_share_its_frames(checkpoints: dict[str, str], m
     assert len(seen) == 1
 
 
+@pytest.mark.parametrize(
+    ("precision", "tolerance"), [("bf16-mixed", 0.2), ("bf16-true", 0.2), ("16-true", 0.05), ("64-true", 1e-4)]
+)
+def test_every_precision_of_the_trainer_scores(
+    checkpoints: dict[str, str], shards: Path, tmp_path: Path, precision: Any, tolerance: float
+) -> None:
+    tables = []
+    for number, word in enumerate(("32-true", precision)):
+        scorer = scorer_of(checkpoints["qwen3_vl"], subtract_prior=True)
+        data = ViSTaDataModule(str(shards), scorer.frame_spec, batch_size=4, num_workers=0)
+        trainer = L.Trainer(
+            accelerator="cpu",
+            logger=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            precision=word,
+            callbacks=[Evaluation(str(tmp_path / str(number)))],
+        )
+        trainer.test(scorer, data, verbose=False)
+        tables.append(read_scores(tmp_path / str(number)).rows)
+    assert tables[0].height == 40
+    assert (tables[0]["score"] - tables[1]["score"]).abs().to_numpy().max() <= tolerance  # NaN is not
+
+
 def test_what_is_not_finite_is_unscored(checkpoints: dict[str, str]) -> None:
     scorer = scorer_of(checkpoints["llava"])
     scorer.model.lm_head.weight.fill_(torch.nan)
@@ -263,24 +301,33 @@ def test_words_that_are_cut_differently_are_encoded_one_by_one(checkpoints: dict
 
 
 @pytest.mark.parametrize(
-    ("save", "settings", "pictures"),
-    [(save_idefics3, {"split_frames": True}, 25), (save_idefics3, {}, 5), (save_qwen3_vl, {}, 3), (save_llava, {}, 5)],
+    ("save", "settings", "shown"),
+    [
+        (
+            save_idefics3,
+            {"split_frames": True},
+            "5 frames as images: 25 pictures (5 per frame), 25 tokens (5 per frame)",
+        ),
+        (save_idefics3, {}, "5 frames as images: 5 pictures (1 per frame), 5 tokens (1 per frame)"),
+        (save_qwen3_vl, {}, "5 frames as one video: 3 pictures (0.6 per frame), 12 tokens (2.4 per frame)"),
+        (save_gemma3, {}, "5 frames as images: 5 pictures (1 per frame), 20 tokens (4 per frame)"),
+        (save_llava, {}, "5 frames as images: 5 pictures (1 per frame), 20 tokens (4 per frame)"),
+    ],
 )
 def test_what_a_processor_makes_of_frames_is_counted_and_shown(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, save: Any, settings: dict[str, Any], pictures: int
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, save: Any, settings: dict[str, Any], shown: str
 ) -> None:
     scorer = LikelihoodScorer(save(tmp_path), num_frames=5, size=SIZE, name="tiny", **settings)
     frames = torch.zeros(1, 5, 3, SIZE, SIZE, dtype=torch.uint8)
     with caplog.at_level("INFO"):
         for _ in range(2):
             scorer.score_clips(frames, ["We see a ball"], [[0.0, 1.0, 2.0, 3.0, 4.0]])
-    (line,) = [record.message for record in caplog.records if "per frame" in record.message]
-    assert f"tiny: 5 frames as {'one video' if scorer.as_video else 'images'}: {pictures} pictures" in line
+    assert [record.message for record in caplog.records if "per frame" in record.message] == [f"tiny: {shown}"]
 
 
 def test_pictures_without_a_grid_are_counted() -> None:
-    class Processor:
+    class Config:
         image_token_id = 7
 
     inputs = {"input_ids": torch.tensor([[1, 7, 7, 7, 7, 2]]), "pixel_values": torch.zeros(2, 2, 3, 8, 8)}
-    assert FrameCost.of(Processor(), inputs, 2, False) == FrameCost(2, 4, 4, False)
+    assert FrameCost.of(Config(), inputs, 2, False) == FrameCost(2, 4, 4, False)

@@ -19,7 +19,7 @@ from tiny_video_models import save_qwen2_5_vl, save_qwen3_vl, save_smolvlm
 from lightning_vista.callbacks import Evaluation
 from lightning_vista.datamodules import ViSTaDataModule
 from lightning_vista.scorers import LikelihoodScorer, LocalChatScorer
-from lightning_vista.scorers.chat.chat_model import ChatModel, Message, Reply, Request
+from lightning_vista.scorers.chat.chat_model import ChatModel, Message, Reply, Request, SentAs
 from lightning_vista.scorers.local_chat import chat_message
 from lightning_vista.video import FrameClock
 from lightning_vista.vista.tables import read_scores
@@ -210,9 +210,10 @@ def test_smolvlm_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("first", [False, True])
 def test_endpoints_and_local_models_get_the_same_parts_in_the_same_order(first: bool) -> None:
     message = Message("user", "Which?", (jpeg(0), jpeg(1)), FrameClock(8.0, (0, 4)), images_first=first)
-    for sent_as, as_video, pictures in (("images", False, ["image"] * 2), ("video", True, ["video"])):
-        there = ChatModel("m", frames_as=sent_as)._message(message, lambda image: "url")["content"]  # type: ignore[arg-type]
-        here = chat_message(message, as_video)["content"]
+    forms: tuple[tuple[SentAs, list[str]], ...] = (("images", ["image"] * 2), ("video", ["video"]))
+    for frames_as, pictures in forms:
+        there = ChatModel("m", frames_as=frames_as)._message(message, lambda image: "url")["content"]
+        here = chat_message(message, frames_as)["content"]
         expected = [*pictures, "text"] if first else ["text", *pictures]
         assert [part["type"].removesuffix("_url") for part in there] == expected
         assert [part["type"] for part in here] == expected
@@ -290,6 +291,13 @@ def test_frames_without_times_are_images(
     prompt = prompt_of(kind(films["qwen3_vl"], frames_as=frames_as, **FOUR), times, monkeypatch)
     assert prompt.count("<|vision_start|>" + "<|image_pad|>" * 4 + "<|vision_end|>") == 4
     assert "<|video_pad|>" not in prompt
+
+
+@pytest.mark.parametrize("kind", BOTH)
+def test_a_video_without_times_is_refused(films: dict[str, str], kind: Any) -> None:
+    scorer = kind(films["qwen3_vl"], frames_as="video", **FOUR)
+    with pytest.raises(ValueError, match="`times`: expected the times of the frames for a video, got none"):
+        scorer.score_clips(torch.zeros(1, 4, 3, 64, 64, dtype=torch.uint8), ["We see a ball"])
 
 
 def test_videos_in_batches_are_answered_as_one_by_one(films: dict[str, str]) -> None:

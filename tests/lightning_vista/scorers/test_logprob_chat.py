@@ -1,7 +1,6 @@
 """Chat scorers that read the log-probabilities of an endpoint's first token, and send frames as a video."""
 
 import base64
-import hashlib
 import math
 import re
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ import pytest
 import torch
 from chat_runs import SECRET, evaluate
 from chat_server import Body, ChatServer, chat_server
+from logprob_replies import draw, saying, text_of
 
 from lightning_vista.evaluation import Scores
 from lightning_vista.scorers import ChatScorer
@@ -31,33 +31,6 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ChatServer]:
     with chat_server() as server:
         server.say = lambda body: saying(draw(body))
         yield server
-
-
-def saying(tokens: dict[str, float] | None, **choice: object) -> Body:
-    """A completion whose first token has these probabilities."""
-    listed = [{"token": token, "logprob": math.log(share), "bytes": None} for token, share in (tokens or {}).items()]
-    content = [{**listed[0], "top_logprobs": listed}] if listed else []
-    said = {"index": 0, "finish_reason": "length", "message": {"role": "assistant", "content": "Yes"}}
-    return {"choices": [said | {"logprobs": {"content": content} if tokens else None} | choice]}
-
-
-def text_of(body: Body) -> str:
-    """The words of a request, which come after its frames."""
-    *pictures, words = body["messages"][0]["content"]
-    assert pictures
-    assert all(part["type"] in ("image_url", "video_url") for part in pictures)
-    return str(words["text"])
-
-
-def draw(body: Body) -> dict[str, float]:
-    """Probabilities of the tokens that the question allows, by the hash of its words."""
-    text = text_of(body)
-    digest = hashlib.sha256(text.encode()).digest()
-    if "Answer Yes or No" in text:
-        return {"Yes": (1 + digest[0]) / 600, "No": 0.5}
-    if "letter only" in text:
-        return {letter: (1 + digest[number]) / 4000 for number, letter in enumerate("ABCDEFGH")}
-    return {str(score): (1 + digest[score]) / 2000 for score in range(6)}
 
 
 def scorer(server: ChatServer, folder: Path, **settings: Any) -> ChatScorer:
@@ -186,8 +159,9 @@ def test_endpoints_that_refuse_the_field_are_refused(
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"mode": "choice", "answer": "True"}, "`answer`: expected a word, in mode 'likelihood' only"),
-        ({"mode": "likelihood", "answer": ""}, "`answer`: expected a word"),
+        ({"mode": "choice", "answer": "True"}, "`answer`: expected one word, in mode 'likelihood' only"),
+        ({"mode": "likelihood", "answer": ""}, "`answer`: expected one word"),
+        ({"mode": "likelihood", "answer": "It does"}, "`answer`: expected one word"),
         ({"mode": "likelihood", "temperature": 0.2}, "`temperature`, `max_tokens`: expected none in mode 'likelihood'"),
         ({"mode": "expected", "max_tokens": 100}, "`temperature`, `max_tokens`: expected none in mode 'expected'"),
         ({"mode": "likely"}, "`mode`: expected one of 'stages', 'single', 'likelihood', 'choice', 'expected'"),

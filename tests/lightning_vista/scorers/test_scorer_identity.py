@@ -21,6 +21,7 @@ from lightning_vista.scorers import (
     CLIPScorer,
     DualEncoderScorer,
     EmbeddingScorer,
+    LikelihoodScorer,
     LocalChatScorer,
     OpenCLIPScorer,
     RandomScorer,
@@ -122,6 +123,11 @@ def open_clip_scorer(folder: Path) -> OpenCLIPScorer:
 
 def local(folder: Path) -> LocalChatScorer:
     return LocalChatScorer(str(folder), num_frames=2, size=16, max_tokens=2)
+
+
+def likelihood(**settings: Any) -> Callable[[Path], LikelihoodScorer]:
+    chosen = {"num_frames": 2, "size": 16} | settings
+    return lambda folder: LikelihoodScorer(str(folder), **chosen)
 
 
 def viclip(folder: Path) -> ViCLIPScorer:
@@ -238,6 +244,28 @@ CASES: dict[str, tuple[Callable[[Path], object], Callable[[Path], VLMScorer], di
             "transformers": other_version("transformers"),
         },
     ),
+    "likelihood": (
+        save_llava,
+        likelihood(),
+        {
+            "weights": scale_weights,
+            "mean": edit("processor_config.json", image_processor__image_mean=[0.1, 0.2, 0.3]),
+            "tokens": swap_tokens,
+            "prompts": other_prompts,
+            "transformers": other_version("transformers"),
+            **{
+                key: instead(likelihood(**{key: value}))
+                for key, value in {
+                    "question": "choice",
+                    "answer": "True",
+                    "subtract_prior": True,
+                    "normalise": True,
+                    "num_frames": 3,
+                    "frames_as": "images",
+                }.items()
+            },
+        },
+    ),
     "chat": (
         lambda folder: None,
         chat(),
@@ -245,11 +273,13 @@ CASES: dict[str, tuple[Callable[[Path], object], Callable[[Path], VLMScorer], di
             "prompts": other_prompts,
             "pillow": other_version("PIL"),
             "endpoint": instead(lambda folder: ChatScorer("m", "http://other/v1")),
+            "likelihood": instead(chat(mode="likelihood", answer="True")),
             "model": instead(lambda folder: ChatScorer("n", "http://localhost/v1", name="m")),
             **{
                 key: instead(chat(**{key: value}))
                 for key, value in {
                     "mode": "single",
+                    "frames_as": "video",
                     "num_frames": 3,
                     "sampling": "stride",
                     "size": 16,
@@ -279,6 +309,11 @@ def test_one_change_gives_another_identity(kind: str, changed: str, tmp_path: Pa
     other = changes[changed](tmp_path, monkeypatch)
     scorer = other if isinstance(other, VLMScorer) else make(tmp_path)
     assert identity(scorer) != before
+
+
+def test_settings_that_change_speed_alone_do_not_count(tmp_path: Path) -> None:
+    save_llava(tmp_path)
+    assert identity(likelihood(candidate_batch_size=1)(tmp_path)) == identity(likelihood()(tmp_path))
 
 
 @pytest.mark.parametrize("kind", [kind for kind in CASES if kind not in ("random", "chat")])

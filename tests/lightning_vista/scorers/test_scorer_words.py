@@ -9,6 +9,7 @@ from lightning_vista.scorers import (
     ChatScorer,
     CLIPScorer,
     DualEncoderScorer,
+    LikelihoodScorer,
     LocalChatScorer,
     OpenCLIPScorer,
     ViCLIPScorer,
@@ -17,6 +18,7 @@ from lightning_vista.scorers.chat.budget import image_tokens, plan
 from lightning_vista.scorers.chat.chat_model import ChatModel, Message, Reply
 from lightning_vista.scorers.chat.conversation import converse
 from lightning_vista.scorers.chat.parsing import UnreadableReply
+from lightning_vista.scorers.chat.questions import start_conversation
 from lightning_vista.vista.batch import Candidates
 
 CANDIDATES = Candidates("toy/level_1/objects/a", ("ball",), ("We see a ball",))
@@ -30,6 +32,11 @@ WRONG: dict[str, Call] = {
     "dtype ViCLIPScorer": lambda word: ViCLIPScorer("nowhere", dtype=word),
     "dtype LocalChatScorer": lambda word: LocalChatScorer("nowhere", dtype=word),
     "mode LocalChatScorer": lambda word: LocalChatScorer("nowhere", mode=word),
+    "frames_as LocalChatScorer": lambda word: LocalChatScorer("nowhere", frames_as=word),
+    "dtype LikelihoodScorer": lambda word: LikelihoodScorer("nowhere", dtype=word),
+    "question LikelihoodScorer": lambda word: LikelihoodScorer("nowhere", question=word),
+    "frames_as LikelihoodScorer": lambda word: LikelihoodScorer("nowhere", frames_as=word),
+    "frames_as ChatScorer": lambda word: ChatScorer("gpt-4o", frames_as=word),
     "mode ChatScorer": lambda word: ChatScorer("gpt-4o", mode=word),
     "detail ChatScorer": lambda word: ChatScorer("gpt-4o", detail=word),
     "on_failure ChatScorer": lambda word: ChatScorer("gpt-4o", on_failure=word),
@@ -39,6 +46,7 @@ WRONG: dict[str, Call] = {
     "detail ChatModel": lambda word: ChatModel("gpt-4o", detail=word),
     "detail image_tokens": lambda word: image_tokens(512, 512, word),
     "mode converse": lambda word: converse(word, [b"jpeg"], CANDIDATES),
+    "mode start_conversation": lambda word: start_conversation(word, [b"jpeg"], CANDIDATES),
     "mode plan": lambda word: plan(word, 8, 85, []),
     "role Message": lambda word: Message(word, "Hello"),
     "finish Reply": lambda word: Reply("Hello", word),
