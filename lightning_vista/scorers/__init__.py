@@ -10,8 +10,12 @@ from lightning_vista.scorers.frame_embedding import FrameEmbeddingScorer
 from lightning_vista.scorers.likelihood import LikelihoodScorer
 from lightning_vista.scorers.local_chat import LocalChatScorer
 from lightning_vista.scorers.open_clip import OpenCLIPScorer
+from lightning_vista.scorers.qwen_embedding import QwenEmbeddingScorer
+from lightning_vista.scorers.qwen_reranker import QwenRerankerScorer
 from lightning_vista.scorers.random import RandomScorer
+from lightning_vista.scorers.s3d import S3DScorer
 from lightning_vista.scorers.viclip import ViCLIPScorer
+from lightning_vista.scorers.xclip import XCLIPScorer
 
 __all__ = [
     "CLIPScorer",
@@ -22,8 +26,12 @@ __all__ = [
     "LikelihoodScorer",
     "LocalChatScorer",
     "OpenCLIPScorer",
+    "QwenEmbeddingScorer",
+    "QwenRerankerScorer",
     "RandomScorer",
+    "S3DScorer",
     "Scores",
     "VLMScorer",
     "ViCLIPScorer",
+    "XCLIPScorer",
 ]

@@ -21,4 +21,4 @@ def fill_cache(folder: str, order: int = 1) -> None:
 
     torch.set_num_threads(1)
     for video in torch.split(noise_videos(40), 1)[::order]:
-        EmbeddingCache(folder).embed(video, mean_colours)
+        EmbeddingCache(folder).embed(video, lambda rows, video=video: mean_colours(video[rows]))

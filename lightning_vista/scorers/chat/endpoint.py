@@ -143,6 +143,7 @@ class Endpoint:
         self._asked: dict[str, asyncio.Task[Reply]] = {}
         self._warned = False
         self._provider = PROVIDERS[chat.provider](chat, self._key, limits.timeout)
+        self._failures = (*self._provider.errors, EmptyReplyError, json.JSONDecodeError, TimeoutError)
 
     async def answer(self, request: Request) -> Reply:
         """Return the model's reply.
@@ -189,7 +190,7 @@ class Endpoint:
             try:
                 completion = await self._send(request)
                 break
-            except (*self._provider.errors, EmptyReplyError, json.JSONDecodeError, TimeoutError) as error:
+            except self._failures as error:
                 failures += 1
                 if is_content_filter(error):
                     completion = _DECLINED

@@ -79,7 +79,7 @@ def test_a_model_scores_the_same_through_every_format(
     """The model's scores are drawn by the hash of the whole conversation, so the format has kept all of it."""
     tables = []
     for name in ("openai", provider):
-        evaluate(scorer(server, name, mode=mode), shards, tmp_path / name)  # type: ignore[arg-type]
+        evaluate(scorer(server, name, mode=mode), shards, tmp_path / name)
         tables.append(read_scores(tmp_path / name).rows)
     assert tables[0]["score"].null_count() == 0
     assert tables[0].equals(tables[1])
