@@ -15,6 +15,7 @@ from lightning_vista.scorers.qwen_reranker import QwenRerankerScorer
 from lightning_vista.scorers.random import RandomScorer
 from lightning_vista.scorers.s3d import S3DScorer
 from lightning_vista.scorers.viclip import ViCLIPScorer
+from lightning_vista.scorers.vllm_chat import VLLMChatScorer
 from lightning_vista.scorers.xclip import XCLIPScorer
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "RandomScorer",
     "S3DScorer",
     "Scores",
+    "VLLMChatScorer",
     "VLMScorer",
     "ViCLIPScorer",
     "XCLIPScorer",

@@ -8,6 +8,7 @@ from logprob_replies import draw, saying
 from provider_formats import FORMATS
 from tiny_chat_model import save_llava
 from tiny_video_models import save_qwen3_vl
+from vllm_stand_in import stand_in
 
 from lightning_vista.cli import main
 from lightning_vista.vista.tables import read_scores
@@ -56,6 +57,15 @@ def test_other_endpoints(config: str, shards: Path, tmp_path: Path, monkeypatch:
     if config == "vllm_server":
         assert all(body["max_completion_tokens"] == 2048 for body in bodies)
     assert "sk-secret" not in (tmp_path / "run" / "config.yaml").read_text()
+
+
+def test_vllm(shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    vllm = stand_in(monkeypatch)
+    run("vllm.yaml", shards, tmp_path / "run", "--model.model", "tiny")
+    (engine,) = vllm.engines
+    assert engine.arguments["limit_mm_per_prompt"] == {"image": 16}
+    assert engine.arguments["max_model_len"] == 32768
+    assert read_scores(tmp_path / "run").rows["score"].null_count() == 0
 
 
 def test_local_chat(shards: Path, tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """An endpoint of a chat model: its requests within the limits, again after failures, and never twice."""
 
 import asyncio
-import base64
 import hashlib
 import json
 import math
@@ -28,7 +27,7 @@ from lightning_vista.scorers.chat.limits import (
     seconds_to_wait,
 )
 from lightning_vista.scorers.chat.openai_provider import OpenAIProvider
-from lightning_vista.scorers.chat.provider import Provider
+from lightning_vista.scorers.chat.provider import Provider, data_url
 from lightning_vista.scorers.chat.reply_cache import ReplyCache
 
 T = TypeVar("T")
@@ -214,7 +213,7 @@ class Endpoint:
         """Send a request once, as soon as the limits permit it."""
         # First a place, then the budget: reservations are then held only by requests that run.
         async with self._limit.place(), self.budget.reserve(self._estimate(request), self.chat.most_reply_tokens):
-            body = self.chat.body(request, _data_url)
+            body = self.chat.body(request, data_url)
             sent_at = time.monotonic()
             try:
                 # The client's timeout starts anew with every received byte; this one bounds the whole request.
@@ -264,12 +263,6 @@ def _checked(completion: object) -> dict[str, Any]:
     reply = {**completion} if isinstance(completion, Mapping) else {"text": completion}
     _reply(reply)
     return reply
-
-
-def _data_url(picture: bytes) -> str:
-    """Return the data URL of a JPEG image or an mp4 video."""
-    kind = "video/mp4" if picture[4:8] == b"ftyp" else "image/jpeg"
-    return f"data:{kind};base64,{base64.b64encode(picture).decode('ascii')}"
 
 
 def _reply(completion: Mapping[str, Any]) -> Reply:

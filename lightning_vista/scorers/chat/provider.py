@@ -1,5 +1,6 @@
 """The base of clients of chat models: one client for each format of requests."""
 
+import base64
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -69,6 +70,17 @@ class Provider(ABC):
         ]
         if faults:
             raise ValueError(" ".join(faults))
+
+
+def data_url(picture: bytes) -> str:
+    """Return the data URL of a JPEG image or an mp4 video.
+
+    Example:
+        >>> data_url(bytes([255, 216]))
+        'data:image/jpeg;base64,/9g='
+    """
+    kind = "video/mp4" if picture[4:8] == b"ftyp" else "image/jpeg"
+    return f"data:{kind};base64,{base64.b64encode(picture).decode('ascii')}"
 
 
 def split_data_url(url: str) -> tuple[str, str]:
