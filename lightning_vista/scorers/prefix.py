@@ -30,7 +30,7 @@ def answer_log_probabilities(
     """Return the log-probability of the last tokens of each sequence, given those before them.
 
     The tokens that all sequences share, with the pictures among them, pass through the model once. Continuations are
-    padded on the right, where a causal model never looks, so that each is exactly as if it were alone.
+    padded on the right, where a causal model never looks, so that each is as if it were alone, up to rounding.
 
     Args:
         model: Causal image-text model of transformers.
