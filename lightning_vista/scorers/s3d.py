@@ -66,7 +66,7 @@ class S3DScorer(EmbeddingScorer):
         self.preprocessing = authors_preprocessing(FrameSpec(num_frames, sampling), size, 0.0, 1.0)
         self.frame_spec = self.preprocessing.frame_spec
         self.model = load_s3d(weights).requires_grad_(False)
-        self.words = read_words(words, len(self.model.text_module.word_embd.weight))
+        self.words = read_dictionary(words, len(self.model.text_module.word_embd.weight))
         self.unknown: dict[str, list[str]] = {}
 
     def fingerprint(self) -> str:
@@ -130,7 +130,7 @@ def load_s3d(path: str | Path) -> S3D:
         raise ValueError(f"Cannot load {path}: {error}\n{_EXPECTED}") from error
 
 
-def read_words(path: str | Path, rows: int) -> dict[str, int]:
+def read_dictionary(path: str | Path, rows: int) -> dict[str, int]:
     """Read a dictionary of words.
 
     Args:

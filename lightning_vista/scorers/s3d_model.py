@@ -32,8 +32,8 @@ class Convolution(nn.Module):
         super().__init__()
         self.steps = [number for number in (1, 2) if f"conv{number}.weight" in shapes]
         for number in self.steps:
-            width, channels, *kernel = shapes[f"conv{number}.weight"]
-            padding = [size // 2 for size in kernel]
+            width, channels, time, height, across = shapes[f"conv{number}.weight"]
+            kernel, padding = (time, height, across), (time // 2, height // 2, across // 2)
             self.add_module(f"conv{number}", nn.Conv3d(channels, width, kernel, padding=padding, bias=False))
             self.add_module(f"bn{number}", nn.BatchNorm3d(width))
 
@@ -54,7 +54,8 @@ class Gate(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Weigh `(batch, channels, frames, height, width)`."""
-        return x * self.fc(x.mean(dim=(2, 3, 4))).sigmoid()[:, :, None, None, None]
+        gates: Tensor = self.fc(x.mean(dim=(2, 3, 4))).sigmoid()
+        return x * gates[:, :, None, None, None]
 
 
 class Inception(nn.Module):
@@ -86,9 +87,9 @@ class WordTower(nn.Module):
 
     def __init__(self, shapes: Shapes) -> None:
         super().__init__()
-        self.word_embd = nn.Embedding(*shapes["word_embd.weight"])
-        self.fc1 = nn.Linear(*reversed(shapes["fc1.weight"]))
-        self.fc2 = nn.Linear(*reversed(shapes["fc2.weight"]))
+        rows, width = shapes["word_embd.weight"]
+        self.word_embd = nn.Embedding(rows, width)
+        self.fc1, self.fc2 = _linear(shapes["fc1.weight"]), _linear(shapes["fc2.weight"])
 
     def forward(self, words: Tensor) -> Tensor:
         """Embed texts.
@@ -118,7 +119,7 @@ class S3D(nn.Module):
         for stage in STAGES.values():
             for layer in stage:
                 self.add_module(f"mixed_{layer}", Inception(_within(shapes, f"mixed_{layer}")))
-        self.fc = nn.Linear(*reversed(shapes["fc.weight"]))
+        self.fc = _linear(shapes["fc.weight"])
         self.text_module = WordTower(_within(shapes, "text_module"))
 
     @classmethod
@@ -192,6 +193,12 @@ def _pool(x: Tensor, kernel: tuple[int, int, int], stride: tuple[int, int, int])
         total = max(size - step, 0)
         sides += [total // 2, total - total // 2]
     return max_pool3d(pad(x, sides), kernel, stride)
+
+
+def _linear(shape: tuple[int, ...]) -> nn.Linear:
+    """Return the layer that a weight of this shape belongs to."""
+    outputs, inputs = shape
+    return nn.Linear(inputs, outputs)
 
 
 def _within(shapes: Shapes, module: str) -> dict[str, tuple[int, ...]]:

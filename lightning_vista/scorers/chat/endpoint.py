@@ -142,7 +142,12 @@ class Endpoint:
         self._asked: dict[str, asyncio.Task[Reply]] = {}
         self._warned = False
         self._provider = PROVIDERS[chat.provider](chat, self._key, limits.timeout)
-        self._failures = (*self._provider.errors, EmptyReplyError, json.JSONDecodeError, TimeoutError)
+        self._failures: tuple[type[Exception], ...] = (
+            *self._provider.errors,
+            EmptyReplyError,
+            json.JSONDecodeError,
+            TimeoutError,
+        )
 
     async def answer(self, request: Request) -> Reply:
         """Return the model's reply.

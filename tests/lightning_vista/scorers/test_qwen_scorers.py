@@ -107,7 +107,8 @@ def answer_log_probability(oracle: Oracle, prompt: str, answer: str, frames: Ten
     """The sum over the answer's tokens, of which the tiny tokenizer makes several."""
     tokens = oracle.processor.tokenizer(answer, add_special_tokens=False)["input_ids"]
     logits = oracle.run(prompt + answer, frames, times).logits[0, -len(tokens) - 1 : -1]
-    return logits.log_softmax(-1)[range(len(tokens)), tokens].sum()
+    total: Tensor = logits.log_softmax(-1)[range(len(tokens)), tokens].sum()
+    return total
 
 
 @pytest.mark.parametrize(
