@@ -115,6 +115,19 @@ class VideoBatch:
         unreadable = [(replace(question, targets=None), reason) for question, reason in self.unreadable]
         return VideoBatch(self.frames, self.frame_indices, questions, unreadable, self.times)
 
+    def at(self, places: Sequence[Sequence[int]]) -> "VideoBatch":
+        """Return the batch with other frames: for each video those at some places, with their indices and times.
+
+        Args:
+            places: For each video, positions among its frames in this batch, in the order to show; all of one length.
+        """
+        # Without a video that could be decoded, there is nothing to stack.
+        clips = [clip[list(chosen)] for clip, chosen in zip(self.frames, places, strict=True)]
+        frames = torch.stack(clips) if clips else self.frames
+        indices = [[row[place] for place in chosen] for row, chosen in zip(self.frame_indices, places, strict=True)]
+        times = [[row[place] for place in chosen] for row, chosen in zip(self.times, places, strict=True)]
+        return VideoBatch(frames, indices, self.questions, self.unreadable, times)
+
     def _with_frames(self, frames: Tensor) -> "VideoBatch":
         return VideoBatch(frames, self.frame_indices, self.questions, self.unreadable, self.times)
 

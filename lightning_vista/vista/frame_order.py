@@ -2,18 +2,17 @@
 
 import hashlib
 from collections.abc import Sequence
-from typing import Literal, TypeVar, get_args
-
-import torch
+from typing import TYPE_CHECKING, Literal, get_args
 
 from lightning_vista.options import check_word
-from lightning_vista.vista.batch import VideoBatch
+
+if TYPE_CHECKING:  # the callbacks import this file, and people who only train need not have PyAV
+    from lightning_vista.vista.batch import VideoBatch
 
 Control = Literal["reversed", "shuffled", "static", "first_last"]
 CONTROLS: tuple[Control, ...] = get_args(Control)
 #: The order of the frames in the video, which is not a control.
 FORWARD = "forward"
-T = TypeVar("T")
 
 
 def control_positions(control: Control, num_frames: int, video: str = "") -> list[int]:
@@ -55,7 +54,7 @@ def control_positions(control: Control, num_frames: int, video: str = "") -> lis
     return [0] * first + [num_frames - 1] * (num_frames - first)
 
 
-def reorder_frames(batch: VideoBatch, control: Control) -> VideoBatch:
+def reorder_frames(batch: "VideoBatch", control: Control) -> "VideoBatch":
     """Return a batch whose frames are ordered by a control.
 
     Indices and times follow the frames: they say where each shown frame lies in the true video. So under a control
@@ -72,6 +71,7 @@ def reorder_frames(batch: VideoBatch, control: Control) -> VideoBatch:
         ValueError: If the control is unknown.
 
     Example:
+        >>> import torch
         >>> from lightning_vista.vista.batch import clips_batch
         >>> frames = torch.tensor([10, 20, 30], dtype=torch.uint8).reshape(1, 3, 1, 1, 1).expand(1, 3, 3, 2, 2)
         >>> batch = reorder_frames(clips_batch(frames, ["We see a ball"]), "reversed")
@@ -79,16 +79,8 @@ def reorder_frames(batch: VideoBatch, control: Control) -> VideoBatch:
         ([30, 20, 10], ((2, 1, 0),))
     """
     check_word("control", control, CONTROLS)
-    places = [
-        control_positions(control, len(indices), video)
-        for indices, video in zip(batch.frame_indices, batch.videos, strict=True)
-    ]
-    frames = batch.frames
-    if places:  # else no video of the batch could be decoded
-        frames = torch.stack([clip[order] for clip, order in zip(frames, places, strict=True)])
-    return VideoBatch(
-        frames, _picked(batch.frame_indices, places), batch.questions, batch.unreadable, _picked(batch.times, places)
-    )
+    numbers = map(len, batch.frame_indices)
+    return batch.at([control_positions(control, *of_video) for of_video in zip(numbers, batch.videos, strict=True)])
 
 
 def check_controls(controls: Sequence[str]) -> None:
@@ -109,8 +101,3 @@ def check_controls(controls: Sequence[str]) -> None:
         check_word("controls", control, CONTROLS)
     if len(set(controls)) < len(controls):
         raise ValueError(f"`controls`: expected each control once, got {', '.join(controls)}. Remove the repetition.")
-
-
-def _picked(values: Sequence[Sequence[T]], places: Sequence[Sequence[int]]) -> list[list[T]]:
-    """Return the values of each video in the order of its places."""
-    return [[row[place] for place in order] for row, order in zip(values, places, strict=True)]
