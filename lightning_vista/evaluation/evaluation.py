@@ -97,7 +97,7 @@ class Evaluation(L.Callback):
             )
         index = data.index()
         if self.dry_run:
-            again = f", and the same again with frames {', '.join(self.controls)}" if self.controls else ""
+            again = f", and the same for each of the controls {', '.join(self.controls)}" if self.controls else ""
             print(f"{pl_module.name} would {pl_module.plan(index)}{again}.")
             data.skip({sample.video for sample in index.samples})
             return

@@ -148,7 +148,7 @@ class EmbeddingScorer(VLMScorer):
         self.truncated.update({text: tokens for text, tokens in excess.items() if tokens > 0})
 
     def encode_frames(self, frames: Tensor, encode: Callable[[Tensor], Tensor]) -> Tensor:
-        """Encode separate frames; to be called by `embed_videos`. Scoring does not encode frames again that it just saw.
+        """Encode separate frames, called by `embed_videos`; frames that `score` has just seen are not encoded again.
 
         Args:
             frames: RGB frames `(frames, 3, height, width)`, uint8.

@@ -37,7 +37,7 @@ def control_positions(control: Control, num_frames: int, video: str = "") -> lis
         >>> control_positions("reversed", 4), control_positions("static", 4), control_positions("first_last", 5)
         ([3, 2, 1, 0], [1, 1, 1, 1], [0, 0, 0, 4, 4])
         >>> control_positions("shuffled", 4, "home/0.mp4"), control_positions("shuffled", 4, "home/1.mp4")
-        ([2, 0, 1, 3], [0, 2, 1, 3])
+        ([3, 1, 0, 2], [3, 2, 1, 0])
     """
     check_word("control", control, CONTROLS)
     if num_frames < 1:
