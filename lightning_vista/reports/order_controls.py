@@ -17,6 +17,11 @@ from lightning_vista.vista.tables import ScoreTable
 
 BLIND = "blind to order on permutation sets"
 NOT_BLIND = "not blind to order on permutation sets"
+#: Columns of a table of controls: the keys of the rows of `control_results`.
+CONTROL_COLUMNS = (
+    *("control", "environment", "level", "kind"),
+    *("mean_difference", "standard_error", "ci_low", "ci_high", "problem_sets", "intact", "mean_macro_f1", "changed"),
+)
 #: Controls that keep every frame. Others also take frames away, so that a loss may have other reasons than order.
 _KEEPING = ("reversed", "shuffled")
 

@@ -19,6 +19,8 @@ from torch import Tensor
 from lightning_vista.callbacks import Evaluation
 from lightning_vista.datamodules import ViSTaDataModule
 from lightning_vista.evaluation.run_folder import RunFolderError
+from lightning_vista.reports.results import build_results
+from lightning_vista.reports.run_results import read_run_results
 from lightning_vista.scorers import EmbeddingScorer, RandomScorer, Scores, VLMScorer
 from lightning_vista.scorers.frame_memo import FrameMemo
 from lightning_vista.video import FrameSpec, decode_video
@@ -201,6 +203,19 @@ def test_transcripts_name_the_order(shards: Path, tmp_path: Path) -> None:
     heads = [line for line in shared.splitlines() if line.startswith("===")]
     sets = ("toy/foundation/objects/shapes", "toy/level_2/permutation/order")
     assert heads == [f"=== {id}{shown} (scored)" for shown in ("", ", frames static") for id in sets]
+
+
+def test_loggers_get_a_table_of_controls(shards: Path, tmp_path: Path) -> None:
+    run(Clock(), shards, tmp_path / "run", controls=["static"])
+    tables = read_run_results(tmp_path / "run").tables
+    assert list(tables) == ["problem_sets", "aggregates", "videos", "controls"]
+    found = [dict(zip(tables["controls"].columns, row, strict=True)) for row in tables["controls"].rows]
+    assert {row["control"] for row in found} == {"static"}
+    expected = build_results([read_scores(tmp_path / "run")])["Clock"]["controls"]["rows"]
+    assert found == expected
+    assert len(found[0]) == len(expected[0])
+    run(Clock(), shards, tmp_path / "plain", controls=())
+    assert "controls" not in read_run_results(tmp_path / "plain").tables
 
 
 def test_wrong_controls_are_refused(shards: Path, tmp_path: Path) -> None:
