@@ -124,9 +124,9 @@ class VideoBatch:
         frames = self.frames
         if places:  # else no video could be decoded
             starts = torch.arange(len(places)).unsqueeze(1) * frames.shape[1]
-            chosen = (starts + torch.tensor(places)).flatten().to(frames.device)
-            # One copy of whole frames; indexing by two tensors goes pixel by pixel.
-            frames = frames.flatten(0, 1).index_select(0, chosen).reshape(len(places), -1, *frames.shape[2:])
+            rows = (starts + torch.tensor(places)).flatten().to(frames.device)
+            # One copy of the frames: a stack of the clips' own frames would be a second one.
+            frames = frames.flatten(0, 1).index_select(0, rows).reshape(len(places), -1, *frames.shape[2:])
         indices = [[row[place] for place in chosen] for row, chosen in zip(self.frame_indices, places, strict=True)]
         times = [[row[place] for place in chosen] for row, chosen in zip(self.times, places, strict=True)]
         return VideoBatch(frames, indices, self.questions, self.unreadable, times)
