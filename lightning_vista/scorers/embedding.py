@@ -2,7 +2,7 @@
 
 import warnings
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,6 +13,7 @@ from lightning_vista.evaluation import Scores
 from lightning_vista.evaluation.identity import identity
 from lightning_vista.scorers.base import VLMScorer
 from lightning_vista.scorers.embedding_cache import EmbeddingCache
+from lightning_vista.scorers.frame_memo import FrameMemo
 from lightning_vista.video import FrameClock, FrameSpec
 from lightning_vista.vista.batch import VideoBatch
 
@@ -58,6 +59,7 @@ class EmbeddingScorer(VLMScorer):
         self.truncated: dict[str, int] = {}
         self._embedded_texts: dict[str, Tensor] = {}
         self._cache: EmbeddingCache | None = None
+        self._memo = FrameMemo()
         self._arithmetic: tuple[str, Any, torch.device] = ("", None, torch.device("cpu"))
 
     @abstractmethod
@@ -107,8 +109,9 @@ class EmbeddingScorer(VLMScorer):
         return texts @ video
 
     def forget(self) -> None:
-        """Forget the embeddings of descriptions, which belong to weights that have changed."""
+        """Forget the embeddings of descriptions and frames, which belong to weights that have changed."""
         self._embedded_texts.clear()
+        self._memo.clear()
         self.truncated.clear()
         self._cache = None  # its folder is named by the hash of the weights
 
@@ -152,7 +155,8 @@ class EmbeddingScorer(VLMScorer):
         """Compute the dot product of each video with each of its candidate descriptions, at least in float32."""
         self._notice_arithmetic()
         self._embed_new_texts(batch)
-        videos = self._embed_new_videos(batch)
+        with self._memo.using():
+            videos = self._embed_new_videos(batch)
         return [
             [Scores(self._products(candidates.descriptions, video)) for candidates in sets]
             for video, sets in zip(videos, batch.candidates, strict=True)
@@ -169,6 +173,18 @@ class EmbeddingScorer(VLMScorer):
         self._text_length = limit
         excess = {text: length - limit for text, length in zip(texts, lengths, strict=True)}
         self.truncated.update({text: tokens for text, tokens in excess.items() if tokens > 0})
+
+    def encode_frames(self, frames: Tensor, encode: Callable[[Tensor], Tensor]) -> Tensor:
+        """Encode separate frames, called by `embed_videos`; frames that `score` has just seen are not encoded again.
+
+        Args:
+            frames: RGB frames `(frames, 3, height, width)`, uint8.
+            encode: Function from frames to their features `(frames, ...)`.
+
+        Returns:
+            Features `(frames, ...)`.
+        """
+        return self._memo.encode(frames, encode)
 
     def _products(self, descriptions: Sequence[str], video: Tensor) -> Tensor:
         """Return the dot products of descriptions with a video's embedding, `(descriptions,)`."""

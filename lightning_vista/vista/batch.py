@@ -120,6 +120,24 @@ class VideoBatch:
         unreadable = [(replace(question, targets=None), reason) for question, reason in self.unreadable]
         return VideoBatch(self.frames, self.frame_indices, questions, unreadable, self.times, self.jpegs)
 
+    def at(self, places: Sequence[Sequence[int]]) -> "VideoBatch":
+        """Return the batch with other frames: for each video those at some places, with their indices and times.
+
+        Args:
+            places: For each video, positions among its frames in this batch, in the order to show; all of one length.
+        """
+        frames, jpegs = self.frames, self.jpegs
+        if jpegs is not None:
+            jpegs = tuple(tuple(row[place] for place in chosen) for row, chosen in zip(jpegs, places, strict=True))
+        elif places:  # else no video could be decoded
+            starts = torch.arange(len(places)).unsqueeze(1) * frames.shape[1]
+            rows = (starts + torch.tensor(places)).flatten().to(frames.device)
+            # One copy of the frames: a stack of the clips' own frames would be a second one.
+            frames = frames.flatten(0, 1).index_select(0, rows).reshape(len(places), -1, *frames.shape[2:])
+        indices = [[row[place] for place in chosen] for row, chosen in zip(self.frame_indices, places, strict=True)]
+        times = [[row[place] for place in chosen] for row, chosen in zip(self.times, places, strict=True)]
+        return VideoBatch(frames, indices, self.questions, self.unreadable, times, jpegs)
+
     def _with_frames(self, frames: Tensor) -> "VideoBatch":
         return VideoBatch(frames, self.frame_indices, self.questions, self.unreadable, self.times, self.jpegs)
 

@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import pytest
 import torch
 import yaml
 from chat_runs import SECRET, evaluate, killed_at
 from chat_server import ChatServer, asked_labels, chat_server, faults_now_and_then, replies_can_be_late
 
+from lightning_vista.callbacks import Evaluation
 from lightning_vista.datamodules import ViSTaDataModule
 from lightning_vista.evaluation.run_folder import RunFolderError
 from lightning_vista.reports import write_report
@@ -294,3 +296,23 @@ def test_videos_of_different_sizes_share_a_batch_as_files() -> None:
     batch = collate_videos(items, {candidates.problem_set: candidates}, jpeg_quality=90)
     assert batch.jpegs is not None
     assert [decode_jpeg(files[0]).shape[1] for files in batch.jpegs] == [8, 16]
+
+
+def test_controls_of_order_reach_frames_that_workers_encoded(server: ChatServer, shards: Path, tmp_path: Path) -> None:
+    chat = scorer(server, mode="single")
+    datamodule = ViSTaDataModule(str(shards), chat.frame_spec, batch_size=5, num_workers=0)
+    trainer = L.Trainer(
+        accelerator="cpu",
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[Evaluation(str(tmp_path), controls=["reversed"])],
+    )
+    trainer.test(chat, datamodule, verbose=False)
+
+    def shown(body: dict[str, Any]) -> tuple[str, ...]:
+        return tuple(part["image_url"]["url"] for part in body["messages"][-1]["content"] if "image_url" in part)
+
+    frames = [shown(body) for body in server.bodies]
+    assert {row[::-1] for row in frames} == {*frames}
+    assert len({*frames}) > len({frozenset(row) for row in frames})
