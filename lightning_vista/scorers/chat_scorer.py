@@ -58,7 +58,7 @@ class ChatScorer(ConversationScorer):
         temperature: Sampling temperature, 0.7 in the paper; None leaves it to the model. Modes that read
             log-probabilities sample nothing and send 1, so that the distribution is the model's own.
         seed: Random seed for endpoints that support one; None omits it.
-        max_tokens: Maximum length of a reply with its thoughts, sent as `max_completion_tokens` in OpenAI's format; None
+        max_tokens: Maximum length of a reply with its thoughts, `max_completion_tokens` in OpenAI's format; None
             leaves it to the model, which Anthropic's format does not permit. Modes that read log-probabilities send 1.
         parameters: Further fields of every request, such as `{reasoning_effort: low}`.
         repeat: Number of the repetition; a new number requests all replies again, and the cache keeps both.
