@@ -144,9 +144,11 @@ def demo_command(options: argparse.Namespace) -> None:
     import lightning as L
 
     from lightning_vista.datamodules import ViSTaDataModule
+    from lightning_vista.evaluation import Evaluation
     from lightning_vista.mini import build_mini
     from lightning_vista.reports import write_report
     from lightning_vista.scorers import DualEncoderScorer, RandomScorer, VLMScorer
+    from lightning_vista.vista.frame_order import CONTROLS
     from lightning_vista.vista.shards import build_shards
 
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # no list of absent hardware
@@ -163,7 +165,13 @@ def demo_command(options: argparse.Namespace) -> None:
     for scorer, problem_sets in scorers:
         print(f"  {scorer.name} on {problem_sets}")
         data = ViSTaDataModule(str(out / "shards"), scorer.frame_spec, problem_sets=[problem_sets], batch_size=32)
-        trainer = L.Trainer(accelerator="cpu", logger=False, enable_model_summary=False, default_root_dir=out)
+        trainer = L.Trainer(
+            accelerator="cpu",
+            logger=False,
+            enable_model_summary=False,
+            default_root_dir=out,
+            callbacks=[Evaluation(controls=() if isinstance(scorer, RandomScorer) else CONTROLS)],
+        )
         trainer.test(scorer, data, verbose=False)
     print("4/4 reporting")
     write_report([out / "runs" / scorer.name for scorer, _ in scorers], out / "report", rescaling="none")

@@ -229,7 +229,7 @@ class DualEncoderScorer(EmbeddingScorer):
         # Not where the trainer's precision has cast the weights: autocast would mix its type with theirs.
         is_single = self.log_scale.dtype == torch.float32
         with torch.autocast(frames.device.type, torch.bfloat16, enabled=is_single):
-            features: Tensor = self.frames(frames.flatten(0, 1))
+            features = self.encode_frames(frames.flatten(0, 1), self.frames)
         return features.to(self.log_scale.dtype).reshape(*frames.shape[:2], -1)
 
     def _load(self, state: dict[str, Tensor]) -> None:
