@@ -69,6 +69,6 @@ def write_study(study: Study, runs: Sequence[Run], out_dir: str | Path) -> Path:
 def _pictures(study: Study, rows: Sequence[StudyRow]) -> Iterator[tuple[str, str]]:
     """Yield the pictures of each row: a title, and the image in base 64."""
     for row in rows:
-        for path in (row.folder / name for name in study.pictures):
-            if path.exists():
-                yield f"{row.name}: {study.pictures[path.name]}", base64.b64encode(path.read_bytes()).decode()
+        for name, caption in study.pictures.items():
+            if (path := row.folder / name).exists():
+                yield f"{row.name}: {caption}", base64.b64encode(path.read_bytes()).decode()
