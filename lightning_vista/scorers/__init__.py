@@ -9,6 +9,7 @@ from lightning_vista.scorers.embedding import EmbeddingScorer
 from lightning_vista.scorers.frame_embedding import FrameEmbeddingScorer
 from lightning_vista.scorers.local_chat import LocalChatScorer
 from lightning_vista.scorers.open_clip import OpenCLIPScorer
+from lightning_vista.scorers.prefixes import Progress, score_prefixes
 from lightning_vista.scorers.random import RandomScorer
 from lightning_vista.scorers.viclip import ViCLIPScorer
 
@@ -20,8 +21,10 @@ __all__ = [
     "FrameEmbeddingScorer",
     "LocalChatScorer",
     "OpenCLIPScorer",
+    "Progress",
     "RandomScorer",
     "Scores",
     "VLMScorer",
     "ViCLIPScorer",
+    "score_prefixes",
 ]

@@ -3,6 +3,7 @@
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
+from pathlib import Path
 from typing import get_args
 
 import torch
@@ -18,6 +19,8 @@ from lightning_vista.scorers.chat.conversation import (
     prompts_hash,
     transcript,
 )
+from lightning_vista.scorers.chat.frame_values import value_shuffled_frames
+from lightning_vista.scorers.prefixes import Progress
 from lightning_vista.video.encoding import encode_jpeg
 from lightning_vista.vista.batch import VideoBatch
 
@@ -69,6 +72,12 @@ class ConversationScorer(VLMScorer):
         ]
         verdicts = iter(self.hold(conversations))
         return [[_scores(next(verdicts), len(candidates.labels)) for candidates in sets] for sets in batch.candidates]
+
+    def shuffled_progress(
+        self, video: str | Path | bytes, description: str, points: int = 8, seed: int = 0
+    ) -> Progress:
+        """Ask for the progress at shuffled frames of a video file, see `value_shuffled_frames`."""
+        return value_shuffled_frames(self.eval(), video, description, points, seed)
 
     def _frames(self, batch: VideoBatch) -> list[list[bytes]]:
         return [[encode_jpeg(frame, self.jpeg_quality) for frame in video] for video in batch.frames.cpu()]

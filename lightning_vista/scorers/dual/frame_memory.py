@@ -43,7 +43,8 @@ class FrameMemory:
         Returns:
             Features `(frames, features)`.
         """
-        keys = [hashlib.sha256(pixels).digest() for pixels in frames.flatten(1).numpy()]
+        pixels = frames.permute(0, 2, 3, 1)  # decoders and renderers store colours last, so this seldom copies
+        keys = [hashlib.sha256(frame).digest() for frame in pixels.flatten(1).numpy()]
         places = {key: place for place, key in enumerate(keys) if key not in self._features}
         if places:
             self._features.update(zip(places, encoder(frames[list(places.values())]), strict=True))
