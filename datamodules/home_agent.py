@@ -61,8 +61,8 @@ class HomeTaskDataModule(L.LightningDataModule):
         super().__init__()
         if judge is None and (contrast or per_step or every is not None or mode != "score"):
             raise ValueError(
-                "`judge`: expected a scorer with `contrast`, `mode`, `every` or `per_step`, got None. Give a scorer, or "
-                "leave out these options."
+                "`judge`: expected a scorer with `contrast`, `mode`, `every` or `per_step`, got None. Give a scorer, "
+                "or leave out these options."
             )
         self.level, self.scorer, self.contrast, self.num_envs = level, judge, contrast, num_envs
         self.mode, self.every, self.per_step = mode, every, per_step

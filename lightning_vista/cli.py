@@ -143,6 +143,7 @@ def demo_command(options: argparse.Namespace) -> None:
     """Render the embedded dataset, pack it, score it with every offline scorer, report."""
     import lightning as L
 
+    from lightning_vista.callbacks import ProgressCurves
     from lightning_vista.datamodules import ViSTaDataModule
     from lightning_vista.mini import build_mini
     from lightning_vista.reports import write_report
@@ -163,7 +164,13 @@ def demo_command(options: argparse.Namespace) -> None:
     for scorer, problem_sets in scorers:
         print(f"  {scorer.name} on {problem_sets}")
         data = ViSTaDataModule(str(out / "shards"), scorer.frame_spec, problem_sets=[problem_sets], batch_size=32)
-        trainer = L.Trainer(accelerator="cpu", logger=False, enable_model_summary=False, default_root_dir=out)
+        trainer = L.Trainer(
+            accelerator="cpu",
+            logger=False,
+            enable_model_summary=False,
+            default_root_dir=out,
+            callbacks=[] if isinstance(scorer, RandomScorer) else [ProgressCurves()],
+        )
         trainer.test(scorer, data, verbose=False)
     print("4/4 reporting")
     write_report([out / "runs" / scorer.name for scorer, _ in scorers], out / "report", rescaling="none")

@@ -18,9 +18,9 @@ class Payment:
 
     With `score`, a judged film earns its score. With `potential`, it earns the difference from the potential at the
     last judgement (potential-based rewards; Ng, Harada and Russell, 1999, without a discount). The potential of a film
-    is its score, so the rewards of an episode add up to the score of its end minus that of its first frame. With a judge
-    that scores step by step, the potential is the mean, over the steps, of the highest score so far: a step that was
-    done stays done, although later frames may fit its description less.
+    is its score, so the rewards of an episode add up to the score of its end minus that of its first frame. With a
+    judge that scores step by step, the potential is the mean, over the steps, of the highest score so far: a step that
+    was done stays done, although later frames may fit its description less.
 
     Args:
         judge: Judge of the films.
@@ -44,8 +44,8 @@ class Payment:
             raise ValueError("`every`: expected an interval with mode='potential', got None. Set it, such as every=4.")
         if mode == "potential" and judge.judge.frame_spec.sampling != "uniform":
             raise ValueError(
-                "`judge`: expected a scorer with uniform sampling for mode='potential', since films are short at first, "
-                f"got {judge.judge.frame_spec.sampling!r}. Set its sampling, or use mode='score'."
+                "`judge`: expected a scorer with uniform sampling for mode='potential', since films are short at "
+                f"first, got {judge.judge.frame_spec.sampling!r}. Set its sampling, or use mode='score'."
             )
         self.judge, self.mode, self.schedule = judge, mode, schedule
         self._reached = np.zeros((num_films, judge.num_values))

@@ -76,8 +76,8 @@ class VideoJudge:
             )
         if per_step and len(self.descriptions) < 2:
             raise ValueError(
-                "`description`: expected several steps with per_step=True, such as 'First, we ..., and then we ...', got "
-                f"{description!r}. Use that wording, or per_step=False."
+                "`description`: expected several steps with per_step=True, such as 'First, we ..., and then we ...', "
+                f"got {description!r}. Use that wording, or per_step=False."
             )
         self.judged = 0
         self.reasons: Counter[str] = Counter()

@@ -1,6 +1,7 @@
 """Scorers: LightningModules that judge videos of sequential tasks."""
 
 from lightning_vista.evaluation.pairs import Scores
+from lightning_vista.evaluation.progress_file import Progress
 from lightning_vista.scorers.base import VLMScorer
 from lightning_vista.scorers.chat_scorer import ChatScorer
 from lightning_vista.scorers.clip import CLIPScorer
@@ -9,7 +10,7 @@ from lightning_vista.scorers.embedding import EmbeddingScorer
 from lightning_vista.scorers.frame_embedding import FrameEmbeddingScorer
 from lightning_vista.scorers.local_chat import LocalChatScorer
 from lightning_vista.scorers.open_clip import OpenCLIPScorer
-from lightning_vista.scorers.prefixes import Progress, score_prefixes
+from lightning_vista.scorers.prefixes import score_prefixes
 from lightning_vista.scorers.random import RandomScorer
 from lightning_vista.scorers.viclip import ViCLIPScorer
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from lightning_vista.evaluation import Evaluation, PairScores, Scores, find_evaluation, pair_scores
-from lightning_vista.scorers.prefixes import Progress, score_prefixes
+from lightning_vista.evaluation.progress_file import Progress
+from lightning_vista.scorers.prefixes import score_prefixes
 from lightning_vista.video import FrameSpec, decode_video
 from lightning_vista.vista.batch import VideoBatch, clips_batch
 from lightning_vista.vista.index import ShardIndex

@@ -1,7 +1,6 @@
 """Progress in a video: values of its prefixes, as in TOPReward, and their order in time."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lightning_vista.metrics.reward_tests import value_order_correlation
+from lightning_vista.evaluation.progress_file import Progress
 from lightning_vista.video import FrameSpec, sample_indices
 from lightning_vista.video.decoding import decode_frames
 from lightning_vista.video.resizing import resize_frames
@@ -20,38 +19,6 @@ if TYPE_CHECKING:
 
 #: Lowest number of points of a curve, that of a correlation.
 FEWEST_POINTS = 3
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Values of a video over time.
-
-    Attributes:
-        description: Description of the task.
-        frames: Number of frames up to each point, ascending.
-        times: Time of the last of these frames, in seconds after the first one of the video.
-        values: Score of the description at each point; NaN where it is unscored.
-        steps: Description of the first step, of the first two steps, and so on -> its values; empty where not asked for.
-
-    Example:
-        >>> Progress("We go to the red ball", (1, 5, 9), (0.0, 0.5, 1.0), (0.1, 0.4, 0.9)).value_order
-        1.0
-    """
-
-    description: str
-    frames: tuple[int, ...]
-    times: tuple[float, ...]
-    values: tuple[float, ...]
-    steps: tuple[tuple[str, tuple[float, ...]], ...] = ()
-
-    @property
-    def value_order(self) -> float:
-        """Value-order correlation, see `value_order_correlation`; a `ValueError` if a point is unscored."""
-        return value_order_correlation(self.values)
-
-    def per_frame(self) -> list[float]:
-        """Return the value at every frame up to the last point, in straight lines between the points."""
-        return np.interp(np.arange(1, self.frames[-1] + 1), self.frames, self.values).tolist()
 
 
 def score_prefixes(
@@ -78,12 +45,14 @@ def score_prefixes(
     spec = scorer.frame_spec
     if spec.sampling != "uniform":
         raise ValueError(
-            f"`frame_spec`: expected uniform sampling to score prefixes, which are short at first, got {spec.sampling!r}. "
-            "Set the scorer's sampling to 'uniform'."
+            "`frame_spec`: expected uniform sampling to score prefixes, which are short at first, got "
+            f"{spec.sampling!r}. Set the scorer's sampling to 'uniform'."
         )
     shown, ends, times = decode_prefixes(video, spec, points)
     asked = beginnings(description) if per_step else (description,)
-    scores = scorer.score_clips(torch.stack(shown), asked, [[times[i] for i in _chosen(end, spec, times)] for end in ends])
+    scores = scorer.score_clips(
+        torch.stack(shown), asked, [[times[i] for i in _chosen(end, spec, times)] for end in ends]
+    )
     values = [tuple(column) for column in zip(*(of_prefix.values.tolist() for of_prefix in scores), strict=True)]
     steps = tuple(zip(asked, values, strict=True)) if per_step else ()
     return Progress(description, tuple(ends), tuple(times[end - 1] for end in ends), values[-1], steps)

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from lightning_vista.evaluation.progress_file import Progress
 from lightning_vista.scorers.chat.chat_model import Message, Reply, Request
 from lightning_vista.scorers.chat.conversation import Conversation, Turn, Verdict, fill_prompt
 from lightning_vista.scorers.chat.parsing import UnreadableReply, read_text
-from lightning_vista.scorers.prefixes import Progress, decode_prefixes
+from lightning_vista.scorers.prefixes import decode_prefixes
 from lightning_vista.video import FrameSpec
 from lightning_vista.video.encoding import encode_jpeg
 
@@ -19,11 +20,13 @@ if TYPE_CHECKING:
     from lightning_vista.scorers.chat.scorer import ConversationScorer
 
 _HIGHEST = 100
-_LINE = re.compile(r"^\W*frame\W*(?P<frame>\d+)\W*?[:=|-][\s*]*(?P<value>-?\d+(?:\.\d+)?)[ \t]*(?:%|percent)?\W*$", re.I | re.M)
+_LINE = re.compile(
+    r"^\W*frame\W*(?P<frame>\d+)\W*?[:=|-][\s*]*(?P<value>-?\d+(?:\.\d+)?)[ \t]*(?:%|percent)?\W*$", re.I | re.M
+)
 
 
 def parse_values(reply: Reply, num_frames: int) -> tuple[float, ...]:
-    """Read the percentage of every frame in a reply.
+    r"""Read the percentage of every frame in a reply.
 
     Args:
         reply: Reply with lines such as "Frame 2: 40 %".
@@ -37,7 +40,7 @@ def parse_values(reply: Reply, num_frames: int) -> tuple[float, ...]:
             reply is empty, was cut off, or declines to answer.
 
     Example:
-        >>> parse_values(Reply("Frame 2: 80%\\nFrame 1: 5 %"), 2)
+        >>> parse_values(Reply("Frame 2: 80%\nFrame 1: 5 %"), 2)
         (0.05, 0.8)
     """
     found: dict[int, set[float]] = {}

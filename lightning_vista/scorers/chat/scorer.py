@@ -9,6 +9,7 @@ from typing import get_args
 import torch
 
 from lightning_vista.evaluation import Scores
+from lightning_vista.evaluation.progress_file import Progress
 from lightning_vista.options import check_word
 from lightning_vista.scorers.base import VLMScorer
 from lightning_vista.scorers.chat.conversation import (
@@ -20,7 +21,6 @@ from lightning_vista.scorers.chat.conversation import (
     transcript,
 )
 from lightning_vista.scorers.chat.frame_values import value_shuffled_frames
-from lightning_vista.scorers.prefixes import Progress
 from lightning_vista.video.encoding import encode_jpeg
 from lightning_vista.vista.batch import VideoBatch
 
