@@ -70,22 +70,23 @@ def test_the_judge_alone_rewards_it(tmp_path: Path) -> None:
     assert run.callback_metrics["train/reward"] == len(right) - len(wrong)
 
 
-class Brightness(SpyJudge):
-    """Scores the brightness of the last frame, optionally less that of the first."""
+class LeftHalf(SpyJudge):
+    """Scores the brightness of the last frame's left half, optionally less that of the first."""
 
     def __init__(self, less_first: bool) -> None:
         super().__init__()
         self.less_first = less_first
 
     def _scores(self, frames: torch.Tensor, descriptions: tuple[str, ...]) -> Scores:
-        value = frames[-1].double().mean() - self.less_first * frames[0].double().mean()
+        first, *_, last = frames[..., : frames.shape[-1] // 2].double().mean(dim=(1, 2, 3))
+        value = last - self.less_first * first
         return Scores(value.expand(len(descriptions)))
 
 
 def test_the_reward_of_an_episode_is_the_sum_of_its_gains(tmp_path: Path) -> None:
     gains, ends = trainer(tmp_path, 1), trainer(tmp_path, 1)
-    train(gains, judge=Brightness(less_first=False), mode="potential", every=4, num_envs=4, updates_per_epoch=1)
-    train(ends, judge=Brightness(less_first=True), num_envs=4, updates_per_epoch=1)
+    train(gains, judge=LeftHalf(less_first=False), mode="potential", every=4, num_envs=4, updates_per_epoch=1)
+    train(ends, judge=LeftHalf(less_first=True), num_envs=4, updates_per_epoch=1)
     # Both play the same first episodes, since nothing has been learnt yet.
     assert float(gains.callback_metrics["train/reward"]) == pytest.approx(float(ends.callback_metrics["train/reward"]))
     assert float(gains.callback_metrics["train/reward"]) != 0
