@@ -132,7 +132,10 @@ class HomeTaskDataModule(L.LightningDataModule):
     def _value_order(self, films: "list[Any]") -> float:
         """Return the mean value-order correlation of episodes whose right order is scripted."""
         ends = np.linspace(1, len(films[0]), _POINTS).round().astype(int)
-        values = [self.judge.rewards([film[:end] for end in ends]) for film in films]
+        judge = self.judge
+        if judge is None:
+            raise ValueError("`judge`: expected a scorer for the value order, got None. Give a scorer.")
+        values = [judge.rewards([film[:end] for end in ends]).tolist() for film in films]
         return float(np.mean([value_order_correlation(of_film) for of_film in values]))
 
     def train_dataloader(self) -> DataLoader[int]:

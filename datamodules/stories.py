@@ -5,7 +5,7 @@ import random
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import lightning as L
 import torch
@@ -32,6 +32,7 @@ from lightning_vista.text import (
     write_token_shards,
 )
 from lightning_vista.text.batch_sampler import RowBatchSampler
+from lightning_vista.text.cipher import tell_in_two_languages
 from lightning_vista.text.corpus import Splits, complete_splits
 from lightning_vista.text.labelling import draw_texts, read_words
 from lightning_vista.text.rows import RowDataset, text_beginning
@@ -40,6 +41,8 @@ from lightning_vista.text.token_shards import TokenStream, check_settings, find_
 Batch = dict[str, Tensor]
 #: Value of `data` for the embedded corpus.
 EMBEDDED = "stories"
+#: What all rows of a batch have in common: their label, or label and true kind.
+Homogeneity = Literal["labels", "kinds"]
 _SPLITS = ("train", "validation", "test")
 
 
@@ -55,7 +58,7 @@ class StoriesDataModule(L.LightningDataModule):
             folder of token shards, as `write_shards` writes them, with the same texts to forget.
         forget_words: Words whose texts are to be forgotten, or the path of a file with one word per line.
         forget_field: Field whose values determine the texts to forget, if `forget_words` is not given. In the embedded
-            corpus, `world` is one of `lightning_vista.text.WORLDS`.
+            corpus, `world` is one of `lightning_vista.text.WORLDS`, and `language` is `plain` or `cipher`.
         forget_values: Values of `forget_field` whose texts are to be forgotten.
         text_field: Field of the text.
         labelling: Shares of labelled texts and of wrong labels.
@@ -68,10 +71,14 @@ class StoriesDataModule(L.LightningDataModule):
         vocabulary_size: Highest number of tokens, if words become tokens.
         max_length: Number of tokens in a row; longer texts become several rows.
         batch_size: Number of rows in a batch.
-        homogeneous: Whether all rows of a training batch have the same label, as the strategy "parameter" needs it.
+        homogeneous: Whether all rows of a training batch have the same label, as the strategy "parameter" needs it:
+            true or "labels". With "kinds", unlabelled rows to forget and to retain do not share a batch either, so that
+            `RoutingMonitor` can tell them apart.
         labelled_first: Whether all labelled texts come before all others in each epoch.
         group_by_length: Whether rows of similar lengths share a batch, which saves padding.
         num_stories: Number of stories of the embedded corpus.
+        cipher_share: Share of the embedded stories that are told in another language, see
+            `lightning_vista.text.encipher`.
         num_texts: Split -> number of texts to draw from it, of each kind: as many to forget as to retain. Other splits
             stay whole.
         hidden_states: Frozen part of a model whose states the batches hold too, as `hidden_states` `(batch, tokens,
@@ -85,7 +92,8 @@ class StoriesDataModule(L.LightningDataModule):
         tokenizer: The tokenizer, after `setup`.
 
     Raises:
-        ValueError: If `exclude` is an unknown word, token shards cannot be read in the wanted order or with the wanted
+        ValueError: If `exclude` or `homogeneous` is an unknown word, `cipher_share` is not between 0 and 1 or is given
+            for data other than the embedded corpus, token shards cannot be read in the wanted order or with the wanted
             options, or were written with other texts to forget or another `add_bos`, `add_bos` is true for a tokenizer
             without such a token, or there are too few texts to draw.
 
@@ -110,10 +118,11 @@ class StoriesDataModule(L.LightningDataModule):
         vocabulary_size: int = 20_000,
         max_length: int = 144,
         batch_size: int = 32,
-        homogeneous: bool = False,
+        homogeneous: bool | Homogeneity = False,
         labelled_first: bool = False,
         group_by_length: bool = False,
         num_stories: int = 11_000,
+        cipher_share: float = 0.0,
         num_texts: dict[str, int] | None = None,
         hidden_states: HiddenStates | None = None,
         validation_share: float = 0.05,
@@ -123,7 +132,15 @@ class StoriesDataModule(L.LightningDataModule):
     ) -> None:
         super().__init__()
         check_word("exclude", exclude, get_args(Exclude))
-        self.data, self.text_field, self.num_stories = data, text_field, num_stories
+        if isinstance(homogeneous, str):
+            check_word("homogeneous", homogeneous, get_args(Homogeneity))
+        if not 0 <= cipher_share <= 1 or (cipher_share and data != EMBEDDED):
+            raise ValueError(
+                f"`cipher_share`: expected a share between 0 and 1, and 0 for data other than {EMBEDDED!r}, got "
+                f"{cipher_share} for {data!r}."
+            )
+        self.data, self.text_field = data, text_field
+        self.num_stories, self.cipher_share = num_stories, cipher_share
         self.is_forget = by_field(forget_field, forget_values)
         self._forget: dict[str, Any] = {"forget_field": forget_field, "forget_values": list(forget_values)}
         if forget_words is not None:
@@ -136,7 +153,8 @@ class StoriesDataModule(L.LightningDataModule):
         self.tokenizer: Any = None
         self.tokenizer_folder, self.add_bos = tokenizer, add_bos
         self.vocabulary_size, self.max_length = vocabulary_size, max_length
-        self.batch_size, self.homogeneous, self.labelled_first = batch_size, homogeneous, labelled_first
+        self.batch_size, self.homogeneous, self.labelled_first = batch_size, bool(homogeneous), labelled_first
+        self.of_one_kind = homogeneous == "kinds"
         self.group_by_length = group_by_length
         if group_by_length and labelled_first and not homogeneous:
             raise ValueError(
@@ -168,6 +186,7 @@ class StoriesDataModule(L.LightningDataModule):
                 self.tokenizer.pad_token_id,
                 self._label,
                 homogeneous=self.homogeneous,
+                of_one_kind=self.of_one_kind,
                 seed=seed + start,
                 **self._process(),
             )
@@ -178,7 +197,9 @@ class StoriesDataModule(L.LightningDataModule):
             "labelled_first": self.labelled_first,
             "seed": seed,
         }
-        return self._loader(list(self._label(self._rows["train"])), **order)
+        rows = list(self._label(self._rows["train"]))
+        kinds = [row.is_forget for row in rows] if self.of_one_kind else None
+        return self._loader(rows, kinds=kinds, **order)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Return batches in order."""
@@ -254,7 +275,8 @@ class StoriesDataModule(L.LightningDataModule):
 
     def _read(self) -> Splits:
         if self.data == EMBEDDED:
-            return {"train": list(tell_stories(self.num_stories, self.seed))}
+            stories = tell_stories(self.num_stories, self.seed)
+            return {"train": list(tell_in_two_languages(stories, self.cipher_share, self.seed))}
         return read_corpus(self.data, self.text_field)
 
     def _read_shards(self, shards: dict[str, list[Path]]) -> dict[str, list[Row]]:

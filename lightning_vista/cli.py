@@ -146,9 +146,11 @@ def demo_command(options: argparse.Namespace) -> None:
 
     from lightning_vista.callbacks import ProgressCurves
     from lightning_vista.datamodules import ViSTaDataModule
+    from lightning_vista.evaluation import Evaluation
     from lightning_vista.mini import build_mini
     from lightning_vista.reports import write_report
     from lightning_vista.scorers import DualEncoderScorer, RandomScorer, VLMScorer
+    from lightning_vista.vista.frame_order import CONTROLS
     from lightning_vista.vista.shards import build_shards
 
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # no list of absent hardware
@@ -170,7 +172,7 @@ def demo_command(options: argparse.Namespace) -> None:
             logger=False,
             enable_model_summary=False,
             default_root_dir=out,
-            callbacks=[] if isinstance(scorer, RandomScorer) else [ProgressCurves()],
+            callbacks=[] if isinstance(scorer, RandomScorer) else [Evaluation(controls=CONTROLS), ProgressCurves()],
         )
         trainer.test(scorer, data, verbose=False)
     print("4/4 reporting")

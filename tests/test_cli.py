@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from lightning_vista.cli import main
+from lightning_vista.vista.frame_order import CONTROLS
 from lightning_vista.vista.tables import read_scores
 
 pytestmark = pytest.mark.portable
@@ -90,6 +91,40 @@ def test_two_processes_give_the_table_of_one(shards: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.slow
+def test_two_processes_give_the_controls_of_one(shards: Path, tmp_path: Path) -> None:
+    model = ["--model", "DualEncoderScorer", "--model.weights", "shipped", "--model.allow_unknown", "true"]
+    data = ["--data", "ViSTaDataModule", "--data.shards", str(shards), "--data.batch_size", "1"]
+    trainer = ["--trainer.logger", "false", "--trainer.accelerator", "cpu"]
+    for processes in ("1", "2"):
+        run = ["--evaluation.run_dir", str(tmp_path / processes), "--evaluation.controls", "[reversed, first_last]"]
+        options = [*model, *data, *trainer, *run, "--trainer.devices", processes]
+        command = [sys.executable, "-m", "lightning_vista", "test", *options]
+        subprocess.run(command, check=True, capture_output=True, timeout=900, cwd=tmp_path)
+    assert (tmp_path / "1/scores.parquet").read_bytes() == (tmp_path / "2/scores.parquet").read_bytes()
+    table = read_scores(tmp_path / "2")
+    assert set(table.controls) == {"reversed", "first_last"}
+    assert not table.rows["score"].null_count()
+    assert all(rows["score"].to_list() != table.rows["score"].to_list() for rows in table.controls.values())
+
+
+def test_controls_from_the_command_line(shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = ["--data", "ViSTaDataModule", "--data.shards", str(shards), "--data.num_workers", "0"]
+    options = ["--model", "RandomScorer", *data, "--trainer.logger", "false", "--trainer.accelerator", "cpu"]
+    with pytest.raises(SystemExit):
+        main(["test", *options, "--evaluation.controls", "[backwards]"])
+    assert "backwards" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="`controls`: expected each control once"):
+        main(["test", *options, "--evaluation.controls", "[static, static]"])
+    run = tmp_path / "run"
+    main(["test", *options, "--evaluation.run_dir", str(run), "--evaluation.controls", "[reversed, static]"])
+    assert yaml.safe_load((run / "config.yaml").read_text())["evaluation"]["controls"] == ["reversed", "static"]
+    main(["test", "--config", str(run / "config.yaml"), "--evaluation.run_dir", str(tmp_path / "again")])
+    assert tuple(read_scores(tmp_path / "again").controls) == ("reversed", "static")
+    main(["report", str(run), "--out", str(tmp_path / "report")])
+    assert "random-scorer: no verdict on order" in capsys.readouterr().out
+
+
+@pytest.mark.slow
 def test_demo_makes_a_page_of_real_videos(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["demo", "--out", str(tmp_path / "demo"), "--scale", "0.2"])
     printed = capsys.readouterr().out
@@ -99,5 +134,13 @@ def test_demo_makes_a_page_of_real_videos(tmp_path: Path, capsys: pytest.Capture
     rows = results["random-scorer"]["aggregates"]
     assert {row["level"] for row in rows} >= set(range(1, 9))
     assert {row["kind"] for row in rows} >= {"objects", "properties", "actions", "general", "permutation"}
+    verdicts = {model: part["controls"]["verdict"] for model, part in results.items() if "controls" in part}
+    assert verdicts == {
+        "dual-mean": "blind to order on permutation sets",
+        "dual-temporal": "not blind to order on permutation sets",
+        "dual-slot": "not blind to order on permutation sets",
+    }
+    assert {row["control"] for row in results["dual-slot"]["controls"]["rows"]} == set(CONTROLS)
     page = (tmp_path / "demo/report/report.html").read_text()
     assert "data:video/mp4" in page
+    assert all(verdict in page for verdict in verdicts.values())

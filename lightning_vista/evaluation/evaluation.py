@@ -1,5 +1,6 @@
 """The run of a scorer, as a Lightning callback."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from lightning_vista.evaluation.protocols import EvaluationData, Scorer
 from lightning_vista.metrics import RESCALINGS, ProblemSetScores, Rescaling
 from lightning_vista.options import check_word
+from lightning_vista.vista.frame_order import FORWARD, Control, check_controls, reorder_frames
 
 if TYPE_CHECKING:  # imported where a scorer is there: callbacks are imported by people who only train
     from lightning_vista.evaluation.pairs import PairScores
@@ -33,6 +35,9 @@ class Evaluation(L.Callback):
         rescaling: How the logged figures rescale scores: `none`, `video`, `label` or `both` (the paper's). The table
             holds raw scores, so `lightning-vista report` can choose again.
         strict: Whether the logged figures count an unscored video as wrong, or leave it out.
+        controls: Orders of frames in which to score the same videos once more: `reversed`, `shuffled`, `static`,
+            `first_last`, see `reorder_frames`. Each video is decoded once. The score table holds these scores too, and
+            `lightning-vista report` says which scorers are blind to order; the logged figures do not include them.
         dry_run: Only print what the run would ask of the scorer.
 
     Attributes:
@@ -40,8 +45,9 @@ class Evaluation(L.Callback):
         metric: The figures so far.
 
     Raises:
-        ValueError: If `rescaling` is not one of these words; at setup, if the datamodule cannot be evaluated on or
-            gives other frames than the scorer wants.
+        ValueError: If `rescaling` is not one of these words, or a control is unknown or repeated; at setup, if the
+            datamodule cannot be evaluated on or gives other frames than the scorer wants, or if controls are to be
+            scored by a scorer that sees a single frame.
         RunFolderError: At setup, if the run folder holds scores of another scorer, configuration or dataset.
 
     Example:
@@ -49,12 +55,19 @@ class Evaluation(L.Callback):
     """
 
     def __init__(
-        self, run_dir: str | None = None, rescaling: Rescaling = "both", strict: bool = True, dry_run: bool = False
+        self,
+        run_dir: str | None = None,
+        rescaling: Rescaling = "both",
+        strict: bool = True,
+        controls: Sequence[Control] = (),
+        dry_run: bool = False,
     ) -> None:
         check_word("rescaling", rescaling, RESCALINGS)
+        check_controls(controls)
         self.run_dir = run_dir
         self.rescaling: Rescaling = rescaling
         self.strict = strict
+        self.controls = tuple(controls)
         self.dry_run = dry_run
         self.run: RunFolder | None = None
         self.metric: ProblemSetScores | None = None
@@ -77,9 +90,15 @@ class Evaluation(L.Callback):
         if stage not in _STAGES or not isinstance(pl_module, Scorer):
             return
         data = _evaluation_data(trainer, pl_module)
+        if self.controls and pl_module.frame_spec.num_frames < 2:
+            raise ValueError(
+                f"`controls`: expected a scorer that sees at least 2 frames, got {pl_module.name}, which sees 1 and so "
+                "has no order to change. Remove the controls, or give it more frames."
+            )
         index = data.index()
         if self.dry_run:
-            print(f"{pl_module.name} would {pl_module.plan(index)}.")
+            again = f", and the same for each of the controls {', '.join(self.controls)}" if self.controls else ""
+            print(f"{pl_module.name} would {pl_module.plan(index)}{again}.")
             data.skip({sample.video for sample in index.samples})
             return
         self.metric = ProblemSetScores(index.problem_sets, self.rescaling, self.strict)
@@ -89,7 +108,13 @@ class Evaluation(L.Callback):
         from lightning_vista.evaluation.identity import identity
         from lightning_vista.evaluation.run_folder import RunFolder
 
-        key = identity(pl_module, index, precision=str(trainer.precision), checkpoint=trainer.ckpt_path)
+        key = identity(
+            pl_module,
+            index,
+            precision=str(trainer.precision),
+            checkpoint=trainer.ckpt_path,
+            controls=self.controls,
+        )
         self.run = RunFolder(self.run_path(trainer, pl_module), pl_module.name, key)
         pl_module.workspace = self.run.path
         trainer.strategy.barrier("every rank has read the run folder")
@@ -111,17 +136,17 @@ class Evaluation(L.Callback):
     def on_test_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: int
     ) -> None:
-        """Journal the scores of a batch and count them."""
+        """Journal the scores of a batch, intact and under controls, and count the intact ones."""
         if self.metric is not None:
-            self._append(trainer, outputs)
+            self._append(trainer, [*outputs, *self._controlled(trainer.strategy.test_step, batch, batch_idx)])
             self._count(outputs)
 
     def on_predict_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: int
     ) -> None:
-        """Journal the scores of a batch."""
+        """Journal the scores of a batch, intact and under controls."""
         if self.metric is not None:
-            self._append(trainer, outputs)
+            self._append(trainer, [*outputs, *self._controlled(trainer.strategy.predict_step, batch, batch_idx)])
 
     def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Log the figures and finish the run folder."""
@@ -138,9 +163,18 @@ class Evaluation(L.Callback):
         if self.run is not None:
             self.run.append(pairs, trainer.global_rank)
 
-    def _count(self, pairs: "list[PairScores]") -> None:
+    def _controlled(self, step: Callable[..., Any], batch: Any, batch_idx: int) -> "list[PairScores]":
+        """Score a batch once more under every control; the strategy's steps hold the trainer's precision."""
+        return [
+            pair._replace(order=control)
+            for control in self.controls
+            for pair in step(reorder_frames(batch, control), batch_idx)
+        ]
+
+    def _count(self, scored: "list[PairScores]") -> None:
         from lightning_vista.evaluation.pairs import metric_rows
 
+        pairs = [pair for pair in scored if pair.order == FORWARD]
         if pairs and self.metric is not None:
             self.metric.update(**metric_rows(self.metric, pairs))
 

@@ -29,6 +29,7 @@ def identity(
     ignored: Collection[str] = (),
     precision: str = "32-true",
     checkpoint: str | Path | None = None,
+    controls: Collection[str] = (),
 ) -> str:
     """Return the hash of everything that scores depend on.
 
@@ -42,6 +43,7 @@ def identity(
         ignored: Arguments of the scorer that do not count.
         precision: The trainer's precision.
         checkpoint: The file of weights that the trainer will load into the scorer, if any.
+        controls: The controls of frame order that the run scores as well, in any order.
 
     Returns:
         64 hex digits.
@@ -53,6 +55,8 @@ def identity(
         parts.append(hash_weights(scorer))
     if checkpoint is not None:
         parts += _hash_checkpoint(str(checkpoint))
+    if controls:
+        parts.append(sorted(controls))
     if index is not None:
         parts += [
             [(sample.sha256, [asdict(membership) for membership in sample.memberships]) for sample in index.samples],

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lightning_vista.metrics import ProblemSetScores
 from lightning_vista.vista.batch import Question, VideoBatch
+from lightning_vista.vista.frame_order import FORWARD
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class PairScores(NamedTuple):  # Lightning moves predictions to the CPU, and ref
         targets: Which candidates are true; None for predictions.
         reason: Why it is unscored, if it is.
         transcript: See `Scores`; it goes to a file of its own, not into journal and table.
+        order: The order of the frames: `forward`, or a control (`frame_order.CONTROLS`).
     """
 
     problem_set: str
@@ -48,6 +50,7 @@ class PairScores(NamedTuple):  # Lightning moves predictions to the CPU, and ref
     targets: tuple[bool, ...] | None
     reason: str | None = None
     transcript: str | None = None
+    order: str = FORWARD
 
     def rows(self, model: str) -> Iterator[dict[str, object]]:
         """Yield the rows of the score table, one per candidate."""

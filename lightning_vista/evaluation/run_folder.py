@@ -3,7 +3,6 @@
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import yaml
 from lightning_vista.evaluation.identity import arguments, class_path
 from lightning_vista.evaluation.pairs import PairScores
 from lightning_vista.evaluation.protocols import Scorer
+from lightning_vista.vista.frame_order import CONTROLS, FORWARD
 from lightning_vista.vista.samples import sample_key
 from lightning_vista.vista.tables import TABLE_NAME, ScoreTable, read_scores, write_scores
 
@@ -48,11 +48,16 @@ class RunFolder:
         self.scored = self._read()
 
     def append(self, pairs: Sequence[PairScores], rank: int) -> None:
-        """Write the scores of some videos to the journal of a rank; all pairs of a video come together."""
+        """Write the scores of some videos to the journal of a rank; all pairs of a video come together.
+
+        Args:
+            pairs: Every pair of each of the videos, those of the controls included.
+            rank: The rank of this process.
+        """
         videos: dict[str, list[PairScores]] = {}
         for pair in pairs:
             videos.setdefault(pair.video, []).append(pair)
-        self._write_transcripts(pairs)
+        self._write_transcripts(videos)
         path = self._journal(rank)
         with path.open("a", encoding="utf-8") as file:
             if file.tell() == 0:
@@ -71,8 +76,17 @@ class RunFolder:
             The table.
         """
         self.scored = self._read()
-        rows = [row for pairs in self.scored.values() for pair in pairs for row in pair.rows(self.model)]
-        table = write_scores(rows, self.path / TABLE_NAME, config_hash=self.config_hash, kinds=kinds, planned=planned)
+        rows: dict[str, list[dict[str, object]]] = {order: [] for order in (FORWARD, *CONTROLS)}
+        for pair in (pair for pairs in self.scored.values() for pair in pairs):
+            rows[pair.order] += pair.rows(self.model)
+        table = write_scores(
+            rows.pop(FORWARD),
+            self.path / TABLE_NAME,
+            config_hash=self.config_hash,
+            kinds=kinds,
+            planned=planned,
+            controls={control: own for control, own in rows.items() if own},
+        )
         for journal in self._journals():
             journal.unlink()
         return table
@@ -90,15 +104,17 @@ class RunFolder:
         model = {"class_path": class_path(scorer), "init_args": settings}
         path.write_text(yaml.safe_dump({"model": model}, sort_keys=False, allow_unicode=True), encoding="utf-8")
 
-    def _write_transcripts(self, pairs: Sequence[PairScores]) -> None:
+    def _write_transcripts(self, videos: Mapping[str, Sequence[PairScores]]) -> None:
         """Write `transcripts/<key of the video>.txt` for videos with transcripts."""
-        for video, members in groupby(
-            (pair for pair in pairs if pair.transcript is not None), key=lambda pair: pair.video
-        ):
+        for video, pairs in videos.items():
+            told = [pair for pair in pairs if pair.transcript is not None]
+            if not told:
+                continue
             parts = [f"Video: {video}"]
-            for pair in members:
+            for pair in told:
                 outcome = "scored" if pair.reason is None else f"unscored: {pair.reason}"
-                parts += [f"=== {pair.problem_set} ({outcome})", *([pair.transcript] if pair.transcript else [])]
+                shown = "" if pair.order == FORWARD else f", frames {pair.order}"
+                parts += [f"=== {pair.problem_set}{shown} ({outcome})", *([pair.transcript] if pair.transcript else [])]
             path = self.path / TRANSCRIPTS / f"{sample_key(video)}.txt"
             path.parent.mkdir(exist_ok=True)
             path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
@@ -143,13 +159,15 @@ def _whole_lines(path: Path) -> list[str]:
 
 
 def _pairs(table: ScoreTable) -> Iterable[PairScores]:
-    """Yield the pairs of a score table."""
-    for (problem_set, video), rows in table.rows.group_by("problem_set", "video", maintain_order=True):
-        yield PairScores(
-            str(problem_set),
-            str(video),
-            tuple(rows["label"]),
-            tuple(math.nan if score is None else score for score in rows["score"]),
-            None if rows["target"].null_count() else tuple(rows["target"]),
-            rows["reason"][0],
-        )
+    """Yield the pairs of a score table, those of its controls included."""
+    for order, shown in {FORWARD: table.rows, **table.controls}.items():
+        for (problem_set, video), rows in shown.group_by("problem_set", "video", maintain_order=True):
+            yield PairScores(
+                str(problem_set),
+                str(video),
+                tuple(rows["label"]),
+                tuple(math.nan if score is None else score for score in rows["score"]),
+                None if rows["target"].null_count() else tuple(rows["target"]),
+                rows["reason"][0],
+                order=order,
+            )

@@ -11,6 +11,7 @@ from lightning_vista.metrics.scoring import (
     macro_f1,
     predict_labels,
     score_problem_set,
+    share_changed,
 )
 from lightning_vista.metrics.unlearning import (
     alignment_tax,
@@ -32,6 +33,7 @@ __all__ = [
     "accuracy",
     "ProblemSetResult",
     "score_problem_set",
+    "share_changed",
     "majority_baseline",
     "random_baseline",
     "standard_error",

@@ -94,6 +94,26 @@ def count_ties(scores: Tensor, num_labels: int | Tensor = 1) -> int:
     return int((last_in == first_out).sum())
 
 
+def share_changed(before: Tensor, after: Tensor) -> Tensor:
+    """Compute the share of videos whose predicted labels differ between two predictions.
+
+    Args:
+        before: Predicted labels `(..., videos, labels)`, bool.
+        after: Other predictions of the same videos, of the same shape.
+
+    Returns:
+        Shares `(...)`, float64 in [0, 1]. Videos without a prediction on one side are left out; NaN without others.
+
+    Example:
+        >>> before = torch.tensor([[True, False], [True, False], [False, False]])
+        >>> share_changed(before, torch.tensor([[True, False], [False, True], [True, False]]))
+        tensor(0.5000, dtype=torch.float64)
+    """
+    both = before.any(dim=-1) & after.any(dim=-1)
+    changed = (before != after).any(dim=-1) & both
+    return changed.sum(dim=-1).double() / both.sum(dim=-1)
+
+
 @dataclass(frozen=True)
 class ProblemSetResult:
     """The result of a model on one problem set.

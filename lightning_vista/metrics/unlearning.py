@@ -4,6 +4,7 @@ All losses are mean cross-entropies over held-out tokens, in nats. A forget loss
 loss that of other texts.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 
 import torch
@@ -106,34 +107,48 @@ def leakage(
     """Compute the share of undiscovered forget data that the ablated model has learned (selective gradient masking).
 
     Ordinary models, trained on the retain data mixed with more and more forget data, convert a forget loss into
-    tokens: the number of forget tokens that a model must see to reach it. Between two models it is interpolated.
+    tokens: the number of forget tokens that a model must see openly to reach it. Losses are noisy, so the models count
+    by the lowest loss up to each of them. Between two of them the loss is linear in the logarithm of the tokens, or in
+    the tokens themselves between none and the lowest positive number.
 
     Args:
         forget: Forget loss of the ablated model.
-        exposure_losses: Forget losses of the ordinary models, falling.
-        exposure_tokens: Numbers of forget tokens that the ordinary models have seen, rising from 0.
-        undiscovered_tokens: Number of unlabelled, or wrongly labelled, forget tokens that the ablated model has seen.
+        exposure_losses: Forget losses of the ordinary models.
+        exposure_tokens: Numbers of forget tokens that the ordinary models have seen, or their shares of all forget
+            tokens, rising from 0.
+        undiscovered_tokens: Number, or share, of unlabelled or wrongly labelled forget tokens that the ablated model
+            has seen; 1 to get what the loss is equivalent to, undivided.
 
     Returns:
         Tokens that the forget loss is equivalent to, divided by the undiscovered tokens: 0 if nothing leaked, 1 if
-        everything did. A loss outside the range of the ordinary models counts as the nearest end of the range.
+        everything did. A loss outside the range of the ordinary models counts as the nearest end of the range: below
+        their lowest loss, that is a lower bound.
 
     Raises:
-        ValueError: If there are fewer than two ordinary models, the losses do not fall as the tokens rise, or
-            `undiscovered_tokens` is not positive.
+        ValueError: If there are fewer than two ordinary models, a loss is not a finite number, the tokens do not rise
+            from at least 0, or `undiscovered_tokens` is not positive.
 
     Example:
         >>> leakage(2.0, exposure_losses=[2.5, 1.5, 0.5], exposure_tokens=[0, 100, 1000], undiscovered_tokens=200)
         0.25
+        >>> round(leakage(1.0, [2.5, 1.5, 0.5], [0, 100, 1000], undiscovered_tokens=1000), 3)  # halfway from 100
+        0.316
     """
     losses, tokens = torch.tensor([list(exposure_losses), list(exposure_tokens)], dtype=torch.float64)
-    if len(losses) < 2 or (losses.diff() >= 0).any() or (tokens.diff() <= 0).any() or undiscovered_tokens <= 0:
+    numbers = torch.cat([losses, losses.new_tensor([forget])])
+    is_usable = len(losses) >= 2 and bool(numbers.isfinite().all()) and undiscovered_tokens > 0
+    if not is_usable or tokens[0] < 0 or (tokens.diff() <= 0).any():
         raise ValueError(
-            "`exposure_losses`, `exposure_tokens`, `undiscovered_tokens`: expected losses that fall over at least two "
-            f"rising numbers of tokens, and a positive number, got {losses.tolist()}, {tokens.tolist()} and "
-            f"{undiscovered_tokens}."
+            "`forget`, `exposure_losses`, `exposure_tokens`, `undiscovered_tokens`: expected finite losses at no fewer "
+            f"than two rising numbers of tokens, and a positive number, got {forget}, {losses.tolist()}, "
+            f"{tokens.tolist()} and {undiscovered_tokens}."
         )
-    return _reached_at(forget, losses, tokens) / undiscovered_tokens
+    # A scale that is linear up to the lowest positive number, where it is 1, and logarithmic above.
+    lowest = tokens[tokens > 0][0]
+    scaled = torch.where(tokens < lowest, tokens / lowest, 1 + (tokens / lowest).log())
+    found = _reached_at(forget, losses.cummin(0).values, scaled)
+    equivalent = float(lowest) * (found if found < 1 else math.exp(found - 1))
+    return equivalent / undiscovered_tokens
 
 
 def compute_ratio(loss: float, curve_losses: Sequence[float], curve_compute: Sequence[float]) -> float:

@@ -73,7 +73,9 @@ def read_showcase(runs: Iterable[Path], tables: Sequence[ScoreTable]) -> Showcas
     for run in folders:
         _add_examples(showcase, run / "examples")
         measured = read_progress(run)
-        for curve in measured.curves if measured else ():
+        if measured is None:
+            continue
+        for curve in measured.curves:
             showcase.progress.setdefault((curve.video, curve.problem_set), {})[measured.model] = curve
     _add_scores(showcase.examples, tables)
     _add_transcripts(showcase, folders)

@@ -22,6 +22,7 @@ from lightning_vista.reports.coverage import (
 from lightning_vista.reports.examples import Showcase, read_showcase
 from lightning_vista.reports.headline import headline
 from lightning_vista.reports.joining import predictions
+from lightning_vista.reports.order_controls import control_kinds, control_lines, order_verdicts
 from lightning_vista.reports.progress_figure import draw_progress
 from lightning_vista.reports.reward_figures import reward_figures
 from lightning_vista.reports.style import interval, styles
@@ -188,6 +189,9 @@ def write_page(
         incomplete={model: text for model in shown[0].scorers if (text := gaps(results[model]))},
         strict=all(part.get("strict", True) for part in results.values()),
         kind_titles=figures.KIND_TITLES,
+        verdicts=order_verdicts(results),
+        control_lines={environment: control_lines(results, environment) for environment in shown[0].environments},
+        control_kinds=control_kinds,
         interval=interval,
         showcase=showcase,
         has_runs=bool(runs),

@@ -6,13 +6,17 @@ from typing import Any
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from lightning_vista.metrics import RESCALINGS, Rescaling
 from lightning_vista.options import check_word
 from lightning_vista.reports.coverage import count_notes, left_out, left_out_note, partial_notes, single_videos_note
+from lightning_vista.reports.order_controls import ControlLine, control_kinds, control_lines, order_verdicts
 from lightning_vista.reports.page import write_page
 from lightning_vista.reports.results import build_results, write_results
+from lightning_vista.reports.style import interval
+from lightning_vista.vista.frame_order import FORWARD
 from lightning_vista.vista.problem_sets import KINDS
 from lightning_vista.vista.tables import read_scores
 
@@ -48,9 +52,9 @@ def write_report(
     console = Console()
     if not console.is_terminal:
         console = Console(width=120)  # rich would wrap files and pipes at 80 columns
-    table = summary_table(results)
-    if table.row_count:
-        console.print(table)
+    for table in (summary_table(results), order_table(results)):
+        if table.row_count:
+            console.print(table)
     for note in summary_notes(results):
         console.print(note, soft_wrap=True, markup=False, highlight=False)
     console.print(f"Page: {page}", soft_wrap=True)
@@ -86,6 +90,32 @@ def summary_table(results: Mapping[str, Mapping[str, Any]]) -> Table:
     return table
 
 
+def order_table(results: Mapping[str, Mapping[str, Any]]) -> Table:
+    """Build a table of the mean macro F1 of every kind with frames in other orders; empty without controls.
+
+    Args:
+        results: Result of `build_results`.
+
+    Returns:
+        A table for the terminal, with the share of predictions that each control changes in brackets.
+    """
+    rescaling = next(iter(results.values()))["rescaling"]
+    lines = control_lines(results)
+    kinds = control_kinds(lines)
+    title = f"Mean macro F1 by order of frames (share of changed predictions; rescaling: {rescaling})"
+    table = Table(title=title, box=box.SIMPLE)
+    table.add_column("scorer", overflow="fold")
+    table.add_column("frames")
+    for name in (*kinds, "permutation: loss"):
+        table.add_column(name, justify="right")
+    for line in lines:
+        model = escape(line.model) if line.order == FORWARD else ""
+        row = line.difference
+        loss = "" if row is None else f"{row['mean_difference']:.2f} ({interval(row, '.2f')})"
+        table.add_row(model, line.order, *(_ordered(line, kind) for kind in kinds), loss)
+    return table
+
+
 def summary_notes(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Return what a reader of the table must know, one line each.
 
@@ -93,16 +123,23 @@ def summary_notes(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
         results: Result of `build_results`.
 
     Returns:
-        A line for each scorer whose run is partial, and for each that has unscored videos or ties; then one about
-        problem sets that are not compared, and one about those with a single video.
+        A line for each scorer whose run is partial, for each that has unscored videos or ties, and for the verdict on
+        each that was run with controls of frame order; then one about problem sets that are not compared, and one about
+        those with a single video.
 
     Example:
         >>> summary_notes({"clip": {"rescaling": "both", "partial": True, "videos_scored": 8, "videos_planned": 13}})
         ['clip: 8 of 13 videos scored: figures of a part']
     """
-    about = (*partial_notes(results).items(), *count_notes(results).items())
+    about = (*partial_notes(results).items(), *count_notes(results).items(), *order_verdicts(results).items())
     notes = [f"{model}: {note}" for model, note in about]
     return [note for note in (*notes, left_out_note(results), single_videos_note(results)) if note]
+
+
+def _ordered(line: ControlLine, kind: str) -> str:
+    """Return the cell of a kind: macro F1, and the share of changed predictions."""
+    f1, changed = line.f1.get(kind), line.changed.get(kind)
+    return "-" if f1 is None else f"{f1:.2f}" + ("" if changed is None else f" ({changed:.0%})")
 
 
 def _figure(row: Mapping[str, Any] | None) -> str:

@@ -34,6 +34,7 @@ from lightning_vista.reports.comparisons import (
 )
 from lightning_vista.reports.coverage import coverage_of
 from lightning_vista.reports.joining import BASELINES, JoinedProblemSet, join_tables
+from lightning_vista.reports.order_controls import control_results
 from lightning_vista.vista.problem_sets import ProblemSet
 from lightning_vista.vista.tables import ScoreTable
 
@@ -74,6 +75,8 @@ def build_results(
           of the permutation sets, split into trace-free ones (`go_only`) and `mixed`; empty without trace-free ones;
         - `reward_quality`: [{figure, environment, level, kind, mean, standard_error, ci_low, ci_high, problem_sets}],
           the figures of `RewardQuality` from the raw scores; empty for baselines;
+        - of a run with controls of frame order also `controls`: {verdict, rows}, see `control_results`; over all
+          problem sets of the model's table;
         - `unscored`: {videos, reasons: {reason: videos}} and `ties`, totals over the problem sets;
         - `missing`: ids of the problem sets that another table has and this one lacks;
         - `single_video_sets`: ids of the problem sets with one scored video, where `label` and `both` cannot
@@ -105,6 +108,7 @@ def build_results(
     compared = _compare(sets, results, raw)
     hashes = {table.model: table.config_hash for table in tables}
     coverage = {table.model: coverage_of(table) for table in tables}
+    controls = {table.model: control_results(table, rescaling, strict) for table in tables}
     return {
         model: {
             "rescaling": rescaling,
@@ -118,6 +122,7 @@ def build_results(
             "differences": compared[model]["differences"],
             "order_leak": compared[model]["order_leak"],
             "reward_quality": compared[model]["reward_quality"],
+            **({"controls": found} if (found := controls.get(model)) else {}),
             "unscored": {
                 "videos": sum(result.unscored for result in own.values()),
                 "reasons": joined.unscored.get(model, {}),

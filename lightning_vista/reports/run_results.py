@@ -9,6 +9,7 @@ from typing import Any
 from lightning_vista.metrics import RESCALINGS, Rescaling
 from lightning_vista.options import check_word
 from lightning_vista.reports.joining import predictions
+from lightning_vista.reports.order_controls import CONTROL_COLUMNS
 from lightning_vista.reports.results import CSV_COLUMNS, build_results
 from lightning_vista.reports.view import View
 from lightning_vista.vista.tables import ScoreTable, outline, read_scores
@@ -36,7 +37,7 @@ class RunResults:
         model: Name of the scorer.
         tables: Tables by name: `problem_sets` and `aggregates`, results of the scorer and the baselines as in
             `results.json`; `videos`, one row for each video of each problem set with its true and predicted labels
-            and, as JSON, its scores.
+            and, as JSON, its scores; for a run with controls of frame order also `controls`.
         f1_by_level: Environment -> mean macro F1 of the scorer, with the columns `level`, `kind` and `mean_macro_f1`;
             only environments with several levels.
         level_one: Environment -> mean macro F1 of level 1 alone, with the columns `kind` and `mean_macro_f1`.
@@ -75,13 +76,16 @@ def read_run_results(run_path: str | Path, rescaling: Rescaling = "both", strict
         for model, entry in results.items()
         for row in entry["aggregates"]
     ]
+    tables = {
+        "problem_sets": _table((*_SET_COLUMNS, *_SET_FIGURES), _problem_set_rows(results, table, rescaling)),
+        "aggregates": _table(CSV_COLUMNS, aggregates),
+        "videos": videos,
+    }
+    if "controls" in results[table.model]:
+        tables["controls"] = _table(CONTROL_COLUMNS, results[table.model]["controls"]["rows"])
     return RunResults(
         table.model,
-        {
-            "problem_sets": _table((*_SET_COLUMNS, *_SET_FIGURES), _problem_set_rows(results, table, rescaling)),
-            "aggregates": _table(CSV_COLUMNS, aggregates),
-            "videos": videos,
-        },
+        tables,
         *_charts(results[table.model]["aggregates"], rescaling),
         _examples(run_path, videos),
     )

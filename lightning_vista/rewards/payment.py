@@ -59,12 +59,12 @@ class Payment:
         """Return the rewards of films `(films,)` that are to be judged, with one call of the scorer."""
         values = self._values(films)
         if self.mode == "score":
-            return values.mean(axis=1)
+            return np.asarray(values.mean(axis=1), dtype=np.float64)
         numbers = list(films)
         before = self._reached[numbers]
         after = np.maximum(before, values) if self.judge.per_step else values
         self._reached[numbers] = after
-        return (after - before).mean(axis=1)
+        return np.asarray((after - before).mean(axis=1), dtype=np.float64)
 
     def _values(self, films: Mapping[int, Film]) -> NDArray[np.float64]:
         return self.judge.values([film.frames for film in films.values()])

@@ -76,7 +76,7 @@ class VectorJudgeReward(VectorWrapper[Observation, Action, Observation, Action, 
         begun = self._ended if self.mode is AutoresetMode.NEXT_STEP else np.zeros(self.num_envs, bool)
         self._ended = terminated | truncated
         frames = self._last_frames(infos)
-        due = [i for i in np.flatnonzero(~begun) if self._films[i].add(frames[i], self._ended[i])]
+        due = [int(i) for i in np.flatnonzero(~begun) if self._films[i].add(frames[i], self._ended[i])]
         rewards = np.zeros(self.num_envs)
         if due:
             rewards[due] = self._payment.rewards({i: self._films[i] for i in due})

@@ -97,7 +97,7 @@ class VideoJudge:
         Returns:
             Rewards `(videos,)`.
         """
-        return self.values(videos).mean(axis=1)
+        return np.asarray(self.values(videos).mean(axis=1), dtype=np.float64)
 
     def values(self, videos: Sequence[Sequence[Image] | Image]) -> NDArray[np.float64]:
         """Judge videos as `rewards` does, and return their values, one for each step with `per_step`.

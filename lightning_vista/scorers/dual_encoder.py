@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from lightning_vista.evaluation import Scores
 from lightning_vista.metrics import macro_f1
 from lightning_vista.options import check_word
-from lightning_vista.scorers.dual.frame_memory import FrameMemory
 from lightning_vista.scorers.dual.heads import HEADS, MAX_CLAUSES, Head, SlotHead
 from lightning_vista.scorers.dual.losses import PairBatch, across_sets, frames_to_clauses, slots_to_clauses, within_sets
 from lightning_vista.scorers.dual.pretraining import (
@@ -81,7 +80,6 @@ class DualEncoderScorer(EmbeddingScorer):
         check_word("head", head, get_args(Head))
         super().__init__(name or f"dual-{head}")
         self.unknown: dict[str, list[str]] = {}
-        self._known_frames = FrameMemory()
         self.out = out
         self.allow_unknown, self.learning_rate = allow_unknown, learning_rate
         if weights == "shipped":
@@ -124,7 +122,6 @@ class DualEncoderScorer(EmbeddingScorer):
         """Forget the embeddings of descriptions, their unknown words, and the features of frames."""
         super().forget()
         self.unknown.clear()
-        self._known_frames.clear()
 
     def warn_of_unread(self) -> None:
         """Warn about unknown words."""
@@ -232,10 +229,7 @@ class DualEncoderScorer(EmbeddingScorer):
         # Not where the trainer's precision has cast the weights: autocast would mix its type with theirs.
         is_single = self.log_scale.dtype == torch.float32
         with torch.autocast(frames.device.type, torch.bfloat16, enabled=is_single):
-            if self.training or torch.is_grad_enabled() or frames.device.type != "cpu":
-                features: Tensor = self.frames(frames.flatten(0, 1))
-            else:  # hashes of pixels are cheaper than the encoder on a CPU only
-                features = self._known_frames.encode(frames.flatten(0, 1), self.frames)
+            features = self.encode_frames(frames.flatten(0, 1), self.frames)
         return features.to(self.log_scale.dtype).reshape(*frames.shape[:2], -1)
 
     def _load(self, state: dict[str, Tensor]) -> None:

@@ -2,7 +2,7 @@
 
 import warnings
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,7 +13,8 @@ from lightning_vista.evaluation import Scores
 from lightning_vista.evaluation.identity import identity
 from lightning_vista.scorers.base import VLMScorer
 from lightning_vista.scorers.embedding_cache import EmbeddingCache
-from lightning_vista.video import FrameSpec
+from lightning_vista.scorers.frame_memo import FrameMemo
+from lightning_vista.video import FrameClock, FrameSpec
 from lightning_vista.vista.batch import VideoBatch
 
 
@@ -30,6 +31,7 @@ class EmbeddingScorer(VLMScorer):
             only new videos. Any number of scorers and processes may share it. None disables the cache.
 
     Attributes:
+        reads_times: Whether embeddings depend on the times of frames, see `embed_timed_videos`.
         truncated: Description -> number of tokens cut off, for descriptions longer than the model reads. A run ends
             with a warning that counts them.
 
@@ -43,6 +45,8 @@ class EmbeddingScorer(VLMScorer):
         'colour'
     """
 
+    reads_times = False
+
     def __init__(
         self,
         name: str | None = None,
@@ -55,6 +59,7 @@ class EmbeddingScorer(VLMScorer):
         self.truncated: dict[str, int] = {}
         self._embedded_texts: dict[str, Tensor] = {}
         self._cache: EmbeddingCache | None = None
+        self._memo = FrameMemo()
         self._arithmetic: tuple[str, Any, torch.device] = ("", None, torch.device("cpu"))
 
     @abstractmethod
@@ -79,9 +84,34 @@ class EmbeddingScorer(VLMScorer):
             Embeddings `(texts, dim)`, float.
         """
 
+    def embed_timed_videos(self, frames: Tensor, clocks: Sequence[FrameClock | None]) -> Tensor:
+        """Embed videos whose frames may have known times; scorers that read these set `reads_times` and write this.
+
+        Args:
+            frames: See `embed_videos`.
+            clocks: Times of each video's frames, None where they are unknown.
+
+        Returns:
+            Embeddings `(batch, dim)`, float.
+        """
+        return self.embed_videos(frames)
+
+    def products(self, texts: Tensor, video: Tensor) -> Tensor:
+        """Score descriptions against a video; scorers in whose space the dot product is not the score write this.
+
+        Args:
+            texts: Embeddings of descriptions `(texts, dim)`, at least float32.
+            video: Embedding of a video `(dim,)`, of the same type.
+
+        Returns:
+            Scores `(texts,)`.
+        """
+        return texts @ video
+
     def forget(self) -> None:
-        """Forget the embeddings of descriptions, which belong to weights that have changed."""
+        """Forget the embeddings of descriptions and frames, which belong to weights that have changed."""
         self._embedded_texts.clear()
+        self._memo.clear()
         self.truncated.clear()
         self._cache = None  # its folder is named by the hash of the weights
 
@@ -125,7 +155,8 @@ class EmbeddingScorer(VLMScorer):
         """Compute the dot product of each video with each of its candidate descriptions, at least in float32."""
         self._notice_arithmetic()
         self._embed_new_texts(batch)
-        videos = self._embed_new_videos(batch.frames)
+        with self._memo.using():
+            videos = self._embed_new_videos(batch)
         return [
             [Scores(self._products(candidates.descriptions, video)) for candidates in sets]
             for video, sets in zip(videos, batch.candidates, strict=True)
@@ -143,13 +174,25 @@ class EmbeddingScorer(VLMScorer):
         excess = {text: length - limit for text, length in zip(texts, lengths, strict=True)}
         self.truncated.update({text: tokens for text, tokens in excess.items() if tokens > 0})
 
+    def encode_frames(self, frames: Tensor, encode: Callable[[Tensor], Tensor]) -> Tensor:
+        """Encode separate frames, called by `embed_videos`; frames that `score` has just seen are not encoded again.
+
+        Args:
+            frames: RGB frames `(frames, 3, height, width)`, uint8.
+            encode: Function from frames to their features `(frames, ...)`.
+
+        Returns:
+            Features `(frames, ...)`.
+        """
+        return self._memo.encode(frames, encode)
+
     def _products(self, descriptions: Sequence[str], video: Tensor) -> Tensor:
         """Return the dot products of descriptions with a video's embedding, `(descriptions,)`."""
         texts = torch.stack([self._embedded_texts[text] for text in descriptions])
         # Half precision has 2 to 3 digits, so many cosines of similar descriptions would be equal.
         dtype = torch.promote_types(torch.promote_types(texts.dtype, video.dtype), torch.float32)
         with torch.autocast(video.device.type, enabled=False):
-            return texts.to(dtype) @ video.to(dtype)
+            return self.products(texts.to(dtype), video.to(dtype))
 
     def _embed_new_texts(self, batch: VideoBatch) -> None:
         texts = {text: None for sets in batch.candidates for candidates in sets for text in candidates.descriptions}
@@ -157,13 +200,20 @@ class EmbeddingScorer(VLMScorer):
         if new:
             self._embedded_texts.update(zip(new, self.embed_texts(new), strict=True))
 
-    def _embed_new_videos(self, frames: Tensor) -> Tensor:
+    def _embed_new_videos(self, batch: VideoBatch) -> Tensor:
+        clocks = [FrameClock.of(*positions) for positions in zip(batch.frame_indices, batch.times, strict=True)]
         if self.cache_dir is None:
-            return self.embed_videos(frames)
+            return self.embed_timed_videos(batch.frames, clocks)
         if self._cache is None:  # not in `setup`, because Lightning loads a checkpoint after that
             inner = identity(self, ignored=("name",), precision=self._arithmetic[0])
             self._cache = EmbeddingCache(Path(self.cache_dir) / inner[:16])
-        return self._cache.embed(frames, self.embed_videos)
+        # The times of other scorers' frames are no part of the key: the same pixels give the same embedding.
+        times = [repr(clock) if self.reads_times else "" for clock in clocks]
+
+        def embed(rows: list[int]) -> Tensor:
+            return self.embed_timed_videos(batch.frames[rows], [clocks[row] for row in rows])
+
+        return self._cache.embed(batch.frames, embed, times)
 
     def _notice_arithmetic(self) -> None:
         """Forget embeddings that other arithmetic gave, such as those of an earlier run in mixed precision."""

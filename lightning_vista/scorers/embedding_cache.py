@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from uuid import uuid4
 
@@ -26,8 +26,8 @@ class EmbeddingCache:
         >>> frames = torch.zeros(1, 2, 3, 4, 4, dtype=torch.uint8)
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     cache = EmbeddingCache(folder)
-        ...     first = cache.embed(frames, lambda new: torch.ones(len(new), 5))
-        ...     again = cache.embed(frames, lambda new: torch.zeros(len(new), 5))
+        ...     first = cache.embed(frames, lambda rows: torch.ones(len(rows), 5))
+        ...     again = cache.embed(frames, lambda rows: torch.zeros(len(rows), 5))
         >>> torch.equal(first, again)
         True
     """
@@ -35,12 +35,13 @@ class EmbeddingCache:
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
 
-    def embed(self, frames: Tensor, embed: Callable[[Tensor], Tensor]) -> Tensor:
+    def embed(self, frames: Tensor, embed: Callable[[list[int]], Tensor], marks: Sequence[str] | None = None) -> Tensor:
         """Embed videos; compute only the embeddings that the cache lacks.
 
         Args:
             frames: RGB frames `(batch, frames, 3, height, width)`, uint8.
-            embed: Function from the frames of some videos to their embeddings `(videos, dim)`.
+            embed: Function from the numbers of some of these videos to their embeddings `(videos, dim)`.
+            marks: What each embedding depends on besides its frames, such as their times.
 
         Returns:
             Embeddings `(batch, dim)`, on the device of the frames.
@@ -48,16 +49,16 @@ class EmbeddingCache:
         Raises:
             ValueError: If a file of the cache is damaged.
         """
-        paths = [self._path(video) for video in frames.cpu()]
+        paths = [self._path(video, mark) for video, mark in zip(frames.cpu(), marks or [""] * len(frames), strict=True)]
         missing = [number for number, path in enumerate(paths) if not path.exists()]
         if missing:
-            for number, embedding in zip(missing, embed(frames[missing]), strict=True):
+            for number, embedding in zip(missing, embed(missing), strict=True):
                 _write(paths[number], embedding)
         # New embeddings are read back too, so that a run gives the same bits with a cold and with a warm cache.
         return torch.stack([_read(path) for path in paths]).to(frames.device)
 
-    def _path(self, video: Tensor) -> Path:
-        digest = hashlib.sha256(str(tuple(video.shape)).encode())
+    def _path(self, video: Tensor, mark: str) -> Path:
+        digest = hashlib.sha256(f"{tuple(video.shape)}{mark}".encode())
         digest.update(video.contiguous().numpy().data)
         name = digest.hexdigest()
         return self.folder / name[:2] / f"{name}.safetensors"

@@ -71,8 +71,11 @@ class FrameEmbeddingScorer(EmbeddingScorer):
         Args:
             frames: RGB frames `(batch, frames, 3, height, width)`, uint8.
         """
-        batch, num_frames = frames.shape[:2]
-        chunks = torch.split(frames.flatten(0, 1), self.frame_batch_size)
+        unit_length = self.encode_frames(frames.flatten(0, 1), self._unit_length)
+        return unit_length.reshape(*frames.shape[:2], -1).mean(dim=1)
+
+    def _unit_length(self, frames: Tensor) -> Tensor:
+        """Return embeddings of unit length `(frames, dim)`, float32, of frames `(frames, 3, height, width)`."""
+        chunks = torch.split(frames, self.frame_batch_size)
         embeddings = [self.embed_frames(self.preprocessing.normalize(chunk)) for chunk in chunks]
-        unit_length = normalize(torch.cat(embeddings).float(), dim=-1)
-        return unit_length.reshape(batch, num_frames, -1).mean(dim=1)
+        return normalize(torch.cat(embeddings).float(), dim=-1)

@@ -1,30 +1,22 @@
 """Local image-text models as scorers (ViSTa, section 4)."""
 
 import hashlib
-import io
 import json
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import torch
-from PIL import Image
 
-from lightning_vista.optional import require
-from lightning_vista.options import check_word
 from lightning_vista.scorers.chat.chat_model import Message, Reply, Request
 from lightning_vista.scorers.chat.conversation import ChatMode, Conversation, Verdict, in_rounds
 from lightning_vista.scorers.chat.scorer import ConversationScorer
 from lightning_vista.scorers.chat.thoughts import is_thought_mark, opened_at_end
-from lightning_vista.scorers.pretrained import AutoDType, hash_part, load_frozen_model, load_pretrained
+from lightning_vista.scorers.image_text import FrameCost, FramesAs, frame_parts, load_image_text, process
+from lightning_vista.scorers.pretrained import AutoDType, hash_part
 from lightning_vista.video import FrameSpec
+from lightning_vista.video.encoding import decode_jpeg
 from lightning_vista.video.sampling import Sampling
-
-_EXPECTED = (
-    "Expected the id of a checkpoint on the Hugging Face hub, where that can be reached, or a local folder with an "
-    "image-text model and its processor in transformers' format."
-)
 
 #: Number of tokens at the end of a prompt in which a chat template may begin a thought.
 _END = 16
@@ -47,6 +39,8 @@ class LocalChatScorer(ConversationScorer):
         temperature: Sampling temperature; 0 takes the most likely tokens.
         seed: Random seed for replies with a temperature.
         max_tokens: Maximum length of a reply.
+        frames_as: Form of the frames: `video` (with the times of the frames, which some models write into the prompt),
+            `images`, or `auto`: a video where the processor takes one and the times are known.
         request_batch_size: Number of requests that are answered at once; fewer need less memory.
         split_frames: Whether processors that cut pictures into tiles (Idefics3, SmolVLM, InternVL, ...) may cut frames.
             Each tile costs as much as a frame. Processors that always cut are named in a warning.
@@ -74,11 +68,11 @@ class LocalChatScorer(ConversationScorer):
         temperature: float = 0.0,
         seed: int = 0,
         max_tokens: int = 1024,
+        frames_as: FramesAs = "auto",
         request_batch_size: int = 4,
         split_frames: bool = False,
         name: str | None = None,
     ) -> None:
-        check_word("dtype", dtype, get_args(AutoDType))
         for key, value, least in (
             ("temperature", temperature, 0),
             ("max_tokens", max_tokens, 1),
@@ -92,19 +86,9 @@ class LocalChatScorer(ConversationScorer):
         self.temperature, self.seed = temperature, seed
         self.max_tokens = max_tokens
         self.request_batch_size = 1 if temperature else request_batch_size
-        transformers = require("transformers", extra="vlm")
-        _check_type(transformers, model)
-        self.processor = load_pretrained(transformers.AutoProcessor.from_pretrained, model, _EXPECTED)
-        for switch in ("do_image_splitting", "crop_to_patches"):
-            if hasattr(self.processor.image_processor, switch):
-                setattr(self.processor.image_processor, switch, split_frames)
-        self._warns_of_tiles = not split_frames
-        self.processor.tokenizer.padding_side = "left"  # replies begin where requests end
-        if self.processor.tokenizer.pad_token is None:
-            self.processor.tokenizer.pad_token = self.processor.tokenizer.eos_token
-        self.model = load_frozen_model(
-            transformers.AutoModelForImageTextToText.from_pretrained, model, _EXPECTED, dtype
-        )
+        self.split_frames = split_frames
+        self.processor, self.model, self.frames_as = load_image_text(model, dtype, frames_as, split_frames)
+        self._shown = False
 
     def fingerprint(self) -> str:
         """Return the hash of the prompts, the processor with its chat template, and the settings of generation."""
@@ -124,19 +108,20 @@ class LocalChatScorer(ConversationScorer):
         Returns:
             Replies, in the order of the requests.
         """
-        chunks = (requests[i : i + self.request_batch_size] for i in range(0, len(requests), self.request_batch_size))
-        return [reply for chunk in chunks for reply in self._answer_batch(chunk)]
+        replies: dict[int, Reply] = {}
+        # Apart, because processors pad requests of different numbers of pictures, or refuse to.
+        kinds = [(request.images, request.messages[0].clock is None) for request in requests]
+        for kind in dict.fromkeys(kinds):
+            numbers = [number for number, each in enumerate(kinds) if each == kind]
+            for begin in range(0, len(numbers), self.request_batch_size):
+                chunk = numbers[begin : begin + self.request_batch_size]
+                replies |= zip(chunk, self._answer_batch([requests[number] for number in chunk]), strict=True)
+        return [replies[number] for number in range(len(requests))]
 
     def _answer_batch(self, requests: Sequence[Request]) -> list[Reply]:
-        inputs = self.processor.apply_chat_template(
-            [[_content(message) for message in request.messages] for request in requests],
-            add_generation_prompt=True,
-            tokenize=True,
-            return_dict=True,
-            return_tensors="pt",
-            processor_kwargs={"padding": True},
-        ).to(self.model.device, dtype=self.model.dtype)
-        self._warn_of_tiles(inputs, [request.images for request in requests])
+        asked = [[chat_message(message, self.frames_as) for message in request.messages] for request in requests]
+        inputs = process(self.processor, asked).to(self.model.device, dtype=self.model.dtype)
+        self._show_cost(inputs, asked, sum(request.images for request in requests))
         begun = [opened_at_end(text) for text in self.processor.tokenizer.batch_decode(inputs["input_ids"][:, -_END:])]
         drawing = {"temperature": self.temperature} if self.temperature else {}
         with torch.random.fork_rng(), torch.inference_mode():
@@ -155,45 +140,23 @@ class LocalChatScorer(ConversationScorer):
         text = self.processor.tokenizer.decode([token for token in tokens if token not in silent])
         return Reply(thought + text, "stop" if ended else "length")
 
-    def _warn_of_tiles(self, inputs: Any, frames: Sequence[int]) -> None:
-        """Warn once if the processor makes several pictures of a frame."""
-        pixels = inputs.get("pixel_values")
-        # Requests of different numbers of frames are padded with pictures of nothing.
-        if not self._warns_of_tiles or pixels is None or pixels.ndim < 4 or len({*frames}) > 1:
-            return
-        self._warns_of_tiles = False
-        tiles = pixels.shape[:-3].numel() / sum(frames)
-        if tiles > 1:
-            warnings.warn(
-                f"{self.name}: the processor makes {tiles:g} pictures of each frame, so a request costs about "
-                f"{tiles:g} times as much as `num_frames` says. Set split_frames=True to accept that.",
-                stacklevel=2,
-            )
+    def _show_cost(self, inputs: Any, asked: Sequence[Sequence[dict[str, Any]]], frames: int) -> None:
+        """Show once what the processor makes of frames."""
+        if frames and not self._shown:
+            self._shown = True
+            as_video = any(part["type"] == "video" for part in asked[0][0]["content"])
+            FrameCost.of(self.model.config, inputs, frames, as_video).show(self.name, self.split_frames)
 
 
-def _check_type(transformers: Any, model: str) -> None:
-    """Check that a checkpoint is an image-text model, and that the packages of its processor are installed."""
-    config, _ = load_pretrained(transformers.PreTrainedConfig.get_config_dict, model, _EXPECTED)
-    kind = config.get("model_type")
-    known = transformers.models.auto.modeling_auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
-    if kind not in known:
-        raise ValueError(
-            f"`model`: expected an image-text model that chats, such as Qwen/Qwen3-VL-2B-Instruct, got {model!r} of "
-            f"model_type {kind!r}." + (" Use CLIPScorer for it." if kind in ("clip", "siglip") else "")
-        )
-    if kind == "smolvlm":
-        require("num2words", extra="vlm")
+def chat_message(message: Message, frames_as: FramesAs) -> dict[str, Any]:
+    """Return a message in the form that chat templates read.
 
-
-def _content(message: Message) -> dict[str, Any]:
-    """Return a message in the form that chat templates read."""
-    return {"role": message.role, "content": [_part(part) for part in message.parts()]}
-
-
-def _part(part: str | bytes) -> dict[str, Any]:
-    if isinstance(part, str):
-        return {"type": "text", "text": part}
-    return {"type": "image", "image": Image.open(io.BytesIO(part)).convert("RGB")}
+    Args:
+        message: Message of a conversation.
+        frames_as: Form of its frames, see `frame_parts`.
+    """
+    pictures = frame_parts([decode_jpeg(image) for image in message.images], message.clock, frames_as)
+    return {"role": message.role, "content": message.arranged({"type": "text", "text": message.text}, pictures)}
 
 
 def _seed(seed: int, requests: Sequence[Request]) -> int:

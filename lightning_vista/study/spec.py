@@ -142,6 +142,27 @@ class ComputeRatioSpec:
 
 
 @dataclass(frozen=True)
+class LeakageSpec:
+    """A column of leakage: how much openly seen forget data gives an ordinary model the same forget loss (SGTM).
+
+    Ordinary models are the runs of a variant that filters by the same labels, over the shares of labels in the grid:
+    with a share of .8, it sees a fifth of the forget data openly. The grid should go from 0 to 1.
+
+    Attributes:
+        value: Logged name of the forget loss of each run, such as `test/loss/forget`.
+        discovery: Key of the grid that is the share of labelled forget data, such as `data.init_args.labelling.forget`.
+        baseline: Name of the variant that filters; that of the study by default.
+        relative: Whether to divide the openly seen share by the undiscovered share of the run: 1 then is the leakage of
+            filtering.
+    """
+
+    value: str
+    discovery: str
+    baseline: str = ""
+    relative: bool = True
+
+
+@dataclass(frozen=True)
 class Study:
     """A study, as its YAML file describes it.
 
@@ -155,6 +176,7 @@ class Study:
         differences: Logged name of each further column, which shows the difference from the baseline with the same
             seed at the same point of the grid.
         compute_ratios: Compute ratios of each further column.
+        leakages: Leakage of each further column.
         summary: One or two sentences that tell readers what to look for.
         configs: YAML files that every run begins with, relative to the study's file.
         overrides: Values by dotted key for every run; those of a variant are applied after them.
@@ -173,6 +195,7 @@ class Study:
     baseline: str = ""
     differences: dict[str, str] = field(default_factory=dict)
     compute_ratios: dict[str, ComputeRatioSpec] = field(default_factory=dict)
+    leakages: dict[str, LeakageSpec] = field(default_factory=dict)
     configs: list[str] = field(default_factory=list)
     overrides: Config = field(default_factory=dict)
     grid: dict[str, list[Any]] = field(default_factory=dict)
@@ -212,13 +235,21 @@ def read_study(path: str | Path) -> Study:
 
 
 def _check_references(study: Study, path: str | Path) -> None:
-    """Refuse baselines that are not among the runs, and frontiers without a column for the horizontal axis."""
+    """Refuse baselines that do not fit, and frontiers without a column for the horizontal axis."""
     names = [variant.name for variant in study.runs]
     ratios = {f"compute_ratios.{title}": spec.baseline for title, spec in study.compute_ratios.items()}
+    ratios |= {f"leakages.{title}": spec.baseline for title, spec in study.leakages.items()}
     wanted = ({"differences": ""} if study.differences else {}) | ratios
     for what, name in wanted.items():
         if (baseline := name or study.baseline) not in names:
             raise StudyError(f"{path}: `baseline`: expected one of {names} for `{what}`, got {baseline!r}.")
+    grids = {variant.name: study.grid if variant.grid is None else variant.grid for variant in study.runs}
+    for title, leakage in study.leakages.items():
+        if leakage.discovery not in (grid := grids[leakage.baseline or study.baseline]):
+            raise StudyError(
+                f"{path}: `discovery`: expected a key of the baseline's grid {list(grid)} for `leakages.{title}`, got "
+                f"{leakage.discovery!r}."
+            )
     for spec in study.figures:
         if spec.frontier and (spec.x == "run" or not isinstance(spec.x, str)):
             raise StudyError(f"{path}: `x`: expected a column of {spec.frontier} for {spec.title!r}, got {spec.x!r}.")

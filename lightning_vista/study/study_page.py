@@ -11,7 +11,7 @@ from lightning_vista.reports.page import TEMPLATES, content_policy, embed_json
 from lightning_vista.study import Run, Study
 from lightning_vista.study.loss_curves import add_compute_ratios, write_frontiers
 from lightning_vista.study.study_figures import draw_figure
-from lightning_vista.study.study_table import StudyRow, add_differences, cell, gather, write_table
+from lightning_vista.study.study_table import StudyRow, add_differences, add_leakages, cell, gather, write_table
 
 
 def write_study(study: Study, runs: Sequence[Run], out_dir: str | Path) -> Path:
@@ -35,6 +35,7 @@ def write_study(study: Study, runs: Sequence[Run], out_dir: str | Path) -> Path:
     rows = gather(runs)
     metrics = study.metrics | add_differences(rows, study.differences, study.baseline)
     metrics |= add_compute_ratios(rows, study.compute_ratios, study.baseline)
+    metrics |= add_leakages(rows, study.leakages, study.baseline)
     print(write_table(rows, metrics, out))
     absent = [metric for metric in metrics.values() if not any(metric in row.values for row in rows)]
     if rows and absent:
@@ -68,6 +69,6 @@ def write_study(study: Study, runs: Sequence[Run], out_dir: str | Path) -> Path:
 def _pictures(study: Study, rows: Sequence[StudyRow]) -> Iterator[tuple[str, str]]:
     """Yield the pictures of each row: a title, and the image in base 64."""
     for row in rows:
-        for path in (row.folder / name for name in study.pictures):
-            if path.exists():
-                yield f"{row.name}: {study.pictures[path.name]}", base64.b64encode(path.read_bytes()).decode()
+        for name, caption in study.pictures.items():
+            if (path := row.folder / name).exists():
+                yield f"{row.name}: {caption}", base64.b64encode(path.read_bytes()).decode()

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from lightning_vista.metrics.aggregation import SeedMean, seed_mean
-from lightning_vista.study import Run
+from lightning_vista.metrics.unlearning import leakage
+from lightning_vista.study import LeakageSpec, Run
 
 _COLUMNS = ("run", "metric", "mean", "ci_low", "ci_high", "seeds")
 
@@ -92,6 +93,50 @@ def add_differences(rows: Sequence[StudyRow], metrics: Mapping[str, str], baseli
             values = row.values.get(metric, {})
             row.values[names[title]] = {seed: values[seed] - compared[seed] for seed in values if seed in compared}
     return names
+
+
+def add_leakages(rows: Sequence[StudyRow], specs: Mapping[str, LeakageSpec], baseline: str = "") -> dict[str, str]:
+    """Add to each row how much openly seen forget data gives filtering the same forget loss, see `leakage`.
+
+    The losses of filtering are those of the same seed at the other points of the same grid. Rows whose seed has fewer
+    than two of them get no value, and neither do those with nothing undiscovered, if the column is relative to it.
+
+    Args:
+        rows: Rows, which are changed.
+        specs: Specification of each column.
+        baseline: Name of the variant that filters where a specification names none.
+
+    Returns:
+        The name of each column's leakage among the values of rows.
+    """
+    names = {}
+    for title, spec in specs.items():
+        variant = spec.baseline or baseline
+        names[title] = f"{'leakage' if spec.relative else 'openly seen share'} by {spec.value} of {variant}"
+        for row in rows:
+            undiscovered = 1 - row.point.get(spec.discovery, 1) if spec.relative else 1
+            curves = {seed: _exposures(rows, row, spec, variant, seed) for seed in row.values.get(spec.value, {})}
+            found = {
+                seed: leakage(row.values[spec.value][seed], list(curve.values()), list(curve), undiscovered)
+                for seed, curve in curves.items()
+                if len(curve) > 1 and undiscovered > 0 and math.isfinite(row.values[spec.value][seed])
+            }
+            if found:
+                row.values[names[title]] = found
+    return names
+
+
+def _exposures(
+    rows: Sequence[StudyRow], row: StudyRow, spec: LeakageSpec, variant: str, seed: int
+) -> dict[float, float]:
+    """Return the loss of filtering at each openly seen share of the forget data, rising, for the grid of a row."""
+    others = {key: value for key, value in row.point.items() if key != spec.discovery}
+    curve = {
+        1 - other.point[spec.discovery]: other.values.get(spec.value, {}).get(seed, math.nan)
+        for other in rows
+        if other.variant == variant and other.point == others | {spec.discovery: other.point.get(spec.discovery)}
+    }
+    return {share: curve[share] for share in sorted(curve) if math.isfinite(curve[share])}
 
 
 def write_table(rows: Sequence[StudyRow], metrics: Mapping[str, str], out_dir: str | Path) -> str:

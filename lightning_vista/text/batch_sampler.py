@@ -23,6 +23,7 @@ class RowBatchSampler(DistributedSampler[list[int]]):
         shuffle: Whether each epoch has an order of its own.
         homogeneous: Whether all rows of a batch, on all processes, have the same label, as masking of parameters
             needs it.
+        kinds: True kind of each row, 0 or 1, if all rows of a homogeneous batch must be of one kind, too.
         labelled_first: Whether all labelled rows come before all others.
         seed: Random seed of the order.
         rank: Rank of this process.
@@ -45,6 +46,7 @@ class RowBatchSampler(DistributedSampler[list[int]]):
         *,
         shuffle: bool = False,
         homogeneous: bool = False,
+        kinds: Sequence[int] | None = None,
         labelled_first: bool = False,
         seed: int = 0,
         rank: int = 0,
@@ -60,6 +62,8 @@ class RowBatchSampler(DistributedSampler[list[int]]):
             labelled_first,
             even,
         )
+        # Rows of different labels, or kinds, have different numbers. There are two kinds.
+        self.groups = self.known if kinds is None else 2 * self.known + torch.tensor(kinds, dtype=torch.long)
         self.lengths = None if lengths is None else torch.tensor(lengths)
 
     def __iter__(self) -> Iterator[list[int]]:
@@ -80,7 +84,7 @@ class RowBatchSampler(DistributedSampler[list[int]]):
         order = torch.randperm(len(self.known), generator=generator) if self.shuffle else torch.arange(len(self.known))
         if self.labelled_first:
             order = order[self._is_unlabelled(order).argsort(stable=True)]
-        groups = [order[self.known[order] == group] for group in self.known.unique()] if self.homogeneous else [order]
+        groups = [order[self.groups[order] == group] for group in self.groups.unique()] if self.homogeneous else [order]
         size = self.batch_size * self.num_replicas
         batches = [batch for rows in groups for batch in self._by_length(rows, _POOL * size).split(size)]
         # Otherwise all batches of a group, or from short to long ones, would follow each other.

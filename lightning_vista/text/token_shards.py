@@ -119,6 +119,7 @@ class TokenStream(IterableDataset[Batch]):
         padding: Token for padding.
         label: Function that labels rows, and excludes some.
         homogeneous: Whether all rows of a batch have the same label.
+        of_one_kind: Whether all rows of a homogeneous batch are of one true kind, too.
         seed: Random seed of the order.
         rank: Rank of this process.
         world_size: Number of processes.
@@ -136,6 +137,7 @@ class TokenStream(IterableDataset[Batch]):
         label: Callable[[Iterable[Row]], Iterator[Row]],
         *,
         homogeneous: bool = False,
+        of_one_kind: bool = False,
         seed: int = 0,
         rank: int = 0,
         world_size: int = 1,
@@ -146,13 +148,14 @@ class TokenStream(IterableDataset[Batch]):
                 f"`homogeneous`: expected one process for token shards, got {world_size}. Set trainer.devices=1."
             )
         self.shards, self.batch_size, self.padding, self.label = list(shards), batch_size, padding, label
-        self.homogeneous, self.seed, self.shuffle_buffer = homogeneous, seed, shuffle_buffer
+        self.homogeneous, self.of_one_kind = homogeneous, of_one_kind
+        self.seed, self.shuffle_buffer = seed, shuffle_buffer
         self.rank, self.world_size = rank, world_size
 
     def __iter__(self) -> Iterator[Batch]:
-        waiting: dict[int, list[Row]] = defaultdict(list)
+        waiting: dict[tuple[int, bool], list[Row]] = defaultdict(list)
         for row in self._rows():
-            rows = waiting[row.known if self.homogeneous else 0]
+            rows = waiting[row.known if self.homogeneous else 0, self.of_one_kind and row.is_forget]
             rows.append(row)
             if len(rows) == self.batch_size:
                 yield collate_rows(rows, self.padding)

@@ -1,6 +1,7 @@
 """Encoders of videos, and encoders and decoders of single frames."""
 
 import io
+from fractions import Fraction
 
 import av
 import numpy as np
@@ -10,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 
-def encode_mp4(frames: NDArray[np.uint8], fps: int = 8, crf: int = 20, preset: str = "veryfast") -> bytes:
+def encode_mp4(frames: NDArray[np.uint8], fps: int | Fraction = 8, crf: int = 20, preset: str = "veryfast") -> bytes:
     """Encode frames as H.264 in an mp4 container.
 
     The same frames give the same bytes on any machine.
@@ -69,9 +70,29 @@ def encode_jpeg(frame: Tensor, quality: int = 95) -> bytes:
         >>> decode_jpeg(encode_jpeg(torch.zeros(3, 8, 16, dtype=torch.uint8))).shape
         torch.Size([3, 8, 16])
     """
-    file = io.BytesIO()
-    Image.fromarray(frame.permute(1, 2, 0).numpy()).save(file, format="JPEG", quality=quality, subsampling=0)
-    return file.getvalue()
+    return encode_jpegs(frame[None], quality)[0]
+
+
+def encode_jpegs(frames: Tensor, quality: int = 95) -> list[bytes]:
+    """Encode frames as JPEG images with full colour resolution.
+
+    Args:
+        frames: RGB frames `(frames, 3, height, width)`, uint8, on the CPU.
+        quality: Pillow's JPEG quality, 1 to 95.
+
+    Returns:
+        The bytes of each JPEG file.
+
+    Example:
+        >>> len(encode_jpegs(torch.zeros(2, 3, 8, 16, dtype=torch.uint8)))
+        2
+    """
+    files = []
+    for frame in frames.permute(0, 2, 3, 1).contiguous().numpy():
+        file = io.BytesIO()
+        Image.fromarray(frame).save(file, format="JPEG", quality=quality, subsampling=0)
+        files.append(file.getvalue())
+    return files
 
 
 def decode_jpeg(data: bytes) -> Tensor:

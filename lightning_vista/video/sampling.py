@@ -22,6 +22,8 @@ class FrameSpec:
         interpolation: `nearest`, `bilinear` or `bicubic`; the last two use antialiasing.
         crop: Whether to resize the shorter edge and cut out the centre, as CLIP's own processor does. Otherwise the
             whole frame is squeezed into `size`, as the ViSTa authors do.
+        jpeg_quality: JPEG quality, 1 to 95, for scorers that send files: the workers encode each frame once and deliver
+            the files in place of pixels. None delivers pixels.
 
     Raises:
         ValueError: If a value is outside the ranges above.
@@ -36,6 +38,7 @@ class FrameSpec:
     size: int | tuple[int, int] | None = 224
     interpolation: Interpolation = "bicubic"
     crop: bool = False
+    jpeg_quality: int | None = None
 
     def __post_init__(self) -> None:
         if self.num_frames < 1:
@@ -44,6 +47,8 @@ class FrameSpec:
         check_word("interpolation", self.interpolation, get_args(Interpolation))
         if self.height_width is not None and min(self.height_width) < 1:
             raise ValueError(f"`size`: expected a positive number of pixels or None, got {self.size}.")
+        if self.jpeg_quality is not None and not 1 <= self.jpeg_quality <= 95:
+            raise ValueError(f"`jpeg_quality`: expected 1 to 95, got {self.jpeg_quality}.")
         if self.crop and self.size is None:
             raise ValueError("`size`: expected the size of the crop, got None. Give a size, or set `crop` to False.")
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lightning_vista.video.encoding import encode_jpegs
 from lightning_vista.vista.index import Sample
 from lightning_vista.vista.problem_sets import ProblemSet
 
@@ -71,6 +72,8 @@ class VideoBatch:
         questions: Path, candidates and targets of each video.
         unreadable: Videos of this batch that could not be decoded, with the reason; they have no frames.
         times: Times at which the frames of each video are shown, in seconds after its first frame; NaN if unknown.
+        jpegs: Frames of each video as JPEG files, where `FrameSpec.jpeg_quality` asks for them; `frames` are then
+            empty, `(batch, 0, 3, 0, 0)`.
     """
 
     def __init__(
@@ -80,8 +83,10 @@ class VideoBatch:
         questions: Sequence[Question],
         unreadable: Sequence[tuple[Question, str]] = (),
         times: Sequence[Sequence[float]] | None = None,
+        jpegs: Sequence[Sequence[bytes]] | None = None,
     ) -> None:
         self.frames = frames
+        self.jpegs = None if jpegs is None else tuple(map(tuple, jpegs))
         self.frame_indices = tuple(map(tuple, frame_indices))
         self.questions = tuple(questions)
         self.unreadable = tuple(unreadable)
@@ -113,10 +118,28 @@ class VideoBatch:
         """Return the batch without its targets, as a scorer may see it."""
         questions = [replace(question, targets=None) for question in self.questions]
         unreadable = [(replace(question, targets=None), reason) for question, reason in self.unreadable]
-        return VideoBatch(self.frames, self.frame_indices, questions, unreadable, self.times)
+        return VideoBatch(self.frames, self.frame_indices, questions, unreadable, self.times, self.jpegs)
+
+    def at(self, places: Sequence[Sequence[int]]) -> "VideoBatch":
+        """Return the batch with other frames: for each video those at some places, with their indices and times.
+
+        Args:
+            places: For each video, positions among its frames in this batch, in the order to show; all of one length.
+        """
+        frames, jpegs = self.frames, self.jpegs
+        if jpegs is not None:
+            jpegs = tuple(tuple(row[place] for place in chosen) for row, chosen in zip(jpegs, places, strict=True))
+        elif places:  # else no video could be decoded
+            starts = torch.arange(len(places)).unsqueeze(1) * frames.shape[1]
+            rows = (starts + torch.tensor(places)).flatten().to(frames.device)
+            # One copy of the frames: a stack of the clips' own frames would be a second one.
+            frames = frames.flatten(0, 1).index_select(0, rows).reshape(len(places), -1, *frames.shape[2:])
+        indices = [[row[place] for place in chosen] for row, chosen in zip(self.frame_indices, places, strict=True)]
+        times = [[row[place] for place in chosen] for row, chosen in zip(self.times, places, strict=True)]
+        return VideoBatch(frames, indices, self.questions, self.unreadable, times, jpegs)
 
     def _with_frames(self, frames: Tensor) -> "VideoBatch":
-        return VideoBatch(frames, self.frame_indices, self.questions, self.unreadable, self.times)
+        return VideoBatch(frames, self.frame_indices, self.questions, self.unreadable, self.times, self.jpegs)
 
 
 @dataclass(frozen=True)
@@ -129,20 +152,26 @@ class DecodedVideo:
     times: tuple[float, ...]
 
 
-def collate_videos(items: Sequence[DecodedVideo | Unreadable], candidates: Mapping[str, Candidates]) -> VideoBatch:
+def collate_videos(
+    items: Sequence[DecodedVideo | Unreadable], candidates: Mapping[str, Candidates], jpeg_quality: int | None = None
+) -> VideoBatch:
     """Join decoded videos into a batch.
 
     Args:
         items: Decoded videos, and those that could not be decoded.
         candidates: Candidates of every problem set, by id.
+        jpeg_quality: JPEG quality of the frames to deliver as files; None delivers pixels.
 
     Returns:
         The batch, in the order of the items.
 
     Raises:
-        ValueError: If the videos differ in size.
+        ValueError: If the videos differ in size, unless frames are files.
     """
     decoded = [item for item in items if isinstance(item, DecodedVideo)]
+    jpegs = None if jpeg_quality is None else [encode_jpegs(item.frames, jpeg_quality) for item in decoded]
+    if jpegs is not None:
+        decoded = [replace(item, frames=torch.empty(0, 3, 0, 0, dtype=torch.uint8)) for item in decoded]
     sizes = {tuple(item.frames.shape[2:]): item.sample.video for item in decoded}
     if len(sizes) > 1:
         named = "; ".join(f"{height}x{width}: {video}" for (height, width), video in sizes.items())
@@ -154,6 +183,7 @@ def collate_videos(items: Sequence[DecodedVideo | Unreadable], candidates: Mappi
         questions=tuple(_question(item.sample, candidates) for item in decoded),
         unreadable=tuple((_question(item.sample, candidates), item.reason) for item in unreadable),
         times=tuple(item.times for item in decoded),
+        jpegs=jpegs,
     )
 
 

@@ -91,7 +91,7 @@ class ShardIndex:
                 "shards": len({sample.shard for sample in self.samples}),
                 "bytes": sum(sample.bytes for sample in self.samples),
             },
-            "frames": None if self.frames is None else asdict(self.frames),
+            "frames": None if self.frames is None else _stored_spec(self.frames),
             "skipped": [asdict(skipped) for skipped in self.skipped],
             **({"unannounced": list(self.unannounced)} if self.unannounced else {}),
             "problem_sets": [problem_set_header(problem_set) for problem_set in self.problem_sets],
@@ -180,6 +180,11 @@ class ShardIndex:
             plan=document["plan"],
             unannounced=tuple(document.get("unannounced", ())),
         )
+
+
+def _stored_spec(frames: FrameSpec) -> dict[str, Any]:
+    """Return the settings of stored frames; shards store JPEG files of a quality of their own."""
+    return {name: value for name, value in asdict(frames).items() if name != "jpeg_quality"}
 
 
 def problem_set_header(problem_set: ProblemSet) -> dict[str, Any]:

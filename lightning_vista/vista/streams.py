@@ -88,7 +88,7 @@ class SampleStream(IterableDataset[VideoBatch]):
 
     def collate(self, items: Sequence[DecodedVideo | Unreadable]) -> VideoBatch:
         """Join decoded videos into a batch."""
-        return collate_videos(items, self.candidates)
+        return collate_videos(items, self.candidates, self.spec.jpeg_quality)
 
 
 class EvaluationStream(SampleStream):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
+from lightning_vista.vista.frame_order import CONTROLS, FORWARD
 from lightning_vista.vista.problem_sets import KIND_OF_TYPE, FaultsError, ProblemSet
 
 TABLE_NAME = "scores.parquet"
@@ -20,6 +21,8 @@ SCORE_COLUMNS: dict[str, type[pl.DataType]] = {
     "target": pl.Boolean,
     "reason": pl.String,
 }
+#: The column of the file that names the order of the frames; only files with controls have it.
+ORDER_COLUMN = "order"
 _KEY = ["problem_set", "video", "label"]
 
 
@@ -37,12 +40,15 @@ class ScoreTable:
         config_hash: Hash of the configuration that gave the scores; empty if unknown.
         kinds: Problem set id -> kind, for the sets whose type folder does not determine it.
         planned: Number of videos that the run was to score; None if unknown. A run with fewer is partial.
+        controls: Control of frame order (see `frame_order`) -> its rows, which equal `rows` except for scores and
+            reasons; empty for a run without controls.
     """
 
     rows: pl.DataFrame
     config_hash: str = ""
     kinds: Mapping[str, str] = field(default_factory=dict)
     planned: int | None = None
+    controls: Mapping[str, pl.DataFrame] = field(default_factory=dict)
 
     @property
     def model(self) -> str:
@@ -72,6 +78,7 @@ def write_scores(
     config_hash: str = "",
     kinds: Mapping[str, str] | None = None,
     planned: int | None = None,
+    controls: Mapping[str, pl.DataFrame | Iterable[Mapping[str, object]]] | None = None,
 ) -> ScoreTable:
     """Write a score table; the file appears whole or not at all, and the same rows give the same bytes.
 
@@ -83,6 +90,8 @@ def write_scores(
         config_hash: Hash of the scorer's configuration, stored in the file's metadata beside the scorer's name.
         kinds: Problem set id -> kind for sets whose type folder does not determine it (`declared_kinds`).
         planned: Number of videos that the run was to score. If the rows have fewer, the file says so.
+        controls: Control of frame order -> rows of the same videos and labels. With controls, the file has one more
+            column, `order`: `forward` for `rows`, else the control.
 
     Returns:
         The table as `read_scores` will return it.
@@ -104,15 +113,16 @@ def write_scores(
         ('clip', '1f3a', [0.5, 0.1])
     """
     target = Path(path)
-    frame = rows if isinstance(rows, pl.DataFrame) else _frame(rows, target)
-    table = replace(_checked(frame, target, config_hash, kinds or {}), planned=planned)
+    orders = {FORWARD: rows, **(controls or {})}
+    frames = {order: own if isinstance(own, pl.DataFrame) else _frame(own, target) for order, own in orders.items()}
+    table = replace(_checked_orders(frames, target, config_hash, kinds or {}), planned=planned)
     metadata = {"scorer": table.model, "config_hash": config_hash, "kinds": json.dumps(table.kinds, sort_keys=True)}
     if table.is_partial:
         metadata["planned"] = str(planned)
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        table.rows.write_parquet(temporary, metadata=metadata)
+        _with_order(table).write_parquet(temporary, metadata=metadata)
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
@@ -123,7 +133,8 @@ def read_scores(path: str | Path) -> ScoreTable:
     """Read and check a score table.
 
     Args:
-        path: A parquet file with the columns `SCORE_COLUMNS`, or the run folder that holds `scores.parquet`.
+        path: A parquet file with the columns `SCORE_COLUMNS` and, where it holds controls, `order`; or the run folder
+            that holds `scores.parquet`.
 
     Returns:
         The table, with its rows in order.
@@ -144,7 +155,7 @@ def read_scores(path: str | Path) -> ScoreTable:
             f"the score table {file}", [f"expected a parquet file as `test` writes it, got: {error}"]
         ) from error
     planned = metadata.get("planned")
-    table = _checked(frame, file, metadata.get("config_hash", ""), kinds)
+    table = _checked_orders(_by_order(frame), file, metadata.get("config_hash", ""), kinds)
     return replace(table, planned=None if planned is None else int(planned))
 
 
@@ -223,6 +234,50 @@ def _frame(rows: Iterable[Mapping[str, object]], source: Path) -> pl.DataFrame:
         return pl.DataFrame(columns, schema=SCORE_COLUMNS)
     except TypeError as error:
         raise ScoreTableError(f"the score table {source}", [f"expected {_schema_text()}, got: {error}"]) from error
+
+
+def _with_order(table: ScoreTable) -> pl.DataFrame:
+    """Return the rows of a file: those of the table or, where it has controls, all rows with the column `order`."""
+    if not table.controls:
+        return table.rows
+    orders = {FORWARD: table.rows, **table.controls}
+    return pl.concat(rows.with_columns(pl.lit(order).alias(ORDER_COLUMN)) for order, rows in orders.items())
+
+
+def _by_order(frame: pl.DataFrame) -> dict[str, pl.DataFrame]:
+    """Return the rows of each order of frames, in any order; all rows are `forward` in a file without controls."""
+    if ORDER_COLUMN not in frame.columns:
+        return {FORWARD: frame}
+    parts = frame.partition_by(ORDER_COLUMN, as_dict=True, include_key=False, maintain_order=True)
+    return {str(order): rows for (order,), rows in parts.items()}
+
+
+def _checked_orders(
+    frames: Mapping[str, pl.DataFrame], source: Path, config_hash: str, kinds: Mapping[str, str]
+) -> ScoreTable:
+    """Return the table of the frame of each order of frames, or raise `ScoreTableError` with the faults of one."""
+    known = (FORWARD, *CONTROLS)
+    unknown = sorted(set(frames) - set(known))
+    if unknown or FORWARD not in frames:
+        got = ", ".join(map(repr, frames)) or "no rows"
+        fault = f"column `{ORDER_COLUMN}`: expected {FORWARD!r} and any of {', '.join(CONTROLS)}, got {got}."
+        raise ScoreTableError(f"the score table {source}", [f"{fault} Run `test` with `evaluation.controls`."])
+    tables = {order: _checked(frames[order], source, config_hash, kinds) for order in known if order in frames}
+    table = tables.pop(FORWARD)
+    return replace(table, controls={order: _aligned(own, table, order, source) for order, own in tables.items()})
+
+
+def _aligned(control: ScoreTable, table: ScoreTable, order: str, source: Path) -> pl.DataFrame:
+    """Return the rows of a control in the order of the table's, or raise unless they are of the same pairs."""
+    rows = table.rows.select(_KEY).join(control.rows, on=_KEY, how="inner", maintain_order="left")
+    same = ["model", *_KEY, "target"]
+    if rows.height != control.rows.height or not rows.select(same).equals(table.rows.select(same)):
+        fault = (
+            f"column `{ORDER_COLUMN}`: expected for {order!r} the model, videos, labels and targets of {FORWARD!r}, "
+            "got others. Score every video in every order."
+        )
+        raise ScoreTableError(f"the score table {source}", [fault])
+    return rows.select(*SCORE_COLUMNS)
 
 
 def _checked(frame: pl.DataFrame, source: Path, config_hash: str, kinds: Mapping[str, str]) -> ScoreTable:

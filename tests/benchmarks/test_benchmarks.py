@@ -49,3 +49,15 @@ def test_the_chat_benchmark_runs(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     assert "ratio" in result.stdout
     assert {"machine", "settings", "ratio", "serial", "parallel"} <= set(json.loads(out.read_text(encoding="utf-8")))
+
+
+@pytest.mark.slow
+def test_the_likelihood_benchmark_runs() -> None:
+    """Only that it runs, as above."""
+    script = SCRIPT.with_name("likelihood_sharing.py")
+    tiny = {"--rounds": 1, "--frames": 2, "--size": 64, "--width": 32, "--layers": 1, "--candidates": 3}
+    options = [word for option, value in tiny.items() for word in (option, str(value))]
+    command = [sys.executable, str(script), *options]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    assert result.returncode == 0, result.stderr
+    assert "3 candidates / one: ratio" in result.stdout

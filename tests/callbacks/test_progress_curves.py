@@ -143,8 +143,8 @@ def test_lines_of_a_figure_have_gaps_where_points_are_unscored() -> None:
     lines = picture.findall("{http://www.w3.org/2000/svg}polyline")
     points = [[tuple(map(float, point.split(","))) for point in line.get("points", "").split()] for line in lines]
     assert list(map(len, points)) == [1, 2, 3]
-    assert points[2][0] == (30, 104)  # the lowest value at the bottom, the highest at the top
-    assert points[2][2] == (270, 8)
+    assert list(points[2][0]) == [30, 104]  # the lowest value at the bottom, the highest at the top
+    assert list(points[2][2]) == [270, 8]
     assert lines[0].get("stroke") != lines[2].get("stroke")
     assert "<b>: some points unscored; b: value order 1.00" in picture.get("aria-label", "")
 

@@ -4,7 +4,9 @@ import warnings
 from pathlib import Path
 
 import pytest
-from tiny_checkpoints import save_clip, save_open_clip, save_siglip, save_viclip, siglip2_tokenizer
+from tiny_checkpoints import save_clip, save_open_clip, save_pe_core, save_siglip, save_viclip, siglip2_tokenizer
+from tiny_encoders import save_s3d, save_xclip
+from tiny_video_models import save_qwen3_vl
 
 from lightning_vista.cli import main
 from lightning_vista.scorers.dual.pretraining import FrameEncoder, save_weights
@@ -18,7 +20,11 @@ TRAINING = {
 }
 CONFIGS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "configs" / "vista").glob("*.yaml"))
 #: What is run by `test_chat_configs.py`.
-CHATS = ["configs/vista/gpt4o.yaml", "configs/vista/local_chat.yaml"]
+NAMES = (
+    *("gpt4o", "anthropic", "gemini", "openrouter", "vllm_server", "ollama", "likelihood_endpoint"),
+    *("local_chat", "vllm", "likelihood"),
+)
+CHATS = [f"configs/vista/{name}.yaml" for name in NAMES]
 EVALUATIONS = [config for config in CONFIGS if config not in TRAINING and config not in CHATS]
 
 
@@ -32,6 +38,23 @@ def overrides(config: str, folder: Path) -> list[str]:
         return ["--model.model", save_siglip(folder / "tiny-siglip2", siglip2_tokenizer())]
     if config == "configs/vista/viclip.yaml":
         return ["--model.weights", save_viclip(folder)]
+    if config == "configs/vista/s3d.yaml":
+        weights, words = save_s3d(folder)
+        return ["--model.weights", weights, "--model.words", words, "--model.num_frames", "8", "--model.size", "32"]
+    if config == "configs/vista/xclip.yaml":
+        return ["--model.model", save_xclip(folder / "tiny-xclip")]
+    if config == "configs/vista/pe_core.yaml":
+        return [
+            "--model.model",
+            save_pe_core(folder / "tiny-pe"),
+            "--model.pretrained",
+            "null",
+            "--model.num_frames",
+            "2",
+        ]
+    if config.startswith("configs/vista/qwen_"):
+        tiny = ["--model.model", save_qwen3_vl(folder / "tiny-qwen"), "--model.dtype", "float32"]
+        return [*tiny, "--model.num_frames", "2", "--model.size", "64"]
     if config == "configs/vista/shipped.yaml":
         return ["--model.allow_unknown", "true"]  # the tiny data has words of its own
     return []

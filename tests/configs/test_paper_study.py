@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from chat_server import chat_server
 from tiny_checkpoints import save_open_clip, save_viclip
+from tiny_encoders import save_s3d
 
 from lightning_vista.cli import run_lightning
 from lightning_vista.study import Study, read_study
@@ -33,7 +34,9 @@ def test_the_line_up(
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     shared = {"data.init_args.shards": str(shards), "trainer.accelerator": "cpu"}
     clip: dict[str, Any] = {"model": save_open_clip(tmp_path / "tiny-clip"), "pretrained": None}
-    judges = {"CLIP": clip, "ViCLIP": {"weights": save_viclip(tmp_path)}}
+    weights, words = save_s3d(tmp_path)
+    s3d = {"weights": weights, "words": words, "num_frames": 8, "size": 32}
+    judges = {"CLIP": clip, "ViCLIP": {"weights": save_viclip(tmp_path)}, "S3D": s3d}
     study = with_stand_ins(read_study(STUDY), judges, shared)
     run_study(study, tmp_path / "study", run_lightning, smoke=True, allow_missing=True)
     assert "MISSING: GPT-4o" in capsys.readouterr().out  # no key
@@ -41,6 +44,6 @@ def test_the_line_up(
         study = with_stand_ins(study, {"GPT-4o": {"base_url": server.url}}, {})
         run_study(study, tmp_path / "study", run_lightning, smoke=True)
     table = (tmp_path / "study/results.md").read_text()
-    assert table.count("\n") == 2 + 8
+    assert table.count("\n") == 2 + 9
     assert (tmp_path / "runs/replies.sqlite").exists()
     assert any((tmp_path / "runs/embeddings").iterdir())

@@ -57,6 +57,28 @@ def test_batches_of_one_group() -> None:
     assert {tuple(group) for group in known} == {(0,), (1,)}
 
 
+def test_stories_in_two_languages() -> None:
+    forget: dict[str, Any] = {"forget_field": "language", "forget_values": ["cipher"]}
+    data = module(cipher_share=0.4, **forget, labelling=Labelling(0.5, 0.5), homogeneous="kinds")
+    english = {word for story in tell_stories(200) for word in data.tokenizer.tokenize(story["text"])}
+    groups = set()
+    for batch in data.train_dataloader():
+        ((known, is_forget),) = {*zip(batch["known"].tolist(), batch["is_forget"].tolist(), strict=True)}
+        groups.add((known, is_forget))
+        for text in data.tokenizer.batch_decode(batch["input_ids"], skip_special_tokens=True):
+            words = [word for word in text.split() if word.isalpha()]
+            assert not any(word in english for word in words) if is_forget else all(word in english for word in words)
+    assert groups == {(1, 1), (0, 0), (-1, 1), (-1, 0)}
+    mixed = module(cipher_share=0.4, **forget, labelling=Labelling(0.5, 0.5), homogeneous="labels")
+    assert any(len(batch["is_forget"].unique()) == 2 for batch in mixed.train_dataloader())
+    assert not any(batch["is_forget"].any() for batch in module(**forget).train_dataloader())
+    for options in ({"cipher_share": 1.5}, {"cipher_share": 0.5, "data": "my.jsonl"}):
+        with pytest.raises(ValueError, match="`cipher_share`: expected a share between 0 and 1, and 0 for data other"):
+            StoriesDataModule(**options)
+    with pytest.raises(ValueError, match="`homogeneous`: expected one of 'labels', 'kinds', got 'kind'"):
+        StoriesDataModule(homogeneous="kind")  # type: ignore[arg-type]
+
+
 def test_batches_of_similar_lengths() -> None:
     padding = []
     for grouped in (False, True):

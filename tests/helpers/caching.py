@@ -21,4 +21,8 @@ def fill_cache(folder: str, order: int = 1) -> None:
 
     torch.set_num_threads(1)
     for video in torch.split(noise_videos(40), 1)[::order]:
-        EmbeddingCache(folder).embed(video, mean_colours)
+
+        def embed(rows: list[int], video: Tensor = video) -> Tensor:
+            return mean_colours(video[rows])
+
+        EmbeddingCache(folder).embed(video, embed)

@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import pytest
+from provider_formats import OPENAI, Format, check_path
 
 Body = dict[str, Any]
 #: What can go wrong before a reply has been given.
@@ -28,11 +29,13 @@ class ChatServer:
         url: Its address, up to `/v1`.
         say: The model: the text, or the whole completion, for the body of a request.
         fault: What goes wrong with a request, given its body and how often it came before; None if nothing does.
+        complain: The message of an error; by default what was asked, as some servers do.
         latency: Seconds before a reply.
         wait_for: The first replies wait until so many requests are there.
         pass_time: Lets a share of the client's timeout pass, see `skipping_time`; used by "stall" and "drip".
         retry_after: The header of a 429.
-        keys: The `Authorization` headers that came.
+        format: The format that it speaks; the attributes here speak OpenAI's.
+        keys: The `Authorization` and similar headers that came.
         received: How often each request came, by the hash of its body.
         answered: How often each was answered in full.
         bodies: Every body that came.
@@ -41,8 +44,10 @@ class ChatServer:
 
     def __init__(self) -> None:
         self.url = ""
+        self.format: Format = OPENAI
         self.say: Callable[[Body], str | Body] = say_scores
         self.fault: Callable[[Body, int], str | None] = lambda body, earlier: None
+        self.complain: Callable[[Body], str] = last_text
         self.latency = 0.0
         self.wait_for = 0
         self.pass_time: Callable[[float], Awaitable[None]] | None = None
@@ -59,7 +64,8 @@ class ChatServer:
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode()
                 length = int(re.search(r"content-length: (\d+)", head, re.IGNORECASE)[1])  # type: ignore[index]
-                self.keys.update(re.findall(r"authorization: (.*?)\r\n", head, re.IGNORECASE))
+                check_path(self.format, head)
+                self.keys.update(re.findall(r"(?:authorization|x-(?:goog-)?api-key): (.*?)\r\n", head, re.IGNORECASE))
                 async with self._at_work():
                     await self._answer(await reader.readexactly(length), writer)
         writer.close()
@@ -74,16 +80,16 @@ class ChatServer:
             self._running -= 1
 
     async def _answer(self, content: bytes, writer: asyncio.StreamWriter) -> None:
-        body, name = json.loads(content), hashlib.sha256(content).hexdigest()
+        body, name = self.format.read(json.loads(content)), hashlib.sha256(content).hexdigest()
         fault = self.fault(body, self.received[name])
         self.received[name] += 1
         self.bodies.append(body)
         await self._hold_back(fault)
         if fault == "drop":
             raise ConnectionError
-        if fault in ("429", "500", "401", "400", "late"):
+        if fault in ("429", "500", "529", "401", "400", "413", "late"):
             status = _LATE if fault == "late" else int(fault)
-            await self._send(writer, status, json.dumps({"error": {"message": last_text(body), "code": None}}))
+            await self._send(writer, status, json.dumps(self.format.fail(status, self.complain(body))))
         elif fault == "quota":
             error = {"message": "You exceeded your current quota", "code": "insufficient_quota"}
             await self._send(writer, 429, json.dumps({"error": error}))
@@ -95,7 +101,7 @@ class ChatServer:
         elif fault == "error":
             await self._send(writer, 200, json.dumps({"error": {"message": "overloaded"}}))
         else:
-            await self._reply(writer, json.dumps(completion(self.say(body))), fault)
+            await self._reply(writer, json.dumps(self.format.write(completion(self.say(body)))), fault)
             if fault in (None, "slow"):
                 self.answered[name] += 1
 
@@ -211,19 +217,18 @@ def replies_can_be_late(monkeypatch: pytest.MonkeyPatch) -> None:
     Timeouts that are short enough to wait for would strike other requests too when the machine is busy.
     """
     import openai
-    from openai.resources.chat.completions import AsyncCompletions
 
-    create = AsyncCompletions.create
+    post = openai.AsyncOpenAI.post
 
-    async def create_in_time(*args: Any, **request: Any) -> Any:
+    async def post_in_time(*args: Any, **request: Any) -> Any:
         try:
-            return await create(*args, **request)
+            return await post(*args, **request)
         except openai.APIStatusError as error:
             if error.status_code == _LATE:
                 raise TimeoutError from None
             raise
 
-    monkeypatch.setattr(AsyncCompletions, "create", create_in_time)
+    monkeypatch.setattr(openai.AsyncOpenAI, "post", post_in_time)
 
 
 def completion(said: str | Body) -> Body:
@@ -238,7 +243,7 @@ def completion(said: str | Body) -> Body:
 def last_text(body: Body) -> str:
     """The words of the last message."""
     content = body["messages"][-1]["content"]
-    return str(content if isinstance(content, str) else content[0]["text"])
+    return str(content if isinstance(content, str) else next(part["text"] for part in content if "text" in part))
 
 
 def asked_labels(body: Body) -> list[str]:

@@ -1,8 +1,10 @@
 """Kills work at a chosen moment, as a power cut or a scheduler would."""
 
 import multiprocessing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing.process import BaseProcess
+
+from lightning_vista.vista.frame_order import Control
 
 #: Imported once by the server that processes are forked from, so that they start with the work; polars, whose threads
 #: do not survive a fork, is only imported there, never used.
@@ -29,7 +31,7 @@ def killed_after(seconds: float, work: Callable[..., object], *args: object) -> 
     return process.exitcode == -9
 
 
-def evaluate_random_scorer(shards: str, run_dir: str) -> None:
+def evaluate_random_scorer(shards: str, run_dir: str, controls: Sequence[Control] = ()) -> None:
     """Evaluate the random scorer into a run folder."""
     import lightning as L
     import torch
@@ -45,7 +47,7 @@ def evaluate_random_scorer(shards: str, run_dir: str) -> None:
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        callbacks=[Evaluation(run_dir)],
+        callbacks=[Evaluation(run_dir, controls=controls)],
     )
     datamodule = ViSTaDataModule(shards, scorer.frame_spec, batch_size=1, num_workers=0)
     trainer.test(scorer, datamodule, verbose=False)

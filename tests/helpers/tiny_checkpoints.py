@@ -86,9 +86,11 @@ OPEN_CLIP_TEXT = {"context_length": TEXT_LENGTH, "vocab_size": 49408, "width": 1
 OPEN_CLIP_VISION = {"image_size": SIZE, "layers": 2, "width": 16, "head_width": 8, "patch_size": 8}
 
 
-def save_open_clip(folder: Path, vision: dict[str, Any] | None = None, **preprocessing: object) -> str:
+def save_open_clip(
+    folder: Path, vision: dict[str, Any] | None = None, embed_dim: int = 12, **preprocessing: object
+) -> str:
     """The name of a folder in open_clip's format; `vision` in place of its own vision tower."""
-    settings = {"embed_dim": 12, "vision_cfg": vision or OPEN_CLIP_VISION, "text_cfg": OPEN_CLIP_TEXT}
+    settings = {"embed_dim": embed_dim, "vision_cfg": vision or OPEN_CLIP_VISION, "text_cfg": OPEN_CLIP_TEXT}
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": settings, "preprocess_cfg": preprocessing}))
     torch.manual_seed(0)
@@ -96,6 +98,14 @@ def save_open_clip(folder: Path, vision: dict[str, Any] | None = None, **preproc
     randomize(model)
     torch.save(model.state_dict(), folder / "open_clip_pytorch_model.bin")
     return f"local-dir:{folder}"
+
+
+def save_pe_core(folder: Path) -> str:
+    """The smallest Perception Encoder in open_clip's format: its own vision tower, which timm makes in one size."""
+    vision = {"timm_model_name": "vit_pe_core_tiny_patch16_384", "timm_pool": "map", "timm_proj": None}
+    settings: dict[str, object] = {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bilinear"}
+    sizes = {"image_size": 384, "timm_model_pretrained": False}
+    return save_open_clip(folder, vision | sizes, embed_dim=512, resize_mode="squash", **settings)
 
 
 def viclip_shapes(vision: dict[str, int], text: dict[str, int], dim: int) -> dict[str, tuple[int, ...]]:

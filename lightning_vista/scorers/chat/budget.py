@@ -9,9 +9,13 @@ from typing import get_args
 
 from lightning_vista.options import check_word
 from lightning_vista.scorers.chat.chat_model import Detail, Reply, Request
-from lightning_vista.scorers.chat.conversation import ChatMode, converse
+from lightning_vista.scorers.chat.conversation import ChatMode
 from lightning_vista.scorers.chat.limits import Limits
+from lightning_vista.scorers.chat.questions import LETTERS, LogprobMode, start_conversation
 from lightning_vista.vista.batch import Candidates
+
+#: Tokens of which one answers any question.
+_ANY = tuple((token, 0.0) for token in ("Yes", "0", *LETTERS))
 
 
 class BudgetError(ValueError):
@@ -162,12 +166,15 @@ class Plan:
 
 
 def plan(
-    mode: ChatMode, num_frames: int, tokens_per_image: int, videos: Iterable[tuple[str, Iterable[Candidates]]]
+    mode: ChatMode | LogprobMode,
+    num_frames: int,
+    tokens_per_image: int,
+    videos: Iterable[tuple[str, Iterable[Candidates]]],
 ) -> Plan:
     """Add up the requests of all conversations, assuming replies of the usual length.
 
     Args:
-        mode: Course of the conversations, see `converse`.
+        mode: Course of the conversations, see `start_conversation`.
         num_frames: Number of frames of each video.
         tokens_per_image: Number of tokens of a frame, see `image_tokens`.
         videos: Path of each video with the candidates of its problem sets.
@@ -178,7 +185,7 @@ def plan(
     Raises:
         ValueError: If `mode` is unknown.
     """
-    check_word("mode", mode, get_args(ChatMode))
+    check_word("mode", mode, get_args(ChatMode) + get_args(LogprobMode))
     requests = images = prompt = completion = 0
     for video, sets in videos:
         frames = [video.encode()] * num_frames
@@ -190,14 +197,18 @@ def plan(
     return Plan(requests, images, prompt, completion)
 
 
-def _walk(mode: ChatMode, frames: list[bytes], candidates: Candidates) -> Iterable[tuple[Request, int]]:
+def _walk(mode: ChatMode | LogprobMode, frames: list[bytes], candidates: Candidates) -> Iterable[tuple[Request, int]]:
     """Yield each request of a conversation without failures, with the number of tokens of its reply."""
-    conversation = converse(mode, frames, candidates)
+    conversation = start_conversation(mode, frames, candidates)
     describing, comparing = _PER_FRAME * len(frames), _PER_CANDIDATE * len(candidates.labels)
-    stages = [describing, comparing, 8 * len(candidates.labels)] if mode == "stages" else [describing + comparing]
+    stages = {
+        "stages": [describing, comparing, 8 * len(candidates.labels)],
+        "single": [describing + comparing],
+        "choice": [1],
+    }.get(mode, [1] * len(candidates.labels))
     request = next(conversation)
     for number, tokens in enumerate(stages):
         yield request, tokens
         if number + 1 < len(stages):
-            request = conversation.send(Reply("word" * tokens))
+            request = conversation.send(Reply("word" * tokens, first_token=_ANY))
     conversation.close()

@@ -1,11 +1,20 @@
 """Messages, requests and replies of a chat model, and their JSON."""
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from fractions import Fraction
+from functools import lru_cache
+from typing import Any, Literal, TypeVar, get_args
+
+import torch
 
 from lightning_vista.options import check_word
+from lightning_vista.video import FrameClock, encode_mp4
+from lightning_vista.video.encoding import decode_jpeg
+
+T = TypeVar("T")
+P = TypeVar("P")
 
 Role = Literal["user", "assistant"]
 Finish = Literal["stop", "length", "refusal"]
@@ -19,6 +28,8 @@ class Message:
         role: Speaker: `user` or `assistant`.
         text: Words of the message.
         images: JPEG files, in order.
+        clock: Times of the images, if they are frames of a video and the times are known.
+        images_first: Whether the images come before the text, so that questions about one video begin alike.
 
     Raises:
         ValueError: If the role is unknown.
@@ -27,6 +38,8 @@ class Message:
     role: Role
     text: str
     images: tuple[bytes, ...] = ()
+    clock: FrameClock | None = None
+    images_first: bool = False
 
     def __post_init__(self) -> None:
         check_word("role", self.role, get_args(Role))
@@ -38,7 +51,16 @@ class Message:
             >>> Message("user", "Which one?", (b"jpeg",)).parts()
             ('Which one?', b'jpeg')
         """
-        return (self.text, *self.images)
+        return tuple(self.arranged(self.text, self.images))
+
+    def arranged(self, text: T, pictures: Sequence[P]) -> list[T | P]:
+        """Return a model's own forms of the text and of the images in that order.
+
+        Args:
+            text: Form of the text.
+            pictures: Forms of the images, or of the one video that they make.
+        """
+        return [*pictures, text] if self.images_first else [text, *pictures]
 
 
 @dataclass(frozen=True)
@@ -68,6 +90,8 @@ class Reply:
         text: Words of the reply, possibly empty.
         finish: End of the reply: `stop` (by itself), `length` (cut off at the maximum length) or `refusal` (declined by
             the model or a filter).
+        first_token: Most likely first tokens of the reply with their log-probabilities (natural logarithm), as the
+            endpoint lists them; None if it gives none.
 
     Raises:
         ValueError: If `finish` is unknown.
@@ -75,33 +99,43 @@ class Reply:
 
     text: str
     finish: Finish = "stop"
+    first_token: tuple[tuple[str, float], ...] | None = None
 
     def __post_init__(self) -> None:
         check_word("finish", self.finish, get_args(Finish))
 
 
 Detail = Literal["low", "high", "auto"]
+SentAs = Literal["images", "video"]
 #: Highest score that a chat scorer asks for; the lowest is 0.
 HIGHEST = 5
-DEFAULT_ENDPOINT = "https://api.openai.com/v1"
+ProviderName = Literal["openai", "anthropic", "gemini"]
+#: Provider -> the address of its own endpoint, and the environment variable that usually holds its key.
+HOMES: dict[str, tuple[str, str]] = {
+    "openai": ("https://api.openai.com/v1", "OPENAI_API_KEY"),
+    "anthropic": ("https://api.anthropic.com", "ANTHROPIC_API_KEY"),
+    "gemini": ("https://generativelanguage.googleapis.com", "GEMINI_API_KEY"),
+}
 #: Assumed size of a reply without a given limit; more than the descriptions of 16 frames need.
 _USUAL_REPLY_TOKENS = 2000
 
 
 @dataclass(frozen=True)
 class ChatModel:
-    """A model at an OpenAI-compatible endpoint, with all settings that its replies depend on.
+    """A model at an endpoint, with all settings that its replies depend on.
 
     Attributes:
         model: Name of the model at the endpoint.
-        base_url: Address of the endpoint, up to `/v1`.
+        base_url: Address of the endpoint; the provider's own if empty.
         detail: Resolution at which the model sees images: `low`, `high` or `auto`.
         json_schema: Whether replies in JSON are constrained to a schema.
         parameters: Further fields of every request, such as `temperature`.
         repeat: Number that distinguishes repetitions of the same request.
+        frames_as: Form of the frames of a video: `images`, or `video` for one mp4 at the frames' mean rate.
+        provider: Format of the requests that the endpoint reads.
 
     Raises:
-        ValueError: If `detail` is unknown.
+        ValueError: If `detail`, `frames_as` or `provider` is unknown.
 
     Example:
         >>> request = Request((Message("user", "Hello"),))
@@ -110,19 +144,24 @@ class ChatModel:
     """
 
     model: str
-    base_url: str = DEFAULT_ENDPOINT
+    base_url: str = ""
     detail: Detail = "auto"
     json_schema: bool = True
     parameters: Mapping[str, Any] = field(default_factory=dict)
     repeat: int = 0
+    frames_as: SentAs = "images"
+    provider: ProviderName = "openai"
 
     def __post_init__(self) -> None:
+        check_word("provider", self.provider, tuple(HOMES))
         check_word("detail", self.detail, get_args(Detail))
+        check_word("frames_as", self.frames_as, get_args(SentAs))
+        object.__setattr__(self, "base_url", (self.base_url or HOMES[self.provider][0]).rstrip("/"))
 
     @property
     def is_default_endpoint(self) -> bool:
-        """Say whether the endpoint is OpenAI's own."""
-        return self.base_url == DEFAULT_ENDPOINT
+        """Say whether the endpoint is the provider's own."""
+        return self.base_url == HOMES[self.provider][0]
 
     @property
     def most_reply_tokens(self) -> int:
@@ -135,10 +174,10 @@ class ChatModel:
 
         Args:
             request: Request to send.
-            image_url: Function from a JPEG image to the URL that stands for it.
+            image_url: Function from a JPEG image, or an mp4 video, to the URL that stands for it.
 
         Returns:
-            Body of the request, as the endpoint expects it.
+            Body of the request in OpenAI's form, which other providers' clients translate.
         """
         messages = [self._message(message, image_url) for message in request.messages]
         body: dict[str, Any] = {"model": self.model, "messages": messages, **self.parameters}
@@ -156,17 +195,27 @@ class ChatModel:
             JSON values; their hash is the key of the reply in the cache.
         """
         body = self.body(request, lambda image: f"sha256:{hashlib.sha256(image).hexdigest()}")
-        return {"endpoint": self.base_url, "repeat": self.repeat, **body}
+        provider = {} if self.provider == "openai" else {"provider": self.provider, "detail": self.detail}
+        return {"endpoint": self.base_url, "repeat": self.repeat, **provider, **body}
 
     def _message(self, message: Message, image_url: Callable[[bytes], str]) -> dict[str, Any]:
         if not message.images:
             return {"role": message.role, "content": message.text}
-        return {"role": message.role, "content": [self._part(part, image_url) for part in message.parts()]}
+        if self.frames_as == "video":
+            pictures = [{"type": "video_url", "video_url": {"url": image_url(_film(message.images, message.clock))}}]
+        else:
+            shown = [{"url": image_url(image), "detail": self.detail} for image in message.images]
+            pictures = [{"type": "image_url", "image_url": image} for image in shown]
+        return {"role": message.role, "content": message.arranged({"type": "text", "text": message.text}, pictures)}
 
-    def _part(self, part: str | bytes, image_url: Callable[[bytes], str]) -> dict[str, Any]:
-        if isinstance(part, str):
-            return {"type": "text", "text": part}
-        return {"type": "image_url", "image_url": {"url": image_url(part), "detail": self.detail}}
+
+@lru_cache(maxsize=64)  # a body is built for its identity, and again to be sent
+def _film(images: tuple[bytes, ...], clock: FrameClock | None) -> bytes:
+    """Return the mp4 of frames, at their mean rate, so that they are shown at their own times."""
+    if clock is None:
+        raise ValueError("`times`: expected the times of the frames, got none. Give them, or set frames_as='images'.")
+    frames = torch.stack([decode_jpeg(image) for image in images]).permute(0, 2, 3, 1).contiguous()
+    return encode_mp4(frames.numpy(), Fraction(clock.mean_rate).limit_denominator(1000), crf=18)
 
 
 def scores_schema(labels: tuple[str, ...]) -> dict[str, Any]:

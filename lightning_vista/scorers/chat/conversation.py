@@ -16,6 +16,7 @@ from typing import Literal, TypeAlias, TypeVar, get_args
 from lightning_vista.options import check_word
 from lightning_vista.scorers.chat.chat_model import Message, Reply, Request
 from lightning_vista.scorers.chat.parsing import UnreadableReply, parse_scores, read_text
+from lightning_vista.video import FrameClock
 from lightning_vista.vista.batch import Candidates
 
 PROMPTS = Path(__file__).with_name("prompts")
@@ -61,7 +62,7 @@ class Verdict:
     """The result of a conversation.
 
     Attributes:
-        scores: Scores from 0 to 5, one per candidate; None if the conversation failed.
+        scores: Scores from 0 to 5, or log-probabilities, one per candidate; None if the conversation failed.
         reason: Reason of the failure, if any.
         turns: Every request with its reply.
     """
@@ -75,7 +76,9 @@ Conversation: TypeAlias = Generator[Request, Reply, Verdict]
 _Asking: TypeAlias = Callable[[list[Turn], tuple[bytes, ...], Candidates], Generator[Request, Reply, tuple[float, ...]]]
 
 
-def converse(mode: ChatMode, frames: Sequence[bytes], candidates: Candidates) -> Conversation:
+def converse(
+    mode: ChatMode, frames: Sequence[bytes], candidates: Candidates, clock: FrameClock | None = None
+) -> Conversation:
     """Start a conversation that asks which candidates describe a video.
 
     An unusable reply is requested once more; if that fails as well, the verdict does not hold scores.
@@ -85,6 +88,7 @@ def converse(mode: ChatMode, frames: Sequence[bytes], candidates: Candidates) ->
             these descriptions, without the frames; score. `single` asks for everything at once.
         frames: Frames as JPEG files.
         candidates: Descriptions to choose from, with a hint and an example.
+        clock: Times of the frames, if known; models that read videos are told them.
 
     Returns:
         The conversation.
@@ -105,7 +109,7 @@ def converse(mode: ChatMode, frames: Sequence[bytes], candidates: Candidates) ->
     """
     # Checked here and not in the generator below, whose first line runs only at the first `next`.
     check_word("mode", mode, get_args(ChatMode))
-    return _converse(_in_stages if mode == "stages" else _at_once, frames, candidates)
+    return _converse(partial(_in_stages if mode == "stages" else _at_once, clock=clock), frames, candidates)
 
 
 def _converse(ask: _Asking, frames: Sequence[bytes], candidates: Candidates) -> Conversation:
@@ -145,10 +149,10 @@ def in_rounds(
 
 
 def _in_stages(
-    turns: list[Turn], frames: tuple[bytes, ...], candidates: Candidates
+    turns: list[Turn], frames: tuple[bytes, ...], candidates: Candidates, clock: FrameClock | None
 ) -> Generator[Request, Reply, tuple[float, ...]]:
     """Ask in the paper's three stages; the second and third form one exchange, without the frames."""
-    describe = Message("user", fill_prompt("describe", **_about(frames, candidates)), frames)
+    describe = Message("user", fill_prompt("describe", **_about(frames, candidates)), frames, clock)
     descriptions = yield from _ask(turns, Request((describe,)), read_text)
     match = Message("user", fill_prompt("match", descriptions=descriptions, candidates=_listed(candidates)))
     matches = yield from _ask(turns, Request((match,)), read_text)
@@ -159,12 +163,12 @@ def _in_stages(
 
 
 def _at_once(
-    turns: list[Turn], frames: tuple[bytes, ...], candidates: Candidates
+    turns: list[Turn], frames: tuple[bytes, ...], candidates: Candidates, clock: FrameClock | None
 ) -> Generator[Request, Reply, tuple[float, ...]]:
     """Ask for descriptions, comparison and scores in one request."""
     form = ", ".join(f'"{label}": <score>' for label in candidates.labels)
     text = fill_prompt("single", **_about(frames, candidates), candidates=_listed(candidates), form=form)
-    request = Request((Message("user", text, frames),), scored_labels=candidates.labels)
+    request = Request((Message("user", text, frames, clock),), scored_labels=candidates.labels)
     return (yield from _ask(turns, request, partial(parse_scores, labels=candidates.labels)))
 
 
@@ -190,7 +194,12 @@ def _about(frames: Sequence[bytes], candidates: Candidates) -> dict[str, object]
 
 def _listed(candidates: Candidates) -> str:
     pairs = zip(candidates.labels, candidates.descriptions, strict=True)
-    return "\n".join(f"{label}: {' '.join(description.split())}" for label, description in pairs)
+    return "\n".join(f"{label}: {in_one_line(description)}" for label, description in pairs)
+
+
+def in_one_line(description: str) -> str:
+    """Return a description in one line, with single spaces."""
+    return " ".join(description.split())
 
 
 def transcript(verdict: Verdict) -> str:
@@ -204,10 +213,17 @@ def _said(verdict: Verdict) -> Iterable[str]:
         answer = Message("assistant", reply.text)
         yield from (_shown(message) for message in request.messages if message not in told)
         ended = "" if reply.finish == "stop" else f"\n[ended: {reply.finish}]"
-        yield _shown(answer) + ended
+        yield _shown(answer) + ended + _listed_tokens(reply)
         told |= {*request.messages, answer}
+
+
+def _listed_tokens(reply: Reply) -> str:
+    """Return the first tokens that a reply might have had, with their log-probabilities."""
+    tokens = ", ".join(f"{token!r} {logarithm:.4g}" for token, logarithm in reply.first_token or ())
+    return f"\n[log-probabilities: {tokens}]" if tokens else ""
 
 
 def _shown(message: Message) -> str:
     images = f"\n[{len(message.images)} frames]" if message.images else ""
-    return f"--- {message.role}\n{message.text}{images}"
+    shown = f"{images.strip()}\n{message.text}" if message.images_first and images else f"{message.text}{images}"
+    return f"--- {message.role}\n{shown}"

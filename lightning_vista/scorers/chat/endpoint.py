@@ -1,28 +1,33 @@
-"""Client of a chat model behind an OpenAI-compatible endpoint."""
+"""An endpoint of a chat model: its requests within the limits, again after failures, and never twice."""
 
 import asyncio
-import base64
 import hashlib
 import json
 import math
 import os
 import threading
 import time
+import warnings
 from collections.abc import Coroutine, Mapping
 from typing import Any, TypeVar
 
-from lightning_vista.optional import require
+from lightning_vista.scorers.chat.advice import advise
+from lightning_vista.scorers.chat.anthropic_provider import AnthropicProvider
 from lightning_vista.scorers.chat.budget import Budget, text_tokens
 from lightning_vista.scorers.chat.chat_model import ChatModel, Finish, Reply, Request
+from lightning_vista.scorers.chat.gemini_provider import GeminiProvider
 from lightning_vista.scorers.chat.limits import (
     AdaptiveLimit,
     EmptyReplyError,
     Limits,
+    http_status,
     is_content_filter,
     is_passing,
     is_rate_limit,
     seconds_to_wait,
 )
+from lightning_vista.scorers.chat.openai_provider import OpenAIProvider
+from lightning_vista.scorers.chat.provider import Provider, data_url
 from lightning_vista.scorers.chat.reply_cache import ReplyCache
 
 T = TypeVar("T")
@@ -73,16 +78,38 @@ async def _cancel_others() -> None:
 #: Reasons for the end of a reply as endpoints and proxies write them, in lower case; any other one is `stop`.
 _FINISHES: dict[str, Finish] = {
     **dict.fromkeys(("length", "max_tokens", "max_output_tokens", "model_length", "incomplete"), "length"),
+    "model_context_window_exceeded": "length",
     **dict.fromkeys(("content_filter", "safety", "refusal", "recitation", "prohibited_content"), "refusal"),
+    **dict.fromkeys(("blocklist", "spii", "image_safety", "language"), "refusal"),
 }
 #: Ends of replies that the endpoint itself broke off, which may go better the next time.
-_BROKEN_OFF = ("error", "abort", "cancelled")
+_BROKEN_OFF = ("error", "abort", "cancelled", "other", "malformed_response")
 #: The reply that stands for an error by which an endpoint reports that a filter declined the request.
 _DECLINED = {"choices": [{"finish_reason": "content_filter", "message": {"content": ""}}]}
 
 
+#: Format of requests -> its client.
+PROVIDERS: dict[str, type[Provider]] = {
+    "openai": OpenAIProvider,
+    "anthropic": AnthropicProvider,
+    "gemini": GeminiProvider,
+}
+
+
 class EndpointError(OSError):
     """A request that the endpoint did not answer, after all attempts."""
+
+
+class NoLogprobsError(EndpointError):
+    """An endpoint that gives no log-probabilities to a scorer that reads them."""
+
+    @classmethod
+    def of(cls, chat: ChatModel) -> "NoLogprobsError":
+        """Return the error that names the model, and what to do."""
+        return cls(
+            f"{chat.model} at {chat.base_url} gives no log-probabilities (`logprobs`), which this mode reads. Use an "
+            "endpoint that does, such as vLLM, gpt-4o or gpt-4.1, or set `mode` to 'stages' or 'single'."
+        )
 
 
 class Endpoint:
@@ -113,10 +140,13 @@ class Endpoint:
         self._tokens_per_image = tokens_per_image
         self._limit = AdaptiveLimit(limits.concurrency)
         self._asked: dict[str, asyncio.Task[Reply]] = {}
-        self._openai: Any = require("openai", extra="vlm")
-        # Retries are our own, because the adaptive limit must learn of every rate limit. The client's would hide them.
-        self._client = self._openai.AsyncOpenAI(
-            base_url=chat.base_url, api_key=self._key, max_retries=0, timeout=limits.timeout
+        self._warned = False
+        self._provider = PROVIDERS[chat.provider](chat, self._key, limits.timeout)
+        self._failures: tuple[type[Exception], ...] = (
+            *self._provider.errors,
+            EmptyReplyError,
+            json.JSONDecodeError,
+            TimeoutError,
         )
 
     async def answer(self, request: Request) -> Reply:
@@ -146,7 +176,7 @@ class Endpoint:
 
     async def close(self) -> None:
         """Close the connections and the cache."""
-        await self._client.close()
+        await self._provider.close()
         self.cache.close()
 
     def _cached(self, key: str) -> Reply | None:
@@ -164,7 +194,7 @@ class Endpoint:
             try:
                 completion = await self._send(request)
                 break
-            except (self._openai.OpenAIError, EmptyReplyError, json.JSONDecodeError, TimeoutError) as error:
+            except self._failures as error:
                 failures += 1
                 if is_content_filter(error):
                     completion = _DECLINED
@@ -175,20 +205,26 @@ class Endpoint:
             await asyncio.sleep(wait)  # outside of `_send`, so that others take its place among the running requests
         reply = _reply(completion)  # before it enters the cache, where an unreadable one would stay for ever
         self.cache.put(key, identity, completion, self._tokens(request, completion))
+        if reply.finish == "length" and not reply.text.strip() and not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"A reply of {self.chat.model} reached the maximum number of tokens before its first word, probably in "
+                "thought. Raise `max_tokens`, or lower the reasoning in `parameters`, such as {reasoning_effort: low}.",
+                stacklevel=2,
+            )
         return reply
 
     async def _send(self, request: Request) -> dict[str, Any]:
         """Send a request once, as soon as the limits permit it."""
         # First a place, then the budget: reservations are then held only by requests that run.
         async with self._limit.place(), self.budget.reserve(self._estimate(request), self.chat.most_reply_tokens):
-            body = self.chat.body(request, _data_url)
-            named = {"model": body.pop("model"), "messages": body.pop("messages")}
+            body = self.chat.body(request, data_url)
             sent_at = time.monotonic()
             try:
                 # The client's timeout starts anew with every received byte; this one bounds the whole request.
                 async with asyncio.timeout(self.limits.timeout):
-                    completion = await self._client.chat.completions.create(**named, extra_body=body)
-            except self._openai.APIStatusError as error:
+                    completion = await self._provider.complete(body)
+            except self._provider.errors as error:
                 if is_rate_limit(error) and is_passing(error):
                     self._limit.slow_down(sent_at, seconds_to_wait(error, 1))
                 raise
@@ -210,13 +246,10 @@ class Endpoint:
 
     def _failure(self, error: Exception, failures: int) -> EndpointError:
         what = f"{type(error).__name__}: {error}".replace(self._key, "<key>")
-        status = getattr(error, "status_code", None)
-        todo = {
-            400: "Check the fields it names; `json_schema: false` and `temperature: null` omit these two.",
-            401: f"Check the key in {self._key_variable}.",
-            403: f"Check the key in {self._key_variable}.",
-            404: "Check `model` and `base_url`.",
-        }.get(status or 0, "Run the same command again later; answered requests are not sent again.")
+        status = http_status(error)
+        if status == 400 and "logprobs" in self.chat.parameters and "logprobs" in what:
+            return NoLogprobsError.of(self.chat)
+        todo = advise(status, what, self._key_variable)
         times = "once" if failures == 1 else f"{failures} times"
         return EndpointError(f"{self.chat.model} at {self.chat.base_url}: asked {times}, got {what}. {todo}")
 
@@ -232,15 +265,9 @@ def _stand_in_key(chat: ChatModel, variable: str) -> str:
 
 def _checked(completion: object) -> dict[str, Any]:
     """Return a completion as JSON, or raise: some proxies send errors with the status of a success."""
-    dump = getattr(completion, "model_dump", None)  # None if the proxy sent a page of text
-    # Without warnings, since endpoints that send lists of parts are read below.
-    reply: dict[str, Any] = dump(mode="json", exclude_unset=True, warnings=False) if dump else {}
+    reply = {**completion} if isinstance(completion, Mapping) else {"text": completion}
     _reply(reply)
     return reply
-
-
-def _data_url(image: bytes) -> str:
-    return f"data:image/jpeg;base64,{base64.b64encode(image).decode('ascii')}"
 
 
 def _reply(completion: Mapping[str, Any]) -> Reply:
@@ -263,7 +290,21 @@ def _reply(completion: Mapping[str, Any]) -> Reply:
         raise EmptyReplyError(f"expected a chat completion, got {str(completion)[:200]}")
     if message.get("refusal"):
         return Reply(_encodable(str(message["refusal"])), "refusal")
-    return Reply(_encodable(_text(message.get("content"))), _FINISHES.get(finish, "stop"))
+    text = _encodable(_text(message.get("content")))
+    return Reply(text, _FINISHES.get(finish, "stop"), _first_token(choice))
+
+
+def _first_token(choice: object) -> tuple[tuple[str, float], ...] | None:
+    """Return the first tokens that a reply might have had, with their log-probabilities; None if there are none."""
+    logprobs = choice.get("logprobs") if isinstance(choice, Mapping) else None
+    content = logprobs.get("content") if isinstance(logprobs, Mapping) else None
+    first = content[0] if isinstance(content, list) and content else None
+    listed = first.get("top_logprobs") if isinstance(first, Mapping) else None
+    pairs = [(each.get("token"), each.get("logprob")) for each in listed or () if isinstance(each, Mapping)]
+    read = [
+        (token, float(value)) for token, value in pairs if isinstance(token, str) and isinstance(value, int | float)
+    ]
+    return tuple((_encodable(token), value) for token, value in read if not math.isnan(value)) or None
 
 
 def _text(content: object) -> str:

@@ -1,15 +1,13 @@
 """Limits on requests to an endpoint, and the rules for sending a failed request again."""
 
 import asyncio
-import json
 import random
+import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-
-from lightning_vista.optional import require
 
 
 @dataclass(frozen=True)
@@ -121,21 +119,32 @@ class EmptyReplyError(ValueError):
     """A reply with the status of a success, but without a message."""
 
 
+#: How Google writes the seconds to wait, as in `{'retryDelay': '37s'}`.
+_GOOGLES_WAIT = re.compile(r"'retryDelay': '([\d.]+)s'")
+#: Status by which Anthropic says that it is overloaded.
+_OVERLOADED = 529
+
+
+def http_status(error: Exception) -> int | None:
+    """Return the HTTP status in an error of any client library; None if no answer came."""
+    status = getattr(error, "status_code", None) or getattr(error, "code", None)
+    return status if isinstance(status, int) else None
+
+
 def is_passing(error: Exception) -> bool:
     """Tell whether the same request may succeed later: rate limits, server faults, lost or garbled replies."""
-    openai = require("openai", extra="vlm")
-    if isinstance(error, openai.APIStatusError):
-        if (_retry_after(error) or 0.0) > _LONGEST_ASKED:
-            return False
-        # An account without money gets status 429 as well, like one that is too fast.
-        return error.code != "insufficient_quota" and (error.status_code in (408, 409, 429) or error.status_code >= 500)
-    lost = (openai.APIConnectionError, openai.APIResponseValidationError)
-    return isinstance(error, (*lost, json.JSONDecodeError, EmptyReplyError, TimeoutError))
+    status = http_status(error)
+    if status is None or status < 400:
+        return True
+    if (_retry_after(error) or 0.0) > _LONGEST_ASKED:
+        return False
+    # An account without money gets status 429 as well, like one that is too fast.
+    return getattr(error, "code", None) != "insufficient_quota" and (status in (408, 409, 429) or status >= 500)
 
 
 def is_rate_limit(error: Exception) -> bool:
     """Tell whether the endpoint refused a request because of its rate limit."""
-    return getattr(error, "status_code", None) == 429
+    return http_status(error) in (429, _OVERLOADED)
 
 
 def is_content_filter(error: Exception) -> bool:
@@ -160,10 +169,12 @@ def seconds_to_wait(error: Exception, failures: int) -> float:
 
 
 def _retry_after(error: Exception) -> float | None:
-    """Return the seconds in the header `Retry-After`, which may hold a number or a date; None without it."""
-    value = getattr(getattr(error, "response", None), "headers", {}).get("retry-after")
+    """Return the seconds in the header `Retry-After`, which may hold a number or a date, or in Google's details."""
+    headers = getattr(getattr(error, "response", None), "headers", None) or {}
+    value = headers.get("retry-after")
     if value is None:
-        return None
+        found = _GOOGLES_WAIT.search(str(getattr(error, "details", "")))
+        return float(found[1]) if found else None
     try:
         return max(0.0, float(value))
     except ValueError:

@@ -9,7 +9,7 @@ from lightning_vista.options import check_word
 from lightning_vista.scorers.chat.chat_model import HIGHEST, Reply
 from lightning_vista.scorers.chat.thoughts import UnendedThoughtError, without_thoughts
 
-Reason = Literal["parse_error", "refusal", "truncated"]
+Reason = Literal["parse_error", "refusal", "truncated", "not_listed"]
 
 _GAP = r"[ \t]*"
 _QUOTE = r"""["'\u2018\u2019\u201c\u201d]?"""
@@ -43,7 +43,8 @@ class UnreadableReply(ValueError):
     """A reply that cannot be used.
 
     Attributes:
-        reason: `parse_error`, `refusal` or `truncated`, as in the score table.
+        reason: `parse_error`, `refusal`, `truncated`, or `not_listed` where a token has no log-probability, as in the
+            score table.
     """
 
     def __init__(self, reason: Reason, problem: str) -> None:

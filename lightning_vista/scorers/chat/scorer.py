@@ -4,24 +4,20 @@ import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import torch
+from torch import Tensor
 
 from lightning_vista.evaluation import Scores
 from lightning_vista.evaluation.progress_file import Progress
 from lightning_vista.options import check_word
 from lightning_vista.scorers.base import VLMScorer
-from lightning_vista.scorers.chat.conversation import (
-    ChatMode,
-    Conversation,
-    Verdict,
-    converse,
-    prompts_hash,
-    transcript,
-)
+from lightning_vista.scorers.chat.conversation import ChatMode, Conversation, Verdict, prompts_hash, transcript
 from lightning_vista.scorers.chat.frame_values import value_shuffled_frames
-from lightning_vista.video.encoding import encode_jpeg
+from lightning_vista.scorers.chat.questions import LogprobMode, start_conversation
+from lightning_vista.video import FrameClock
+from lightning_vista.video.encoding import encode_jpegs
 from lightning_vista.vista.batch import VideoBatch
 
 
@@ -32,20 +28,28 @@ class ConversationScorer(VLMScorer):
 
     Args:
         mode: Course of the conversation. `stages` asks the paper's three questions: describe each frame; match the
-            candidates' steps to these descriptions, without the frames; score. `single` asks all of them at once.
+            candidates' steps to these descriptions, without the frames; score. `single` asks all of them at once. See
+            `start_conversation` for those that read log-probabilities.
         jpeg_quality: JPEG quality of the frames that the model sees, 1 to 95.
         name: Name in tables and figures, see `VLMScorer`.
 
     Raises:
         ValueError: If the mode is unknown, or the quality is outside its range.
+
+    Attributes:
+        modes: Courses that the scorer can take.
+        expected_answer: Answer that the course `likelihood` reads.
     """
 
-    def __init__(self, mode: ChatMode, jpeg_quality: int, name: str) -> None:
-        check_word("mode", mode, get_args(ChatMode))
+    modes: tuple[str, ...] = get_args(ChatMode)
+    expected_answer = "Yes"
+
+    def __init__(self, mode: ChatMode | LogprobMode, jpeg_quality: int, name: str) -> None:
+        check_word("mode", mode, self.modes)
         if not 1 <= jpeg_quality <= 95:
             raise ValueError(f"`jpeg_quality`: expected 1 to 95, got {jpeg_quality}.")
         super().__init__(name)
-        self.mode: ChatMode = mode
+        self.mode: ChatMode | LogprobMode = mode
         self.jpeg_quality = jpeg_quality
 
     @abstractmethod
@@ -66,8 +70,8 @@ class ConversationScorer(VLMScorer):
     def score(self, batch: VideoBatch) -> list[list[Scores]]:
         """Hold a conversation about each video and problem set."""
         conversations = [
-            converse(self.mode, frames, candidates)
-            for frames, sets in zip(self._frames(batch), batch.candidates, strict=True)
+            start_conversation(self.mode, frames, candidates, clock, self.expected_answer)
+            for frames, clock, sets in zip(self._frames(batch), frame_clocks(batch), batch.candidates, strict=True)
             for candidates in sets
         ]
         verdicts = iter(self.hold(conversations))
@@ -79,8 +83,40 @@ class ConversationScorer(VLMScorer):
         """Ask for the progress at shuffled frames of a video file, see `value_shuffled_frames`."""
         return value_shuffled_frames(self.eval(), video, description, points, seed)
 
-    def _frames(self, batch: VideoBatch) -> list[list[bytes]]:
-        return [[encode_jpeg(frame, self.jpeg_quality) for frame in video] for video in batch.frames.cpu()]
+    def _frames(self, batch: VideoBatch) -> Sequence[Sequence[bytes]]:
+        if batch.jpegs is not None:  # from the datamodule's workers
+            return batch.jpegs
+        return [LazyFiles(video, self.jpeg_quality) for video in batch.frames.cpu()]
+
+
+class LazyFiles(Sequence[bytes]):
+    """Frames of a video as JPEG files, encoded when first needed: so requests about other videos run meanwhile.
+
+    Args:
+        frames: RGB frames `(frames, 3, height, width)`, uint8, on the CPU.
+        quality: JPEG quality, 1 to 95.
+
+    Example:
+        >>> len(LazyFiles(torch.zeros(2, 3, 8, 16, dtype=torch.uint8), 90))
+        2
+    """
+
+    def __init__(self, frames: Tensor, quality: int) -> None:
+        self._frames, self._quality = frames, quality
+        self._files: list[bytes] | None = None
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def __getitem__(self, index: Any) -> Any:
+        if self._files is None:
+            self._files = encode_jpegs(self._frames, self._quality)
+        return self._files[index]
+
+
+def frame_clocks(batch: VideoBatch) -> list[FrameClock | None]:
+    """Return the clock of each video's frames, None where their times are unknown."""
+    return [FrameClock.of(*positions) for positions in zip(batch.frame_indices, batch.times, strict=True)]
 
 
 def _scores(verdict: Verdict, candidates: int) -> Scores:

@@ -32,7 +32,8 @@ class Weighted(EmbeddingScorer):
 
 
 @pytest.mark.parametrize(
-    "change", ["precision", "checkpoint", "frames", "weights", "module", "argument", "hint", "order", "version"]
+    "change",
+    ["precision", "checkpoint", "frames", "weights", "module", "argument", "hint", "order", "version", "controls"],
 )
 def test_whatever_changes_scores_changes_the_identity(
     change: str, shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -64,6 +65,10 @@ def test_whatever_changes_scores_changes_the_identity(
             replace(each, descriptions=dict(reversed([*each.descriptions.items()]))) for each in index.problem_sets
         ]
         index = replace(index, problem_sets=ProblemSets(reversed_))
+    elif change == "controls":
+        options["controls"] = ["reversed", "static"]
+        assert identity(scorer, index, controls=["static", "reversed"]) == identity(scorer, index, **options)
+        assert identity(scorer, index, controls=["reversed"]) not in (before, identity(scorer, index, **options))
     else:
         monkeypatch.setattr(torch, "__version__", "0")
     assert identity(scorer, index, **options) != before

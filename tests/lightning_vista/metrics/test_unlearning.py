@@ -1,3 +1,4 @@
+import itertools
 import math
 import random
 
@@ -40,16 +41,41 @@ def test_the_frontier_is_what_nothing_surpasses() -> None:
 
 
 @pytest.mark.parametrize(
-    ("loss", "share"), [(4.0, 0.0), (3.0, 0.0), (2.5, 0.05), (2.0, 0.1), (1.5, 0.55), (1.0, 1.0), (0.0, 1.0)]
+    ("loss", "share"),
+    [(4.0, 0.0), (3.0, 0.0), (2.5, 0.05), (2.0, 0.1), (1.5, 0.1**0.5), (1.25, 0.1**0.25), (1.0, 1.0), (0.0, 1.0)],
 )
 def test_leakage_is_read_off_the_ordinary_models(loss: float, share: float) -> None:
     assert leakage(loss, [3.0, 2.0, 1.0], [0, 10, 100], undiscovered_tokens=100) == pytest.approx(share)
+    assert leakage(loss, [3.0, 2.0, 1.0], [0, 0.1, 1.0], undiscovered_tokens=1) == pytest.approx(share)
 
 
-def test_leakage_wants_falling_losses() -> None:
-    for losses, tokens, undiscovered in (([2.0, 3.0], [0, 1], 1), ([2.0], [0], 1), ([2.0, 1.0], [0, 1], 0)):
-        with pytest.raises(ValueError, match="losses that fall"):
-            leakage(1.0, losses, tokens, undiscovered)
+@given(st.lists(st.floats(0.1, 9), min_size=2, max_size=8), st.floats(0, 10), st.booleans())
+def test_leakage_is_where_the_lowest_loss_so_far_gets_down_to_the_loss(
+    losses: list[float], loss: float, from_none: bool
+) -> None:
+    tokens = [(0 if from_none else 1) + 3 * place**2 for place in range(len(losses))]
+    found = leakage(loss, losses, tokens, undiscovered_tokens=1)
+    # The loss at the place that was found, by the definition of the curve.
+    falling = [min(losses[: place + 1]) for place in range(len(losses))]
+    expected = min(max(loss, falling[-1]), falling[0])
+    for place, (low, high) in enumerate(itertools.pairwise(tokens)):
+        if low * (1 - 1e-9) <= found <= high * (1 + 1e-9):
+            log = low > 0
+            part = math.log(found / low) / math.log(high / low) if log else (found - low) / (high - low)
+            read = falling[place] + part * (falling[place + 1] - falling[place])
+            assert read == pytest.approx(expected, abs=1e-6)
+            return
+    pytest.fail(f"{found} is outside of {tokens}")
+
+
+def test_leakage_wants_a_curve() -> None:
+    inf = math.inf
+    for losses, tokens, undiscovered, loss in (
+        ([2.0], [0], 1, 1.0), ([2.0, 1.0], [0, 1], 0, 1.0), ([2.0, inf], [0, 1], 1, 1.0), ([2.0, 1.0], [1, 1], 1, 1.0),
+        ([2.0, 1.0], [-1, 1], 1, 1.0), ([2.0, 1.0], [0, 1], 1, math.nan),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match="expected finite losses at no fewer than two rising numbers"):
+            leakage(loss, losses, tokens, undiscovered)
 
 
 @given(st.lists(st.floats(0.1, 9), min_size=2, max_size=8), st.floats(0, 10))

@@ -6,12 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import pytest
 import torch
 import yaml
 from chat_runs import SECRET, evaluate, killed_at
 from chat_server import ChatServer, asked_labels, chat_server, faults_now_and_then, replies_can_be_late
 
+from lightning_vista.callbacks import Evaluation
+from lightning_vista.datamodules import ViSTaDataModule
 from lightning_vista.evaluation.run_folder import RunFolderError
 from lightning_vista.reports import write_report
 from lightning_vista.scorers import ChatScorer
@@ -20,7 +23,10 @@ from lightning_vista.scorers.chat.budget import BudgetError
 from lightning_vista.scorers.chat.conversation import ChatMode
 from lightning_vista.scorers.chat.endpoint import EndpointError
 from lightning_vista.scorers.chat.limits import Limits
-from lightning_vista.vista.batch import Candidates, Question, VideoBatch
+from lightning_vista.video import FrameSpec
+from lightning_vista.video.encoding import decode_jpeg, encode_jpeg
+from lightning_vista.vista.batch import Candidates, DecodedVideo, Question, VideoBatch, collate_videos
+from lightning_vista.vista.index import Membership, Sample
 from lightning_vista.vista.tables import read_scores
 
 #: 13 videos, 14 pairs of a video and a problem set; the video in two sets is described twice, since hints differ.
@@ -254,4 +260,59 @@ def test_without_a_key_nothing_stays_open(monkeypatch: pytest.MonkeyPatch, tmp_p
             chat.score_clips(torch.zeros(1, 2, 3, 16, 16, dtype=torch.uint8), ["We see a", "We see b"])
         chat.close()
         assert len(closed) == number
-    assert threading.active_count() == threads
+    assert threading.active_count() <= threads  # those of earlier tests may end meanwhile
+
+
+def test_workers_encode_the_frames_and_replies_are_the_same(server: ChatServer, shards: Path, tmp_path: Path) -> None:
+    chat = scorer(server, mode="single", jpeg_quality=80)
+    data = ViSTaDataModule(str(shards), chat.frame_spec, batch_size=5, num_workers=1)
+    data.setup("test")
+    batches = list(data.test_dataloader())
+    pixels = ViSTaDataModule(str(shards), FrameSpec(3, size=16), batch_size=5, num_workers=0)
+    pixels.setup("test")
+    for batch, plain in zip(batches, pixels.test_dataloader(), strict=True):
+        assert (tuple(batch.frames.shape), batch.videos) == ((len(plain), 0, 3, 0, 0), plain.videos)
+        assert batch.jpegs == tuple(tuple(encode_jpeg(frame, 80) for frame in video) for video in plain.frames)
+        assert batch.without_targets().to("cpu").jpegs == batch.jpegs
+    chat.cache = str(tmp_path / "replies.sqlite")
+    found = [row.values.tolist() for batch in batches for sets in chat.score(batch) for row in sets]
+    asked = sum(server.received.values())
+    again = [row.values.tolist() for batch in pixels.test_dataloader() for sets in chat.score(batch) for row in sets]
+    chat.close()
+    assert found == again
+    assert sum(server.received.values()) == asked == PAIRS  # the same requests to the byte, so from the cache
+
+
+def test_videos_of_different_sizes_share_a_batch_as_files() -> None:
+    frames = [torch.zeros(2, 3, height, 8, dtype=torch.uint8) for height in (8, 16)]
+    candidates = Candidates("toy/level_1/objects/a", ("a", "b"), ("We see a", "We see b"))
+    samples = [
+        Sample(str(number), f"toy/{number}.mp4", "000000.tar", 0, 1, "0", (Membership(candidates.problem_set, ("a",)),))
+        for number in range(2)
+    ]
+    items = [DecodedVideo(sample, each, (0, 1), (0.0, 1.0)) for sample, each in zip(samples, frames, strict=True)]
+    with pytest.raises(ValueError, match="differ in size"):
+        collate_videos(items, {candidates.problem_set: candidates})
+    batch = collate_videos(items, {candidates.problem_set: candidates}, jpeg_quality=90)
+    assert batch.jpegs is not None
+    assert [decode_jpeg(files[0]).shape[1] for files in batch.jpegs] == [8, 16]
+
+
+def test_controls_of_order_reach_frames_that_workers_encoded(server: ChatServer, shards: Path, tmp_path: Path) -> None:
+    chat = scorer(server, mode="single")
+    datamodule = ViSTaDataModule(str(shards), chat.frame_spec, batch_size=5, num_workers=0)
+    trainer = L.Trainer(
+        accelerator="cpu",
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[Evaluation(str(tmp_path), controls=["reversed"])],
+    )
+    trainer.test(chat, datamodule, verbose=False)
+
+    def shown(body: dict[str, Any]) -> tuple[str, ...]:
+        return tuple(part["image_url"]["url"] for part in body["messages"][-1]["content"] if "image_url" in part)
+
+    frames = [shown(body) for body in server.bodies]
+    assert {row[::-1] for row in frames} == {*frames}
+    assert len({*frames}) > len({frozenset(row) for row in frames})

@@ -110,22 +110,41 @@ def test_what_was_embedded_comes_back_bit_for_bit(tmp_path: Path, dtype: torch.d
     cache, frames, calls = EmbeddingCache(tmp_path), noise_videos(5), []
 
     def embed(new: Tensor) -> Tensor:
-        calls.append(len(new))
         return new.double().mean(dim=(1, 3, 4)).div(7).to(dtype)
 
-    assert torch.equal(cache.embed(frames[:3], embed), embed(frames[:3]))
-    assert torch.equal(cache.embed(frames, embed), embed(frames))
-    assert torch.equal(cache.embed(frames.flip(0), embed), embed(frames.flip(0)))
-    assert calls == [3, 3, 2, 5, 5]
+    for videos in (frames[:3], frames, frames.flip(0)):
+
+        def embed_rows(rows: list[int], videos: Tensor = videos) -> Tensor:
+            calls.append(rows)
+            return embed(videos[rows])
+
+        assert torch.equal(cache.embed(videos, embed_rows), embed(videos))
+    assert calls == [[0, 1, 2], [3, 4]]
+
+
+def test_other_times_are_another_video_where_times_count(tmp_path: Path) -> None:
+    cache, frames, calls = EmbeddingCache(tmp_path), noise_videos(2), []
+
+    def embed_rows(rows: list[int]) -> Tensor:
+        calls.append(rows)
+        return mean_colours(frames[rows])
+
+    for marks in (["a", "b"], ["a", "c"], ["a", "c"], None):
+        cache.embed(frames, embed_rows, marks)
+    assert calls == [[0, 1], [1], [0, 1]]
+
+
+def embed_one(rows: list[int]) -> Tensor:
+    return mean_colours(noise_videos(1)[rows])
 
 
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     cache = EmbeddingCache(tmp_path)
-    cache.embed(noise_videos(1), mean_colours)
+    cache.embed(noise_videos(1), embed_one)
     (file,) = tmp_path.rglob("*.safetensors")
     file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(ValueError, match=f"{file.name} is not an embedding .*. Remove the file"):
-        cache.embed(noise_videos(1), mean_colours)
+        cache.embed(noise_videos(1), embed_one)
 
 
 def test_processes_may_share_a_folder(tmp_path: Path) -> None:
@@ -145,7 +164,7 @@ def test_a_killed_process_leaves_nothing_that_misleads(tmp_path: Path) -> None:
         while killed_after(rng.uniform(0, longest), fill_cache, str(folder), 1):
             kills += 1
             longest *= 1.1  # until it is enough, on any machine
-            found = EmbeddingCache(folder).embed(noise_videos(40), mean_colours)
+            found = EmbeddingCache(folder).embed(noise_videos(40), lambda rows: mean_colours(noise_videos(40)[rows]))
             assert torch.equal(found, mean_colours(noise_videos(40)))
 
 

@@ -1,5 +1,9 @@
+import functools
 import io
+import math
+import re
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,12 +14,14 @@ import torch
 from PIL import Image
 from tiny_chat_model import save_idefics3, save_llava, transformers
 from tiny_checkpoints import save_clip
+from tiny_video_models import save_qwen2_5_vl, save_qwen3_vl, save_smolvlm
 
 from lightning_vista.callbacks import Evaluation
 from lightning_vista.datamodules import ViSTaDataModule
-from lightning_vista.scorers import LocalChatScorer
-from lightning_vista.scorers.chat.chat_model import ChatModel, Message, Reply, Request
-from lightning_vista.scorers.local_chat import _content
+from lightning_vista.scorers import LikelihoodScorer, LocalChatScorer
+from lightning_vista.scorers.chat.chat_model import ChatModel, Message, Reply, Request, SentAs
+from lightning_vista.scorers.local_chat import chat_message
+from lightning_vista.video import FrameClock
 from lightning_vista.vista.tables import read_scores
 
 
@@ -142,11 +148,16 @@ def test_frames_are_not_cut_into_tiles_unless_that_is_wanted(idefics: str, monke
 
 def test_a_processor_that_cuts_nevertheless_is_named_once(idefics: str) -> None:
     scorer = local_scorer(idefics, name="tiny")
-    scorer.answer([REQUESTS[0], REQUESTS[3]])  # padded, but not cut
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        scorer.answer([REQUESTS[0], REQUESTS[3]])  # of two and one frames, but not cut
+    scorer = local_scorer(idefics, name="tiny")
     scorer.processor.image_processor.do_image_splitting = True
     with pytest.warns(UserWarning, match="tiny: the processor makes 5 pictures of each frame.*split_frames=True"):
         scorer.answer(REQUESTS[:1])
-    scorer.answer(REQUESTS[:1])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        scorer.answer(REQUESTS[:1])
 
 
 def with_template(scorer: LocalChatScorer, prompt: str) -> LocalChatScorer:
@@ -196,10 +207,103 @@ def test_smolvlm_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         LocalChatScorer(str(tmp_path))
 
 
-def test_endpoints_and_local_models_get_the_same_parts_in_the_same_order() -> None:
-    message = REQUESTS[0].messages[0]
-    there = ChatModel("m")._message(message, lambda image: "url")["content"]
-    here = _content(message)["content"]
-    assert [part["type"] for part in there] == ["text", "image_url", "image_url"]
-    assert [part["type"] for part in here] == ["text", "image", "image"]
-    assert there[0] == here[0]
+@pytest.mark.parametrize("first", [False, True])
+def test_endpoints_and_local_models_get_the_same_parts_in_the_same_order(first: bool) -> None:
+    message = Message("user", "Which?", (jpeg(0), jpeg(1)), FrameClock(8.0, (0, 4)), images_first=first)
+    forms: tuple[tuple[SentAs, list[str]], ...] = (("images", ["image"] * 2), ("video", ["video"]))
+    for frames_as, pictures in forms:
+        there = ChatModel("m", frames_as=frames_as)._message(message, lambda image: "url")["content"]
+        here = chat_message(message, frames_as)["content"]
+        expected = [*pictures, "text"] if first else ["text", *pictures]
+        assert [part["type"].removesuffix("_url") for part in there] == expected
+        assert [part["type"] for part in here] == expected
+        assert there[expected.index("text")] == here[expected.index("text")] == {"type": "text", "text": "Which?"}
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Checkpoints that take videos."""
+    kinds = {"qwen3_vl": save_qwen3_vl, "qwen2_5_vl": save_qwen2_5_vl, "smolvlm": save_smolvlm}
+    return {name: save(tmp_path_factory.mktemp(name)) for name, save in kinds.items()}
+
+
+def inputs_of(scorer: LocalChatScorer | LikelihoodScorer, times: Sequence[float], patch: pytest.MonkeyPatch) -> Any:
+    """What the model gets first when a video of frames shown at these times is scored."""
+    seen: list[dict[str, Any]] = []
+    forward = scorer.model.forward
+
+    @functools.wraps(forward)
+    def noting(*args: Any, **inputs: Any) -> Any:
+        seen.append(inputs)
+        return forward(*args, **inputs)
+
+    patch.setattr(scorer.model, "forward", noting)
+    frames = torch.randint(0, 255, (1, len(times), 3, 64, 64), dtype=torch.uint8)
+    scorer.score_clips(frames, ["We see a ball", "We see a cup"], [times])
+    return seen[0]
+
+
+def prompt_of(scorer: LocalChatScorer | LikelihoodScorer, times: Sequence[float], patch: pytest.MonkeyPatch) -> str:
+    return str(scorer.processor.tokenizer.decode(inputs_of(scorer, times, patch)["input_ids"][0]))
+
+
+BOTH = [LocalChatScorer, LikelihoodScorer]
+FOUR: dict[str, Any] = {"num_frames": 4, "size": 64}
+
+
+@pytest.mark.parametrize("kind", BOTH)
+@pytest.mark.parametrize(
+    ("times", "read"),
+    [
+        ([0.0, 0.4, 2.0, 2.4], ["0.2", "2.2"]),
+        ([0.0, 2.0, 4.0, 6.0], ["1.0", "5.0"]),  # steady: the video's own rate, here a frame in two seconds
+        ([10.0, 10.6, 11.0, 31.0], ["10.3", "21.0"]),
+        ([3.0, 3.0, 3.0, 3.0], ["3.0", "3.0"]),  # one frame, repeated
+    ],
+)
+def test_the_true_times_are_in_the_prompt(
+    films: dict[str, str], kind: Any, times: list[float], read: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Qwen3-VL reads two frames as one picture, with the mean of their times."""
+    prompt = prompt_of(kind(films["qwen3_vl"], **FOUR), times, monkeypatch)
+    assert re.findall(r"<([0-9.]+) seconds>", prompt) == read
+
+
+@pytest.mark.parametrize("kind", BOTH)
+def test_smolvlm_is_told_the_times_too(films: dict[str, str], kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    prompt = prompt_of(kind(films["smolvlm"], **FOUR), [0.0, 2.5, 61.0, 75.0], monkeypatch)
+    assert re.findall(r"Frame from ([0-9:]+):", prompt) == ["00:00", "00:02", "01:01", "01:15"]
+    assert "four frames from a 0:01:15" in prompt
+
+
+@pytest.mark.parametrize("kind", BOTH)
+def test_qwen2_5_is_told_the_interval(films: dict[str, str], kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs = inputs_of(kind(films["qwen2_5_vl"], **FOUR), [0.0, 0.5, 1.0, 1.5], monkeypatch)
+    # transformers takes 4 frames of 3 + 1 at 2 a second for 2 a second, and a step of two frames for a second.
+    assert [float(seconds) for seconds in inputs["second_per_grid_ts"]] == pytest.approx([1.0])
+
+
+@pytest.mark.parametrize("kind", BOTH)
+@pytest.mark.parametrize(("frames_as", "times"), [("images", [0.0, 1.0, 2.0, 3.0]), ("auto", [math.nan] * 4)])
+def test_frames_without_times_are_images(
+    films: dict[str, str], kind: Any, frames_as: Any, times: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompt = prompt_of(kind(films["qwen3_vl"], frames_as=frames_as, **FOUR), times, monkeypatch)
+    assert prompt.count("<|vision_start|>" + "<|image_pad|>" * 4 + "<|vision_end|>") == 4
+    assert "<|video_pad|>" not in prompt
+
+
+@pytest.mark.parametrize("kind", BOTH)
+def test_a_video_without_times_is_refused(films: dict[str, str], kind: Any) -> None:
+    scorer = kind(films["qwen3_vl"], frames_as="video", **FOUR)
+    with pytest.raises(ValueError, match="`times`: expected the times of the frames for a video, got none"):
+        scorer.score_clips(torch.zeros(1, 4, 3, 64, 64, dtype=torch.uint8), ["We see a ball"])
+
+
+def test_videos_in_batches_are_answered_as_one_by_one(films: dict[str, str]) -> None:
+    clock = FrameClock(8.0, (0, 4))
+    seen = [Request((Message("user", f"What is {n}?", (jpeg(n), jpeg(n + 9)), clock),)) for n in range(3)]
+    requests = [*seen, REQUESTS[2], REQUESTS[3]]
+    for checkpoint in films.values():
+        one_by_one = LocalChatScorer(checkpoint, max_tokens=6, request_batch_size=1).answer(requests)
+        assert LocalChatScorer(checkpoint, max_tokens=6, request_batch_size=4).answer(requests) == one_by_one

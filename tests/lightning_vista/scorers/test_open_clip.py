@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
-from tiny_checkpoints import OPEN_CLIP_TEXT, OPEN_CLIP_VISION, SIZE, TEXT_LENGTH, save_open_clip
+from tiny_checkpoints import OPEN_CLIP_TEXT, OPEN_CLIP_VISION, SIZE, TEXT_LENGTH, save_open_clip, save_pe_core
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -22,7 +22,7 @@ TEXTS = ["Go left.", "go right", "First we go to the red door!" + " then we go l
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     root = tmp_path_factory.mktemp("open_clip")
-    siglip = {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bilinear", "resize_mode": "squash"}
+    siglip: dict[str, Any] = {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bilinear", "resize_mode": "squash"}
     return {"own": save_open_clip(root / "own-tower"), "timm": save_open_clip(root / "timm-tower", TIMM, **siglip)}
 
 
@@ -132,3 +132,20 @@ def test_the_weights_are_frozen(model: str) -> None:
 def test_arguments_outside_their_ranges_are_errors() -> None:
     with pytest.raises(ValueError, match="`num_frames`: expected 2 to 32, got 1"):
         OpenCLIPScorer("never/read", num_frames=1)
+
+
+def test_the_perception_encoder_is_embedded_as_by_open_clip(tmp_path: Path) -> None:
+    model = save_pe_core(tmp_path / "pe-core")
+    scorer = OpenCLIPScorer(model, num_frames=2, preprocessing="processor")
+    spec = FrameSpec(num_frames=2, size=(384, 384), interpolation="bilinear", crop=False)
+    assert scorer.frame_spec == spec
+    reference, transform = open_clip.create_model_from_pretrained(model)
+    frames = videos(384, 384)[:1, :2]
+    images = [Image.fromarray(frame.permute(1, 2, 0).numpy()) for frame in frames[0]]
+    tokens = open_clip.get_tokenizer(model)(TEXTS)
+    with torch.no_grad():
+        expected = torch.stack([reference.eval().encode_image(transform(i)[None], normalize=True)[0] for i in images])
+        texts = reference.encode_text(tokens, normalize=True)
+    torch.testing.assert_close(scorer.embed_videos(frames)[0], expected.mean(0), rtol=0, atol=1e-5)
+    torch.testing.assert_close(scorer.embed_texts(TEXTS), texts, rtol=0, atol=1e-5)
+    assert (expected[0] - expected[1]).norm() > 1e-3

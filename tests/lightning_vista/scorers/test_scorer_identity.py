@@ -8,12 +8,15 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from tiny_chat_model import save_llava
 from tiny_checkpoints import save_clip, save_open_clip, save_siglip, save_viclip, siglip_tokenizer
+from tiny_encoders import WORDS, save_s3d, save_xclip
+from tiny_video_models import save_qwen3_vl
 
 from lightning_vista.evaluation.identity import identity
 from lightning_vista.scorers import (
@@ -21,11 +24,16 @@ from lightning_vista.scorers import (
     CLIPScorer,
     DualEncoderScorer,
     EmbeddingScorer,
+    LikelihoodScorer,
     LocalChatScorer,
     OpenCLIPScorer,
+    QwenEmbeddingScorer,
+    QwenRerankerScorer,
     RandomScorer,
+    S3DScorer,
     ViCLIPScorer,
     VLMScorer,
+    XCLIPScorer,
 )
 from lightning_vista.scorers.chat import conversation
 from lightning_vista.scorers.dual.pretraining import SHIPPED
@@ -54,6 +62,12 @@ def edit(path: str, **changes: Any) -> Change:
 def scale_weights(folder: Path, patch: Patch) -> None:
     state = load_file(folder / "model.safetensors")
     name = next(name for name, value in state.items() if value.ndim > 1)
+    save_file(state | {name: state[name] * 2}, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def scale_embeddings(folder: Path, patch: Patch) -> None:
+    state = load_file(folder / "model.safetensors")
+    name = next(name for name in state if "embed_tokens" in name)
     save_file(state | {name: state[name] * 2}, folder / "model.safetensors", metadata={"format": "pt"})
 
 
@@ -124,6 +138,11 @@ def local(folder: Path) -> LocalChatScorer:
     return LocalChatScorer(str(folder), num_frames=2, size=16, max_tokens=2)
 
 
+def likelihood(**settings: Any) -> Callable[[Path], LikelihoodScorer]:
+    chosen = {"num_frames": 2, "size": 16} | settings
+    return lambda folder: LikelihoodScorer(str(folder), **chosen)
+
+
 def viclip(folder: Path) -> ViCLIPScorer:
     return ViCLIPScorer(str(folder / "ViCLIP-tiny.pth"))
 
@@ -135,6 +154,21 @@ def chat(**settings: Any) -> Callable[[Path], ChatScorer]:
 def instead(scorer: Callable[[Path], VLMScorer]) -> Change:
     """Another scorer in place of the first."""
     return lambda folder, patch: scorer(folder)
+
+
+def s3d(**settings: Any) -> Callable[[Path], S3DScorer]:
+    chosen = {"num_frames": 8, "size": 32} | settings
+    return lambda folder: S3DScorer(str(folder / "s3d_tiny.pth"), str(folder / "s3d_dict.npy"), **chosen)
+
+
+def qwen_embedding(**settings: Any) -> Callable[[Path], QwenEmbeddingScorer]:
+    chosen = {"num_frames": 2, "size": 64} | settings
+    return lambda folder: QwenEmbeddingScorer(str(folder), **chosen)
+
+
+def qwen_reranker(**settings: Any) -> Callable[[Path], QwenRerankerScorer]:
+    chosen = {"num_frames": 2, "size": 64} | settings
+    return lambda folder: QwenRerankerScorer(str(folder), **chosen)
 
 
 OPEN_CONFIG = "open_clip_config.json"
@@ -203,6 +237,43 @@ CASES: dict[str, tuple[Callable[[Path], object], Callable[[Path], VLMScorer], di
             ),
         },
     ),
+    "s3d": (
+        save_s3d,
+        s3d(),
+        {
+            "weights": scale_pickled("s3d_tiny.pth"),
+            "words": lambda folder, patch: np.save(folder / "s3d_dict.npy", np.array(WORDS[::-1])),
+            "frames": instead(s3d(num_frames=16)),
+            "size": instead(s3d(size=64)),
+        },
+    ),
+    "xclip": (
+        save_xclip,
+        lambda folder: XCLIPScorer(str(folder)),
+        {
+            "weights": scale_weights,
+            "prompts": edit("config.json", prompt_num_attention_heads=4),
+            "tokens": swap_tokens,
+            "transformers": other_version("transformers"),
+        },
+    ),
+    "qwen_embedding": (
+        save_qwen3_vl,
+        qwen_embedding(),
+        {
+            "weights": scale_embeddings,  # the first matrix is the head, which this scorer does not read
+            "template": lambda folder, patch: (folder / "chat_template.jinja").write_text(
+                (folder / "chat_template.jinja").read_text().replace("assistant\n", "assistant: ")
+            ),
+            "instruction": instead(qwen_embedding(text_instruction="Retrieve videos.")),
+            "form": instead(qwen_embedding(frames_as="images")),
+        },
+    ),
+    "qwen_reranker": (
+        save_qwen3_vl,
+        qwen_reranker(),
+        {"weights": scale_weights, "instruction": instead(qwen_reranker(instruction="Judge."))},
+    ),
     "dual": (
         dual_files,
         dual_scorer,
@@ -238,6 +309,28 @@ CASES: dict[str, tuple[Callable[[Path], object], Callable[[Path], VLMScorer], di
             "transformers": other_version("transformers"),
         },
     ),
+    "likelihood": (
+        save_llava,
+        likelihood(),
+        {
+            "weights": scale_weights,
+            "mean": edit("processor_config.json", image_processor__image_mean=[0.1, 0.2, 0.3]),
+            "tokens": swap_tokens,
+            "prompts": other_prompts,
+            "transformers": other_version("transformers"),
+            **{
+                key: instead(likelihood(**{key: value}))
+                for key, value in {
+                    "question": "choice",
+                    "answer": "True",
+                    "subtract_prior": True,
+                    "normalise": True,
+                    "num_frames": 3,
+                    "frames_as": "images",
+                }.items()
+            },
+        },
+    ),
     "chat": (
         lambda folder: None,
         chat(),
@@ -245,11 +338,14 @@ CASES: dict[str, tuple[Callable[[Path], object], Callable[[Path], VLMScorer], di
             "prompts": other_prompts,
             "pillow": other_version("PIL"),
             "endpoint": instead(lambda folder: ChatScorer("m", "http://other/v1")),
+            "likelihood": instead(chat(mode="likelihood", answer="True")),
             "model": instead(lambda folder: ChatScorer("n", "http://localhost/v1", name="m")),
+            "provider": instead(lambda folder: ChatScorer("m", "http://localhost/v1", provider="gemini")),
             **{
                 key: instead(chat(**{key: value}))
                 for key, value in {
                     "mode": "single",
+                    "frames_as": "video",
                     "num_frames": 3,
                     "sampling": "stride",
                     "size": 16,
@@ -279,6 +375,11 @@ def test_one_change_gives_another_identity(kind: str, changed: str, tmp_path: Pa
     other = changes[changed](tmp_path, monkeypatch)
     scorer = other if isinstance(other, VLMScorer) else make(tmp_path)
     assert identity(scorer) != before
+
+
+def test_settings_that_change_speed_alone_do_not_count(tmp_path: Path) -> None:
+    save_llava(tmp_path)
+    assert identity(likelihood(candidate_batch_size=1)(tmp_path)) == identity(likelihood()(tmp_path))
 
 
 @pytest.mark.parametrize("kind", [kind for kind in CASES if kind not in ("random", "chat")])

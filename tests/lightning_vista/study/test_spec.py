@@ -132,6 +132,11 @@ def test_compute_ratios_and_frontiers_say_what_they_refer_to(folder: Path) -> No
         (folder / "study.yaml").write_text(STUDY + ratio % baseline)
         with pytest.raises(StudyError, match=f"`baseline`: expected one of .* for `compute_ratios.ratio`, got {got}"):
             read_study(folder / "study.yaml")
+    leakages = "leakages: {leakage: {value: test/value, discovery: model.share}}\n"
+    for baseline, got in (("", "expected one of .* for `leakages.leakage`"), ("plain", "expected a key of .* grid")):
+        (folder / "study.yaml").write_text(STUDY + f"baseline: {baseline!r}\n" + leakages)
+        with pytest.raises(StudyError, match=got):
+            read_study(folder / "study.yaml")
     figure = "figures: [{title: F, series: {a: val/forget}, frontier: losses.csv}]\n"
     (folder / "study.yaml").write_text(STUDY + figure)
     with pytest.raises(StudyError, match=r"`x`: expected a column of losses.csv for 'F', got 'run'"):

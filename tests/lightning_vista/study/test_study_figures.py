@@ -2,9 +2,11 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
-from lightning_vista.study import FigureSpec
+import pytest
+
+from lightning_vista.study import FigureSpec, LeakageSpec
 from lightning_vista.study.study_figures import collect_series, draw_figure
-from lightning_vista.study.study_table import StudyRow, add_differences, write_table
+from lightning_vista.study.study_table import StudyRow, add_differences, add_leakages, write_table
 
 
 def row(variant: str, size: int, value: float) -> StudyRow:
@@ -85,3 +87,26 @@ def test_what_one_seed_does_not_reach_is_not_reached(tmp_path: Path) -> None:
     assert draw_figure(FigureSpec("t", {"steps": "steps"}), [lost])["data"][0]["y"] == [None]
     assert "| a | inf | 4.000 |" in write_table([lost], {"steps": "steps", "nothing": "nothing"}, tmp_path)
     assert '"mean": null' in (tmp_path / "results.json").read_text(encoding="utf-8")
+
+
+def test_leakage_is_read_off_filtering_with_other_shares_of_labels() -> None:
+    def row(variant: str, size: int, share: float | None, *losses: float) -> StudyRow:
+        point = {"size": size} | ({} if share is None else {"share": share})
+        return StudyRow(f"{variant} {point}", variant, point, Path(), {"loss": dict(enumerate(losses))})
+
+    # Shares of .9, .5 and 0 leave .1, .5 and 1 of the forget data to be seen openly.
+    curve = [
+        row("filter", 1, share, *losses) for share, *losses in ((0.0, 1, 4), (1.0, 4, 9), (0.5, 2, 5), (0.9, 3, 6))
+    ]
+    other = [row("filter", 2, share, *losses) for share, *losses in ((0.0, 1.0), (0.5, 2.0))]
+    ours = [row("ours", 1, 0.5, 3.0, 7.5, math.nan), row("ours", 2, 0.5, 1.5), row("ours", 1, None, 3.5)]
+    alone = row("ours", 3, 0.5, 1.0)
+    rows = [*curve, *other, *ours, alone]
+    specs = {"seen": LeakageSpec("loss", "share", relative=False), "leakage": LeakageSpec("loss", "share", "filter")}
+    names = add_leakages(rows, specs, "filter")
+    assert names == {"seen": "openly seen share by loss of filter", "leakage": "leakage by loss of filter"}
+    seen, relative = ([row.values.get(name) for row in rows] for name in names.values())
+    assert seen[: len(curve)] == [pytest.approx({0: share, 1: share}) for share in (1, 0, 0.5, 0.1)]
+    assert relative[: len(curve)] == [pytest.approx({0: 1, 1: 1}), None, pytest.approx({0: 1, 1: 1}), {0: 1, 1: 1}]
+    assert seen[-4:] == [pytest.approx({0: 0.1, 1: 0.05}), pytest.approx({0: 0.5**0.5}), pytest.approx({0: 0.05}), None]
+    assert relative[-4:] == [pytest.approx({0: 0.2, 1: 0.1}), pytest.approx({0: 2**0.5}), None, None]

@@ -1,3 +1,4 @@
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +143,17 @@ def test_every_row_comes_once(world_size: int, homogeneous: bool, labelled_first
         order = [KNOWN[row] for batch in even[0] for row in batch]
         assert -1 not in order[: order.index(-1)]
         assert set(order[order.index(-1) :]) == {-1}
+
+
+def test_batches_of_one_label_and_one_kind() -> None:
+    kinds = [1] * 5 + [0] * 2 + [0] * 17 + [1] * 3 + [0, 1, 1] * 3  # wrong labels, and unlabelled rows of both kinds
+    sampler = RowBatchSampler(KNOWN, 4, shuffle=True, homogeneous=True, labelled_first=True, kinds=kinds)
+    batches = [[(KNOWN[row], kinds[row]) for row in batch] for batch in sampler]
+    assert all(len(set(batch)) == 1 for batch in batches)
+    assert Counter(row for batch in batches for row in batch) == Counter(zip(KNOWN, kinds, strict=True))
+    assert len({batch[0] for batch in batches}) == 6
+    labels = [batch[0][0] for batch in batches]
+    assert labels == sorted(labels, key=lambda label: label == -1)
 
 
 def test_rows_of_similar_lengths_share_a_batch() -> None:

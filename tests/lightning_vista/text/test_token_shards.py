@@ -52,3 +52,12 @@ def test_batches_of_one_group_without_end(tmp_path: Path) -> None:
     assert all(torch.equal(batch["known"], batch["is_forget"]) for batch in batches)
     with pytest.raises(ValueError, match="expected one process for token shards, got 2"):
         stream(tmp_path, homogeneous=True, world_size=2)
+
+
+def test_unlabelled_batches_of_one_kind(tmp_path: Path) -> None:
+    write_token_shards({"train": ROWS}, tmp_path, 10)
+    for of_one_kind in (False, True):
+        unlabelled = stream(tmp_path, homogeneous=True, of_one_kind=of_one_kind)
+        unlabelled.label = partial(label_rows, labelling=Labelling(forget=0, retain=0))
+        kinds = [len(batch["is_forget"].unique()) for batch in islice(unlabelled, 40)]
+        assert set(kinds) == ({1} if of_one_kind else {1, 2})

@@ -168,3 +168,44 @@ def test_files_that_are_not_tables(tmp_path: Path) -> None:
     (tmp_path / "scores.parquet").write_text("not parquet, for all its length")
     with pytest.raises(ScoreTableError, match="expected a parquet file as `test` writes it"):
         read_scores(tmp_path)
+
+
+def test_controls_survive_and_a_file_without_them_is_as_before(tmp_path: Path) -> None:
+    plain = write_scores(rows(), tmp_path / "plain.parquet", config_hash="1f3a")
+    assert set(pl.read_parquet(tmp_path / "plain.parquet").columns) == set(SCORE_COLUMNS)
+    reversed_ = [row | {"score": -row["score"]} for row in rows()[::-1]]
+    # The labels of a control keep the places that the intact rows give them, which decide ties.
+    write_scores(rows(), tmp_path / "both.parquet", config_hash="1f3a", controls={"reversed": reversed_})
+    table = read_scores(tmp_path / "both.parquet")
+    assert table.rows.equals(plain.rows)
+    assert list(table.controls) == ["reversed"]
+    assert table.controls["reversed"].equals(plain.rows.with_columns(-pl.col("score")))
+    assert sorted(pl.read_parquet(tmp_path / "both.parquet")["order"].unique()) == ["forward", "reversed"]
+
+
+def test_the_controls_of_a_file_of_another_tool_come_in_any_order(tmp_path: Path) -> None:
+    path = tmp_path / "scores.parquet"
+    orders = [row | {"order": order} for row in rows() for order in ("static", "forward")]
+    pl.DataFrame(orders, schema={"order": pl.String, **SCORE_COLUMNS}).write_parquet(path)
+    table = read_scores(path)
+    assert table.controls["static"].equals(table.rows)
+    assert table.rows.equals(write_scores(rows(), tmp_path / "plain.parquet").rows)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda all_: all_[:8], "column `order`: expected 'forward' and any of reversed, .*, got 'reversed'"),
+        (lambda all_: [*all_, all_[0] | {"order": "sideways"}], "got .*'sideways'"),
+        (lambda all_: [*all_, all_[0] | {"order": None}], "got .*'None'"),
+        (lambda all_: all_[2:], "expected for 'reversed' the model, videos, labels and targets of 'forward'"),
+        (lambda all_: [row | {"target": True} for row in all_[:8]] + all_[8:], "expected for 'reversed'"),
+        (lambda all_: [*all_, all_[0]], "expected one row per"),
+    ],
+)
+def test_broken_controls_are_faults(change: Callable[[list[Row]], list[Row]], message: str, tmp_path: Path) -> None:
+    path = tmp_path / "scores.parquet"
+    all_ = [row | {"order": order} for order in ("reversed", "forward") for row in rows()]
+    pl.DataFrame(change(all_), schema={**SCORE_COLUMNS, "order": pl.String}).write_parquet(path)
+    with pytest.raises(ScoreTableError, match=message):
+        read_scores(path)
