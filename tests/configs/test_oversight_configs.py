@@ -63,6 +63,7 @@ def test_methods_differ_in_reward_rows_and_routing_only(tmp_path: Path) -> None:
         "routing": ("none", "all", "unseen", "diamond", True, [1.0]),
         "routing, paper's baseline": ("none", "all", "all", "diamond", True, [1.0]),
         "no routing": ("none", "all", "unseen", "diamond", True, [0.0]),
+        "no routing, paper's baseline": ("none", "all", "all", "diamond", True, [0.0]),
         "naive": ("seen", "all", "all", "mixed", False, []),
         "filtering": ("all", "seen", "all", "mixed", False, []),
         "filtering, known ends": ("all", "known", "all", "mixed", False, []),

@@ -138,18 +138,17 @@ def test_endpoints_that_refuse_the_field_are_refused(
     server: ChatServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import openai
-    from openai.resources.chat.completions import AsyncCompletions
 
-    create = AsyncCompletions.create
+    post = openai.AsyncOpenAI.post
 
     async def refuse(*args: Any, **request: Any) -> Any:
         try:
-            return await create(*args, **request)
+            return await post(*args, **request)
         except openai.BadRequestError as error:
             message = "You are not allowed to request logprobs from this model"
             raise openai.BadRequestError(message, response=error.response, body=None) from None
 
-    monkeypatch.setattr(AsyncCompletions, "create", refuse)
+    monkeypatch.setattr(openai.AsyncOpenAI, "post", refuse)
     server.fault = lambda body, earlier: "400"
     with pytest.raises(NoLogprobsError, match="gives no log-probabilities"):
         score(scorer(server, tmp_path, mode="likelihood", on_failure="unscored"))
