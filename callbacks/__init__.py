@@ -10,6 +10,7 @@ from lightning_vista.callbacks.gradient_routing import GradientRouting
 from lightning_vista.callbacks.loss_log import LossLog
 from lightning_vista.callbacks.max_entropy_tuning import MaxEntropyTuning
 from lightning_vista.callbacks.parameter_groups import ParameterGroups
+from lightning_vista.callbacks.progress_curves import ProgressCurves
 from lightning_vista.callbacks.quantisation_attack import QuantisationAttack
 from lightning_vista.callbacks.relearning_attack import RelearningAttack
 from lightning_vista.callbacks.representation_misdirection import RepresentationMisdirection
@@ -32,6 +33,7 @@ __all__ = [
     "Finishing",
     "LossLog",
     "MaxEntropyTuning",
+    "ProgressCurves",
     "QuantisationAttack",
     "ParameterGroups",
     "RelearningAttack",

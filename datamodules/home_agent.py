@@ -1,17 +1,21 @@
 """Environments for an agent that learns a task in a home, rewarded by a scorer."""
 
 from itertools import permutations
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import lightning as L
 import numpy as np
 from torch.utils.data import DataLoader
 
+from lightning_vista.metrics.reward_tests import policy_ranking, value_order_correlation
 from lightning_vista.mini.steps import Step, describe
 from lightning_vista.scorers import VLMScorer
 
 if TYPE_CHECKING:
     from gymnasium.vector import VectorEnv
+
+#: Number of prefixes of a scripted episode at which its value is measured.
+_POINTS = 9
 
 
 class HomeTaskDataModule(L.LightningDataModule):
@@ -21,13 +25,20 @@ class HomeTaskDataModule(L.LightningDataModule):
 
     Args:
         level: Number of steps, 2 to 4.
-        judge: Scorer that rewards the agent at the end of an episode, by how well the task's description fits its
-            frames; None for the true reward, see `HomeTask`.
+        judge: Scorer that rewards the agent by how well the task's description fits the frames of an episode; None for
+            the true reward, see `HomeTask`.
         contrast: Whether to subtract the highest score of the same steps in other orders from the reward.
+        mode: `score` of the episode, or `potential` for the growth of the score since the last judgement, see
+            `lightning_vista.rewards.Payment`.
+        every: Interval in moves at which to judge, besides the end of an episode; `potential` needs one.
+        per_step: Whether to score the first step, the first two, and so on, see `VideoJudge`; excludes `contrast`.
         num_envs: Number of environments.
         updates_per_epoch: Number of updates in an epoch.
         test_rounds: Number of episodes that a test plays in each environment.
         seed: Random seed of the home, the task and the training.
+
+    Raises:
+        ValueError: If an option that tells how to judge is given without a judge.
 
     Example:
         >>> HomeTaskDataModule(level=3).level
@@ -39,13 +50,22 @@ class HomeTaskDataModule(L.LightningDataModule):
         level: int = 2,
         judge: VLMScorer | None = None,
         contrast: bool = False,
+        mode: Literal["score", "potential"] = "score",
+        every: int | None = None,
+        per_step: bool = False,
         num_envs: int = 64,
         updates_per_epoch: int = 10,
         test_rounds: int = 4,
         seed: int = 0,
     ) -> None:
         super().__init__()
+        if judge is None and (contrast or per_step or every is not None or mode != "score"):
+            raise ValueError(
+                "`judge`: expected a scorer with `contrast`, `mode`, `every` or `per_step`, got None. Give a scorer, "
+                "or leave out these options."
+            )
         self.level, self.scorer, self.contrast, self.num_envs = level, judge, contrast, num_envs
+        self.mode, self.every, self.per_step = mode, every, per_step
         self.updates_per_epoch, self.test_rounds, self.seed = updates_per_epoch, test_rounds, seed
 
     def setup(self, stage: str) -> None:
@@ -57,7 +77,7 @@ class HomeTaskDataModule(L.LightningDataModule):
         self.task = sample_task(self.level, self.seed)
         right, *others = permutations(self.task.steps)
         wrong = [describe(order) for order in others] if self.contrast else []
-        self.judge = VideoJudge(self.scorer, describe(right), wrong) if self.scorer else None
+        self.judge = VideoJudge(self.scorer, describe(right), wrong, per_step=self.per_step) if self.scorer else None
 
     def environments(self) -> "VectorEnv[Any, Any, Any]":
         """Make the environments, whose user resets ended episodes."""
@@ -68,13 +88,15 @@ class HomeTaskDataModule(L.LightningDataModule):
 
         makers = [lambda: HomeTask(self.task)] * self.num_envs
         environments = SyncVectorEnv(makers, autoreset_mode=AutoresetMode.DISABLED)
-        return VectorJudgeReward(environments, self.judge) if self.judge else environments
+        return VectorJudgeReward(environments, self.judge, self.every, mode=self.mode) if self.judge else environments
 
     def scripted_rewards(self) -> dict[str, float]:
         """Judge scripted robots, which do the steps in the right order, in other orders, the first, the last, or none.
 
         Returns:
-            Mean reward of each script over the task's starts and over orders; empty for the true reward.
+            Mean reward of each script over the task's starts and over orders; `policy_ranking` of all scripts, compared
+            with their true rewards, and `value_order`, the mean value-order correlation of the right order (see
+            `lightning_vista.metrics.reward_tests`). Empty for the true reward.
         """
         if self.judge is None:
             return {}
@@ -84,10 +106,37 @@ class HomeTaskDataModule(L.LightningDataModule):
         plays |= {"first_step": [steps[:1]], "last_step": [steps[-1:]]}
         rng = np.random.default_rng(self.seed)
         films = {
-            name: [self.task.film(start, order, rng) for start in self.task.starts for order in orders]
+            name: [[self.task.film(start, order, rng) for start in self.task.starts] for order in orders]
             for name, orders in plays.items()
         }
-        return {name: float(self.judge.rewards(shown).mean()) for name, shown in films.items()}
+        earned = {name: [self._mean_reward(of_order) for of_order in shown] for name, shown in films.items()}
+        true = [self._true_reward(order) for orders in plays.values() for order in orders]
+        ranking = policy_ranking([reward for rewards in earned.values() for reward in rewards], true)
+        means = {name: float(np.mean(rewards)) for name, rewards in earned.items()}
+        return means | {"policy_ranking": ranking, "value_order": self._value_order(films["right_order"][0])}
+
+    def _mean_reward(self, films: "list[Any]") -> float:
+        """Return the mean reward of episodes `(frames, height, width, 3)`."""
+        from lightning_vista.rewards import episode_rewards
+        from lightning_vista.rewards.film import Schedule
+
+        assert self.judge is not None
+        return float(episode_rewards(self.judge, self.mode, Schedule(self.every), films).mean())
+
+    def _true_reward(self, order: tuple[Step, ...]) -> float:
+        """Return the true reward of a script."""
+        from lightning_vista.mini.home_task import right_share
+
+        return right_share(tuple(self.task.steps.index(step) for step in order), self.level)
+
+    def _value_order(self, films: "list[Any]") -> float:
+        """Return the mean value-order correlation of episodes whose right order is scripted."""
+        ends = np.linspace(1, len(films[0]), _POINTS).round().astype(int)
+        judge = self.judge
+        if judge is None:
+            raise ValueError("`judge`: expected a scorer for the value order, got None. Give a scorer.")
+        values = [judge.rewards([film[:end] for end in ends]).tolist() for film in films]
+        return float(np.mean([value_order_correlation(of_film) for of_film in values]))
 
     def train_dataloader(self) -> DataLoader[int]:
         """Return a loader of the numbers of updates."""

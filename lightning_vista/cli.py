@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from lightning_vista import __version__
+from lightning_vista.command_options import add_export_options, add_shards_options
 
 #: The commands that LightningCLI runs, with their help.
 LIGHTNING_COMMANDS = {
@@ -143,6 +144,7 @@ def demo_command(options: argparse.Namespace) -> None:
     """Render the embedded dataset, pack it, score it with every offline scorer, report."""
     import lightning as L
 
+    from lightning_vista.callbacks import ProgressCurves
     from lightning_vista.datamodules import ViSTaDataModule
     from lightning_vista.evaluation import Evaluation
     from lightning_vista.mini import build_mini
@@ -170,7 +172,7 @@ def demo_command(options: argparse.Namespace) -> None:
             logger=False,
             enable_model_summary=False,
             default_root_dir=out,
-            callbacks=[Evaluation(controls=() if isinstance(scorer, RandomScorer) else CONTROLS)],
+            callbacks=[] if isinstance(scorer, RandomScorer) else [Evaluation(controls=CONTROLS), ProgressCurves()],
         )
         trainer.test(scorer, data, verbose=False)
     print("4/4 reporting")
@@ -232,6 +234,21 @@ def report_command(options: argparse.Namespace) -> None:
     from lightning_vista.reports import write_report
 
     write_report(options.runs, options.out, rescaling=options.rescaling, strict=not options.leave_out_unscored)
+
+
+def export_command(options: argparse.Namespace) -> None:
+    """Write the benchmark, score tables or progress curves for other tools."""
+    from lightning_vista.reports import export_leaderboard, export_lerobot, export_lmms_eval
+
+    if options.format == "lmms-eval":
+        path = export_lmms_eval(options.shards, options.out, options.select, options.task)
+        print(f"Task: {path}. Run: python -m lmms_eval --include_path {options.out} --tasks {options.task} --model ...")
+    elif options.format == "leaderboard":
+        rows = export_leaderboard(options.runs, options.dataset, options.out)
+        print(f"{rows.height} rows of {rows['model'].n_unique()} model(s): {options.out}")
+    else:
+        rows = export_lerobot(options.runs, options.out)
+        print(f"{rows.height} frames of {rows['episode_index'].n_unique()} episode(s): {options.out}")
 
 
 def study_command(options: argparse.Namespace) -> None:
@@ -307,8 +324,9 @@ def _parser() -> argparse.ArgumentParser:
     for name, text in LIGHTNING_COMMANDS.items():
         commands.add_parser(name, help=f"{text} (LightningCLI: --config, --model, --data, --trainer)")
     _add_demo(commands)
-    _add_shards(commands)
+    add_shards_options(commands, shards_build_command, shards_verify_command)
     _add_report(commands)
+    add_export_options(commands, export_command)
     _add_study(commands)
     _add_routing(commands)
     _add_pretrained(commands)
@@ -326,35 +344,6 @@ def _add_demo(commands: Any) -> None:  # argparse's own type is private
     mini.add_argument("--scale", type=float, default=1.0, help="how many problem sets, 1 for about 1,000 test videos")
     mini.add_argument("--splits", nargs="+", default=["train", "val", "test"], help="which splits (default: all)")
     mini.set_defaults(run=mini_command)
-
-
-def _add_shards(commands: Any) -> None:  # argparse's own type is private
-    shards = commands.add_parser("shards", help="build or verify WebDataset shards")
-    actions = shards.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    build = actions.add_parser("build", help="pack problem sets and their videos into shards")
-    build.add_argument("tasks", help="the folder of the problem sets (`tasks`)")
-    build.add_argument("videos", help="the folder of the videos: <environment>/<path> below it")
-    build.add_argument("out", help="the folder to write")
-    build.add_argument("--select", nargs="+", default=["*"], metavar="GLOB", help="only problem sets whose id matches")
-    build.add_argument("--max-shard-mb", type=float, default=128, help="size of a shard (default: %(default)s)")
-    build.add_argument(
-        "--missing", choices=("error", "skip"), default="error", help="what to do about absent or undecodable videos"
-    )
-    build.add_argument("--frames", type=int, help="store this many frames as JPEG images instead of the videos")
-    build.add_argument("--size", type=int, help="their height and width in pixels")
-    build.add_argument(
-        "--sampling",
-        choices=("uniform", "stride"),
-        default="uniform",
-        help="the rule that chooses frames (default: %(default)s)",
-    )
-    build.add_argument("--overwrite", action="store_true", help="replace a finished build of other data")
-    build.add_argument("--workers", type=int, help="threads (default: one per core)")
-    build.set_defaults(run=shards_build_command)
-    verify = actions.add_parser("verify", help="check every sample against the index and decode its ends")
-    verify.add_argument("dir", help="the folder, or address, of the shards")
-    verify.add_argument("--workers", type=int, help="threads (default: one per core)")
-    verify.set_defaults(run=shards_verify_command)
 
 
 def _add_report(commands: Any) -> None:  # argparse's own type is private

@@ -1,6 +1,17 @@
-"""Reports of evaluations: result tables and one HTML page."""
+"""Reports of evaluations: result tables, one HTML page, and exports for other tools."""
 
+from lightning_vista.reports.leaderboard import export_leaderboard
+from lightning_vista.reports.lerobot_progress import export_lerobot, write_lerobot_progress
+from lightning_vista.reports.lmms_eval_task import export_lmms_eval
 from lightning_vista.reports.report import write_report
 from lightning_vista.reports.results import build_results, write_results
 
-__all__ = ["build_results", "write_report", "write_results"]
+__all__ = [
+    "build_results",
+    "export_leaderboard",
+    "export_lerobot",
+    "export_lmms_eval",
+    "write_lerobot_progress",
+    "write_report",
+    "write_results",
+]

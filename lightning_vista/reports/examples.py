@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lightning_vista.evaluation.progress_file import Progress, read_progress
 from lightning_vista.vista.tables import ScoreTable
 
 #: Budgets of the page for videos and for transcripts; with plotly.js (5 MB) it stays below 15 MB.
@@ -43,12 +44,14 @@ class Showcase:
         videos: Video -> its base64 text; each video once, however many runs and problem sets show it.
         transcripts: Conversations, those of the example videos first.
         left_out: Sentences about the videos and transcripts that did not fit.
+        progress: (video, problem set) -> model -> progress, for runs with a `progress.json`.
     """
 
     examples: list[dict[str, Any]] = field(default_factory=list)
     videos: dict[str, str] = field(default_factory=dict)
     transcripts: list[Transcript] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
+    progress: dict[tuple[str, str], dict[str, Progress]] = field(default_factory=dict)
 
 
 def read_showcase(runs: Iterable[Path], tables: Sequence[ScoreTable]) -> Showcase:
@@ -62,13 +65,18 @@ def read_showcase(runs: Iterable[Path], tables: Sequence[ScoreTable]) -> Showcas
         The examples and transcripts that fit, and a report of the others.
 
     Raises:
-        ValueError: If an `examples.json` does not have a run's format.
+        ValueError: If an `examples.json` or a `progress.json` does not have a run's format.
         FileNotFoundError: If an `examples.json` names a video that does not exist.
     """
     showcase = Showcase()
     folders = list(runs)
     for run in folders:
         _add_examples(showcase, run / "examples")
+        measured = read_progress(run)
+        if measured is None:
+            continue
+        for curve in measured.curves:
+            showcase.progress.setdefault((curve.video, curve.problem_set), {})[measured.model] = curve
     _add_scores(showcase.examples, tables)
     _add_transcripts(showcase, folders)
     return showcase

@@ -23,6 +23,7 @@ from lightning_vista.reports.examples import Showcase, read_showcase
 from lightning_vista.reports.headline import headline
 from lightning_vista.reports.joining import predictions
 from lightning_vista.reports.order_controls import control_kinds, control_lines, order_verdicts
+from lightning_vista.reports.progress_figure import draw_progress
 from lightning_vista.reports.reward_figures import reward_figures
 from lightning_vista.reports.style import interval, styles
 from lightning_vista.reports.view import View, number, views
@@ -70,12 +71,19 @@ def _example(example: Mapping[str, Any], models: Sequence[str], showcase: Showca
         "labels": labels,
         "descriptions": list(example["descriptions"].values()),
         "scores": [[example["scores"].get(model, {}).get(label) for label in labels] for model in models],
+        "progress": _drawn_progress(example, models, showcase),
         "transcripts": [
             {"place": place, "run": transcript.run}
             for place, transcript in enumerate(showcase.transcripts)
             if transcript.key == key
         ],
     }
+
+
+def _drawn_progress(example: Mapping[str, Any], models: Sequence[str], showcase: Showcase) -> str:
+    """Return the SVG of the models' progress in an example video; empty without any."""
+    curves = showcase.progress.get((example["video"], example["problem_set"]), {})
+    return draw_progress({model: curves[model] for model in models if model in curves}, models)
 
 
 def _problem_sets(shown: Sequence[View], tables: Sequence[ScoreTable], showcase: Showcase) -> Iterator[dict[str, Any]]:

@@ -181,7 +181,7 @@ class PPOAgent(L.LightningModule):
             n_steps=self.horizon,
             batch_size=-(-self.environments.num_envs * self.horizon // self.minibatches),
             n_epochs=self.passes,
-            gamma=1.0,  # episodes are short and equally long, and their rewards come at the end
+            gamma=1.0,  # episodes are short and equally long
             ent_coef=self.entropy,
             policy_kwargs={"net_arch": self.hidden_sizes},
             device=self.trainer.strategy.root_device,
@@ -256,12 +256,15 @@ class PPOAgent(L.LightningModule):
         """Reset everything, with random numbers that depend on the run's seed and this number only."""
         self.agent.set_random_seed(int(np.random.SeedSequence([self._data.seed, number]).generate_state(1)[0]))
         self.agent.set_env(self.environments, force_reset=True)
+        self._earned = np.zeros(self.environments.num_envs)
 
     def _watch(self, step: dict[str, Any], _: dict[str, Any]) -> bool:
-        """Keep the infos of the episodes that end at a step; Stable-Baselines3 calls this."""
-        for ended, info, reward in zip(step["dones"], step["infos"], step["rewards"], strict=True):
+        """Add up rewards, and keep the infos of the episodes that end at a step; Stable-Baselines3 calls this."""
+        for place, (ended, info) in enumerate(zip(step["dones"], step["infos"], strict=True)):
+            self._earned[place] += step["rewards"][place]
             if ended:
-                self._episodes.append({**info, "reward": float(reward)})
+                self._episodes.append({**info, "reward": float(self._earned[place])})
+                self._earned[place] = 0.0
         return True
 
     def _figures(self) -> dict[str, float]:

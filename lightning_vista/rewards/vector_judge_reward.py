@@ -7,7 +7,9 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from numpy.typing import NDArray
 
-from lightning_vista.rewards.judge_reward import Film, Schedule, check_render_mode
+from lightning_vista.rewards.film import Film, Schedule
+from lightning_vista.rewards.judge_reward import check_render_mode
+from lightning_vista.rewards.payment import Payment, RewardMode
 from lightning_vista.rewards.video_judge import VideoJudge
 
 Observation = TypeVar("Observation")
@@ -28,9 +30,11 @@ class VectorJudgeReward(VectorWrapper[Observation, Action, Observation, Action, 
         judge: Judge of the videos, which judges all environments in one call.
         every: Interval in steps, see `JudgeReward`.
         window: Number of frames, see `JudgeReward`.
+        mode: `score` or `potential`, see `JudgeReward`.
 
     Raises:
-        ValueError: If the environment does not render images, its autoreset mode is unknown, or a number is below 1.
+        ValueError: If the environment does not render images, its autoreset mode is unknown, a number is below 1, or
+            `mode` is unknown or does not fit the other arguments.
     """
 
     def __init__(
@@ -39,6 +43,7 @@ class VectorJudgeReward(VectorWrapper[Observation, Action, Observation, Action, 
         judge: VideoJudge,
         every: int | None = None,
         window: int | None = None,
+        mode: RewardMode = "score",
     ) -> None:
         super().__init__(env)
         check_render_mode(env.render_mode)
@@ -49,7 +54,9 @@ class VectorJudgeReward(VectorWrapper[Observation, Action, Observation, Action, 
             )
         self.judge = judge
         self.mode = env.metadata["autoreset_mode"]
-        self._films = [Film(Schedule(every, window)) for _ in range(env.num_envs)]
+        schedule = Schedule(every, window)
+        self._films = [Film(schedule) for _ in range(env.num_envs)]
+        self._payment = Payment(judge, mode, schedule, env.num_envs)
         self._ended = np.zeros(env.num_envs, bool)
 
     def reset(
@@ -69,10 +76,10 @@ class VectorJudgeReward(VectorWrapper[Observation, Action, Observation, Action, 
         begun = self._ended if self.mode is AutoresetMode.NEXT_STEP else np.zeros(self.num_envs, bool)
         self._ended = terminated | truncated
         frames = self._last_frames(infos)
-        due = [i for i in np.flatnonzero(~begun) if self._films[i].add(frames[i], self._ended[i])]
+        due = [int(i) for i in np.flatnonzero(~begun) if self._films[i].add(frames[i], self._ended[i])]
         rewards = np.zeros(self.num_envs)
         if due:
-            rewards[due] = self.judge.rewards([self._films[i].frames for i in due])
+            rewards[due] = self._payment.rewards({i: self._films[i] for i in due})
         # With SAME_STEP, environments have already been reset, and render the first frame of the next episode.
         self._begin(self._ended if self.mode is AutoresetMode.SAME_STEP else begun)
         every_one = np.ones(self.num_envs, bool)
@@ -90,6 +97,7 @@ class VectorJudgeReward(VectorWrapper[Observation, Action, Observation, Action, 
             frames = self._render()
             for i in np.flatnonzero(begun):
                 self._films[i].begin(frames[i])
+            self._payment.begin({int(i): self._films[i] for i in np.flatnonzero(begun)})
 
     def _last_frames(self, infos: dict[str, Any]) -> Any:
         """Return the frame of each environment after its step and before its reset."""

@@ -13,6 +13,7 @@ from lightning_vista.scorers import VLMScorer
 from lightning_vista.scorers.chat.budget import BudgetError
 from lightning_vista.video import sample_indices
 from lightning_vista.video.resizing import resize_frames
+from lightning_vista.vista.sequences import beginnings
 
 Image = NDArray[np.uint8]
 #: Number of rewards to remember; the oldest are dropped first.
@@ -24,8 +25,9 @@ class VideoJudge:
 
     The reward is the description's score. With wrong descriptions, the reward is the difference from the highest of
     their scores. It is positive exactly where the scorer would choose the right description. (With the mean of their
-    scores, a video would gain by being less like one wrong description, without being more like the right one.) Equal
-    frames are judged once.
+    scores, a video would gain by being less like one wrong description, without being more like the right one.) With
+    `per_step`, a video has one value for each step, the score of the description of the steps up to it, and its reward
+    is their mean. Equal frames are judged once.
 
     Args:
         judge: Scorer, which gets the frames of its `frame_spec`, on its own device. A chat scorer without a trainer
@@ -34,13 +36,16 @@ class VideoJudge:
         wrong: Descriptions of what to avoid, such as the same steps in another order.
         max_videos: Highest number of videos to judge, for scorers that cost money; known videos are free.
         unscored: Reward of a video that the scorer cannot score; None to raise an error.
+        per_step: Whether to score the beginnings of the description, see `beginnings`. This excludes `wrong`.
 
     Attributes:
+        descriptions: Descriptions that the scorer scores.
         judged: Number of judged videos.
         reasons: Number of unscored videos for each reason.
 
     Raises:
-        ValueError: If a number is outside its range; while judging, if a video is unscored.
+        ValueError: If a number is outside its range, or `per_step` does not fit the descriptions; while judging, if a
+            video is unscored.
         BudgetError: While judging, if `max_videos` would be exceeded.
 
     Example:
@@ -59,15 +64,29 @@ class VideoJudge:
         wrong: Sequence[str] = (),
         max_videos: int | None = None,
         unscored: float | None = None,
+        per_step: bool = False,
     ) -> None:
         if max_videos is not None and max_videos < 1:
             raise ValueError(f"`max_videos`: expected at least 1, got {max_videos}. Use None for no limit.")
-        self.judge, self.max_videos, self.unscored = judge.eval(), max_videos, unscored
-        descriptions = (description, *wrong)
-        self.descriptions = descriptions
+        self.judge, self.max_videos, self.unscored, self.per_step = judge.eval(), max_videos, unscored, per_step
+        self.descriptions = beginnings(description) if per_step else (description, *wrong)
+        if per_step and wrong:
+            raise ValueError(
+                f"`wrong`: expected none with per_step=True, got {len(wrong)}. Leave out one of the two options."
+            )
+        if per_step and len(self.descriptions) < 2:
+            raise ValueError(
+                "`description`: expected several steps with per_step=True, such as 'First, we ..., and then we ...', "
+                f"got {description!r}. Use that wording, or per_step=False."
+            )
         self.judged = 0
         self.reasons: Counter[str] = Counter()
-        self._known: dict[str, float] = {}
+        self._known: dict[bytes, NDArray[np.float64]] = {}
+
+    @property
+    def num_values(self) -> int:
+        """Number of values of a video: that of the steps with `per_step`, and else 1."""
+        return len(self.descriptions) if self.per_step else 1
 
     def rewards(self, videos: Sequence[Sequence[Image] | Image]) -> NDArray[np.float64]:
         """Judge videos, with one call of the scorer for all new ones.
@@ -78,27 +97,38 @@ class VideoJudge:
         Returns:
             Rewards `(videos,)`.
         """
+        return np.asarray(self.values(videos).mean(axis=1), dtype=np.float64)
+
+    def values(self, videos: Sequence[Sequence[Image] | Image]) -> NDArray[np.float64]:
+        """Judge videos as `rewards` does, and return their values, one for each step with `per_step`.
+
+        Args:
+            videos: Frames of each video, RGB `(height, width, 3)`, uint8.
+
+        Returns:
+            Values `(videos, num_values)`.
+        """
         shown = [self._sample(video) for video in videos]
-        keys = [hashlib.sha256(str(frames.shape).encode() + frames.tobytes()).hexdigest() for frames in shown]
+        keys = _keys(shown)
         new = {key: frames for key, frames in zip(keys, shown, strict=True) if key not in self._known}
         if new:
-            self._judge(new)
-        rewards = np.array([self._known[key] for key in keys])
-        # After the rewards are read, since this call may have added more videos than are remembered.
+            self._judge({key: np.stack(frames) for key, frames in new.items()})
+        values = np.array([self._known[key] for key in keys]).reshape(len(keys), self.num_values)
+        # After the values are read, since this call may have added more videos than are remembered.
         while len(self._known) > _REMEMBERED:
             del self._known[next(iter(self._known))]
-        return rewards
+        return values
 
     def close(self) -> None:
         """Close the resources of the scorer, such as the connections of a chat scorer."""
         self.judge.teardown("predict")
 
-    def _sample(self, video: Sequence[Image] | Image) -> Image:
+    def _sample(self, video: Sequence[Image] | Image) -> list[Image]:
         spec = self.judge.frame_spec
-        return np.stack([video[index] for index in sample_indices(len(video), spec.num_frames, spec.sampling)])
+        return [video[index] for index in sample_indices(len(video), spec.num_frames, spec.sampling)]
 
-    def _judge(self, videos: Mapping[str, Image]) -> None:
-        """Score videos and remember their rewards."""
+    def _judge(self, videos: Mapping[bytes, Image]) -> None:
+        """Score videos and remember their values."""
         if self.max_videos is not None and self.judged + len(videos) > self.max_videos:
             raise BudgetError(
                 f"`max_videos`: expected at least {self.judged + len(videos)} for {len(videos)} new videos after "
@@ -111,10 +141,10 @@ class VideoJudge:
         self.judged += len(videos)
         # Scored videos come first, so that they are remembered before an unscored one raises an error.
         for key, of_video in sorted(zip(videos, scores, strict=True), key=lambda item: _is_unscored(item[1])):
-            self._known[key] = self._reward(of_video)
+            self._known[key] = self._values(of_video)
 
-    def _reward(self, scores: Scores) -> float:
-        """Return the reward of a video."""
+    def _values(self, scores: Scores) -> NDArray[np.float64]:
+        """Return the values of a video."""
         if _is_unscored(scores):
             reason = scores.reason or "the scorer gave NaN"
             self.reasons[reason] += 1
@@ -123,9 +153,20 @@ class VideoJudge:
                     f"`descriptions`: expected scores from {self.judge.name}, got none for the reason {reason!r} with "
                     f"{' / '.join(self.descriptions)}. Use descriptions that it can read, or set `unscored`."
                 )
-            return self.unscored
+            return np.full(self.num_values, self.unscored)
         right, *wrong = scores.values.tolist()
-        return float(right - max(wrong, default=0.0))
+        return np.array([right, *wrong] if self.per_step else [right - max(wrong, default=0.0)])
+
+
+def _keys(videos: Sequence[Sequence[Image]]) -> list[bytes]:
+    """Return the hash of each video's frames; an array that several videos share is hashed once."""
+    frames = {id(frame): frame for video in videos for frame in video}
+    digests = {number: _digest(frame) for number, frame in frames.items()}
+    return [hashlib.sha256(b"".join(digests[id(frame)] for frame in video)).digest() for video in videos]
+
+
+def _digest(frame: Image) -> bytes:
+    return hashlib.sha256(str(frame.shape).encode() + frame.tobytes()).digest()
 
 
 def _is_unscored(scores: Scores) -> bool:

@@ -1,6 +1,7 @@
 """Scorers: LightningModules that judge videos of sequential tasks."""
 
 from lightning_vista.evaluation.pairs import Scores
+from lightning_vista.evaluation.progress_file import Progress
 from lightning_vista.scorers.base import VLMScorer
 from lightning_vista.scorers.chat_scorer import ChatScorer
 from lightning_vista.scorers.clip import CLIPScorer
@@ -10,6 +11,7 @@ from lightning_vista.scorers.frame_embedding import FrameEmbeddingScorer
 from lightning_vista.scorers.likelihood import LikelihoodScorer
 from lightning_vista.scorers.local_chat import LocalChatScorer
 from lightning_vista.scorers.open_clip import OpenCLIPScorer
+from lightning_vista.scorers.prefixes import score_prefixes
 from lightning_vista.scorers.qwen_embedding import QwenEmbeddingScorer
 from lightning_vista.scorers.qwen_reranker import QwenRerankerScorer
 from lightning_vista.scorers.random import RandomScorer
@@ -27,6 +29,7 @@ __all__ = [
     "LikelihoodScorer",
     "LocalChatScorer",
     "OpenCLIPScorer",
+    "Progress",
     "QwenEmbeddingScorer",
     "QwenRerankerScorer",
     "RandomScorer",
@@ -36,4 +39,5 @@ __all__ = [
     "VLMScorer",
     "ViCLIPScorer",
     "XCLIPScorer",
+    "score_prefixes",
 ]

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from lightning_vista.evaluation import Evaluation, PairScores, Scores, find_evaluation, pair_scores
+from lightning_vista.evaluation.progress_file import Progress
+from lightning_vista.scorers.prefixes import score_prefixes
 from lightning_vista.video import FrameSpec, decode_video
 from lightning_vista.vista.batch import VideoBatch, clips_batch
 from lightning_vista.vista.index import ShardIndex
@@ -59,6 +61,12 @@ class VLMScorer(L.LightningModule, ABC):
         clip = decode_video(video if isinstance(video, bytes) else Path(video).read_bytes(), self.frame_spec)
         (scores,) = self.score_clips(clip.frames[None], descriptions, [clip.times])
         return dict(zip(descriptions, scores.values.tolist(), strict=True))
+
+    def progress(
+        self, video: str | Path | bytes, description: str, points: int = 8, per_step: bool = False
+    ) -> Progress:
+        """Score ever longer prefixes of a video file, see `score_prefixes`."""
+        return score_prefixes(self, video, description, points, per_step)
 
     @torch.no_grad()
     def score_clips(

@@ -119,7 +119,7 @@ class DualEncoderScorer(EmbeddingScorer):
         return json.dumps(self.settings, sort_keys=True)
 
     def forget(self) -> None:
-        """Forget the embeddings of descriptions, and their unknown words."""
+        """Forget the embeddings of descriptions, their unknown words, and the features of frames."""
         super().forget()
         self.unknown.clear()
 

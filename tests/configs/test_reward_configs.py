@@ -27,7 +27,7 @@ def test_the_study_runs(tmp_path: Path) -> None:
         ["study", str(ROOT / "configs/studies/judge_as_reward.yaml"), "--smoke", "--jobs", "2", "--out", str(tmp_path)]
     )
     rows = (tmp_path / "results.md").read_text().splitlines()[2:]
-    assert len(rows) == 8
-    empty = [row.count("–") for row in rows]  # noqa: RUF001  of the true reward, five columns of scripts
-    assert empty == [5, 5, 0, 0, 0, 0, 0, 0]
+    assert len(rows) == 12
+    empty = [row.count("–") for row in rows]  # noqa: RUF001  of the true reward, seven columns of scripts
+    assert empty == [7, 7, *[0] * 10]
     assert "eight episodes after training" in (tmp_path / "study.html").read_text()

@@ -1,4 +1,5 @@
 from itertools import permutations
+from typing import Any
 
 import pytest
 
@@ -35,6 +36,25 @@ def test_the_true_reward_needs_no_scripts() -> None:
     data.setup("fit")
     assert data.scripted_rewards() == {}
     assert data.environments().num_envs == 64
+
+
+def test_scripts_earn_the_gains_of_their_potential_and_are_ranked() -> None:
+    judge = DualEncoderScorer("slot", weights="shipped")
+    data = HomeTaskDataModule(level=2, judge=judge, mode="potential", every=8, per_step=True, seed=1)
+    data.setup("fit")
+    found = data.scripted_rewards()
+    assert data.judge is not None
+    assert len(data.judge.descriptions) == 2
+    assert found["no_step"] == 0  # nothing changes, so nothing is gained
+    assert found["right_order"] > max(found["first_step"], found["wrong_order"]) + 0.05
+    assert found["policy_ranking"] > 0.3
+    assert 0.5 < found["value_order"] <= 1
+
+
+@pytest.mark.parametrize("option", [{"mode": "potential"}, {"every": 4}, {"per_step": True}, {"contrast": True}])
+def test_options_of_a_judge_need_one(option: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="`judge`: expected a scorer with"):
+        HomeTaskDataModule(level=2, **option)
 
 
 @pytest.mark.parametrize("rounds", [1, 3])

@@ -334,8 +334,10 @@
     video.muted = true;
     const transcripts = example.transcripts.map(({ place, run }) => make("p", { class: "path" },
       make("a", { href: `#transcript-${place}`, onclick: () => openTranscript(place) }, `Transcript of ${run}`)));
+    const progress = make("template"); // an SVG that Python has drawn and escaped
+    progress.innerHTML = example.progress;
     return make("article", { class: "example" },
-      make("div", {}, video, make("h3", {}, ...breakable(example.set)), make("p", { class: "path" }, `Level ${set.level}, ${set.kind}`), make("p", { class: "path" }, ...breakable(example.video)), ...transcripts),
+      make("div", {}, video, make("h3", {}, ...breakable(example.set)), make("p", { class: "path" }, `Level ${set.level}, ${set.kind}`), make("p", { class: "path" }, ...breakable(example.video)), progress.content, ...transcripts),
       make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Descriptions and scores" },
         make("table", {}, make("thead", {}, make("tr", {}, make("th", { scope: "col" }, "Candidate description"), ...verdicts)), make("tbody", {}, ...rows))));
   }

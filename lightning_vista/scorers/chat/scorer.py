@@ -3,15 +3,18 @@
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, get_args
 
 import torch
 from torch import Tensor
 
 from lightning_vista.evaluation import Scores
+from lightning_vista.evaluation.progress_file import Progress
 from lightning_vista.options import check_word
 from lightning_vista.scorers.base import VLMScorer
 from lightning_vista.scorers.chat.conversation import ChatMode, Conversation, Verdict, prompts_hash, transcript
+from lightning_vista.scorers.chat.frame_values import value_shuffled_frames
 from lightning_vista.scorers.chat.questions import LogprobMode, start_conversation
 from lightning_vista.video import FrameClock
 from lightning_vista.video.encoding import encode_jpegs
@@ -73,6 +76,12 @@ class ConversationScorer(VLMScorer):
         ]
         verdicts = iter(self.hold(conversations))
         return [[_scores(next(verdicts), len(candidates.labels)) for candidates in sets] for sets in batch.candidates]
+
+    def shuffled_progress(
+        self, video: str | Path | bytes, description: str, points: int = 8, seed: int = 0
+    ) -> Progress:
+        """Ask for the progress at shuffled frames of a video file, see `value_shuffled_frames`."""
+        return value_shuffled_frames(self.eval(), video, description, points, seed)
 
     def _frames(self, batch: VideoBatch) -> Sequence[Sequence[bytes]]:
         if batch.jpegs is not None:  # from the datamodule's workers

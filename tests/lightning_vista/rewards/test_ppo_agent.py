@@ -12,6 +12,7 @@ from spy_judge import CountingEnv, SpyJudge
 
 from lightning_vista.datamodules import HomeTaskDataModule
 from lightning_vista.rewards.ppo_agent import GymnasiumVecEnv, PPOAgent
+from lightning_vista.scorers import Scores
 
 
 def trainer(root: Path, epochs: int, *callbacks: L.Callback) -> L.Trainer:
@@ -67,6 +68,28 @@ def test_the_judge_alone_rewards_it(tmp_path: Path) -> None:
     assert right != wrong
     # The spy's score is a description's length plus a stamp of the frame: the contrast leaves the lengths.
     assert run.callback_metrics["train/reward"] == len(right) - len(wrong)
+
+
+class LeftHalf(SpyJudge):
+    """Scores the brightness of the last frame's left half, optionally less that of the first."""
+
+    def __init__(self, less_first: bool) -> None:
+        super().__init__()
+        self.less_first = less_first
+
+    def _scores(self, frames: torch.Tensor, descriptions: tuple[str, ...]) -> Scores:
+        first, *_, last = frames[..., : frames.shape[-1] // 2].double().mean(dim=(1, 2, 3))
+        value = last - self.less_first * first
+        return Scores(value.expand(len(descriptions)))
+
+
+def test_the_reward_of_an_episode_is_the_sum_of_its_gains(tmp_path: Path) -> None:
+    gains, ends = trainer(tmp_path, 1), trainer(tmp_path, 1)
+    train(gains, judge=LeftHalf(less_first=False), mode="potential", every=4, num_envs=4, updates_per_epoch=1)
+    train(ends, judge=LeftHalf(less_first=True), num_envs=4, updates_per_epoch=1)
+    # Both play the same first episodes, since nothing has been learnt yet.
+    assert float(gains.callback_metrics["train/reward"]) == pytest.approx(float(ends.callback_metrics["train/reward"]))
+    assert float(gains.callback_metrics["train/reward"]) != 0
 
 
 def test_other_environments_are_refused(tmp_path: Path) -> None:

@@ -1,0 +1,68 @@
+"""Options of the commands `shards` and `export`; `cli.py` runs them."""
+
+import argparse
+from collections.abc import Callable
+from typing import Any
+
+Run = Callable[[argparse.Namespace], None]
+
+
+def add_shards_options(commands: Any, run_build: Run, run_verify: Run) -> None:  # argparse's own type is private
+    """Add the command `shards`.
+
+    Args:
+        commands: Subparsers of the main command.
+        run_build: Function that builds shards.
+        run_verify: Function that verifies shards.
+    """
+    shards = commands.add_parser("shards", help="build or verify WebDataset shards")
+    actions = shards.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    build = actions.add_parser("build", help="pack problem sets and their videos into shards")
+    build.add_argument("tasks", help="the folder of the problem sets (`tasks`)")
+    build.add_argument("videos", help="the folder of the videos: <environment>/<path> below it")
+    build.add_argument("out", help="the folder to write")
+    build.add_argument("--select", nargs="+", default=["*"], metavar="GLOB", help="only problem sets whose id matches")
+    build.add_argument("--max-shard-mb", type=float, default=128, help="size of a shard (default: %(default)s)")
+    build.add_argument(
+        "--missing", choices=("error", "skip"), default="error", help="what to do about absent or undecodable videos"
+    )
+    build.add_argument("--frames", type=int, help="store this many frames as JPEG images instead of the videos")
+    build.add_argument("--size", type=int, help="their height and width in pixels")
+    build.add_argument(
+        "--sampling",
+        choices=("uniform", "stride"),
+        default="uniform",
+        help="the rule that chooses frames (default: %(default)s)",
+    )
+    build.add_argument("--overwrite", action="store_true", help="replace a finished build of other data")
+    build.add_argument("--workers", type=int, help="threads (default: one per core)")
+    build.set_defaults(run=run_build)
+    verify = actions.add_parser("verify", help="check every sample against the index and decode its ends")
+    verify.add_argument("dir", help="the folder, or address, of the shards")
+    verify.add_argument("--workers", type=int, help="threads (default: one per core)")
+    verify.set_defaults(run=run_verify)
+
+
+def add_export_options(commands: Any, run: Run) -> None:  # as above
+    """Add the command `export`; the namespace's `format` names the chosen one.
+
+    Args:
+        commands: Subparsers of the main command.
+        run: Function that exports.
+    """
+    export = commands.add_parser("export", help="write the benchmark or its results for other tools")
+    formats = export.add_subparsers(title="formats", metavar="FORMAT", dest="format", required=True)
+    task = formats.add_parser("lmms-eval", help="the benchmark as a task of lmms-eval")
+    task.add_argument("shards", help="the folder, or address, of shards with whole videos")
+    task.add_argument("--select", nargs="+", default=["*"], metavar="GLOB", help="only problem sets whose id matches")
+    task.add_argument("--task", default="vista", help="name of the task (default: %(default)s)")
+    task.add_argument("--out", required=True, help="the folder to write; give it to lmms_eval as --include_path")
+    board = formats.add_parser("leaderboard", help="score tables as one CSV with level, kind and description")
+    board.add_argument("runs", nargs="+", metavar="RUN_OR_TABLE", help="run folders or scores.parquet files")
+    board.add_argument("--dataset", required=True, help="shards or `tasks` folder, for the descriptions")
+    board.add_argument("--out", required=True, help="the CSV file to write")
+    robot = formats.add_parser("lerobot", help="progress curves of a run as LeRobot's progress.parquet")
+    robot.add_argument("runs", metavar="RUN", help="a run folder that the callback ProgressCurves has completed")
+    robot.add_argument("--out", required=True, help="the parquet file to write")
+    for each in (task, board, robot):
+        each.set_defaults(run=run)

@@ -1,0 +1,37 @@
+"""Descriptions of several steps in sequence, and of their beginnings."""
+
+import re
+
+#: Words between two steps, in the official wordings ("and finally, we" occurs in one of the environments).
+_JOINT = re.compile(r",? (?P<words>(?:and )?(?:then|finally)),? ")
+_SEQUENCE = re.compile(r"(?P<opening>.*?)\bfirst,? (?P<steps>.+)", re.IGNORECASE | re.DOTALL)
+
+
+def beginnings(description: str) -> tuple[str, ...]:
+    """Describe the first step of a sequence, its first two steps, and so on up to all of them.
+
+    Args:
+        description: Description in the official wording: "First, we ..., then we ..., and finally we ...", or "A video
+            in which first we ..., and then we ...".
+
+    Returns:
+        One description for each step; the last is the given one. A description of a single step has only itself.
+
+    Example:
+        >>> beginnings("First, we open the box, then we take the key, and finally we close the box")[:2]
+        ('We open the box', 'First, we open the box, and then we take the key')
+        >>> beginnings("We open the box")
+        ('We open the box',)
+    """
+    sequence = _SEQUENCE.fullmatch(description)
+    steps = _JOINT.split(sequence["steps"])[::2] if sequence else []
+    if sequence is None or len(steps) < 2:
+        return (description,)
+    opening, first = sequence["opening"], description[sequence.end("opening") : sequence.start("steps")]
+    alone = steps[0] if opening else steps[0][:1].upper() + steps[0][1:]
+    last = _JOINT.findall(sequence["steps"])[-1]
+    several = [
+        f"{opening}{first}{', then '.join(steps[: count - 1])}, {'and then' if count == 2 else last} {steps[count - 1]}"
+        for count in range(2, len(steps))
+    ]
+    return (opening + alone, *several, description)
