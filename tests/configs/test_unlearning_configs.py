@@ -25,7 +25,8 @@ ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "configs/unlearning"
 SHARED = [ROOT / "configs/routing/language_model.yaml", FOLDER / "stories.yaml"]
 WHOLE = {FOLDER / f"{name}.yaml" for name in ("stories", "own_model", "adapters")}  # that need no other config
-METHODS = sorted(set(FOLDER.glob("*.yaml")) - WHOLE)
+LAYERS = {FOLDER / "sgtm_held_still.yaml"}  # on top of a method; the study runs it
+METHODS = sorted(set(FOLDER.glob("*.yaml")) - WHOLE - LAYERS)
 #: Options that make a run small: of the trainer, and of the callbacks that act after training.
 SMALL = {
     "max_steps": 2, "val_check_interval": 2, "limit_val_batches": 1, "limit_test_batches": 1, "accelerator": "cpu",
