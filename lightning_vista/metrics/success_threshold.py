@@ -55,7 +55,7 @@ def choose_threshold(scores: Tensor, succeeded: Tensor) -> float:
         ValueError: If the shapes differ, or the scored episodes lack successes or failures.
 
     Example:
-        >>> choose_threshold(torch.tensor([0.1, 0.4, 0.6, 0.9]), torch.tensor([False, False, True, True]))
+        >>> choose_threshold(torch.tensor([0.0, 0.25, 0.75, 1.0]), torch.tensor([False, False, True, True]))
         0.5
     """
     scores, succeeded = _known(scores, succeeded)
