@@ -35,6 +35,7 @@ from lightning_vista.reports.comparisons import (
 from lightning_vista.reports.coverage import coverage_of
 from lightning_vista.reports.joining import BASELINES, JoinedProblemSet, join_tables
 from lightning_vista.reports.order_controls import control_results
+from lightning_vista.reports.reward_checks import confusion_matrices, success_rows
 from lightning_vista.vista.problem_sets import ProblemSet
 from lightning_vista.vista.tables import ScoreTable
 
@@ -75,6 +76,9 @@ def build_results(
           of the permutation sets, split into trace-free ones (`go_only`) and `mixed`; empty without trace-free ones;
         - `reward_quality`: [{figure, environment, level, kind, mean, standard_error, ci_low, ci_high, problem_sets}],
           the figures of `RewardQuality` from the raw scores; empty for baselines;
+        - `reward_confusion`: {id: {labels, means}}, see `confusion_matrices`; empty for baselines;
+        - `success_threshold`: [{environment, level, kind, threshold, confusion, accuracy, balanced_accuracy, f1,
+          unscored, problem_sets}], see `success_rows`; empty for baselines;
         - of a run with controls of frame order also `controls`: {verdict, rows}, see `control_results`; over all
           problem sets of the model's table;
         - `unscored`: {videos, reasons: {reason: videos}} and `ties`, totals over the problem sets;
@@ -107,6 +111,7 @@ def build_results(
     raw = _score(sets, "none", strict) | baselines
     compared = _compare(sets, results, raw)
     hashes = {table.model: table.config_hash for table in tables}
+    confusions, successes = confusion_matrices(sets), success_rows(sets, cells([item.outline for item in sets]))
     coverage = {table.model: coverage_of(table) for table in tables}
     controls = {table.model: control_results(table, rescaling, strict) for table in tables}
     return {
@@ -122,6 +127,8 @@ def build_results(
             "differences": compared[model]["differences"],
             "order_leak": compared[model]["order_leak"],
             "reward_quality": compared[model]["reward_quality"],
+            "reward_confusion": confusions.get(model, {}),
+            "success_threshold": successes.get(model, []),
             **({"controls": found} if (found := controls.get(model)) else {}),
             "unscored": {
                 "videos": sum(result.unscored for result in own.values()),
