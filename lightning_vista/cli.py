@@ -74,6 +74,7 @@ def run_lightning(arguments: Sequence[str], callbacks: Sequence[Any] = ()) -> di
     import lightning_vista.routing
     import lightning_vista.scorers  # noqa: F401 # makes its classes known by name
     from lightning_vista.callbacks import Evaluation, LossLog, RunConfigCallback, ScoreLogging
+    from lightning_vista.run_files import check_config
 
     class Parser(LightningArgumentParser):
         def error(self, message: str, ex: Exception | None = None) -> NoReturn:
@@ -89,6 +90,8 @@ def run_lightning(arguments: Sequence[str], callbacks: Sequence[Any] = ()) -> di
             parser.add_lightning_class_args(Evaluation, "evaluation")
             parser.link_arguments("model", "data.init_args.frame_spec", _frame_spec, apply_on="instantiate")
 
+    for path in _configs(arguments):
+        check_config(path)
     logs = [ScoreLogging(), *([LossLog()] if arguments[0] == "fit" else [])]
     load_plugins()
     with warnings.catch_warnings(), ExitStack() as ends:
@@ -106,6 +109,15 @@ def run_lightning(arguments: Sequence[str], callbacks: Sequence[Any] = ()) -> di
             parser_class=Parser,
         )
     return {name: float(value) for name, value in cli.trainer.callback_metrics.items()}
+
+
+def _configs(arguments: Sequence[str]) -> Iterator[Path]:
+    """Yield the files that `--config` names."""
+    for option, value in zip(arguments, [*arguments[1:], ""], strict=True):
+        if option in ("--config", "-c"):
+            yield Path(value)
+        elif option.startswith("--config="):
+            yield Path(option.removeprefix("--config="))
 
 
 def load_plugins() -> None:

@@ -5,12 +5,15 @@ with zeros in place of the digits. So a file of any format can hold its own chec
 the metadata of a parquet or safetensors file, and is checked before anything in it is parsed.
 """
 
+import csv
 import errno
 import hashlib
+import io
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -95,6 +98,22 @@ def write_whole(path: str | Path, content: str | bytes, sync: bool = True) -> No
     """
     with written_whole(path, sync) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def write_csv(path: str | Path, rows: Iterable[Sequence[Any]], line_end: str = "\n") -> None:
+    """Write a CSV table in one step.
+
+    Args:
+        path: File to write.
+        rows: The rows, the first of them with the names of the columns.
+        line_end: End of each line.
+
+    Raises:
+        OSError: If the file cannot be written.
+    """
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator=line_end).writerows(rows)
+    write_whole(path, text.getvalue())
 
 
 def seal(content: bytes) -> bytes:
@@ -189,6 +208,33 @@ def from_sealed_json(
         raise DamagedFileError(f"{source} is damaged: it has no checksum. {remedy}")
     document.pop(SEAL_KEY, None)
     return {VERSION_KEY: found, **document}
+
+
+def write_cached(path: str | Path, content: bytes) -> None:
+    """Write a file of a cache with its seal behind the content, see `read_cached`."""
+    write_sealed(path, content + b"\n" + EMPTY_SEAL.encode(), sync=False)
+
+
+def read_cached(path: str | Path) -> bytes | None:
+    """Return the content of a file that `write_cached` wrote.
+
+    Args:
+        path: File of a cache.
+
+    Returns:
+        The content; None if there is no file, or, with a warning, if it is damaged or has no seal.
+    """
+    try:
+        content = Path(path).read_bytes()
+        if is_sealed(content, path, "It is made again."):
+            return content[: -len(EMPTY_SEAL) - 1]
+    except FileNotFoundError:
+        return None
+    except DamagedFileError as error:
+        warnings.warn(str(error), stacklevel=2)
+        return None
+    warnings.warn(f"{path} has no checksum. It is made again.", stacklevel=2)
+    return None
 
 
 def line_checksum(line: str) -> str:

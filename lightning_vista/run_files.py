@@ -6,6 +6,8 @@ from typing import Protocol, runtime_checkable
 
 import lightning as L
 
+from lightning_vista.own_files import EMPTY_SEAL, is_sealed, seal
+
 
 @runtime_checkable
 class OwnsRunFiles(Protocol):
@@ -60,3 +62,25 @@ def free_path(path: Path) -> Path:
     """
     numbered = (path.with_stem(f"{path.stem}-{number}") for number in count(2))
     return path if not path.exists() else next(candidate for candidate in numbered if not candidate.exists())
+
+
+def sealed_config(text: str) -> bytes:
+    """Return the content of a run's configuration with a checksum in its first line, a comment.
+
+    Args:
+        text: The configuration, as YAML.
+    """
+    return seal(f"# Written by lightning-vista, format 1. Remove this line if you edit. {EMPTY_SEAL}\n{text}".encode())
+
+
+def check_config(path: Path) -> None:
+    """Check the configuration of a run against the checksum in its first line; files without one are accepted.
+
+    Args:
+        path: The file, which need not exist.
+
+    Raises:
+        DamagedFileError: If the file has changed since it was written.
+    """
+    if path.is_file():
+        is_sealed(path.read_bytes(), path, "Restore it; or, if you have edited it, remove its first line.")

@@ -90,7 +90,8 @@ def _serve(connection: Connection, run_one: RunOne, threads: int) -> None:
 
 def _do(run: Run, run_one: RunOne) -> Outcome:
     """Do a run from the beginning, whatever an earlier attempt left in its folder."""
-    if (run.folder / "run.yaml").exists():  # a folder without this file is not ours to delete
+    # Only a folder with both of these files is ours to delete.
+    if all((run.folder / name).exists() for name in ("run.yaml", "commands.txt")):
         shutil.rmtree(run.folder)
     run.write()
     _print_to(run.folder / "log.txt")
