@@ -11,7 +11,7 @@ class RunConfigCallback(SaveConfigCallback):
     """Writes `config.yaml` into the folder of the run: a scorer's run folder, else that of the run's checkpoints.
 
     See `lightning_vista.run_files`. A file of an earlier run is never replaced: a resumed evaluation keeps its first
-    configuration, and where other runs share a folder the next one writes `config-2.yaml`. The first line holds the
+    configuration, and where other runs share a folder the next one writes `config-2.yaml`. The last line holds the
     file's checksum, which `--config` checks.
     """
 

@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 
 import lightning as L
 
-from lightning_vista.own_files import EMPTY_SEAL, is_sealed, seal
+from lightning_vista.own_files import EMPTY_SEAL, DamagedFileError, is_sealed, seal
 
 
 @runtime_checkable
@@ -64,17 +64,21 @@ def free_path(path: Path) -> Path:
     return path if not path.exists() else next(candidate for candidate in numbered if not candidate.exists())
 
 
+#: First line of a run's configuration; the last one holds the checksum, so that no cut hides both.
+_CONFIG_HEAD = "# lightning-vista run config 1, with a checksum in its last line. If you edit it, remove both lines."
+
+
 def sealed_config(text: str) -> bytes:
-    """Return the content of a run's configuration with a checksum in its first line, a comment.
+    """Return the content of a run's configuration with a checksum in its last line, a comment.
 
     Args:
         text: The configuration, as YAML.
     """
-    return seal(f"# Written by lightning-vista, format 1. Remove this line if you edit. {EMPTY_SEAL}\n{text}".encode())
+    return seal(f"{_CONFIG_HEAD}\n{text.rstrip()}\n# {EMPTY_SEAL}\n".encode())
 
 
 def check_config(path: Path) -> None:
-    """Check the configuration of a run against the checksum in its first line; files without one are accepted.
+    """Check the configuration of a run against the checksum in its last line; files without one are accepted.
 
     Args:
         path: The file, which need not exist.
@@ -82,5 +86,8 @@ def check_config(path: Path) -> None:
     Raises:
         DamagedFileError: If the file has changed since it was written.
     """
-    if path.is_file():
-        is_sealed(path.read_bytes(), path, "Restore it; or, if you have edited it, remove its first line.")
+    if not path.is_file():
+        return
+    content, remedy = path.read_bytes(), "Restore it; or, if you have edited it, remove its first and its last line."
+    if not is_sealed(content, path, remedy) and content.startswith(_CONFIG_HEAD[:30].encode()):
+        raise DamagedFileError(f"{path} is damaged: it has no checksum in its last line. {remedy}")

@@ -1,17 +1,15 @@
 """Rendering of the embedded dataset, in the official layout."""
 
 import os
-import sys
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from lightning_vista.mini.slots import SPLITS, Slot, sample_draft, slots
 from lightning_vista.own_files import VERSION_KEY, from_sealed_json, to_sealed_json, write_whole
+from lightning_vista.parallel import process_map
 from lightning_vista.progress import progress_bar
 from lightning_vista.video.encoding import encode_mp4
 from lightning_vista.vista.layout import write_problem_sets
@@ -154,9 +152,7 @@ def _record_all(root: Path, seed: int, jobs: Sequence[Slot], num_workers: int) -
     if num_workers == 1:
         yield from map(record, jobs)
         return
-    # Forked on Linux, like Lightning's data loaders: importing everything again takes longer than the rendering.
-    with ProcessPoolExecutor(num_workers, mp_context=get_context("fork" if sys.platform == "linux" else None)) as pool:
-        yield from pool.map(record, jobs, chunksize=4)
+    yield from process_map(record, jobs, num_workers, chunksize=4)
 
 
 def _record(root: Path, seed: int, slot: Slot) -> tuple[ProblemSet, int]:

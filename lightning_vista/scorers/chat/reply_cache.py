@@ -98,11 +98,20 @@ class ReplyCache:
             self._insert([*row, _checksum(row)])
 
     def usage(self, endpoint: str, model: str) -> Usage:
-        """Return the answered requests to a model, and their tokens."""
-        columns = "COUNT(*), TOTAL(prompt_tokens), TOTAL(completion_tokens)"
-        query = f"SELECT {columns} FROM replies WHERE endpoint = ? AND model = ?"
+        """Return the answered requests to a model, and their tokens; damaged replies do not count."""
+        requests = prompt_tokens = completion_tokens = damaged = 0
+        query = f"SELECT {_COLUMNS}, sha256 FROM replies WHERE endpoint = ? AND model = ?"
         with self._named():
-            return Usage(*map(int, self._connection.execute(query, (endpoint, model)).fetchone()))
+            for *row, checksum in self._connection.execute(query, (endpoint, model)):
+                if checksum != _checksum(row).encode():
+                    damaged += 1
+                    continue
+                requests += 1
+                prompt_tokens += row[5]
+                completion_tokens += row[6]
+        if damaged:
+            warnings.warn(f"{self.path}: {damaged} damaged replies. Their requests are sent again.", stacklevel=2)
+        return Usage(requests, prompt_tokens, completion_tokens)
 
     def close(self) -> None:
         """Close the file."""
@@ -146,8 +155,8 @@ class ReplyCache:
         try:
             yield
         except sqlite3.DatabaseError as error:
-            if "full" in str(error) or "disk I/O" in str(error):
-                raise OSError(f"{self.path}: {error}. Free some space, and run the same command again.") from error
+            if any(word in str(error) for word in ("full", "disk I/O", "locked", "readonly", "unable to open")):
+                raise OSError(f"{self.path}: {error}. Run the same command again once that has changed.") from error
             raise DamagedFileError(
                 f"{self.path} cannot be read ({error}). Move it away, and its replies are asked for again; the command "
                 "`sqlite3 FILE .recover` may save them."
