@@ -158,7 +158,7 @@ def _write_record(folder: Path) -> None:
 _SHARDS: list[Path] = []
 
 
-def _dataset(folder: Path) -> None:
+def make_dataset(folder: Path) -> None:
     write_problem_sets(tiny_problem_sets(), folder)
     names = {problem_set.video_key(video) for problem_set in tiny_problem_sets() for video in problem_set.videos}
     for seed, name in enumerate(sorted(names)):
@@ -273,7 +273,7 @@ FORMATS: dict[str, Format] = {
 
 def prepare(folder: Path) -> dict[str, tuple[Path, Any]]:
     """Make whole files of every format, and their values."""
-    _dataset(folder / "dataset")
+    make_dataset(folder / "dataset")
     build_shards(
         folder / "dataset/tasks", folder / "dataset/videos", folder / "shards", max_shard_mb=0.02, num_workers=1
     )
