@@ -1,4 +1,4 @@
-"""A model whose weights after any step depend on all batches before, on their order, and on the noise of its dropout."""
+"""A model whose weights depend on every batch so far, on their order, and on the noise of its dropout."""
 
 from typing import Any
 
