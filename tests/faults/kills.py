@@ -114,6 +114,7 @@ class Undisturbed:
     """The result and the duration of a command that nobody stops."""
 
     data: Path
+    folder: Path
     result: Any
     seconds: float
 
@@ -145,17 +146,19 @@ def prepare(folder: Path) -> dict[str, Undisturbed]:
         "metrics": {"loss": "train/loss"}, "commands": {"fit": {}},
     }  # fmt: skip
     (folder / "study.yaml").write_text(yaml.safe_dump(study))
-    ended = run_command(_filled(COMMANDS["predict"].arguments, folder), folder)
+    ended = run_command(filled(COMMANDS["predict"].arguments, folder), folder)
     if ended.exit_code != 0:
         raise RuntimeError(f"predict failed: {ended.errors}")
-    return {"": Undisturbed(folder, None, 0.0)}
+    return {"": Undisturbed(folder, folder, None, 0.0)}
 
 
-def _filled(arguments: list[str], data: Path) -> list[str]:
+def filled(arguments: list[str], data: Path) -> list[str]:
+    """Return arguments with the folder of the input in them."""
     return [argument.replace("{data}", str(data)) for argument in arguments]
 
 
-def _undisturbed(known: dict[str, Undisturbed], subject: str) -> Undisturbed:
+def undisturbed(known: dict[str, Undisturbed], subject: str) -> Undisturbed:
+    """Return the result of a command without a stop, which is run when it is first needed."""
     if subject not in known:
         data = known[""].data
         folder = data / "undisturbed" / subject.replace(" ", "_")
@@ -164,17 +167,17 @@ def _undisturbed(known: dict[str, Undisturbed], subject: str) -> Undisturbed:
         for _ in range(2):
             shutil.rmtree(folder)
             folder.mkdir()
-            ended = run_command(_filled(COMMANDS[subject].arguments, data), folder)
+            ended = run_command(filled(COMMANDS[subject].arguments, data), folder)
             if ended.exit_code != 0:
                 raise RuntimeError(f"{subject} failed without a stop: {ended.errors}")
-        known[subject] = Undisturbed(data, COMMANDS[subject].result(folder), ended.seconds)
+        known[subject] = Undisturbed(data, folder, COMMANDS[subject].result(folder), ended.seconds)
     return known[subject]
 
 
 def trial(known: dict[str, Undisturbed], subject: str, rng: random.Random, folder: Path) -> Verdict:
     """Stop a command once or twice, run it again, and compare."""
-    command, whole = COMMANDS[subject], _undisturbed(known, subject)
-    arguments = _filled(command.arguments, whole.data)
+    command, whole = COMMANDS[subject], undisturbed(known, subject)
+    arguments = filled(command.arguments, whole.data)
     for _ in range(rng.choice((1, 1, 2))):
         stop, delay = rng.choice(_SIGNALS), rng.uniform(0, whole.seconds)
         ended = run_command([*arguments, *command.resumed(folder)], folder, stop, delay)

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import resource
 import signal
 import sys
 import time
@@ -30,7 +31,11 @@ class Ended(NamedTuple):
 
 
 def run_command(
-    arguments: Sequence[str], folder: Path, stop: signal.Signals | None = None, delay: float = 0.0
+    arguments: Sequence[str],
+    folder: Path,
+    stop: signal.Signals | None = None,
+    delay: float = 0.0,
+    limit: int | None = None,
 ) -> Ended:
     """Run a command in a folder, and stop it after some seconds.
 
@@ -39,14 +44,15 @@ def run_command(
         folder: The folder, which exists.
         stop: A signal to send, unless the command has ended by then.
         delay: Number of seconds before the signal.
+        limit: Number of bytes that no file may exceed, which stands in for a full disk.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_PRELOADED)
     errors = folder / ".stderr"
-    process = context.Process(target=_do, args=(list(arguments), str(folder), str(errors)))
+    errors.unlink(missing_ok=True)
+    process = context.Process(target=_do, args=(list(arguments), str(folder), str(errors), limit))
     process.start()
-    ready, _ = errors, time.monotonic()
-    while not ready.exists() and process.is_alive():  # the server takes a while the first time
+    while not errors.exists() and process.is_alive():  # the server takes a while the first time
         time.sleep(0.005)
     start = time.monotonic()
     process.join(delay if stop is not None else 20 * _PATIENCE)
@@ -63,8 +69,10 @@ def run_command(
     return Ended(code, text, orphans, seconds)
 
 
-def _do(arguments: list[str], folder: str, errors: str) -> None:
+def _do(arguments: list[str], folder: str, errors: str, limit: int | None) -> None:
     os.setsid()
+    if limit is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))  # Python ignores the signal, so that writing fails
     os.chdir(folder)
     for descriptor, name in ((1, os.devnull), (2, errors)):
         file = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
