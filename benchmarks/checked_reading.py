@@ -2,8 +2,8 @@
 
     python benchmarks/checked_reading.py --json results.json
 
-Two epochs of the same shards take turns, `--rounds` times: one that checks, and one whose check is left out. Both decode
-frames as a scorer would ask for them. Seconds are those of the processor, the fewest of each counts.
+Two epochs of the same shards take turns, `--rounds` times: one that checks, and one whose check is left out. Both
+decode frames as a scorer would ask for them. Seconds are those of the processor; the fewest of each count.
 """
 
 import argparse
