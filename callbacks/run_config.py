@@ -21,7 +21,8 @@ class RunConfigCallback(SaveConfigCallback):
             return
         self.already_saved = True
         path = run_files(trainer) / self.config_filename
-        if path.exists() and owned_run_files(trainer) is not None:
+        if owned_run_files(trainer) is not None and path.exists() and path.stat().st_size:
             return
-        path = free_path(path)
+        if owned_run_files(trainer) is None:  # else the file is absent, or empty: a kill of an earlier release left it
+            path = free_path(path)
         write_whole(path, sealed_config(self.parser.dump(self.config, skip_none=False)))

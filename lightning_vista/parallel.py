@@ -72,8 +72,10 @@ def process_map(function: Callable[[T], R], items: Iterable[T], num_workers: int
     # Forked on Linux, like Lightning's data loaders: importing everything again takes longer than most work.
     context = get_context("fork" if sys.platform == "linux" else None)
     pool = ProcessPoolExecutor(num_workers, mp_context=context, initializer=exit_with_parent)
+    is_done = False
     try:
         yield from pool.map(function, items, chunksize=chunksize)
+        is_done = True
     except BrokenProcessPool as error:
         raise ChildProcessError(
             "A worker process was killed, perhaps for lack of memory. Run the same command again; fewer workers need "
@@ -81,7 +83,7 @@ def process_map(function: Callable[[T], R], items: Iterable[T], num_workers: int
         ) from error
     finally:
         # By hand: shutting down would wait until all that was given to the processes is done.
-        for process in list((pool._processes or {}).values()):
+        for process in [] if is_done else list((pool._processes or {}).values()):
             process.kill()
         pool.shutdown(wait=True, cancel_futures=True)
 

@@ -109,7 +109,7 @@ class RunFolder:
             scorer: The scorer.
         """
         path = self.path / "config.yaml"
-        if path.exists():
+        if path.exists() and path.stat().st_size:
             return
         settings = json.loads(json.dumps(arguments(scorer), default=str))
         model = {"class_path": class_path(scorer), "init_args": settings}
