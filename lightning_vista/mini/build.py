@@ -1,6 +1,7 @@
 """Rendering of the embedded dataset, in the official layout."""
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -123,8 +124,8 @@ def read_state(root: Path) -> dict[str, Any]:
     """
     path = root / STATE_FILE
     content = path.read_bytes()
-    if content.startswith(b'{\n  "settings"'):  # of an earlier release
-        content = b'{"version": 1, ' + content.lstrip(b"{")
+    if re.match(rb'{\s*"settings"', content):  # of an earlier release
+        content = b'{"version": 1, ' + content.removeprefix(b"{")
     remedy = "Remove the folder, and run the same command again."
     state = from_sealed_json(content, path, version=_STATE_VERSION, sealed_since=2, remedy=remedy)
     return {key: value for key, value in state.items() if key != VERSION_KEY}

@@ -218,7 +218,9 @@ def _open(shards: Iterable[Path]) -> Iterator[dict[str, object]]:
     """Check and open shards for webdataset, which would run a command in the name of a shard."""
     for shard in shards:
         content = shard.read_bytes()  # megabytes
-        expected = _digests(shard.parents[1]).get(f"{shard.parent.name}/{shard.name}")
+        index = shard.parents[1] / _INDEX
+        digests = _digests(index, index.stat().st_mtime_ns) if index.is_file() else {}
+        expected = digests.get(f"{shard.parent.name}/{shard.name}")
         if expected is not None and hashlib.sha256(content).hexdigest() != expected:
             raise DamagedFileError(f"`{shard}` is damaged: its content does not match its checksum. {_REMEDY}")
         with io.BytesIO(content) as stream:
@@ -226,7 +228,7 @@ def _open(shards: Iterable[Path]) -> Iterator[dict[str, object]]:
 
 
 @lru_cache(maxsize=8)
-def _digests(folder: Path) -> dict[str, str]:
-    """Return the checksums of the shards of a folder; empty for those of an earlier release."""
-    digests: dict[str, str] = _read_index(folder).get("sha256", {}) if (folder / _INDEX).is_file() else {}
+def _digests(index: Path, changed: int) -> dict[str, str]:
+    """Return the checksums of shards from an index of that time; empty for one of an earlier release."""
+    digests: dict[str, str] = _read_index(index.parent).get("sha256", {})
     return digests
