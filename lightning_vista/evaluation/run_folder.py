@@ -150,7 +150,8 @@ class RunFolder:
             checked = self._check_header(journal, header)
             damaged = 0
             for line in lines:
-                entries = _read_line(line, checked)
+                # A journal that an earlier release began may have lines of both kinds.
+                entries = _read_line(line, checked or not line.startswith("["))
                 if entries is None:
                     damaged += 1
                     continue

@@ -103,3 +103,5 @@ def test_a_journal_of_an_earlier_release_is_read(tmp_path: Path) -> None:
     (tmp_path / ".scores-0.jsonl").write_text("".join(f"{line}\n" for line in lines))
     run = RunFolder(tmp_path, "judge", "hash")
     assert run.scored == {"a.mp4": [pair("a.mp4", 1, 0)]}
+    run.append([pair("b.mp4", 0, 1)], rank=0)
+    assert list(RunFolder(tmp_path, "judge", "hash").scored) == ["a.mp4", "b.mp4"]
