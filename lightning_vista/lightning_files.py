@@ -4,7 +4,7 @@ import os
 import signal
 import zipfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +32,11 @@ def check_named_files(arguments: Sequence[str]) -> None:
     for option, value in zip(arguments, [*arguments[1:], ""], strict=True):
         name, separator, given = option.partition("=")
         path = Path(given if separator else value)
-        if name in ("--config", "-c"):
-            check_config(path)
-        elif name == "--ckpt_path":
-            check_checkpoint(path)
+        with suppress(OSError):  # a value that is no path, or a file that Lightning cannot read either
+            if name in ("--config", "-c"):
+                check_config(path)
+            elif name == "--ckpt_path":
+                check_checkpoint(path)
 
 
 def check_checkpoint(path: Path) -> None:

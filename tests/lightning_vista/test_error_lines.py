@@ -16,9 +16,9 @@ from lightning_vista.own_files import DamagedFileError
 PLUGIN = """
 import lightning as L
 import torch
-from lightning_vista.evaluation import Scores
-from lightning_vista.routing.rules import Rule
 from lightning_vista.scorers import VLMScorer
+
+
 
 class Broken(VLMScorer):
     def score(self, batch):
