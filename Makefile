@@ -8,7 +8,7 @@ WORKS := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info <
 VENV ?= .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-portable check format weights
+.PHONY: help setup demo test test-slow test-portable faults check format weights
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
@@ -45,6 +45,10 @@ test-slow: setup ## the tests that take minutes: studies, faults, the browser
 
 test-portable: setup ## about 130 quick tests of all rooms, for another Python: make test-portable VENV=/tmp/venv
 	$(BIN)/pytest -m 'portable and not slow' $(PARALLEL)
+
+# The log keeps what is done, so that the same command resumes. ARGS="--kinds mutations --seed 1" does another part.
+faults: setup ## the whole campaign of faults (hours), and its table: see docs/reliability.md
+	$(BIN)/python tests/faults $(ARGS)
 
 check: setup ## format, lint, types, doctests, import directions
 	$(BIN)/ruff format --check .

@@ -1,6 +1,5 @@
 """A measurement during training of which data trains which units."""
 
-import csv
 import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -15,6 +14,7 @@ from torch.optim import Optimizer
 
 from lightning_vista.callbacks.gradient_routing import find_routing
 from lightning_vista.optional import require
+from lightning_vista.own_files import write_csv
 from lightning_vista.pictures import draw_heat_map, log_picture
 from lightning_vista.routing import Router, Rule
 from lightning_vista.routing.gauges import ActivationGauge, Gauge, Reading, gauge_parameters, gauge_units, norms
@@ -240,9 +240,7 @@ class RoutingMonitor(L.Callback):
     def _write(self, trainer: L.Trainer) -> None:
         """Write the table and the pictures, and send them to the loggers that take such."""
         cells, path = list(self._cells(self.sums)), run_files(trainer) / "routing.csv"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w", encoding="utf-8", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerows([_COLUMNS, *cells])
+        write_csv(path, [_COLUMNS, *cells])
         subtitle = f"share of a group's gradient in each region, {self.num_steps} steps"
         for name, energies in self.energies.items():
             gauge, shares = self._gauges[name], energy_shares(energies).tolist()
