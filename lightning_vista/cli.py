@@ -269,8 +269,16 @@ def study_command(options: argparse.Namespace) -> None:
         smoke=options.smoke,
         full=options.full,
         allow_missing=options.allow_missing,
+        command=_study_arguments(options),
     )
     print(f"Page: {page}")
+
+
+def _study_arguments(options: argparse.Namespace) -> list[str]:
+    """Return the arguments that make the same study again, wherever it is written."""
+    switches = [f"--{name}" for name in ("smoke", "full") if getattr(options, name)]
+    jobs = ["--jobs", str(options.jobs)] if options.jobs != 1 else []
+    return ["study", options.study, *jobs, *switches, *(["--set", *options.set] if options.set else [])]
 
 
 def pretrained_command(options: argparse.Namespace) -> None:
