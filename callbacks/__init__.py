@@ -17,7 +17,7 @@ from lightning_vista.callbacks.representation_misdirection import Representation
 from lightning_vista.callbacks.routing_check import RoutingCheck
 from lightning_vista.callbacks.routing_monitor import RoutingMonitor
 from lightning_vista.callbacks.run_config import RunConfigCallback
-from lightning_vista.callbacks.score_logging import ScoreLogging, log_evaluation
+from lightning_vista.callbacks.score_logging import ScoreLogging
 from lightning_vista.callbacks.steering_scalar import SteeringScalar
 from lightning_vista.callbacks.undo import Undo
 from lightning_vista.evaluation import Evaluation
@@ -45,5 +45,4 @@ __all__ = [
     "ScoreLogging",
     "SteeringScalar",
     "Undo",
-    "log_evaluation",
 ]
