@@ -20,6 +20,7 @@ from lightning_vista.callbacks.run_config import RunConfigCallback
 from lightning_vista.callbacks.score_logging import ScoreLogging
 from lightning_vista.callbacks.steering_scalar import SteeringScalar
 from lightning_vista.callbacks.undo import Undo
+from lightning_vista.callbacks.wandb_continuation import WandbContinuation, continue_wandb_run
 from lightning_vista.evaluation import Evaluation
 
 __all__ = [
@@ -45,4 +46,6 @@ __all__ = [
     "ScoreLogging",
     "SteeringScalar",
     "Undo",
+    "WandbContinuation",
+    "continue_wandb_run",
 ]

@@ -5,8 +5,8 @@ import logging
 import re
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, NoReturn
@@ -73,7 +73,8 @@ def run_lightning(arguments: Sequence[str], callbacks: Sequence[Any] = ()) -> di
     import lightning_vista.oversight
     import lightning_vista.routing
     import lightning_vista.scorers  # noqa: F401 # makes its classes known by name
-    from lightning_vista.callbacks import Evaluation, LossLog, RunConfigCallback, ScoreLogging
+    from lightning_vista.callbacks import Evaluation, LossLog, RunConfigCallback, ScoreLogging, WandbContinuation
+    from lightning_vista.callbacks.wandb_continuation import continue_wandb_run, own_wandb_run
 
     class Parser(LightningArgumentParser):
         def error(self, message: str, ex: Exception | None = None) -> NoReturn:
@@ -82,14 +83,17 @@ def run_lightning(arguments: Sequence[str], callbacks: Sequence[Any] = ()) -> di
     class CLI(LightningCLI):
         def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
             trainer = super().instantiate_trainer(**kwargs)
-            ends.enter_context(_own_wandb_run(trainer))
+            if self.subcommand in ("fit", "test"):
+                checkpoint = self.config[self.subcommand].ckpt_path if self.subcommand == "fit" else None
+                continue_wandb_run(trainer, self.model, checkpoint)
+            ends.enter_context(own_wandb_run(trainer))
             return trainer
 
         def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
             parser.add_lightning_class_args(Evaluation, "evaluation")
             parser.link_arguments("model", "data.init_args.frame_spec", _frame_spec, apply_on="instantiate")
 
-    logs = [ScoreLogging(), *([LossLog()] if arguments[0] == "fit" else [])]
+    logs = [ScoreLogging(), WandbContinuation(), *([LossLog()] if arguments[0] == "fit" else [])]
     load_plugins()
     with warnings.catch_warnings(), ExitStack() as ends:
         # Meant for scripts that mix both; here sys.argv is another program's when `main` is called from Python.
@@ -287,27 +291,6 @@ def pretrained_command(options: argparse.Namespace) -> None:
 
     write_offline_checkpoint(Path(options.dir), Path(options.nouns), options.tiny)
     print(f"Model: {Path(options.dir, 'model')}, texts: {Path(options.dir, 'glosses')}")
-
-
-@contextmanager
-def _own_wandb_run(trainer: Any) -> Iterator[None]:
-    """End the wandb run that a command starts: the next command of this process would else continue it."""
-    from lightning.pytorch.loggers import WandbLogger
-
-    from lightning_vista.optional import require
-
-    if not any(isinstance(logger, WandbLogger) for logger in trainer.loggers):
-        yield
-        return
-    wandb = require("wandb", "wandb")
-    before = wandb.run  # of a program that calls `main`; the logger starts its own run later
-    exit_code = 1
-    try:
-        yield
-        exit_code = 0
-    finally:
-        if wandb.run is not None and wandb.run is not before:
-            wandb.run.finish(exit_code)
 
 
 def _moved(message: str) -> str:
