@@ -198,6 +198,9 @@ def _mark(
         axes.scatter(*zip(*known, strict=True), color=colour, marker=marker if tick else "o", **small)
     if not all(map(math.isfinite, mean)) or not (chart.dots or tick):
         return
+    if ends := chart.cut(point):
+        line = (ends, (mean[1],) * 2) if chart.rows else ((mean[0],) * 2, ends)
+        axes.plot(*line, color=colour, linewidth=3, alpha=0.3, solid_capstyle="butt", zorder=2)
     size: dict[str, Any] = {"markersize": 5.5, "zorder": 4, "clip_on": False, "linestyle": "none"}
     if tick and len(known) > 1:
         size |= {"markersize": 11, "markeredgewidth": 2.2}

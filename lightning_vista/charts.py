@@ -22,10 +22,12 @@ class Point:
     Attributes:
         place: A number or a name; for a plot of one value against another, the seeds' values along the other axis.
         values: One value per seed; NaN and infinite values are not drawn.
+        interval: Ends of an interval, for means whose seeds are not known.
     """
 
     place: float | str | tuple[float, ...]
     values: tuple[float, ...]
+    interval: tuple[float, float] | None = None
 
     @property
     def x(self) -> float | str:
@@ -55,6 +57,7 @@ class Chart:
         log_y: Whether the axis of values is logarithmic.
         references: Name -> value of a dashed line.
         reach: Lowest and highest value of the axis of values; by default what the values need.
+        bounds: Lowest and highest value that is possible, such as 0 and 1 for shares; intervals are cut there.
     """
 
     title: str
@@ -68,6 +71,7 @@ class Chart:
     log_y: bool = False
     references: Mapping[str, float] = field(default_factory=dict)
     reach: tuple[float, float] | None = None
+    bounds: tuple[float, float] = (-math.inf, math.inf)
 
     @property
     def places(self) -> list[float | str]:
@@ -76,9 +80,19 @@ class Chart:
 
     @property
     def values(self) -> list[float]:
-        """All values that can be drawn."""
-        found = chain.from_iterable(point.values for points in self.series.values() for point in points)
+        """All values that can be drawn, with the ends of intervals."""
+        points = [point for points in self.series.values() for point in points]
+        found = chain.from_iterable((*point.values, *self.cut(point)) for point in points)
         return [value for value in found if math.isfinite(value)]
+
+    def cut(self, point: Point) -> tuple[float, ...]:
+        """Return the ends of a point's interval, cut at what is possible; nothing without one.
+
+        Args:
+            point: The point.
+        """
+        low, high = self.bounds
+        return tuple(min(max(end, low), high) for end in point.interval or ())
 
 
 def series_look(number: int) -> tuple[str, str]:
