@@ -30,10 +30,10 @@ ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "configs"
 #: A change of shipped configurations that makes each run short.
 STORIES = [
-    "--trainer.max_steps=300",
-    "--trainer.val_check_interval=100",
-    "--data.init_args.num_stories=4000",
-    "--trainer.limit_test_batches=10",
+    "--trainer.max_steps=150",
+    "--trainer.val_check_interval=50",
+    "--trainer.limit_val_batches=4",
+    "--trainer.limit_test_batches=4",
 ]
 
 
@@ -62,7 +62,6 @@ def make_runs(work: Path, shards: Path) -> dict[str, list[Path]]:
     ]
     commands: dict[str, list[list[str]]] = {
         "routing": [["fit", *configs(digits)]],
-        "unlearning": [["fit", *configs(*texts), *STORIES], ["test", *configs(*texts), *STORIES, "--ckpt_path={last}"]],
         "scores": [
             [
                 "test",
@@ -73,6 +72,7 @@ def make_runs(work: Path, shards: Path) -> dict[str, list[Path]]:
                 f"--evaluation.run_dir={work / 'scores'}",
             ]
         ],
+        "unlearning": [["fit", *configs(*texts), *STORIES], ["test", *configs(*texts), *STORIES, "--ckpt_path={last}"]],
     }
     for name, lines in commands.items():
         if (work / f"{name}.done").exists():

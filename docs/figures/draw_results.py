@@ -13,6 +13,7 @@ from sheets import panel, sheet
 from lightning_vista.charts import Chart, Point
 
 RESULTS = Path(__file__).parents[1] / "results"
+OUT = RESULTS
 SHARE = (0.0, 1.0)
 Row = Mapping[str, str]
 
@@ -50,7 +51,7 @@ def partition(name: str, group: str) -> None:
         ),
         Chart("The price: error of the decoder", errors, "", "Mean absolute error", True, bounds=floor),
     ]
-    sheet([panel(chart) for chart in charts], RESULTS / f"{name}.png")
+    sheet([panel(chart) for chart in charts], OUT / f"{name}.png")
 
 
 def classifier() -> None:
@@ -64,7 +65,7 @@ def classifier() -> None:
         }
         title = f"Images of {half}"
         charts.append(Chart(title, series, "", "Accuracy", True, references={"chance": 0.1}, bounds=SHARE))
-    sheet([panel(chart) for chart in charts], RESULTS / "partition_classifier.png")
+    sheet([panel(chart) for chart in charts], OUT / "partition_classifier.png")
 
 
 def steering() -> None:
@@ -86,7 +87,7 @@ def steering() -> None:
                 points.append(Point(coefficient, tuple(float(cell["value"]) for cell in own)))
             series[run] = points
         charts.append(Chart(title, series, "Steering coefficient", y_title, lines=True, log_y=bool(place)))
-    sheet([panel(chart) for chart in charts], RESULTS / "steering_scalar.png")
+    sheet([panel(chart) for chart in charts], OUT / "steering_scalar.png")
 
 
 def oversight() -> None:
@@ -106,7 +107,7 @@ def oversight() -> None:
         straight = {"straight to the diamond": 0.797}
         chart = Chart(title, own, "Oversight probability", "True return", references=straight, **options)
         charts.append(chart)
-    sheet([panel(chart) for chart in charts], RESULTS / "oversight_levels.png")
+    sheet([panel(chart) for chart in charts], OUT / "oversight_levels.png")
 
 
 def judge() -> None:
@@ -137,7 +138,7 @@ def judge() -> None:
             for column in columns
         }
         charts.append(Chart(f"{level} steps: reward of scripted robots", rewards, "", "Reward", True))
-    sheet([panel(chart) for chart in charts], RESULTS / "judge_as_reward.png")
+    sheet([panel(chart) for chart in charts], OUT / "judge_as_reward.png")
 
 
 def partial_labels() -> None:
@@ -160,7 +161,7 @@ def partial_labels() -> None:
                 points.append(Point(float(share), (float(cell["value"]),), ends))
             series[name] = points
         charts.append(Chart(title, series, "Labelled forest stories, %", "Loss, nats per token", lines=True))
-    sheet([panel(chart) for chart in charts], RESULTS / "unlearning_partial_labels.png")
+    sheet([panel(chart) for chart in charts], OUT / "unlearning_partial_labels.png")
 
 
 def stories() -> None:
@@ -176,7 +177,7 @@ def stories() -> None:
         Chart("Forget loss: higher is better", forget, "", loss, True),
         Chart("Retain loss after unlearning: lower is better", retain, "", loss, True),
     ]
-    sheet([panel(chart) for chart in charts], RESULTS / "unlearning_stories.png")
+    sheet([panel(chart) for chart in charts], OUT / "unlearning_stories.png")
 
 
 def pretrained() -> None:
@@ -203,7 +204,7 @@ def pretrained() -> None:
         references = {"filtering": 0.0} | ({"allowed": 0.02} if kind == "retain" else {})
         x_title = "Difference, nats per token; rows: share of forget texts that are labelled"
         charts.append(Chart(title, {"routing": points}, "", x_title, True, references=references))
-    sheet([panel(chart) for chart in charts], RESULTS / "absorption_pretrained.png")
+    sheet([panel(chart) for chart in charts], OUT / "absorption_pretrained.png")
 
 
 def poison() -> None:
@@ -226,7 +227,7 @@ def poison() -> None:
         charts.append(
             Chart(title, series, "Discovered poison, %", "Accuracy", lines=True, log_x=True, reach=reach, bounds=SHARE)
         )
-    sheet([panel(chart) for chart in charts], RESULTS / "poison_discovery.png")
+    sheet([panel(chart) for chart in charts], OUT / "poison_discovery.png")
 
 
 def latents() -> None:
@@ -250,7 +251,7 @@ def latents() -> None:
         Chart("The price", {"error": [point(run, "test/error") for run in runs]}, "", "Squared error per pixel", True,
               bounds=(0, 4)),
     ]  # fmt: skip
-    sheet([panel(chart) for chart in charts], RESULTS / "interpretable_latents.png")
+    sheet([panel(chart) for chart in charts], OUT / "interpretable_latents.png")
 
 
 FIGURES: tuple[Callable[[], None], ...] = (

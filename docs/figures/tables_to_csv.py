@@ -37,16 +37,21 @@ def numbers(cell: str) -> Iterator[Sequence[str]]:
         yield from ((str(seed), part, "", "") for seed, part in enumerate(parts))
 
 
+def rows_of(text: str) -> list[list[str]]:
+    """Return the rows of the CSV file for the text of a page."""
+    return [
+        [str(number), line[0], head, *found, "printed in the page"]
+        for number, (heads, *lines) in enumerate(tables(text), 1)
+        for line in lines
+        for head, cell in zip(heads[1:], line[1:], strict=True)
+        for found in numbers(cell)
+    ]
+
+
 def main(pages: Sequence[str]) -> None:
     """Write the files."""
     for page in map(Path, pages):
-        rows = [
-            [number, line[0], head, *found, "printed in the page"]
-            for number, (heads, *lines) in enumerate(tables(page.read_text(encoding="utf-8")), 1)
-            for line in lines
-            for head, cell in zip(heads[1:], line[1:], strict=True)
-            for found in numbers(cell)
-        ]
+        rows = rows_of(page.read_text(encoding="utf-8"))
         with page.with_suffix(".csv").open("w", encoding="utf-8", newline="") as file:
             csv.writer(file, lineterminator="\n").writerows([COLUMNS, *rows])
         print(f"{page.with_suffix('.csv')}: {len(rows)} numbers")
