@@ -8,7 +8,7 @@ WORKS := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info <
 VENV ?= .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-portable faults check format weights
+.PHONY: help setup demo figures test test-slow test-portable faults check format weights
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
@@ -32,6 +32,10 @@ setup: $(VENV)/.installed ## create .venv with the pinned packages
 
 demo: setup ## render, shard, score and report the embedded dataset; prints the page's path
 	$(BIN)/lightning-vista demo --out demo
+
+figures: setup ## draw the figures of docs/results and README from the committed CSV files
+	$(BIN)/python docs/figures/draw_results.py
+	$(BIN)/python docs/figures/draw_readme.py
 
 # A worker per core, each with one thread. No more than 8: each imports torch, and takes about a gigabyte. Whole files
 # go to a worker, so that what their fixtures make is made once: 8 % less work than with single tests.

@@ -86,8 +86,9 @@ def run_lightning(arguments: Sequence[str], callbacks: Sequence[Any] = ()) -> di
     import lightning_vista.oversight
     import lightning_vista.routing
     import lightning_vista.scorers  # noqa: F401 # makes its classes known by name
-    from lightning_vista.callbacks import Evaluation, LossLog, RunConfigCallback, ScoreLogging
-    from lightning_vista.lightning_files import check_named_files, own_wandb_run, stopped_cleanly
+    from lightning_vista.callbacks import Evaluation, LossLog, RunConfigCallback, ScoreLogging, WandbContinuation
+    from lightning_vista.callbacks.wandb_continuation import continue_wandb_run, own_wandb_run
+    from lightning_vista.lightning_files import check_named_files, stopped_cleanly
 
     class Parser(LightningArgumentParser):
         def error(self, message: str, ex: Exception | None = None) -> NoReturn:
@@ -96,6 +97,9 @@ def run_lightning(arguments: Sequence[str], callbacks: Sequence[Any] = ()) -> di
     class CLI(LightningCLI):
         def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
             trainer = super().instantiate_trainer(**kwargs)
+            if self.subcommand in ("fit", "test"):
+                checkpoint = self.config[self.subcommand].ckpt_path if self.subcommand == "fit" else None
+                continue_wandb_run(trainer, self.model, checkpoint)
             ends.enter_context(own_wandb_run(trainer))
             ends.enter_context(stopped_cleanly(trainer))
             return trainer
@@ -105,7 +109,7 @@ def run_lightning(arguments: Sequence[str], callbacks: Sequence[Any] = ()) -> di
             parser.link_arguments("model", "data.init_args.frame_spec", _frame_spec, apply_on="instantiate")
 
     check_named_files(arguments)
-    logs = [ScoreLogging(), *([LossLog()] if arguments[0] == "fit" else [])]
+    logs = [ScoreLogging(), WandbContinuation(), *([LossLog()] if arguments[0] == "fit" else [])]
     load_plugins()
     with warnings.catch_warnings(), ExitStack() as ends:
         # Meant for scripts that mix both; here sys.argv is another program's when `main` is called from Python.
@@ -285,8 +289,16 @@ def study_command(options: argparse.Namespace) -> None:
         smoke=options.smoke,
         full=options.full,
         allow_missing=options.allow_missing,
+        command=_study_arguments(options),
     )
     print(f"Page: {page}")
+
+
+def _study_arguments(options: argparse.Namespace) -> list[str]:
+    """Return the arguments that make the same study again, wherever it is written."""
+    switches = [f"--{name}" for name in ("smoke", "full") if getattr(options, name)]
+    jobs = ["--jobs", str(options.jobs)] if options.jobs != 1 else []
+    return ["study", options.study, *jobs, *switches, *(["--set", *options.set] if options.set else [])]
 
 
 def pretrained_command(options: argparse.Namespace) -> None:

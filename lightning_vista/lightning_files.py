@@ -11,10 +11,8 @@ from typing import Any
 import lightning as L
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 
-from lightning_vista.optional import require
 from lightning_vista.own_files import DamagedFileError, named_error
 from lightning_vista.run_files import check_config
 from lightning_vista.stopping import StopSignal, exit_with_parent
@@ -114,27 +112,6 @@ def stopped_cleanly(trainer: L.Trainer) -> Iterator[None]:
         if hasattr(strategy.launcher, "kill"):
             strategy.launcher.kill(signal.SIGKILL)
         raise
-
-
-@contextmanager
-def own_wandb_run(trainer: L.Trainer) -> Iterator[None]:
-    """End the wandb run that a command starts: the next command of this process would else continue it.
-
-    Args:
-        trainer: The trainer of the run.
-    """
-    if not any(isinstance(logger, WandbLogger) for logger in trainer.loggers):
-        yield
-        return
-    wandb = require("wandb", "wandb")
-    before = wandb.run  # of a program that calls `main`; the logger starts its own run later
-    exit_code = 1
-    try:
-        yield
-        exit_code = 0
-    finally:
-        if wandb.run is not None and wandb.run is not before:
-            wandb.run.finish(exit_code)
 
 
 def _how_to_resume(trainer: L.Trainer) -> str:
