@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import lightning as L
 import torch
 
-from lightning_vista.boards import FiguresBoard, Film, boards, log_chart, log_films, log_table
+from lightning_vista.boards import FiguresBoard, ShownVideo, boards, log_chart, log_films, log_table
 from lightning_vista.evaluation import find_evaluation
 
 if TYPE_CHECKING:  # needs the extra `vista`, which is not installed for training alone
@@ -48,14 +48,14 @@ class ScoreLogging(L.Callback):
                 board.logger.log_metrics(_cell_means(results), trainer.global_step)
 
 
-def _films(examples: Mapping[Path, str]) -> Iterator[Film]:
+def _films(examples: Mapping[Path, str]) -> Iterator[ShownVideo]:
     """Yield the example videos, each with a strip of its frames."""
     from lightning_vista.video import FrameSpec, decode_video
 
     for path, caption in examples.items():
         frames = decode_video(path.read_bytes(), FrameSpec(_FRAMES, size=_PIXELS)).frames
         strip = torch.cat(list(frames), dim=-1)  # (channels, height, frames * width)
-        yield Film(path, caption, strip.permute(1, 2, 0).contiguous())
+        yield ShownVideo(path, caption, strip.permute(1, 2, 0).contiguous())
 
 
 def _cell_means(results: "RunResults") -> dict[str, float]:

@@ -54,7 +54,7 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Film:
+class ShownVideo:
     """A video.
 
     Attributes:
@@ -92,7 +92,7 @@ class Board(ABC):
         """Show a chart; as a picture by default."""
         self.picture(name, path, pixels, step)
 
-    def films(self, name: str, films: Sequence[Film], step: int) -> None:
+    def films(self, name: str, films: Sequence[ShownVideo], step: int) -> None:
         """Show videos; as film strips by default."""
         for film in films:
             self.picture(f"{name}/{film.path.stem}", film.path, film.strip, step)
@@ -121,7 +121,7 @@ class WandbBoard(Board):
             drawn = plot.bar(self._table(points), place, value, title, split_table=True)
         self.logger.log_metrics({name: drawn}, step)
 
-    def films(self, name: str, films: Sequence[Film], step: int) -> None:
+    def films(self, name: str, films: Sequence[ShownVideo], step: int) -> None:
         """Log videos."""
         video = require("wandb", "wandb").Video
         if films:
@@ -164,7 +164,7 @@ class MLFlowBoard(Board):
         """Log the file of a picture."""
         self._file(path, str(Path(name).parent))
 
-    def films(self, name: str, films: Sequence[Film], step: int) -> None:
+    def films(self, name: str, films: Sequence[ShownVideo], step: int) -> None:
         """Log the files of videos."""
         for film in films:
             self._file(film.path, name)
@@ -281,7 +281,7 @@ def log_chart(trainer: L.Trainer, name: str, chart: Chart) -> None:
             board.chart(name, chart, path, picture, trainer.global_step)
 
 
-def log_films(trainer: L.Trainer, name: str, films: Sequence[Film]) -> None:
+def log_films(trainer: L.Trainer, name: str, films: Sequence[ShownVideo]) -> None:
     """Show videos in all loggers.
 
     Args:

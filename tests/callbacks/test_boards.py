@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 from wandb_runs import media_of, offline_runs, summary, table
 
-from lightning_vista.boards import Film, Table, boards, log_chart, log_films, log_picture, log_table
+from lightning_vista.boards import ShownVideo, Table, boards, log_chart, log_films, log_picture, log_table
 from lightning_vista.charts import Chart, Point
 from lightning_vista.run_files import run_files
 
@@ -31,7 +31,7 @@ def show(folder: Path, *loggers: Logger) -> L.Trainer:
     log_chart(trainer, "section/chart", CHART)
     clip = folder / "media" / "clip.mp4"
     clip.write_bytes(b"a video")
-    log_films(trainer, "section/films", [Film(clip, "a caption", PICTURE)])
+    log_films(trainer, "section/films", [ShownVideo(clip, "a caption", PICTURE)])
     return trainer
 
 
