@@ -52,8 +52,9 @@ def draw_chart(chart: Chart) -> "Figure":
         _draw_references(chart, axes)
         _set_reach(chart, axes)
         _write_titles(chart, axes)
-        figure: Figure = axes.get_figure()
-    return figure
+        figure: Any = axes.figure  # never a part of another figure
+        drawn: Figure = figure
+    return drawn
 
 
 def chart_svg(chart: Chart) -> str:
@@ -141,7 +142,7 @@ def _draw_columns(chart: Chart, axes: "Axes") -> None:
         xs = [places.index(point.x) + shift for point in points]
         for x, point in zip(xs, points, strict=True):
             _mark(axes, chart, number, point, [(x, value) for value in point.values], (x, point.mean), "_")
-        line = {"color": series_look(number)[0], "marker": series_look(number)[1], "label": name}
+        line: dict[str, Any] = {"color": series_look(number)[0], "marker": series_look(number)[1], "label": name}
         means = [point.mean if math.isfinite(point.mean) else math.nan for point in points]
         axes.plot(xs if chart.lines else [], means if chart.lines else [], linestyle="-" if chart.lines else "", **line)
     axes.set_xticks(range(len(places)), [_wrap(str(place), 14) for place in places])
@@ -212,6 +213,7 @@ def _draw_references(chart: Chart, axes: "Axes") -> None:
     for name, value in chart.references.items():
         if not math.isfinite(value):
             continue
+        place: dict[str, Any]
         if chart.rows:
             axes.axvline(value, color=_GREY, linestyle=(0, (3, 2)), linewidth=1)
             place = {"ha": "center", "va": "bottom", "fontsize": 8, "color": _GREY}
@@ -268,15 +270,11 @@ def _write_legend(chart: Chart, axes: "Axes") -> None:
     if not _legend_lines(chart):
         return
     points = 4 + _NAME_POINTS * _has_names_above(chart)
-    options: dict[str, Any] = {"handletextpad": 0.2, "columnspacing": 1.2, "borderaxespad": 0, "borderpad": 0}
-    axes.legend(
-        loc="lower left",
-        bbox_to_anchor=(0, 1 + points / 72 / axes.figure.get_figheight()),
-        ncols=_legend_columns(chart),
-        frameon=False,
-        labelcolor=_INK,
-        **options,
-    )
+    figure: Any = axes.figure
+    spaces = {"handletextpad": 0.2, "columnspacing": 1.2, "borderaxespad": 0, "borderpad": 0}
+    place = (0, 1 + points / 72 / figure.get_figheight())
+    options: dict[str, Any] = {"ncols": _legend_columns(chart), "frameon": False, "labelcolor": _INK, **spaces}
+    axes.legend(loc="lower left", bbox_to_anchor=place, **options)
 
 
 def _write_ends(axes: "Axes", ends: Mapping[str, tuple[int, float]]) -> None:

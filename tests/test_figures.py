@@ -37,7 +37,12 @@ def test_all_figures_are_drawn_from_the_committed_files(
     drawn: list[Chart] = []
     panel = script.panel
     monkeypatch.setattr(script, "OUT", tmp_path)
-    monkeypatch.setattr(script, "panel", lambda chart: drawn.append(chart) or panel(chart))
+
+    def keep(chart: Chart) -> Any:
+        drawn.append(chart)
+        return panel(chart)
+
+    monkeypatch.setattr(script, "panel", keep)
     for figure in script.FIGURES:
         figure()
     names = {path.name for path in tmp_path.iterdir()}

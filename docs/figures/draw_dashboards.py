@@ -149,7 +149,7 @@ def text_panel(title: str, lines: Sequence[str]) -> Image.Image:
 
 
 def video_rows(run: Path, logged: dict[str, Any], count: int) -> Iterator[Image.Image]:
-    """Draw rows of the table of videos that have media, as wandb shows them: right and wrong ones in turn."""
+    """Draw rows of the table of videos that have media, as wandb shows them: wrong ones first."""
     rows = table_of(run, logged["test/videos"])
     artifact = next(
         record["manifest"]["contents"]
@@ -163,7 +163,7 @@ def video_rows(run: Path, logged: dict[str, Any], count: int) -> Iterator[Image.
     right = [cell for cell in shown if cell["correct"]]
     wrong = [cell for cell in shown if not cell["correct"]]
     names = ("problem_set", "target", "prediction", "correct")
-    for cell in [cell for pair in zip(right, wrong, strict=False) for cell in pair][:count]:
+    for cell in [*wrong[: count // 2], *right][:count]:
         clip = decode_video(files[cell["media"]["path"]].read_bytes(), FrameSpec(6, size=72))
         strip = Image.fromarray(np.concatenate([*clip.frames.permute(0, 2, 3, 1).numpy()], axis=1))
         text = text_panel(f"test/videos, {len(rows.rows)} rows", [f"{name}: {cell[name]}" for name in names])
@@ -171,6 +171,33 @@ def video_rows(run: Path, logged: dict[str, Any], count: int) -> Iterator[Image.
         row.paste(text, (0, 0))
         row.paste(strip, (0, text.height + 2))
         yield row
+
+
+def draw_routing(run: Path, out: Path) -> None:
+    """Draw the heat maps and the shares over steps of a run with a routing monitor."""
+    logged, module = summary(run), "network.layer4"
+    places = ("before_mask", "behind_mask")
+    curves = [chart_of(run, logged, f"routing/{module}/{place}", lines=True, reach=(0, 1)) for place in places]
+    maps = image_of(run, logged[f"routing/{module}"])
+    maps.save(out.parent / "routing_monitor.png", optimize=True)  # of the README
+    sheet([maps, *curves], out / "routing.png", columns=1)
+
+
+def draw_unlearning(run: Path, out: Path) -> None:
+    """Draw the relearning curves, profiles and titration of a tested model."""
+    logged = summary(run)
+    curves = [chart_of(run, logged, f"test/relearning/{kind}", lines=True) for kind in ("forget", "retain")]
+    pictures = [image_of(run, logged[name]) for name in ("test/profiles", "test/titration/core+forest")]
+    sheet([*curves, *pictures], out / "unlearning.png", columns=1)
+
+
+def draw_scores(run: Path, out: Path) -> None:
+    """Draw the charts, the verdict and rows of the table of videos of a tested scorer."""
+    logged = summary(run)
+    charts = [chart_of(run, logged, "test/f1_by_level/home", lines=True, reach=(0, 1))]
+    charts += [chart_of(run, logged, "test/f1_at_level_1/home", rows=True, reach=(0, 1))]
+    verdicts = [f"{model}: {verdict}" for model, verdict in table_of(run, logged["test/order_verdicts"]).rows]
+    sheet([*charts, text_panel("test/order_verdicts", verdicts), *video_rows(run, logged, 4)], out / "scores.png")
 
 
 def main() -> None:
@@ -183,27 +210,8 @@ def main() -> None:
     work = options.work.resolve()
     work.mkdir(parents=True, exist_ok=True)
     runs = make_runs(work, options.shards)
-
-    run = runs["routing"][-1]
-    logged = summary(run)
-    module = "network.layer4"
-    curves = [chart_of(run, logged, f"routing/{module}/{place}", lines=True, reach=(0, 1)) for place in
-              ("before_mask", "behind_mask")]  # fmt: skip
-    sheet([image_of(run, logged[f"routing/{module}"]), *curves], options.out / "routing.png", columns=1)
-
-    run = runs["unlearning"][-1]
-    logged = summary(run)
-    curves = [chart_of(run, logged, f"test/relearning/{kind}", lines=True) for kind in ("forget", "retain")]
-    pictures = [image_of(run, logged[name]) for name in ("test/profiles", "test/titration/core+forest")]
-    sheet([*curves, *pictures], options.out / "unlearning.png")
-
-    run = runs["scores"][-1]
-    logged = summary(run)
-    charts = [chart_of(run, logged, "test/f1_by_level/home", lines=True, reach=(0, 1))]
-    charts += [chart_of(run, logged, "test/f1_at_level_1/home", rows=True, reach=(0, 1))]
-    verdicts = [f"{model}: {verdict}" for model, verdict in table_of(run, logged["test/order_verdicts"]).rows]
-    panels = [*charts, text_panel("test/order_verdicts", verdicts), *video_rows(run, logged, 4)]
-    sheet(panels, options.out / "scores.png")
+    for name, draw in (("routing", draw_routing), ("scores", draw_scores), ("unlearning", draw_unlearning)):
+        draw(runs[name][-1], options.out)  # of several runs of one name the last: that of `test`
 
 
 if __name__ == "__main__":

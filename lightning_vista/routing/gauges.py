@@ -111,6 +111,7 @@ class ActivationGauge(Gauge):
     def _take(self) -> Tensor:
         both = torch.zeros_like(self._probe) if self._probe.grad is None else self._probe.grad
         self._probe.grad = None
+        energies: Tensor
         energies, self.before = both.detach()
         return energies
 
