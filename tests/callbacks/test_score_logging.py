@@ -17,6 +17,7 @@ from wandb_runs import media_of, offline_runs, records, summary, table
 from lightning_vista.callbacks import Evaluation, ScoreLogging
 from lightning_vista.cli import main
 from lightning_vista.datamodules import ViSTaDataModule
+from lightning_vista.evaluation.example_videos import read_examples
 from lightning_vista.reports.results import build_results
 from lightning_vista.scorers import Scores, VLMScorer
 from lightning_vista.video import FrameSpec
@@ -122,7 +123,7 @@ def test_wandb_holds_figures_tables_charts_and_videos(shards: Path, tmp_path: Pa
     assert {bar["kind"] for bar in bars} == {"objects", "actions"}
     assert (run_dir / "test" / "f1_by_level" / "toy.png").exists()
 
-    files_of = {entry["video"]: entry["file"] for entry in json.loads((run_dir / "examples/examples.json").read_text())}
+    files_of = {entry["video"]: entry["file"] for entry in read_examples(run_dir)}
     names = [row["video"] for row in table(run, logged["test/videos"])]
     assert media_of(run, "test/videos") == [(run_dir / "examples" / files_of[name]).read_bytes() for name in names]
 
