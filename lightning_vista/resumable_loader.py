@@ -50,11 +50,23 @@ class ResumableLoader(DataLoader[T]):
         self._resumed = state_dict
 
     def __iter__(self) -> Any:  # torch has no name for the type
+        if self._resumed is None:
+            self._resumed = self._state_between_epochs()
         if self._resumed is None or self.trainer is None:
             return self._begin()
         # Lazily: Lightning makes the first iterator before it has brought the counts of a resumed run in order, and
         # between that and the first batch, hooks may draw random numbers.
         return self._resume(self.trainer)
+
+    def _state_between_epochs(self) -> dict[str, Any] | None:
+        """Return the states of a checkpoint from the end of an epoch, for which Lightning does not hand them out."""
+        loop: Any = None if self.trainer is None else self.trainer.fit_loop
+        if loop is None or not loop.is_resuming or loop.restarting:
+            return None
+        states = getattr(loop, "_combined_loader_states_to_load", [])
+        numbers = [number for number, each in enumerate(loop._combined_loader.flattened) if each is self]
+        found: dict[str, Any] | None = states[numbers[0]] if numbers and len(states) > numbers[0] else None
+        return found
 
     def _begin(self) -> Iterator[T]:
         self._start = {**_random_states(), "epoch": getattr(self.sampler, "epoch", None)}

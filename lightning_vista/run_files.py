@@ -89,5 +89,7 @@ def check_config(path: Path) -> None:
     if not path.is_file():
         return
     content, remedy = path.read_bytes(), "Restore it; or, if you have edited it, remove its first and its last line."
-    if not is_sealed(content, path, remedy) and content.startswith(_CONFIG_HEAD[:30].encode()):
+    # Of a file that is cut or mixed up, a part of the first line remains; or nothing at all.
+    is_ours = _CONFIG_HEAD[:30].encode() in content or _CONFIG_HEAD.encode().startswith(content.strip())
+    if not is_sealed(content, path, remedy) and is_ours:
         raise DamagedFileError(f"{path} is damaged: it has no checksum in its last line. {remedy}")

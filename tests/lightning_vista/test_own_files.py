@@ -110,7 +110,7 @@ def test_a_changed_configuration_of_a_run_is_refused_until_its_lines_are_removed
     path.write_bytes(sealed_config("a: 1\n"))
     check_config(path)
     edited = path.read_text().replace("a: 1", "a: 2")
-    for changed in (edited, edited[:-20], edited.partition("\n")[2]):
+    for changed in (edited, edited[:-20], edited.partition("\n")[2], edited[:9], "", edited[80:] + edited[:80]):
         path.write_text(changed)
         with pytest.raises(DamagedFileError, match=r"config\.yaml is damaged.*remove its first and its last line"):
             check_config(path)
