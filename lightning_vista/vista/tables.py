@@ -42,6 +42,10 @@ class ScoreTable:
         planned: Number of videos that the run was to score; None if unknown. A run with fewer is partial.
         controls: Control of frame order (see `frame_order`) -> its rows, which equal `rows` except for scores and
             reasons; empty for a run without controls.
+        descriptions: Problem set id -> label -> description; empty in tables that were written without them.
+        held_out: Problem set id -> whether its combinations (such as a colour and an object) were held out of training,
+            for the sets that declare it.
+        is_baseline: Whether the scores were drawn at random, so that reports compare nobody with this table.
     """
 
     rows: pl.DataFrame
@@ -49,6 +53,9 @@ class ScoreTable:
     kinds: Mapping[str, str] = field(default_factory=dict)
     planned: int | None = None
     controls: Mapping[str, pl.DataFrame] = field(default_factory=dict)
+    descriptions: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    held_out: Mapping[str, bool] = field(default_factory=dict)
+    is_baseline: bool = False
 
     @property
     def model(self) -> str:
@@ -79,6 +86,8 @@ def write_scores(
     kinds: Mapping[str, str] | None = None,
     planned: int | None = None,
     controls: Mapping[str, pl.DataFrame | Iterable[Mapping[str, object]]] | None = None,
+    problem_sets: Iterable[ProblemSet] = (),
+    is_baseline: bool = False,
 ) -> ScoreTable:
     """Write a score table; the file appears whole or not at all, and the same rows give the same bytes.
 
@@ -92,6 +101,8 @@ def write_scores(
         planned: Number of videos that the run was to score. If the rows have fewer, the file says so.
         controls: Control of frame order -> rows of the same videos and labels. With controls, the file has one more
             column, `order`: `forward` for `rows`, else the control.
+        problem_sets: Problem sets of the rows, whose descriptions and held-out marks the file then holds.
+        is_baseline: Whether the scores were drawn at random.
 
     Returns:
         The table as `read_scores` will return it.
@@ -113,12 +124,24 @@ def write_scores(
         ('clip', '1f3a', [0.5, 0.1])
     """
     target = Path(path)
+    problem_sets = tuple(problem_sets)
     orders = {FORWARD: rows, **(controls or {})}
     frames = {order: own if isinstance(own, pl.DataFrame) else _frame(own, target) for order, own in orders.items()}
-    table = replace(_checked_orders(frames, target, config_hash, kinds or {}), planned=planned)
+    described = {item.id: dict(item.descriptions) for item in problem_sets}
+    held_out = declared_held_out(problem_sets)
+    table = replace(
+        _checked_orders(frames, target, config_hash, kinds or {}),
+        planned=planned,
+        descriptions=described,
+        held_out=held_out,
+        is_baseline=is_baseline,
+    )
     metadata = {"scorer": table.model, "config_hash": config_hash, "kinds": json.dumps(table.kinds, sort_keys=True)}
     if table.is_partial:
         metadata["planned"] = str(planned)
+    # Not sorted: the order of the labels is that of the problem set.
+    texts = {"descriptions": described, "held_out": held_out, "is_baseline": is_baseline}
+    metadata |= {name: json.dumps(value, ensure_ascii=False) for name, value in texts.items() if value}
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
     try:
@@ -149,14 +172,23 @@ def read_scores(path: str | Path) -> ScoreTable:
     try:
         frame = pl.read_parquet(file)
         metadata = pl.read_parquet_metadata(file)
-        kinds = json.loads(metadata.get("kinds", "{}"))
+        kinds, described, held_out = (
+            json.loads(metadata.get(name, "{}")) for name in ("kinds", "descriptions", "held_out")
+        )
+        is_baseline = bool(json.loads(metadata.get("is_baseline", "false")))
     except (pl.exceptions.ComputeError, json.JSONDecodeError) as error:
         raise ScoreTableError(
             f"the score table {file}", [f"expected a parquet file as `test` writes it, got: {error}"]
         ) from error
     planned = metadata.get("planned")
     table = _checked_orders(_by_order(frame), file, metadata.get("config_hash", ""), kinds)
-    return replace(table, planned=None if planned is None else int(planned))
+    return replace(
+        table,
+        planned=None if planned is None else int(planned),
+        descriptions=described,
+        held_out=held_out,
+        is_baseline=is_baseline,
+    )
 
 
 def declared_kinds(problem_sets: Iterable[ProblemSet]) -> dict[str, str]:
@@ -176,6 +208,24 @@ def declared_kinds(problem_sets: Iterable[ProblemSet]) -> dict[str, str]:
         {'home/level_2/juggling/b': 'actions'}
     """
     return {item.id: item.kind for item in problem_sets if KIND_OF_TYPE.get(item.type) != item.kind}
+
+
+def declared_held_out(problem_sets: Iterable[ProblemSet]) -> dict[str, bool]:
+    """Return the sets that say in their `metadata` whether their combinations were held out of training.
+
+    Args:
+        problem_sets: Any problem sets.
+
+    Returns:
+        Problem set id -> `held_out`, for the sets that declare it.
+
+    Example:
+        >>> a = ProblemSet("home/level_2/remix/a", {}, (), extra={"metadata": {"held_out": True}})
+        >>> declared_held_out([a, ProblemSet("home/level_2/remix/b", {}, ())])
+        {'home/level_2/remix/a': True}
+    """
+    declared = {item.id: (item.extra.get("metadata") or {}).get("held_out") for item in problem_sets}
+    return {id: held_out for id, held_out in declared.items() if isinstance(held_out, bool)}
 
 
 def outline(problem_set: str, kinds: Mapping[str, str] | None = None) -> ProblemSet:

@@ -1,0 +1,91 @@
+"""Film strips: a few frames of one video of each problem set, as the scorer saw them, side by side in one picture."""
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lightning_vista.video.sampling import sample_indices
+from lightning_vista.vista.index import ShardIndex
+from lightning_vista.vista.samples import sample_key
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from lightning_vista.vista.batch import VideoBatch
+
+STRIPS = "strips"
+#: At most this many frames, each at most this high and three times as wide.
+STRIP_FRAMES, STRIP_HEIGHT = 6, 128
+
+
+def strip_videos(index: ShardIndex) -> dict[str, str]:
+    """Return the video whose strip stands for a problem set: its first one in the shards.
+
+    Args:
+        index: The shards, with what is selected of them.
+
+    Returns:
+        Problem set id -> video; the same for every scorer of the same shards.
+    """
+    found: dict[str, str] = {}
+    for sample in index.samples:
+        for membership in sample.memberships:
+            found.setdefault(membership.problem_set, sample.video)
+    return found
+
+
+def write_strips(batch: "VideoBatch", wanted: set[str], run_folder: Path) -> None:
+    """Write `strips/<key of the video>.webp` for the wanted videos of a batch.
+
+    Args:
+        batch: Videos with their frames, or with their JPEG files.
+        wanted: Paths of the videos that need a strip.
+        run_folder: Folder of the run.
+    """
+    for place, video in enumerate(batch.videos):
+        path = run_folder / STRIPS / f"{sample_key(video)}.webp"
+        if video in wanted and not path.exists():
+            path.parent.mkdir(exist_ok=True)
+            strip = join_frames(_frames(batch, place))
+            # Written whole, so that a kill leaves no half a picture that a resumed run would keep.
+            temporary = path.with_suffix(".part")
+            strip.save(temporary, format="WEBP", quality=70)
+            temporary.replace(path)
+
+
+def join_frames(frames: "list[Image]", height: int = STRIP_HEIGHT) -> "Image":
+    """Put frames side by side, each scaled down to a height; a pixel of white separates them.
+
+    Args:
+        frames: Frames of one video, at least one.
+        height: Largest height, in pixels.
+
+    Returns:
+        The picture.
+
+    Example:
+        >>> from PIL import Image
+        >>> join_frames([Image.new("RGB", (96, 96))] * 6, height=64).size
+        (389, 64)
+    """
+    from PIL import Image
+
+    scale = min(1.0, height / frames[0].height)
+    width, high = max(1, round(frames[0].width * scale)), max(1, round(frames[0].height * scale))
+    strip = Image.new("RGB", (len(frames) * (width + 1) - 1, high), "white")
+    for place, frame in enumerate(frames):
+        strip.paste(frame.convert("RGB").resize((width, high), Image.Resampling.LANCZOS), (place * (width + 1), 0))
+    return strip
+
+
+def _frames(batch: "VideoBatch", place: int) -> "list[Image]":
+    """Return at most `STRIP_FRAMES` frames of a video, evenly spaced, first and last included."""
+    from PIL import Image
+
+    files = None if batch.jpegs is None else batch.jpegs[place]
+    total = len(files) if files is not None else batch.frames.shape[1]
+    chosen = sample_indices(total, min(total, STRIP_FRAMES), "uniform")
+    if files is not None:
+        return [Image.open(io.BytesIO(files[number])) for number in chosen]
+    clip = batch.frames[place].permute(0, 2, 3, 1).cpu().numpy()
+    return [Image.fromarray(clip[number]) for number in chosen]
