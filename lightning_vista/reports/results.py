@@ -157,12 +157,21 @@ def write_results(results: Mapping[str, Mapping[str, Any]], out_dir: str | Path)
     folder = Path(out_dir)
     folder.mkdir(parents=True, exist_ok=True)
     _write_whole(folder / "results.json", json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    _write_whole(folder / "results.csv", results_csv(results))
+
+
+def results_csv(results: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the text of `results.csv`: one row per model and aggregate.
+
+    Args:
+        results: Result of `build_results`.
+    """
     table = io.StringIO()
     writer = csv.DictWriter(table, CSV_COLUMNS, lineterminator="\n")
     writer.writeheader()
     for model, entry in results.items():
         writer.writerows({"model": model, "rescaling": entry["rescaling"], **row} for row in entry["aggregates"])
-    _write_whole(folder / "results.csv", table.getvalue())
+    return table.getvalue()
 
 
 def _score(problem_sets: Sequence[JoinedProblemSet], rescaling: Rescaling, strict: bool) -> _Results:
@@ -195,15 +204,15 @@ def _compare(
         model: {} if model in BASELINES else _not_scored(model, problem_sets, own) for model, own in results.items()
     }
     # Scores that were drawn at random are not compared, so what they lack takes nothing from the others.
-    limiting = [ids for model, ids in lacking.items() if model not in drawn or len(drawn) == len(results) - 2]
-    shared = [item for item in problem_sets if not any(item.outline.id in ids for ids in limiting)]
+    limiting = {model: ids for model, ids in lacking.items() if model not in drawn or len(drawn) == len(results) - 2}
+    shared = [item for item in problem_sets if not any(item.outline.id in ids for ids in limiting.values())]
     own_rows = _aggregate(problem_sets, results, raw, held_out)
     common_rows = _aggregate(shared, results, raw, held_out, common=True)
     differences = _differences(problem_sets, results, lacking)
     compared: dict[str, dict[str, Any]] = {}
     for model in results:
         common = common_rows[model]
-        counts = {"problem_sets": len(shared), "not_scored": list(lacking[model])}
+        counts = {"problem_sets": len(shared), "not_scored": list(limiting.get(model, ()))}
         raw_common = {"problem_sets": len(shared), **common.pop("raw")}
         compared[model] = own_rows[model] | {
             "common": counts | common,

@@ -11,7 +11,7 @@ from typing import Any
 from lightning_vista.reports.joining import BASELINES
 from lightning_vista.reports.view import Row, number
 
-#: Plotly's symbols with the characters that the legend shows for them; further models start again with the first.
+#: Plotly's symbols with the characters that the legend shows for them.
 SYMBOLS = (
     ("circle", "●"),
     ("square", "■"),
@@ -59,7 +59,8 @@ def styles(models: Iterable[str]) -> dict[str, Style]:
             dash, glyph = DASHES[model]
             chosen[model] = Style(f"var(--{model})", "line-ew", glyph, dash)
         else:
-            symbol, glyph = SYMBOLS[scorers % len(SYMBOLS)]
+            # After eight scorers the colours start again, with the symbols shifted, so that no two look alike.
+            symbol, glyph = SYMBOLS[(scorers + scorers // 8) % len(SYMBOLS)]
             chosen[model] = Style(f"var(--series-{scorers % 8 + 1})", symbol, glyph, "solid")
             scorers += 1
     return chosen

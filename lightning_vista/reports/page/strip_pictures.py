@@ -1,0 +1,105 @@
+"""Film strips for the page: small pictures in base 64, from run folders and from example videos."""
+
+import base64
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from lightning_vista.evaluation.film_strips import STRIP_FRAMES, STRIPS, join_frames
+from lightning_vista.video import FrameSpec, decode_video
+from lightning_vista.vista.samples import sample_key
+
+#: Height and WebP quality of the strips in the list of problem sets, of which there may be hundreds, and of single ones.
+_SMALL, _SMALL_QUALITY = 64, 25
+_LARGE, _LARGE_QUALITY = 96, 50
+#: Budget of the page for the small strips, in characters of base 64.
+STRIP_CHARACTERS = 4_000_000
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture for the page.
+
+    Attributes:
+        source: Data URI.
+        width: Its width in pixels.
+        height: Its height in pixels.
+        video: Video that it shows.
+    """
+
+    source: str
+    width: int
+    height: int
+    video: str
+
+
+class Strips:
+    """The strips of run folders.
+
+    Args:
+        runs: Run folders, the preferred ones first; without strips, as in folders of earlier versions, they are skipped.
+
+    Attributes:
+        left_out: Number of strips that did not fit into the page.
+    """
+
+    def __init__(self, runs: Iterable[Path]) -> None:
+        self._files: dict[str, Path] = {}
+        for run in runs:
+            for path in sorted((run / STRIPS).glob("*.webp")):
+                self._files.setdefault(path.stem, path)
+        self._spent = 0
+        self.left_out = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._files)
+
+    def video_of(self, videos: Sequence[str]) -> str | None:
+        """Return the first of some videos that has a strip."""
+        return next((video for video in videos if sample_key(video) in self._files), None)
+
+    def small(self, video: str) -> Picture | None:
+        """Return the small strip of a video that has one; None once the page has no room for it."""
+        picture = _encode(self._open(video), video, _SMALL, _SMALL_QUALITY)
+        if self._spent + len(picture.source) > STRIP_CHARACTERS:
+            self.left_out += 1
+            return None
+        self._spent += len(picture.source)
+        return picture
+
+    def large(self, video: str) -> Picture:
+        """Return the strip of a video that has one, as large as the run folder holds it, up to 96 pixels."""
+        return _encode(self._open(video), video, _LARGE, _LARGE_QUALITY)
+
+    def _open(self, video: str) -> Image.Image:
+        return Image.open(self._files[sample_key(video)])
+
+
+def example_strips(videos: Mapping[str, str]) -> dict[str, Picture]:
+    """Return the strips of example videos.
+
+    Args:
+        videos: Video -> its mp4 file in base 64.
+    """
+    return {video: _from_mp4(base64.b64decode(content), video) for video, content in videos.items()}
+
+
+def _from_mp4(content: bytes, video: str) -> Picture:
+    clip = decode_video(content, FrameSpec(num_frames=STRIP_FRAMES, size=None)).frames
+    frames = [Image.fromarray(frame.permute(1, 2, 0).numpy()) for frame in clip]
+    return _encode(join_frames(frames, _LARGE), video, _LARGE, _LARGE_QUALITY)
+
+
+def _encode(picture: Image.Image, video: str, height: int, quality: int) -> Picture:
+    """Return a picture scaled down to a height, as WebP."""
+    picture = picture.convert("RGB")
+    if picture.height > height:
+        size = (max(1, round(picture.width * height / picture.height)), height)
+        picture = picture.resize(size, Image.Resampling.LANCZOS)
+    file = io.BytesIO()
+    picture.save(file, format="WEBP", quality=quality, method=4)
+    text = base64.b64encode(file.getvalue()).decode("ascii")
+    return Picture(f"data:image/webp;base64,{text}", *picture.size, video)
