@@ -160,17 +160,24 @@ def write_results(results: Mapping[str, Mapping[str, Any]], out_dir: str | Path)
     _write_whole(folder / "results.csv", results_csv(results))
 
 
-def results_csv(results: Mapping[str, Mapping[str, Any]]) -> str:
+def results_csv(results: Mapping[str, Mapping[str, Any]], digits: int | None = None) -> str:
     """Return the text of `results.csv`: one row per model and aggregate.
 
     Args:
         results: Result of `build_results`.
+        digits: Number of digits after the point; None for all.
     """
+
+    def short(value: object) -> object:
+        return round(value, digits) if digits is not None and isinstance(value, float) else value
+
     table = io.StringIO()
     writer = csv.DictWriter(table, CSV_COLUMNS, lineterminator="\n")
     writer.writeheader()
     for model, entry in results.items():
-        writer.writerows({"model": model, "rescaling": entry["rescaling"], **row} for row in entry["aggregates"])
+        for row in entry["aggregates"]:
+            figures = {key: short(value) for key, value in row.items()}
+            writer.writerow({"model": model, "rescaling": entry["rescaling"], **figures})
     return table.getvalue()
 
 

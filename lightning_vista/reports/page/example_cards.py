@@ -1,7 +1,7 @@
 """Cards of single videos: film strip, candidate descriptions, and what each scorer said."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lightning_vista.reports.page.cast import Member
@@ -146,8 +146,8 @@ def chosen_first(cards: Sequence[Card]) -> list[Card]:
         # The card that most scorers have scored comes first, then the one with the most steps.
         found = sorted(filter(is_wished, left), key=lambda card: (-len(card.said), -card.level))
         if found:
-            left.remove(found[0])
-            first.append(_headed(found[0], heading))
+            left = [card for card in left if card is not found[0]]
+            first.append(replace(found[0], heading=heading))
     return first + left
 
 
@@ -178,10 +178,6 @@ def task_to_watch(
             agree = len(set(right)) == 1
             choices.append((abs(int(level) - 3), "go_only" not in id, agree, id, video))
     return min(choices)[3:] if choices else None
-
-
-def _headed(card: Card, heading: str) -> Card:
-    return Card(**{**{name: getattr(card, name) for name in card.__dataclass_fields__}, "heading": heading})
 
 
 def _rank_of(scores: Sequence[float | None], truth: Sequence[int]) -> str:

@@ -174,7 +174,7 @@ def _names(models: Sequence[str], most: int = 4) -> list[tuple[str, bool]]:
     return pieces
 
 
-def reward_sentence(view: View, judges: Sequence[str], environment: str) -> str:
+def reward_sentence(view: View, judges: Sequence[str], environment: str) -> list[tuple[str, bool]]:
     """Say what the finding means for rewards: how often a wrong order earns as much as the right one.
 
     Args:
@@ -183,7 +183,7 @@ def reward_sentence(view: View, judges: Sequence[str], environment: str) -> str:
         environment: Environment, or `all`.
 
     Returns:
-        The sentence; empty without permutation sets.
+        The sentence in pieces, as in `sentences`; empty without permutation sets.
     """
     shares: list[tuple[str, float]] = []
     for model in judges:
@@ -193,9 +193,10 @@ def reward_sentence(view: View, judges: Sequence[str], environment: str) -> str:
             if key == ("exploitable", environment, "permutation", "all") and (share := number(row["mean"])) is not None:
                 shares.append((model, share))
     if not shares:
-        return ""
+        return []
     least, most = min(shares, key=lambda pair: pair[1]), max(shares, key=lambda pair: pair[1])
-    text = f"As a reward, {least[0]} pays a wrong order as much as the right one in {least[1]:.0%} of the permutation sets"
+    said = [("As a reward, ", False), (least[0], True)]
+    said.append((f" pays a wrong order as much as the right one in {least[1]:.0%} of the permutation sets", False))
     if len(shares) > 1:
-        text += f", {most[0]} in {most[1]:.0%}"
-    return f"{text}: an agent can earn by doing the steps in any order."
+        said += [(", ", False), (most[0], True), (f" in {most[1]:.0%}", False)]
+    return [*said, (".", False)]

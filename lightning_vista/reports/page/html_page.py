@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from lightning_vista.reports.page.panels import build_panels
 from lightning_vista.reports.page.scorer_facts import scorer_facts
 from lightning_vista.reports.page.set_entries import set_data, set_entries
 from lightning_vista.reports.page.svg import mark
-from lightning_vista.reports.page.strip_pictures import Strips, example_strips
+from lightning_vista.reports.page.strip_pictures import Strips, example_strip
 from lightning_vista.reports.page.type_table import KIND_TITLES
 from lightning_vista.reports.progress_figure import draw_progress
 from lightning_vista.reports.results import results_csv
@@ -30,6 +31,8 @@ from lightning_vista.reports.view import View, views
 from lightning_vista.vista.tables import TABLE_NAME, ScoreTable, read_scores
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
+#: Number of example videos that the page holds; the others are in the run folders, and here as film strips.
+PLAYED = 8
 _SCRIPTS = ("dom.js", "state.js", "confusions.js", "problem_sets.js", "examples.js", "downloads.js", "start.js")
 
 
@@ -74,6 +77,10 @@ def write_page(
     texts = _descriptions(tables, showcase)
     held_out = {id: value for table in tables for id, value in table.held_out.items()}
     entries = set_entries(shown[0], members, predicted, texts, held_out, strips)
+    cards = chosen_first(_cards(shown[0], judges, predicted, texts, tables, showcase))
+    cards = _with_pictures(cards, showcase)
+    played = sorted({card.file for card in cards if card.file is not None})
+    videos = list(showcase.videos.values())
     data = {
         "models": [
             {"name": m.name, "glyph": m.look.glyph, "colour": m.look.colour, "baseline": m.is_baseline, "part": bool(m.part)}
@@ -81,8 +88,8 @@ def write_page(
         ],
         "rescalings": [view.rescaling for view in shown],
         "sets": set_data(shown, members, entries, predicted),
-        "videos": list(showcase.videos.values()),
-        "csv": results_csv(results),
+        "videos": {place: videos[place] for place in played},
+        "csv": results_csv(results, digits=4),
     }
     scripts = [(TEMPLATES / "report" / name).read_text("utf-8") for name in _SCRIPTS]
     css = (TEMPLATES / "report.css").read_text("utf-8")
@@ -104,7 +111,7 @@ def write_page(
         kind_titles=KIND_TITLES,
         interval=interval,
         entries=entries,
-        cards=chosen_first(_cards(shown[0], judges, predicted, texts, tables, showcase)),
+        cards=cards,
         watch=_watch(shown[0], judges, predicted, texts, tables, strips),
         showcase=showcase,
         strips_left_out=strips.left_out,
@@ -212,8 +219,6 @@ def _cards(
     pairs = [(example["problem_set"], example["video"]) for example in showcase.examples]
     pairs = [(id, video) for id, video in pairs if video in predicted.get(id, {"videos": []})["videos"]]
     scores = raw_scores(tables, set(pairs))
-    pictures = example_strips(showcase.videos)
-    files = {video: place for place, video in enumerate(showcase.videos)}
     keys = {(e["problem_set"], e["video"]): Path(e["file"]).stem for e in showcase.examples}
     models = [member.name for member in judges]
     cards = []
@@ -221,13 +226,24 @@ def _cards(
         curves = showcase.progress.get((video, id), {})
         told = [(n, t.run) for n, t in enumerate(showcase.transcripts) if t.key == keys[id, video]]
         more = {
-            "strip": pictures.get(video),
-            "file": files[video],
+            "strip": None,
             "progress": draw_progress({model: curves[model] for model in models if model in curves}, models),
             "transcripts": told,
         }
         cards.append(make_card(view, judges, predicted, texts.get(id, {}), scores[id, video], id, video, **more))
     return cards
+
+
+def _with_pictures(cards: Sequence[Card], showcase: Showcase) -> list[Card]:
+    """Return the cards with their strips; those that the page shows at first are large, and can be played."""
+    places = {video: place for place, video in enumerate(showcase.videos)}
+    first = sum(bool(card.heading) for card in cards) or 3
+    drawn = []
+    for number, card in enumerate(cards):
+        content = base64.b64decode(showcase.videos[card.video])
+        strip = example_strip(content, card.video, is_large=number < first)
+        drawn.append(replace(card, strip=strip, file=places[card.video] if number < PLAYED else None))
+    return drawn
 
 
 def _watch(

@@ -47,7 +47,7 @@ class Panel:
     rescaling: str
     title: str
     sentences: Sequence[Sequence[tuple[str, bool]]]
-    reward: str
+    reward: Sequence[tuple[str, bool]]
     num_sets: int
     num_pairs: int
     verdicts: VerdictTable

@@ -111,13 +111,16 @@ def set_data(
         predicted: Result of `predictions`.
 
     Returns:
-        `{id, videos, truth, results, predicted}`; `results` and `predicted` are lists by view and then by model, of
-        `[macro F1, accuracy, videos, unscored, ties]`, and of predictions in the order of `videos`.
+        `{videos, truth, results, predicted}`; `results` and `predicted` are lists by view and then by model, of
+        `[macro F1, accuracy, videos, unscored, ties]`, and of predictions in the order of `videos`. A video in the
+        folder of the set's own id has `./` in place of it.
     """
     return [
         {
-            "id": entry.id,
-            "videos": predicted.get(entry.id, NOTHING)["videos"],
+            "videos": [
+                video.replace(f"{entry.id}/", "./", 1) if video.startswith(f"{entry.id}/") else video
+                for video in predicted.get(entry.id, NOTHING)["videos"]
+            ],
             "truth": predicted.get(entry.id, NOTHING)["truth"],
             "results": [[_result(view, member.name, entry.id) for member in members] for view in shown],
             "predicted": [
@@ -157,10 +160,8 @@ def _rows(
         result = _result(view, member.name, id)
         if result is None:
             continue
-        f1, accuracy, _, unscored, ties = result
-        counts = [f"accuracy {_two(accuracy)}"]
-        if not member.is_baseline:
-            counts += [f"{count} {word}" for count, word in ((unscored, "unscored"), (ties, "ties")) if count]
+        f1, _, _, unscored, ties = result
+        counts = [f"{count} {word}" for count, word in ((unscored, "unscored"), (ties, "ties")) if count]
         said = known["predicted"].get(view.rescaling, {}).get(member.name)
         words = " ".join(_said(guess, true) for guess, true in zip(said, known["truth"], strict=True)) if said else ""
         yield member, _two(f1), ", ".join(counts), words

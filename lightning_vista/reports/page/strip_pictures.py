@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +12,8 @@ from lightning_vista.evaluation.film_strips import STRIP_FRAMES, STRIPS, join_fr
 from lightning_vista.video import FrameSpec, decode_video
 from lightning_vista.vista.samples import sample_key
 
-#: Height and WebP quality of the strips in the list of problem sets, of which there may be hundreds, and of single ones.
-_SMALL, _SMALL_QUALITY = 64, 25
+#: Height and WebP quality of the strips in lists, of which there may be hundreds, and of single ones.
+_SMALL, _SMALL_QUALITY = 64, 12
 _LARGE, _LARGE_QUALITY = 96, 50
 #: Budget of the page for the small strips, in characters of base 64.
 STRIP_CHARACTERS = 4_000_000
@@ -78,19 +78,18 @@ class Strips:
         return Image.open(self._files[sample_key(video)])
 
 
-def example_strips(videos: Mapping[str, str]) -> dict[str, Picture]:
-    """Return the strips of example videos.
+def example_strip(content: bytes, video: str, is_large: bool) -> Picture:
+    """Return the strip of an example video.
 
     Args:
-        videos: Video -> its mp4 file in base 64.
+        content: Its mp4 file.
+        video: Its path in the dataset.
+        is_large: Whether the strip stands alone, or in a list.
     """
-    return {video: _from_mp4(base64.b64decode(content), video) for video, content in videos.items()}
-
-
-def _from_mp4(content: bytes, video: str) -> Picture:
     clip = decode_video(content, FrameSpec(num_frames=STRIP_FRAMES, size=None)).frames
     frames = [Image.fromarray(frame.permute(1, 2, 0).numpy()) for frame in clip]
-    return _encode(join_frames(frames, _LARGE), video, _LARGE, _LARGE_QUALITY)
+    height, quality = (_LARGE, _LARGE_QUALITY) if is_large else (_SMALL, 30)
+    return _encode(join_frames(frames, height), video, height, quality)
 
 
 def _encode(picture: Image.Image, video: str, height: int, quality: int) -> Picture:

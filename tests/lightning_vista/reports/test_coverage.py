@@ -12,7 +12,8 @@ from report_data import ATTACK, SETS, score_table, tables
 from lightning_vista.reports.figures import draw_differences, f1_by_level, level_one_bars, raw_beside_rescaled
 from lightning_vista.reports.joining import predictions
 from lightning_vista.reports.page import write_page
-from lightning_vista.reports.report import summary_notes, write_report
+from lightning_vista.reports.report import write_report
+from lightning_vista.reports.summary import summary_notes
 from lightning_vista.reports.results import build_results
 from lightning_vista.reports.reward_figures import reward_figures
 from lightning_vista.reports.view import views

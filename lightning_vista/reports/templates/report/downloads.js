@@ -44,7 +44,13 @@ function figureSvg(figure) {
   for (const picture of figure.querySelectorAll("svg")) {
     const place = picture.getBoundingClientRect();
     if (!place.width) continue;
-    put(picture.cloneNode(true), { x: place.left - frame.left, y: place.top - frame.top, width: place.width, height: place.height });
+    const copy = picture.cloneNode(true);
+    const symbol = copy.querySelector("use") && document.querySelector(copy.querySelector("use").getAttribute("href"));
+    if (symbol) { // the file has no access to the page's symbols
+      copy.setAttribute("viewBox", symbol.getAttribute("viewBox"));
+      copy.replaceChildren(...[...symbol.children].map((child) => child.cloneNode(true)));
+    }
+    put(copy, { x: place.left - frame.left, y: place.top - frame.top, width: place.width, height: place.height });
   }
   const walker = document.createTreeWalker(figure, NodeFilter.SHOW_TEXT);
   while (walker.nextNode()) {

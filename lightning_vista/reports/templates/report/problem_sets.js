@@ -7,6 +7,7 @@ const listed = { limit: PAGE, opened: "" };
 const chanceModel = models.find((model) => model.name === "random" && model.baseline);
 const judges = () => visible().filter((model) => !model.baseline);
 const setOf = (entry) => data.sets[entry.dataset.set];
+const environmentOf = (entry) => setOf(entry).id.split("/")[0];
 
 /** Return the mean F1 above chance over the visible scorers; null unless each has the set: other means do not compare. */
 function aboveChance(entry) {
@@ -44,7 +45,8 @@ function wordsOf(entry) {
 }
 
 function matches(entry) {
-  const { environment, kind, level } = entry.dataset;
+  const { kind, level } = entry.dataset;
+  const environment = environmentOf(entry);
   const words = filters.text.value.toLowerCase().split(/\s+/).filter(Boolean);
   return (state.environment === "all" || state.environment === environment) &&
     (!filters.kind.select.value || kind === filters.kind.select.value) &&
@@ -60,7 +62,7 @@ function showSets() {
   for (const entry of shown) {
     const set = setOf(entry);
     for (const score of entry.querySelectorAll(".scores [data-model]")) {
-      score.querySelector("b").textContent = decimal(resultOf(set, models[score.dataset.model])?.[0]);
+      score.querySelector("i").textContent = decimal(resultOf(set, models[score.dataset.model])?.[0]);
     }
     if (entry.open) fillEntry(entry);
   }
@@ -82,8 +84,8 @@ function openSet(id) {
   if (!matches(entry)) {
     for (const each of [filters.kind, filters.level]) each.select.value = "";
     filters.text.value = "";
-    if (!["all", entry.dataset.environment].includes(state.environment)) {
-      const box = [...controls.querySelectorAll("[name=environment]")].find((each) => ["all", entry.dataset.environment].includes(each.value));
+    if (!["all", environmentOf(entry)].includes(state.environment)) {
+      const box = [...controls.querySelectorAll("[name=environment]")].find((each) => ["all", environmentOf(entry)].includes(each.value));
       if (box) box.checked = true;
       readControls();
       showState();

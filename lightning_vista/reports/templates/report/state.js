@@ -3,6 +3,10 @@
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const models = data.models.map((model, index) => ({ ...model, index }));
+data.sets.forEach((set, index) => {
+  set.id = document.querySelector(`[data-set="${index}"]`).id.slice("set=".length);
+  set.videos = set.videos.map((video) => (video.startsWith("./") ? set.id + video.slice(1) : video)); // most lie in a folder of this name
+});
 const controls = document.querySelector(".controls");
 const state = { environment: "", view: 0, shown: new Set() };
 /** Parts of the page that follow the choices; each is called after a change. */
