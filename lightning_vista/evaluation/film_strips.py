@@ -35,7 +35,7 @@ def strip_videos(index: ShardIndex) -> dict[str, str]:
 
 
 def write_strips(batch: "VideoBatch", wanted: set[str], run_folder: Path) -> None:
-    """Write `strips/<key of the video>.webp` for the wanted videos of a batch.
+    """Write `strips/<key of the video>-<number of frames>.webp` for the wanted videos of a batch.
 
     Args:
         batch: Videos with their frames, or with their JPEG files.
@@ -43,10 +43,11 @@ def write_strips(batch: "VideoBatch", wanted: set[str], run_folder: Path) -> Non
         run_folder: Folder of the run.
     """
     for place, video in enumerate(batch.videos):
-        path = run_folder / STRIPS / f"{sample_key(video)}.webp"
-        if video in wanted and not path.exists():
+        frames = _frames(batch, place) if video in wanted else []
+        path = run_folder / STRIPS / f"{sample_key(video)}-{len(frames)}.webp"
+        if frames and not path.exists():
             path.parent.mkdir(exist_ok=True)
-            strip = join_frames(_frames(batch, place))
+            strip = join_frames(frames)
             # Written whole, so that a kill leaves no half a picture that a resumed run would keep.
             temporary = path.with_suffix(".part")
             strip.save(temporary, format="WEBP", quality=70)
@@ -54,7 +55,7 @@ def write_strips(batch: "VideoBatch", wanted: set[str], run_folder: Path) -> Non
 
 
 def join_frames(frames: "list[Image]", height: int = STRIP_HEIGHT) -> "Image":
-    """Put frames side by side, each scaled down to a height; a pixel of white separates them.
+    """Put frames side by side, each scaled down to a height, without gaps, which would cost a fifth of the bytes.
 
     Args:
         frames: Frames of one video, at least one.
@@ -66,15 +67,15 @@ def join_frames(frames: "list[Image]", height: int = STRIP_HEIGHT) -> "Image":
     Example:
         >>> from PIL import Image
         >>> join_frames([Image.new("RGB", (96, 96))] * 6, height=64).size
-        (389, 64)
+        (384, 64)
     """
     from PIL import Image
 
     scale = min(1.0, height / frames[0].height)
     width, high = max(1, round(frames[0].width * scale)), max(1, round(frames[0].height * scale))
-    strip = Image.new("RGB", (len(frames) * (width + 1) - 1, high), "white")
+    strip = Image.new("RGB", (len(frames) * width, high))
     for place, frame in enumerate(frames):
-        strip.paste(frame.convert("RGB").resize((width, high), Image.Resampling.LANCZOS), (place * (width + 1), 0))
+        strip.paste(frame.convert("RGB").resize((width, high), Image.Resampling.LANCZOS), (place * width, 0))
     return strip
 
 

@@ -104,8 +104,11 @@ def compare_with_earlier(
             by_kind.setdefault(outline(id, kinds).kind, []).append(id)
         for kind in ("all", *KINDS):
             if ids := by_kind.get(kind):
-                changes.append(_change(table.model, name, kind, [old[i] for i in ids], [new[i] for i in ids],
-                                       [videos[i] for i in ids]))
+                changes.append(
+                    _change(
+                        table.model, name, kind, [old[i] for i in ids], [new[i] for i in ids], [videos[i] for i in ids]
+                    )
+                )
     if not changes:
         raise ValueError(
             f"`--against`: expected scorers of the same names with the same problem sets, got {', '.join(earlier)}; this "

@@ -59,7 +59,12 @@ def level_table(results: _Results) -> Table:
     """
     found = {model: _level_rows(part) for model, part in results.items() if model not in BASELINES}
     levels = sorted({level for rows in found.values() for level in rows})
-    table = Table(title="Where only the order of steps differs, by number of steps", box=box.SIMPLE, padding=(0, 1, 0, 0), title_justify="left")
+    table = Table(
+        title="Where only the order of steps differs, by number of steps",
+        box=box.SIMPLE,
+        padding=(0, 1, 0, 0),
+        title_justify="left",
+    )
     if not levels:
         return table
     table.add_column("scorer", overflow="fold", max_width=_NAME)
@@ -82,7 +87,12 @@ def against_table(changes: Sequence[Change]) -> Table:
     Args:
         changes: Result of `compare_with_earlier`.
     """
-    table = Table(title="Against the earlier report (same problem sets)", box=box.SIMPLE, padding=(0, 1, 0, 0), title_justify="left")
+    table = Table(
+        title="Against the earlier report (same problem sets)",
+        box=box.SIMPLE,
+        padding=(0, 1, 0, 0),
+        title_justify="left",
+    )
     table.add_column("scorer", overflow="fold", max_width=_NAME)
     table.add_column("kind")
     for name in ("sets", "old", "new", "new - old", "95% interval"):

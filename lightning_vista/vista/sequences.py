@@ -57,7 +57,9 @@ def marked_steps(description: str, reference: str) -> list[tuple[str, bool]]:
     pieces, others = (re.split(rf"({_WORDS})", text) for text in (description, reference))
     if len(pieces) < 3:
         return [(description, False)]
-    own, other = ([re.sub(r"^(.*\b)?first,? ", "", text, flags=re.IGNORECASE) for text in all] for all in (pieces, others))
+    own, other = (
+        [re.sub(r"^(.*\b)?first,? ", "", text, flags=re.IGNORECASE) for text in all] for all in (pieces, others)
+    )
     return [
         (piece, place % 2 == 0 and (place >= len(other) or own[place] != other[place]))
         for place, piece in enumerate(pieces)

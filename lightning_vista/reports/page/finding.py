@@ -81,11 +81,15 @@ def title(found: Mapping[str, Verdicts]) -> str:
     seen = [aspect for aspect in tested if aspect != "order" and all(one.is_above(aspect) for one in everyone)]
     unseen = [aspect for aspect in tested if aspect != "order" and not any(one.is_above(aspect) for one in everyone)]
     if not any(one.is_above(aspect) for one in everyone for aspect in tested):
-        return f"{'The scorer is' if len(found) == 1 else 'No scorer is'}{' not' if len(found) == 1 else ''} above chance"
+        return (
+            f"{'The scorer is' if len(found) == 1 else 'No scorer is'}{' not' if len(found) == 1 else ''} above chance"
+        )
     # The steps follow from objects and actions, so they are named only where neither is.
     named = [aspect for aspect in seen if aspect != "steps"] or seen
     what = " and ".join(_SEEN[aspect] for aspect in named)
-    said = f"{subject} {verb} {what}" if what else ("It sees a part" if len(found) == 1 else "Some see more than others")
+    said = (
+        f"{subject} {verb} {what}" if what else ("It sees a part" if len(found) == 1 else "Some see more than others")
+    )
     if unseen and what:
         said += f", not {' or '.join(_SEEN[aspect] for aspect in unseen)}"
     return said + _order_clause(everyone, bool(what)) if "order" in tested else said
@@ -140,7 +144,9 @@ def _on_order(one: Verdicts) -> str:
         return f"is {where}|are {where}"
     if one.is_lost():
         level = one.longest["order"]["level"]
-        rest = f"back at chance with {level} steps" if one.longest["order"]["verdict"] == AT else f"below it with {level}"
+        rest = (
+            f"back at chance with {level} steps" if one.longest["order"]["verdict"] == AT else f"below it with {level}"
+        )
         return f"sees order in short tasks and is {rest}|see order in short tasks and are {rest}"
     if one.falls():
         return "sees order, less so with each further step|see order, less so with each further step"

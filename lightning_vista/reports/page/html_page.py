@@ -32,7 +32,9 @@ from lightning_vista.vista.tables import TABLE_NAME, ScoreTable, read_scores
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
 #: Number of example videos that the page holds; the others are in the run folders, and here as film strips.
-PLAYED = 8
+PLAYED = 3
+#: Style of a scorer's mark in the list of problem sets, where an SVG for each would weigh more than the rest.
+_MARK = '.scores [data-model="%d"]::before, .answers [data-model="%d"] th::before { content: "%s "; color: %s; }\n'
 _SCRIPTS = ("dom.js", "state.js", "confusions.js", "problem_sets.js", "examples.js", "downloads.js", "start.js")
 
 
@@ -83,16 +85,23 @@ def write_page(
     videos = list(showcase.videos.values())
     data = {
         "models": [
-            {"name": m.name, "glyph": m.look.glyph, "colour": m.look.colour, "baseline": m.is_baseline, "part": bool(m.part)}
+            {
+                "name": m.name,
+                "glyph": m.look.glyph,
+                "colour": m.look.colour,
+                "baseline": m.is_baseline,
+                "part": bool(m.part),
+            }
             for m in members
         ],
         "rescalings": [view.rescaling for view in shown],
         "sets": set_data(shown, members, entries, predicted),
         "videos": {place: videos[place] for place in played},
-        "csv": results_csv(results, digits=4),
+        "csv": results_csv(results, digits=3),
     }
     scripts = [(TEMPLATES / "report" / name).read_text("utf-8") for name in _SCRIPTS]
     css = (TEMPLATES / "report.css").read_text("utf-8")
+    css += "".join(_MARK % (m.index, m.index, m.look.glyph, m.look.colour) for m in members)
     page = _template().render(
         views=shown,
         view=shown[0],

@@ -89,7 +89,7 @@ def wrong_order_plots(view: View, judges: Sequence[Member], environment: str) ->
             and number(row["mean"]) is not None
         ]
         if rows:
-            line = _line("wrong pays", member.look.colour, member.look.symbol, rows, value="mean")
+            line = _line("", member.look.colour, member.look.symbol, rows, value="mean")
             said = f"{member.name}: share of permutation sets in which a wrong order earns as much, by number of steps"
             cells = [(str(row["level"]), f"{row['mean']:.2f}", interval(row), str(row["problem_sets"])) for row in rows]
             columns = ("Steps", "Share", "95% interval", "Problem sets")

@@ -37,7 +37,7 @@ class Line:
     """One line of the plot.
 
     Attributes:
-        name: Short name at its end.
+        name: Short name at its end; empty for a line that stands alone.
         colour: Its colour.
         symbol: Shape of its marks.
         points: Figures, by level.
@@ -86,7 +86,7 @@ def draw_levels(title: str, lines: Sequence[Line], y_title: str = "macro F1") ->
             words(_x(point.level, levels), y, point.sets, "middle", fill=each.colour, font_size=10)
             for point in each.points
         ]
-    parts += [words(_LEFT + _WIDTH + 8, y + 4, name, fill=colour, font_weight=600) for name, y, colour in ends]
+    parts += [words(_LEFT + _WIDTH + 8, y + 4, name, fill=colour, font_weight=600) for name, y, colour in ends if name]
     height = bottom + 24 + len(lines) * _ROW
     return picture(_LEFT + _WIDTH + _RIGHT, height, title, parts, class_="levels")
 
@@ -98,7 +98,9 @@ def _draw_line(each: Line, levels: Sequence[int]) -> list[Markup]:
         if len(chance) == 1:
             chance = [(chance[0][0] - 12, chance[0][1]), (chance[0][0] + 12, chance[0][1])]
         parts.append(curve(chance, each.colour, stroke_width=1.5, stroke_dasharray="2 3"))
-    bounds = [(_x(p.level, levels), _y(p.low), _y(p.high)) for p in each.points if p.low is not None and p.high is not None]
+    bounds = [
+        (_x(p.level, levels), _y(p.low), _y(p.high)) for p in each.points if p.low is not None and p.high is not None
+    ]
     if len(bounds) > 1:
         parts.append(band(bounds, each.colour))
     elif bounds:

@@ -49,7 +49,9 @@ def reward_table(view: View, judges: Sequence[Member], environment: str) -> Rewa
     ]
     columns = ("Scorer", "Kind", "Level", "AUC", "95% interval", "Rank accuracy", "Margin", "Problem sets")
     cells = [row for member in judges for row in _figures(member.name, found[member.name])]
-    return RewardTable([(KIND_TITLES[kind], size) for kind, size in zip(kinds, sizes, strict=True)], rows, columns, cells)
+    return RewardTable(
+        [(KIND_TITLES[kind], size) for kind, size in zip(kinds, sizes, strict=True)], rows, columns, cells
+    )
 
 
 def _auc(member: Member, row: Row | None) -> tuple[Markup, str] | None:

@@ -29,7 +29,9 @@ class ScorerFacts:
     date: str
 
 
-def scorer_facts(results: Mapping[str, Mapping[str, Any]], members: Sequence[Member], runs: Sequence[Path]) -> ScorerFacts:
+def scorer_facts(
+    results: Mapping[str, Mapping[str, Any]], members: Sequence[Member], runs: Sequence[Path]
+) -> ScorerFacts:
     """Collect the facts of every scorer.
 
     Args:
@@ -41,8 +43,11 @@ def scorer_facts(results: Mapping[str, Mapping[str, Any]], members: Sequence[Mem
         ValueError: If a `run.json` is damaged.
     """
     recorded = {found.model: found for run in runs if (found := read_provenance(run)) is not None}
-    shown = [member for member in members if results[member.name].get("config_hash") or member.name in recorded
-             or not member.is_baseline]
+    shown = [
+        member
+        for member in members
+        if results[member.name].get("config_hash") or member.name in recorded or not member.is_baseline
+    ]
     found = [recorded.get(member.name) for member in shown]
     rows = [(name, [read(each) if each else _UNKNOWN for each in found]) for name, read in _READERS.items()]
     rows.insert(1, ("Arguments", _differences(found)))
@@ -52,7 +57,8 @@ def scorer_facts(results: Mapping[str, Mapping[str, Any]], members: Sequence[Mem
     rows.append(("Configuration", [results[member.name].get("config_hash", "")[:12] or _UNKNOWN for member in shown]))
     rows = [(name, values) for name, values in rows if set(values) - {_UNKNOWN, ""}]
     dates = sorted(each.finished for each in recorded.values() if each.finished)
-    return ScorerFacts(shown, rows, _dataset([each for each in found if each]), dates[-1][:10] if dates else "")
+    judged = [recorded[m.name] for m in shown if m.name in recorded and not m.is_baseline]
+    return ScorerFacts(shown, rows, _dataset(judged), dates[-1][:10] if dates else "")
 
 
 def _frames(run: Provenance) -> str:
@@ -70,7 +76,7 @@ def _time(run: Provenance) -> str:
 
 
 _READERS = {
-    "Class": lambda run: run.class_path,
+    "Class": lambda run: run.class_path.rpartition(".")[2],
     "Frames": _frames,
     "Precision": lambda run: run.precision,
     "Time": _time,
@@ -81,19 +87,18 @@ _READERS = {
 
 
 def _differences(found: Sequence[Provenance | None]) -> list[str]:
-    """Return the arguments of each scorer that not all scorers have in common."""
-    given = [dict(run.arguments) if run else {} for run in found]
-    same = {
-        (key, value)
-        for key, value in (given[0].items() if len(given) > 1 else ())
-        if all(other.get(key) == value for other in given)
-    }
-    return [
-        ", ".join(f"{key}={value}" for key, value in own.items() if (key, value) not in same)
-        if run
-        else _UNKNOWN
-        for own, run in zip(given, found, strict=True)
-    ]
+    """Return the arguments of each scorer that the others of its class do not share."""
+    texts = []
+    for run in found:
+        others = [other for other in found if other and run and other.class_path == run.class_path]
+        own = run.arguments.items() if run else ()
+        differing = [
+            f"{key}={value}"
+            for key, value in own
+            if len(others) == 1 or any(other.arguments.get(key) != value for other in others)
+        ]
+        texts.append(", ".join(differing) if run else _UNKNOWN)
+    return texts
 
 
 def _unscored(part: Mapping[str, Any]) -> str:

@@ -95,12 +95,16 @@ def described(labels: Sequence[str], texts: Mapping[str, str], reference: int) -
     """Return the labels with their descriptions, whose steps are compared with those of one of them."""
     listed = [texts.get(label, "") for label in labels]
     return [
-        (label, marked_steps(text, listed[reference]) if text else ()) for label, text in zip(labels, listed, strict=True)
+        (label, marked_steps(text, listed[reference]) if text else ())
+        for label, text in zip(labels, listed, strict=True)
     ]
 
 
 def set_data(
-    shown: Sequence[View], members: Sequence[Member], entries: Sequence[SetEntry], predicted: Mapping[str, Mapping[str, Any]]
+    shown: Sequence[View],
+    members: Sequence[Member],
+    entries: Sequence[SetEntry],
+    predicted: Mapping[str, Mapping[str, Any]],
 ) -> list[dict[str, Any]]:
     """Return what the page's script needs of each entry.
 
@@ -148,7 +152,7 @@ def _result(view: View, model: str, id: str) -> list[float | int | None] | None:
     entry = view.models.get(model, {"problem_sets": {}})["problem_sets"].get(id)
     if entry is None:
         return None
-    shares = [None if (value := number(entry[key])) is None else round(value, 4) for key in ("macro_f1", "accuracy")]
+    shares = [None if (value := number(entry[key])) is None else round(value, 3) for key in ("macro_f1", "accuracy")]
     return [*shares, entry["videos"], entry["unscored"], entry["ties"]]
 
 

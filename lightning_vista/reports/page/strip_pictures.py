@@ -13,7 +13,7 @@ from lightning_vista.video import FrameSpec, decode_video
 from lightning_vista.vista.samples import sample_key
 
 #: Height and WebP quality of the strips in lists, of which there may be hundreds, and of single ones.
-_SMALL, _SMALL_QUALITY = 64, 12
+_SMALL, _SMALL_QUALITY = 64, 10
 _LARGE, _LARGE_QUALITY = 96, 50
 #: Budget of the page for the small strips, in characters of base 64.
 STRIP_CHARACTERS = 4_000_000
@@ -28,12 +28,14 @@ class Picture:
         width: Its width in pixels.
         height: Its height in pixels.
         video: Video that it shows.
+        frames: Number of frames side by side.
     """
 
     source: str
     width: int
     height: int
     video: str
+    frames: int
 
 
 class Strips:
@@ -50,7 +52,7 @@ class Strips:
         self._files: dict[str, Path] = {}
         for run in runs:
             for path in sorted((run / STRIPS).glob("*.webp")):
-                self._files.setdefault(path.stem, path)
+                self._files.setdefault(path.stem.split("-")[0], path)
         self._spent = 0
         self.left_out = 0
 
@@ -63,7 +65,7 @@ class Strips:
 
     def small(self, video: str) -> Picture | None:
         """Return the small strip of a video that has one; None once the page has no room for it."""
-        picture = _encode(self._open(video), video, _SMALL, _SMALL_QUALITY)
+        picture = _encode(*self._open(video), video, _SMALL, _SMALL_QUALITY)
         if self._spent + len(picture.source) > STRIP_CHARACTERS:
             self.left_out += 1
             return None
@@ -72,10 +74,12 @@ class Strips:
 
     def large(self, video: str) -> Picture:
         """Return the strip of a video that has one, as large as the run folder holds it, up to 96 pixels."""
-        return _encode(self._open(video), video, _LARGE, _LARGE_QUALITY)
+        return _encode(*self._open(video), video, _LARGE, _LARGE_QUALITY)
 
-    def _open(self, video: str) -> Image.Image:
-        return Image.open(self._files[sample_key(video)])
+    def _open(self, video: str) -> tuple[Image.Image, int]:
+        """Return the picture of a strip and its number of frames, which its name holds."""
+        path = self._files[sample_key(video)]
+        return Image.open(path), int(path.stem.split("-")[1])
 
 
 def example_strip(content: bytes, video: str, is_large: bool) -> Picture:
@@ -88,17 +92,17 @@ def example_strip(content: bytes, video: str, is_large: bool) -> Picture:
     """
     clip = decode_video(content, FrameSpec(num_frames=STRIP_FRAMES, size=None)).frames
     frames = [Image.fromarray(frame.permute(1, 2, 0).numpy()) for frame in clip]
-    height, quality = (_LARGE, _LARGE_QUALITY) if is_large else (_SMALL, 30)
-    return _encode(join_frames(frames, height), video, height, quality)
+    height, quality = (_LARGE, _LARGE_QUALITY) if is_large else (_SMALL, _SMALL_QUALITY)
+    return _encode(join_frames(frames, height), len(frames), video, height, quality)
 
 
-def _encode(picture: Image.Image, video: str, height: int, quality: int) -> Picture:
-    """Return a picture scaled down to a height, as WebP."""
-    picture = picture.convert("RGB")
+def _encode(picture: Image.Image, frames: int, video: str, height: int, quality: int) -> Picture:
+    """Return a picture scaled down to a height, as WebP; frame by frame, so that edges stay sharp."""
+    picture, width = picture.convert("RGB"), picture.width // frames
     if picture.height > height:
-        size = (max(1, round(picture.width * height / picture.height)), height)
-        picture = picture.resize(size, Image.Resampling.LANCZOS)
+        parts = [picture.crop((place * width, 0, (place + 1) * width, picture.height)) for place in range(frames)]
+        picture = join_frames(parts, height)
     file = io.BytesIO()
-    picture.save(file, format="WEBP", quality=quality, method=4)
+    picture.save(file, format="WEBP", quality=quality, method=6)
     text = base64.b64encode(file.getvalue()).decode("ascii")
-    return Picture(f"data:image/webp;base64,{text}", *picture.size, video)
+    return Picture(f"data:image/webp;base64,{text}", *picture.size, video, frames)

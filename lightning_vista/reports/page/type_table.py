@@ -101,8 +101,11 @@ def type_rows(view: View, judges: Sequence[Member], environment: str) -> list[Ty
                 found.setdefault(row["type"], {}).setdefault(member.name, {})[row["split"]] = row
     rows = []
     for name, by_model in found.items():
-        sizes = {split: max(own[split]["problem_sets"] for own in by_model.values() if split in own) for split in _SPLITS
-                 if any(split in own for own in by_model.values())}
+        sizes = {
+            split: max(own[split]["problem_sets"] for own in by_model.values() if split in own)
+            for split in _SPLITS
+            if any(split in own for own in by_model.values())
+        }
         split = f"{sizes['seen']} seen, {sizes['held_out']} held out" if {"seen", "held_out"} <= set(sizes) else ""
         cells = [_type_cell(member, by_model.get(member.name)) for member in judges]
         rows.append(TypeRow(name, sizes["all"], split, cells))
@@ -158,7 +161,9 @@ def _order_figure(row: Row | None, view: View, environment: str, member: Member)
 
 def _corrected(mean: float, chance: float | None, row: Row) -> Figure:
     fixed = None if chance is None or chance >= 1 else (mean - chance) / (1 - chance)
-    return Figure(f"{mean:.2f}", _two(fixed), interval(row, ".2f"), round(mean, 4), None if fixed is None else round(fixed, 4))
+    return Figure(
+        f"{mean:.2f}", _two(fixed), interval(row, ".2f"), round(mean, 4), None if fixed is None else round(fixed, 4)
+    )
 
 
 def _two(value: float | None) -> str:

@@ -115,6 +115,6 @@ def _cell(member: Member, row: Row) -> VerdictCell:
         f"difference {row['difference']:+.2f} ({interval(ends, '+.2f')})"
     )
     dot = Dot(mean, number(row["ci_low"]), number(row["ci_high"]))
-    track = draw_track(f"{text}, {verdict}; {detail}", [dot], member.look.colour, member.look.symbol, row["chance"])
+    track = draw_track(f"{text}, {verdict}", [dot], member.look.colour, member.look.symbol, row["chance"])
     tone = "good" if verdict == ABOVE else "bad" if verdict == BELOW else "none"
     return VerdictCell(text, verdict, tone, int(row["problem_sets"]), track, detail)

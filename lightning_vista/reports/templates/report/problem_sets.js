@@ -62,7 +62,7 @@ function showSets() {
   for (const entry of shown) {
     const set = setOf(entry);
     for (const score of entry.querySelectorAll(".scores [data-model]")) {
-      score.querySelector("i").textContent = decimal(resultOf(set, models[score.dataset.model])?.[0]);
+      score.textContent = decimal(resultOf(set, models[score.dataset.model])?.[0]);
     }
     if (entry.open) fillEntry(entry);
   }
@@ -97,7 +97,7 @@ function openSet(id) {
   entry.hidden = false; // also a set of an environment that is not compared
   fillEntry(entry);
   listed.opened = id;
-  entry.scrollIntoView();
+  entry.scrollIntoView({ behavior: "instant" });
   entry.querySelector("summary").focus({ preventScroll: true });
 }
 
