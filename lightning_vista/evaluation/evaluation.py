@@ -24,9 +24,10 @@ class Evaluation(L.Callback):
     """Runs the evaluation of a scorer: resumes it, journals its scores, logs its figures, writes its run folder.
 
     `test` writes the score table `scores.parquet`, `run.json` (the circumstances), `strips/` (a few frames of each
-    problem set), `examples/`, `config.yaml` and, for scorers that talk, `transcripts/` into the run folder, and logs macro F1, accuracy, unscored videos and ties. `predict` does the same
-    without targets and figures. A run that was interrupted is resumed by the same command: only what is missing is
-    scored. With `fast_dev_run` nothing is written. Modules that are not scorers are left alone.
+    problem set), `examples/`, `config.yaml` and, for scorers that talk, `transcripts/` into the run folder, and logs
+    macro F1, accuracy, unscored videos and ties. `predict` does the same without targets and figures. A run that was
+    interrupted is resumed by the same command: only what is missing is scored. With `fast_dev_run` nothing is written.
+    Modules that are not scorers are left alone.
 
     A scorer brings an `Evaluation` with these defaults where the trainer has none.
 

@@ -111,7 +111,7 @@ def compare_with_earlier(
                 )
     if not changes:
         raise ValueError(
-            f"`--against`: expected scorers of the same names with the same problem sets, got {', '.join(earlier)}; this "
+            f"`--against`: expected scorers of the same names and problem sets, got {', '.join(earlier)}; this "
             f"report has {', '.join(table.model for table in tables)}. Give an earlier report of these scorers."
         )
     return changes

@@ -9,7 +9,7 @@ from typing import Any
 
 from lightning_vista.evaluation.progress_file import Progress, read_progress
 
-#: Budgets of the page for videos and for transcripts.
+#: Budgets for videos, of which the page plays the first few, and for transcripts.
 VIDEO_BYTES = 6_000_000
 TRANSCRIPT_CHARACTERS = 1_000_000
 

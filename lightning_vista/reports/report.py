@@ -36,8 +36,8 @@ def write_report(
     Raises:
         FileNotFoundError: If one of the paths does not hold a score table.
         ScoreTableError: If a table is broken.
-        ValueError: If two tables belong to one model, a model has the name of a baseline, `rescaling` is unknown, or the
-            earlier report cannot be compared with.
+        ValueError: If two tables belong to one model, a model has the name of a baseline, `rescaling` is unknown, or
+            the earlier report cannot be compared with.
 
     Example:
         >>> page = write_report(["runs/clip", "runs/gpt-4o"], "report")  # doctest: +SKIP

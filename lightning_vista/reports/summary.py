@@ -8,8 +8,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from lightning_vista.reports.against import Change
-from lightning_vista.reports.coverage import count_notes, left_out, left_out_note, partial_notes, single_videos_note
 from lightning_vista.reports.comparisons import ALL
+from lightning_vista.reports.coverage import count_notes, left_out, left_out_note, partial_notes, single_videos_note
 from lightning_vista.reports.joining import BASELINES
 from lightning_vista.reports.order_controls import ControlLine, control_kinds, control_lines, order_verdicts
 from lightning_vista.reports.verdicts import ABOVE, AT, BELOW
@@ -19,7 +19,7 @@ _Results = Mapping[str, Mapping[str, Any]]
 #: Signs of the verdicts; a plain figure has none.
 _SIGNS = {ABOVE: "+", AT: "=", BELOW: "-"}
 #: Longest name of a scorer that leaves room for all kinds.
-_NAME = 26
+_NAME = 32
 
 
 def summary_table(results: _Results) -> Table:
@@ -39,6 +39,8 @@ def summary_table(results: _Results) -> Table:
     table.add_column("scorer", overflow="fold", max_width=_NAME)
     cells = {model: _kind_rows(part) for model, part in results.items()}
     kinds = [kind for kind in (*KINDS, "all") if any(kind in rows for rows in cells.values())]
+    if not kinds:
+        return table
     for kind in kinds:
         sets = max(rows[kind]["problem_sets"] for rows in cells.values() if kind in rows)
         table.add_column(f"{_SHORT.get(kind, kind)}\nn={sets}", justify="right")

@@ -17,8 +17,8 @@ from lightning_vista.vista.problem_sets import ProblemSet
 
 ABOVE, AT, BELOW, UNKNOWN = "above chance", "at chance", "below chance", "too few sets"
 
-#: What a scorer may be able to tell apart, with its title. `order` means trace-free permutation sets where a dataset has
-#: some, and all permutation sets elsewhere.
+#: What a scorer may be able to tell apart, with its title. `order` means trace-free permutation sets where a dataset
+#: has some, and all permutation sets elsewhere.
 ASPECTS = {
     "objects": "Objects",
     "actions": "Actions",

@@ -28,7 +28,8 @@ class VLMScorer(L.LightningModule, ABC):
 
     Attributes:
         workspace: A folder for files that should outlive an interruption, such as paid replies; None outside a run.
-        is_baseline: Whether the scores are drawn at random; reports show such a scorer in grey, and rank nobody with it.
+        is_baseline: Whether the scores are drawn at random; reports show such a scorer in grey and leave it out of
+            comparisons.
 
     Example:
         >>> class Brightness(VLMScorer):

@@ -27,6 +27,11 @@ class Member:
     is_baseline: bool = False
     part: str = ""
 
+    @property
+    def label(self) -> str:
+        """Name, with a mark if the run is partial, for places without the coloured one."""
+        return f"{self.name} (part)" if self.part else self.name
+
 
 def cast(results: Mapping[str, Mapping[str, Any]], view: View, notes: Mapping[str, str]) -> list[Member]:
     """Return the models in the order of the page: the best on order first, then the baselines.

@@ -21,8 +21,8 @@ from lightning_vista.reports.page.example_cards import Card, chosen_first, make_
 from lightning_vista.reports.page.panels import build_panels
 from lightning_vista.reports.page.scorer_facts import scorer_facts
 from lightning_vista.reports.page.set_entries import set_data, set_entries
-from lightning_vista.reports.page.svg import mark
 from lightning_vista.reports.page.strip_pictures import Strips, example_strip
+from lightning_vista.reports.page.svg import mark
 from lightning_vista.reports.page.type_table import KIND_TITLES
 from lightning_vista.reports.progress_figure import draw_progress
 from lightning_vista.reports.results import results_csv
@@ -63,7 +63,7 @@ def write_page(
         Path of the file.
 
     Raises:
-        ValueError: If the results have several rescalings, or an `examples.json` or `run.json` does not have its format.
+        ValueError: If the results have several rescalings, or a run's `examples.json` or `run.json` is damaged.
         ModuleNotFoundError: If jinja2 is missing; the message names the extra.
     """
     kinds = {problem_set: kind for table in tables for problem_set, kind in table.kinds.items()}

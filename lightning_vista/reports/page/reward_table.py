@@ -48,7 +48,7 @@ def reward_table(view: View, judges: Sequence[Member], environment: str) -> Rewa
         (member, [_auc(member, auc[member.name].get(kind)) for kind in kinds]) for member in judges if auc[member.name]
     ]
     columns = ("Scorer", "Kind", "Level", "AUC", "95% interval", "Rank accuracy", "Margin", "Problem sets")
-    cells = [row for member in judges for row in _figures(member.name, found[member.name])]
+    cells = [row for member in judges for row in _figures(member.label, found[member.name])]
     return RewardTable(
         [(KIND_TITLES[kind], size) for kind, size in zip(kinds, sizes, strict=True)], rows, columns, cells
     )

@@ -13,7 +13,7 @@ from lightning_vista.video import FrameSpec, decode_video
 from lightning_vista.vista.samples import sample_key
 
 #: Height and WebP quality of the strips in lists, of which there may be hundreds, and of single ones.
-_SMALL, _SMALL_QUALITY = 64, 10
+_SMALL, _SMALL_QUALITY = 64, 8
 _LARGE, _LARGE_QUALITY = 96, 50
 #: Budget of the page for the small strips, in characters of base 64.
 STRIP_CHARACTERS = 4_000_000
@@ -42,7 +42,7 @@ class Strips:
     """The strips of run folders.
 
     Args:
-        runs: Run folders, the preferred ones first; without strips, as in folders of earlier versions, they are skipped.
+        runs: Run folders, the preferred ones first; those of earlier versions have no strips.
 
     Attributes:
         left_out: Number of strips that did not fit into the page.

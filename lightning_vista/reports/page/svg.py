@@ -26,7 +26,7 @@ def element(name: str, *children: str, **attributes: Value) -> Markup:
         if value is not None
     ]
     # Both are escaped above and below; names come from this package alone.
-    return Markup(f"<{name}{''.join(parts)}>{''.join(map(escape, children))}</{name}>")  # noqa: S704
+    return Markup(f"<{name}{''.join(parts)}>{''.join(map(escape, children))}</{name}>")
 
 
 def picture(width: float, height: float, title: str, children: Iterable[str], **attributes: Value) -> Markup:
@@ -41,7 +41,7 @@ def picture(width: float, height: float, title: str, children: Iterable[str], **
     """
     box = f"0 0 {width:g} {height:g}"
     size = {"viewBox": box, "width": width, "height": height, "role": "img", "aria_label": title}
-    return element("svg", *children, xmlns="http://www.w3.org/2000/svg", **size, **attributes)
+    return element("svg", *children, **size, **attributes)
 
 
 def words(x: float, y: float, text: object, anchor: str = "start", **attributes: Value) -> Markup:

@@ -48,7 +48,8 @@ function matches(entry) {
   const { kind, level } = entry.dataset;
   const environment = environmentOf(entry);
   const words = filters.text.value.toLowerCase().split(/\s+/).filter(Boolean);
-  return (state.environment === "all" || state.environment === environment) &&
+  const everywhere = state.environment === "all" || controls.querySelectorAll("[name=environment]").length === 1;
+  return (everywhere || state.environment === environment) &&
     (!filters.kind.select.value || kind === filters.kind.select.value) &&
     (!filters.level.select.value || level === filters.level.select.value) &&
     words.every((word) => wordsOf(entry).includes(word));
