@@ -79,7 +79,8 @@ class Strips:
     def _open(self, video: str) -> tuple[Image.Image, int]:
         """Return the picture of a strip and its number of frames, which its name holds."""
         path = self._files[sample_key(video)]
-        return Image.open(path), int(path.stem.split("-")[1])
+        with Image.open(path) as picture:
+            return picture.convert("RGB"), int(path.stem.split("-")[1])
 
 
 def example_strip(content: bytes, video: str, is_large: bool) -> Picture:
@@ -98,7 +99,7 @@ def example_strip(content: bytes, video: str, is_large: bool) -> Picture:
 
 def _encode(picture: Image.Image, frames: int, video: str, height: int, quality: int) -> Picture:
     """Return a picture scaled down to a height, as WebP; frame by frame, so that edges stay sharp."""
-    picture, width = picture.convert("RGB"), picture.width // frames
+    width = picture.width // frames
     if picture.height > height:
         parts = [picture.crop((place * width, 0, (place + 1) * width, picture.height)) for place in range(frames)]
         picture = join_frames(parts, height)

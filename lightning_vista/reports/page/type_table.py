@@ -73,7 +73,7 @@ def overview(view: View, members: Sequence[Member], environment: str) -> Overvie
     kinds = ["all", *view.kinds_at(environment)]
     order = {member.name: aspect_rows(view, member.name, environment).get("order") for member in members}
     # The trace-free sets are a part of the permutation sets, so they have their own column.
-    has_order = any(
+    has_order = view.has_common and any(
         row is not None and row["problem_sets"] != view.num_sets(environment, kind="permutation")
         for row in order.values()
     )

@@ -18,6 +18,12 @@ from lightning_vista.vista.samples import sample_key
 from lightning_vista.vista.tables import read_scores
 
 
+def strip(path: Path) -> Image.Image:
+    """The picture of a file, read and closed."""
+    with Image.open(path) as picture:
+        return picture.copy()
+
+
 @pytest.fixture(scope="module")
 def run(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("provenance")
@@ -68,16 +74,16 @@ def test_every_problem_set_has_a_strip_and_descriptions(run: Path) -> None:
         videos = table.rows.filter(table.rows["problem_set"] == id)["video"].unique()
         shown = [strips[sample_key(video)] for video in videos if sample_key(video) in strips]
         assert shown
-        assert all(path.stem.endswith("-2") and Image.open(path).size == (64, 32) for path in shown)
+        assert all(path.stem.endswith("-2") and strip(path).size == (64, 32) for path in shown)
 
 
 def test_strips_of_jpegs_and_of_many_frames(tmp_path: Path) -> None:
     frames = torch.arange(9).view(1, 9, 1, 1, 1).expand(1, 9, 3, 16, 24).mul(28).byte()
     write_strips(VideoBatch(frames, [range(9)], [Question("home/a.mp4", (), None)]), {"home/a.mp4"}, tmp_path)
     (path,) = (tmp_path / "strips").glob("*-6.webp")
-    strip = Image.open(path).convert("L")
-    assert strip.size == (6 * 24, 16)
-    levels = [strip.getpixel((24 * place + 12, 8)) for place in range(6)]
+    picture = strip(path).convert("L")
+    assert picture.size == (6 * 24, 16)
+    levels = [picture.getpixel((24 * place + 12, 8)) for place in range(6)]
     assert levels == pytest.approx([28 * index for index in (0, 2, 3, 5, 6, 8)], abs=12)  # evenly spaced, both ends
     assert join_frames([Image.new("RGB", (400, 256))] * 3).size == (600, 128)
 

@@ -75,4 +75,4 @@ def test_page_and_terminal_show_it(tmp_path: Path, capsys: pytest.CaptureFixture
     printed = capsys.readouterr().out
     assert "Against the earlier report" in printed
     assert '<section id="against"' in page
-    assert "class=\"difference up\"" in page
+    assert 'class="difference up"' in page

@@ -13,8 +13,8 @@ from report_data import ATTACK, BOLD, score_table
 from lightning_vista.reports import write_report
 from lightning_vista.reports.order_controls import BLIND, NOT_BLIND, control_lines, order_verdict
 from lightning_vista.reports.page import write_page
-from lightning_vista.reports.summary import order_table, summary_notes
 from lightning_vista.reports.results import build_results
+from lightning_vista.reports.summary import order_table, summary_notes
 from lightning_vista.vista.tables import SCORE_COLUMNS, ScoreTable, order_rows, write_scores
 
 LABELS = ("ab", "ba")

@@ -156,7 +156,9 @@ def test_a_random_scorer_neither_limits_nor_ranks() -> None:
 
 
 def test_held_out_sets_are_averaged_apart() -> None:
-    table = replace(score_table("judge", 0.5), held_out={"home/level_2/remix/c": True, "home/foundation/objects/a": False})
+    table = replace(
+        score_table("judge", 0.5), held_out={"home/level_2/remix/c": True, "home/foundation/objects/a": False}
+    )
     rows = build_results([table], "none")["judge"]["common"]["types"]
     splits = {(row["type"], row["split"]) for row in rows if row["environment"] == "home"}
     assert {("remix", "all"), ("remix", "held_out"), ("objects", "seen")} <= splits
