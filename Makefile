@@ -8,7 +8,7 @@ WORKS := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info <
 VENV ?= .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-portable check format weights
+.PHONY: help setup demo figures test test-slow test-portable faults check format weights
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
@@ -33,6 +33,10 @@ setup: $(VENV)/.installed ## create .venv with the pinned packages
 demo: setup ## render, shard, score and report the embedded dataset; prints the page's path
 	$(BIN)/lightning-vista demo --out demo
 
+figures: setup ## draw the figures of docs/results and README from the committed CSV files
+	$(BIN)/python docs/figures/draw_results.py
+	$(BIN)/python docs/figures/draw_readme.py
+
 # A worker per core, each with one thread. No more than 8: each imports torch, and takes about a gigabyte. Whole files
 # go to a worker, so that what their fixtures make is made once: 8 % less work than with single tests.
 PARALLEL := --numprocesses auto --maxprocesses 8 --dist loadfile
@@ -45,6 +49,10 @@ test-slow: setup ## the tests that take minutes: studies, faults, the browser
 
 test-portable: setup ## about 130 quick tests of all rooms, for another Python: make test-portable VENV=/tmp/venv
 	$(BIN)/pytest -m 'portable and not slow' $(PARALLEL)
+
+# The log keeps what is done, so that the same command resumes. ARGS="--kinds mutations --seed 1" does another part.
+faults: setup ## the whole campaign of faults (hours), and its table: see docs/reliability.md
+	$(BIN)/python tests/faults $(ARGS)
 
 check: setup ## format, lint, types, doctests, import directions
 	$(BIN)/ruff format --check .

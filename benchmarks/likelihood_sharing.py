@@ -65,7 +65,7 @@ def main() -> None:
 def parse() -> argparse.Namespace:
     """Parse the options; all of them have defaults."""
     parser = argparse.ArgumentParser(description="Compare the cost of many candidates with that of one.")
-    parser.add_argument("--candidates", type=int, nargs="+", default=[4, 8], help="numbers of candidates")
+    parser.add_argument("--candidates", type=int, nargs="+", default=[4, 8, 16, 32], help="numbers of candidates")
     parser.add_argument("--frames", type=int, default=16, help="number of frames of the video")
     parser.add_argument("--size", type=int, default=384, help="height and width of the frames in pixels")
     parser.add_argument("--width", type=int, default=128, help="width of the model")

@@ -17,9 +17,10 @@ from lightning_vista.callbacks.representation_misdirection import Representation
 from lightning_vista.callbacks.routing_check import RoutingCheck
 from lightning_vista.callbacks.routing_monitor import RoutingMonitor
 from lightning_vista.callbacks.run_config import RunConfigCallback
-from lightning_vista.callbacks.score_logging import ScoreLogging, log_evaluation
+from lightning_vista.callbacks.score_logging import ScoreLogging
 from lightning_vista.callbacks.steering_scalar import SteeringScalar
 from lightning_vista.callbacks.undo import Undo
+from lightning_vista.callbacks.wandb_continuation import WandbContinuation, continue_wandb_run
 from lightning_vista.evaluation import Evaluation
 
 __all__ = [
@@ -45,5 +46,6 @@ __all__ = [
     "ScoreLogging",
     "SteeringScalar",
     "Undo",
-    "log_evaluation",
+    "WandbContinuation",
+    "continue_wandb_run",
 ]

@@ -1,7 +1,6 @@
 """Capability profiles: what a model can do with some of its regions, measured while testing and exported."""
 
 import copy
-import csv
 import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,15 +10,16 @@ from typing import Any, NamedTuple, get_args
 
 import lightning as L
 import torch
-from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 
+from lightning_vista.boards import Table, log_picture, log_table
 from lightning_vista.callbacks.ablation import Ablation, routes_with_regions
 from lightning_vista.callbacks.finishing import ResultForm, find_pretrained, replace_weights, write_pretrained
 from lightning_vista.optional import require
 from lightning_vista.options import check_word
-from lightning_vista.pictures import draw_curves, draw_heat_map, log_picture, shades
+from lightning_vista.own_files import write_csv
+from lightning_vista.pictures import draw_curves, draw_heat_map, shades
 from lightning_vista.progress import progress_bar
 from lightning_vista.routing import Route, RoutingError
 from lightning_vista.routing.checks import find_taps
@@ -62,7 +62,7 @@ class CapabilityProfiles(L.Callback):
     that the module logs are logged as `test/profile/<profile>/<metric>`, for scales other than 1 as
     `test/profile/<profile>@<scale>/<metric>`, without the `test/` of the metric. The run's folder gets `profiles.csv`,
     a heat map `test/profiles.png`, and the curves of each profile over the scales, `test/titration/<profile>.png`.
-    wandb gets the table and images, TensorBoard images. With `fast_dev_run` nothing happens.
+    Loggers get the table and pictures, see `lightning_vista.boards`. With `fast_dev_run` nothing happens.
 
     Exported profiles are models of their own. Regions that are off are cut off; branches that are on become hidden
     units of their MLPs (see `merge_branch`), so that transformers loads the folder `profiles/<profile>/` as any model.
@@ -216,13 +216,8 @@ class CapabilityProfiles(L.Callback):
             for label, metrics in self.results.items()
             for metric, value in metrics.items()
         ]
-        path = run_files(trainer) / "profiles.csv"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w", encoding="utf-8", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerows([_COLUMNS, *rows])
-        for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger):
-                logger.log_table("test/profiles_table", list(_COLUMNS), rows, step=trainer.global_step)
+        write_csv(run_files(trainer) / "profiles.csv", [_COLUMNS, *rows])
+        log_table(trainer, "test/profiles_table", Table(_COLUMNS, [tuple(row) for row in rows]))
 
     def _draw(self, trainer: L.Trainer) -> None:
         """Draw the results."""

@@ -10,9 +10,13 @@ from statistics import fmean
 import lightning as L
 import torch
 
+from lightning_vista.boards import Table, log_chart, log_table
+from lightning_vista.charts import Chart, Point
 from lightning_vista.models.curve import Curve, lowest, steps_to_reach
 from lightning_vista.models.finetuning import Batch, Sampling, TokenLosses, check_finetuning, finetune, held_out_texts
+from lightning_vista.optional import require
 from lightning_vista.options import check_counts
+from lightning_vista.own_files import write_csv
 from lightning_vista.progress import progress_bar
 from lightning_vista.run_files import run_files
 
@@ -28,7 +32,8 @@ class RelearningAttack(L.Callback):
     `test/relearned/<number>/forget` and `.../retain`. Both are means over repeats; the first says little without the
     second. `test/relearned/0/forget` and `.../retain` are the losses of the tested model on the same held-out texts.
     Compare the others with these: `test/loss/forget` is over all test texts. `relearning.csv` in the run's folder has
-    all losses. The tested model stays as it is. With `fast_dev_run` nothing happens.
+    all losses, and the pictures `test/relearning/forget.png` and `retain.png` show them over the steps; loggers get
+    both (see `lightning_vista.boards`). The tested model stays as it is. With `fast_dev_run` nothing happens.
 
     All models are attacked alike: with the same data and seed, the texts are the same for any tested model.
 
@@ -114,6 +119,7 @@ class RelearningAttack(L.Callback):
 
     def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Sample the largest number of texts, so that missing ones are reported before testing."""
+        require("matplotlib", "plots")  # better to fail now than after the attack
         self._reference = read_reference(self.baseline) if isinstance(self.baseline, str) else self.baseline
         _, datamodule = check_finetuning(trainer, pl_module, self)
         self._texts(datamodule, max(self.num_samples), self.seed)
@@ -144,6 +150,23 @@ class RelearningAttack(L.Callback):
         if len(self.rates) > 1:
             for count, rate in self.learning_rates.items():
                 pl_module.log(f"test/relearned/{count}/learning_rate", rate)
+        if trainer.is_global_zero:
+            self._show(trainer)
+
+    def _show(self, trainer: L.Trainer) -> None:
+        """Show the losses over the steps, at the chosen learning rates, in the loggers."""
+        rows = [
+            (count, repeat, *(point[name] for name in ("step", "forget", "retain")))
+            for count, curves in self.curves.items()
+            for repeat, curve in enumerate(curves)
+            for point in curve
+        ]
+        log_table(trainer, "test/relearning", Table(("num_samples", "repeat", "step", "forget", "retain"), rows))
+        for kind in ("forget", "retain"):
+            lines = {f"{count} texts": _points(curves, kind) for count, curves in self.curves.items() if count}
+            title = f"{kind.capitalize()} loss while relearning"
+            chart = Chart(title, lines, "Step", "Loss, nats", lines=True)
+            log_chart(trainer, f"test/relearning/{kind}", chart)
 
     def _attack(self, trainer: L.Trainer, module: TokenLosses, datamodule: Sampling) -> Attacks:
         """Return the curves of all attacks."""
@@ -227,11 +250,7 @@ def write_curves(attacks: Attacks, path: Path) -> None:
     ]
     several = len({row["learning_rate"] for row in rows}) > 1
     columns = ["num_samples", "repeat", *(["learning_rate"] if several else []), *first[0]]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8", newline="") as file:
-        table = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
-        table.writeheader()
-        table.writerows([before, *rows])
+    write_csv(path, [columns, *([row.get(column, "") for column in columns] for row in [before, *rows])])
 
 
 def _best_rate(curves: Mapping[float, Sequence[Curve]]) -> float:
@@ -242,6 +261,15 @@ def _best_rate(curves: Mapping[float, Sequence[Curve]]) -> float:
         rate: fmean(lowest(curve, "validation")["validation"] for curve in repeats) for rate, repeats in curves.items()
     }
     return min(means, key=means.__getitem__)
+
+
+def _points(curves: Sequence[Curve], kind: str) -> list[Point]:
+    """Return the losses of all repeats at each step; a repeat that ended early has no later ones."""
+    steps = sorted({point["step"] for curve in curves for point in curve})
+    return [
+        Point(step, tuple(point[kind] for curve in curves for point in curve if point["step"] == step))
+        for step in steps
+    ]
 
 
 def _flat(attacks: Attacks) -> Iterator[tuple[int, float, int, Curve]]:

@@ -1,21 +1,22 @@
 """A measurement during training of which data trains which units."""
 
-import csv
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from math import isnan
 from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.loggers import WandbLogger
 from torch import Tensor
 from torch.optim import Optimizer
 
+from lightning_vista.boards import Table, log_chart, log_picture, log_table
 from lightning_vista.callbacks.gradient_routing import find_routing
+from lightning_vista.charts import Chart, Point
 from lightning_vista.optional import require
-from lightning_vista.pictures import draw_heat_map, log_picture
+from lightning_vista.own_files import write_csv
+from lightning_vista.pictures import draw_heat_maps
 from lightning_vista.routing import Router, Rule
 from lightning_vista.routing.gauges import ActivationGauge, Gauge, Reading, gauge_parameters, gauge_units, norms
 from lightning_vista.routing.masking import energy_shares
@@ -23,7 +24,8 @@ from lightning_vista.routing.strategies import DEFAULT_STRATEGY
 from lightning_vista.run_files import run_files
 
 _log = logging.getLogger(__name__)
-_COLUMNS = ("module", "group", "region", "energy", "share", "norm")
+_COLUMNS = ("module", "group", "region", "energy", "share", "norm", "share_before")
+_STEP_COLUMNS = ("step", "module", "group", "region", "share", "share_before")
 #: Sums over steps, by the name of the gauge.
 Readings = dict[str, Reading]
 
@@ -31,9 +33,12 @@ Readings = dict[str, Reading]
 class RoutingMonitor(L.Callback):
     """A measurement of how the energy of gradients, their sum of squares, falls on regions for each group of data.
 
-    It measures the gradient that leaves the routed modules of `GradientRouting`, so behind the mask. With routing, a
-    group's row is 1 in its own region and 0 elsewhere; without it (`mask_weight=0`) all rows look alike. A measured
-    step needs no second backward pass. A resumed run continues the sums of its checkpoint.
+    It measures the gradient of the modules that `GradientRouting` routes, behind the mask and before it. Behind a mask
+    of zeros and ones, a group's row is 1 in its own region and 0 elsewhere: that is how the mask is built, and only
+    checks it. What the model does by itself shows before the mask, in the shares that the loss sends to each region;
+    where routing has split the model, they also come to differ between groups. Masks of other modules behind this one
+    have acted on both. A measured step needs no second backward pass. A resumed run continues the sums of its
+    checkpoint.
 
     With `kinds`, it also tells what *unlabelled* data, in default mode and so in no group, leaves in each region: a row
     for each true kind, such as `unlabelled forget`. That is the evidence for absorption (SGTM): norms of unlabelled
@@ -50,10 +55,12 @@ class RoutingMonitor(L.Callback):
     step's batches and processes add up. So norms are comparable over time, for batches of the same size. They are sums
     over all accumulated batches and processes.
 
-    Every logger gets the shares of measured steps as `routing/<module>/<group>/<region>`, except those of groups
-    without a gradient in the step; with `kinds` also the norms, as `.../norm`. At the end of training the run's folder
-    gets `routing.csv` with shares and norms over all measured steps, and pictures of the shares as
-    `routing/<module>.png`. wandb gets a table and images, TensorBoard images.
+    Every logger gets the shares of measured steps as `routing/<module>/<group>/<region>`, those before the mask as
+    `.../before`, except those of groups without a gradient in the step; with `kinds` also the norms, as `.../norm`. At
+    the end of training the run's folder gets `routing.csv` with shares and norms over all measured steps,
+    `routing_steps.csv` with the shares of each, heat maps of the shares before the mask and behind it as
+    `routing/<module>.png`, and curves over the steps, `routing/<module>/before_mask.png` and `.../behind_mask.png`.
+    Loggers get the tables, pictures and curves, see `lightning_vista.boards`.
 
     Args:
         every_n_steps: The number of optimizer steps (`trainer.global_step`) from one measured step to the next.
@@ -64,6 +71,8 @@ class RoutingMonitor(L.Callback):
     Attributes:
         sums: Name -> energies `(rows, regions)` and the amount of data in each row, float64, summed over the measured
             steps of all processes.
+        before: Name -> energies before the mask `(rows, regions)`, likewise; gradients of parameters have none.
+        history: Rows of `routing_steps.csv`.
         num_steps: The number of measured steps.
         num_left_out: The number of measured steps that were left out because a gradient was infinite or NaN.
 
@@ -79,11 +88,14 @@ class RoutingMonitor(L.Callback):
             raise ValueError(f"`every_n_steps`: expected at least 1, got {every_n_steps}.")
         self.every_n_steps, self.kinds = every_n_steps, kinds
         self.sums: Readings = {}
+        self.before: dict[str, Tensor] = {}
+        self.history: list[tuple[int, str, str, str, float, float | None]] = []
         self.num_steps = self.num_left_out = 0
         self._resumed: dict[str, Any] | None = None
         self._gauges: dict[str, Gauge] = {}
         self._is_measured = False
         self._step: Readings = {}
+        self._step_before: dict[str, Tensor] = {}
 
     @property
     def energies(self) -> dict[str, Tensor]:
@@ -94,7 +106,8 @@ class RoutingMonitor(L.Callback):
         """Return the sums over the measured steps so far."""
         amounts = {name: reading.amounts for name, reading in self.sums.items()}
         counts = {"num_steps": self.num_steps, "num_left_out": self.num_left_out}
-        return {"energies": self.energies, "amounts": amounts, **counts}
+        steps = {"before": self.before, "history": self.history}
+        return {"energies": self.energies, "amounts": amounts, **steps, **counts}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keep the sums of the checkpoint until training resumes."""
@@ -110,6 +123,12 @@ class RoutingMonitor(L.Callback):
             name: Reading(*(torch.zeros_like(part, dtype=torch.float64, device="cpu") for part in gauge.read()))
             for name, gauge in self._gauges.items()
         }
+        self.before = {
+            name: torch.zeros_like(self.sums[name].energies)
+            for name, gauge in self._gauges.items()
+            if gauge.before is not None
+        }
+        self.history = []
         self.num_steps = self.num_left_out = 0
         self._resume()
 
@@ -150,6 +169,8 @@ class RoutingMonitor(L.Callback):
             name: Reading(state["energies"][name].cpu().double(), state["amounts"][name].cpu().double())
             for name in state["energies"]
         }
+        self.before |= {name: energy.cpu().double() for name, energy in state.get("before", {}).items()}
+        self.history = list(state.get("history", []))
         self.num_steps, self.num_left_out = state["num_steps"], state["num_left_out"]
 
     def on_train_batch_start(
@@ -181,22 +202,29 @@ class RoutingMonitor(L.Callback):
         for name, gauge in self._gauges.items():
             energies, amounts = (trainer.strategy.reduce(part, reduce_op="sum").cpu().double() for part in gauge.read())
             self._step[name] = _add(Reading(energies / scale**2, amounts), self._step.get(name))
+            if gauge.before is not None:
+                before = trainer.strategy.reduce(gauge.before, reduce_op="sum").cpu().double() / scale**2
+                self._step_before[name] = self._step_before.get(name, torch.zeros_like(before)) + before
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Add the energies of a measured step and log its shares."""
         step, self._step = self._step, {}
+        before, self._step_before = self._step_before, {}
         # Modules that weigh accumulated batches by a number known only at the step, such as LanguageModelModule, say by
         # which factor they have multiplied the gradients since.
         factor = float(getattr(pl_module, "gradient_factor", 1.0)) ** 2
         step = {name: Reading(energies * factor, amounts) for name, (energies, amounts) in step.items()}
+        before = {name: energies * factor for name, energies in before.items()}
         if not all(energies.isfinite().all() for energies, _ in step.values()):  # as in steps that are skipped
             self.num_left_out += 1
         elif step:
             self.num_steps += 1
             self.sums = {name: _add(reading, self.sums[name]) for name, reading in step.items()}
-            figures = dict(self._figures(step))
+            self.before = {name: energies + self.before[name] for name, energies in before.items()}
+            figures = dict(self._figures(step, before))
+            self.history += self._shares(trainer.global_step, step, before)
             trainer.callback_metrics.update({name: torch.tensor(value) for name, value in figures.items()})
             for logger in trainer.loggers:
                 logger.log_metrics(figures, trainer.global_step)
@@ -217,42 +245,72 @@ class RoutingMonitor(L.Callback):
         for gauge in self._gauges.values():
             gauge.stop()
 
-    def _cells(self, readings: Readings) -> Iterator[tuple[str, str, str, float, float, float | None]]:
-        """Yield rows of the table: module, group, region, energy, share, and norm or None without data."""
+    def _cells(
+        self, readings: Readings, before: Mapping[str, Tensor]
+    ) -> Iterator[tuple[str, str, str, float, float, float | None, float | None]]:
+        """Yield rows of the table: module, group, region, energy, share, norm or None without data, share before."""
         typical = norms(readings)
         for name, (energies, _) in readings.items():
             gauge = self._gauges[name]
-            columns = zip(energies.tolist(), energy_shares(energies).tolist(), typical[name].tolist(), strict=True)
-            for group, (row, shares, lengths) in zip(gauge.rows, columns, strict=True):
-                known = [None if isnan(length) else length for length in lengths]
-                yield from ((name, group, *cell) for cell in zip(gauge.regions, row, shares, known, strict=True))
+            earlier = energy_shares(before[name]) if name in before else torch.full_like(energies, torch.nan)
+            parts = (energies, energy_shares(energies), typical[name], earlier)
+            for group, *cells in zip(gauge.rows, *(part.tolist() for part in parts), strict=True):
+                for region, energy, share, length, prior in zip(gauge.regions, *cells, strict=True):
+                    yield name, group, region, energy, share, _known(length), _known(prior)
 
-    def _figures(self, step: Readings) -> Iterator[tuple[str, float]]:
+    def _figures(self, step: Readings, before: Mapping[str, Tensor]) -> Iterator[tuple[str, float]]:
         """Yield the shares of a step, and the norms, for the groups that had a gradient in it."""
-        cells = list(self._cells(step))
+        cells = list(self._cells(step, before))
         active = {(name, group) for name, group, _, energy, *_ in cells if energy > 0}
-        for name, group, region, _, share, norm in cells:
+        for name, group, region, _, share, norm, prior in cells:
             if (name, group) in active:
                 yield f"routing/{name}/{group}/{region}", share
+                if prior is not None:
+                    yield f"routing/{name}/{group}/{region}/before", prior
                 if self.kinds is not None and norm is not None:
                     yield f"routing/{name}/{group}/{region}/norm", norm
 
+    def _shares(
+        self, number: int, step: Readings, before: Mapping[str, Tensor]
+    ) -> Iterator[tuple[int, str, str, str, float, float | None]]:
+        """Yield the rows of a step for the table over steps."""
+        for name, group, region, _, share, _, prior in self._cells(step, before):
+            row = self._gauges[name].rows.index(group)
+            if step[name].energies[row].sum() > 0:
+                yield number, name, group, region, share, prior
+
     def _write(self, trainer: L.Trainer) -> None:
-        """Write the table and the pictures, and send them to the loggers that take such."""
-        cells, path = list(self._cells(self.sums)), run_files(trainer) / "routing.csv"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w", encoding="utf-8", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerows([_COLUMNS, *cells])
-        subtitle = f"share of a group's gradient in each region, {self.num_steps} steps"
+        """Write the tables, and show them with their pictures in the loggers."""
+        cells, folder = list(self._cells(self.sums, self.before)), run_files(trainer)
+        write_csv(folder / "routing.csv", [_COLUMNS, *cells])
+        write_csv(folder / "routing_steps.csv", [_STEP_COLUMNS, *self.history])
+        log_table(trainer, "routing/shares", Table(_COLUMNS, cells))
         for name, energies in self.energies.items():
-            gauge, shares = self._gauges[name], energy_shares(energies).tolist()
-            picture = draw_heat_map(name, subtitle, gauge.rows, gauge.regions, shares)
+            gauge, panels = self._gauges[name], {}
+            if name in self.before:
+                panels["before the mask"] = energy_shares(self.before[name]).tolist()
+            panels["behind the mask" if panels else "gradient"] = energy_shares(energies).tolist()
+            title = f"{name}: share of a group's gradient in each region, {self.num_steps} steps"
+            picture = draw_heat_maps(title, gauge.rows, gauge.regions, panels, axes_names=("data", "units"))
             log_picture(trainer, f"routing/{name}", picture)
-        for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger):
-                logger.log_table(
-                    "routing/shares", list(_COLUMNS), [list(cell) for cell in cells], step=trainer.global_step
-                )
+            for place, lines in self._curves(name).items():
+                title = f"{name}: share of the gradient {place.replace('_', ' the ')}"
+                chart = Chart(title, lines, "Step", "Share", lines=True, dots=False, reach=(0, 1))
+                log_chart(trainer, f"routing/{name}/{place}", chart)
+
+    def _curves(self, name: str) -> dict[str, dict[str, list[Point]]]:
+        """Return the shares of a module over steps, before the mask and behind it; nothing for a single step."""
+        curves: dict[str, dict[str, list[Point]]] = {}
+        for step, module, group, region, share, prior in self.history:
+            for place, value in (("before_mask", prior), ("behind_mask", share)):
+                if module == name and value is not None:
+                    lines = curves.setdefault(place, {})
+                    lines.setdefault(f"{group} in {region}", []).append(Point(float(step), (value,)))
+        return {place: lines for place, lines in curves.items() if any(len(points) > 1 for points in lines.values())}
+
+
+def _known(value: float) -> float | None:
+    return None if isnan(value) else value
 
 
 def _add(reading: Reading, before: Reading | None) -> Reading:

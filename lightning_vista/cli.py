@@ -3,16 +3,19 @@
 import argparse
 import logging
 import re
+import signal
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, NoReturn
 
 from lightning_vista import __version__
 from lightning_vista.command_options import add_export_options, add_shards_options
+from lightning_vista.error_lines import describe_error
+from lightning_vista.stopping import StopSignal, end_quietly, stop_signals
 
 #: The commands that LightningCLI runs, with their help.
 LIGHTNING_COMMANDS = {
@@ -32,24 +35,34 @@ def main(args: Sequence[str] | None = None) -> None:
         args: The command and its arguments; those of the process by default.
 
     Raises:
-        SystemExit: If an argument, file or address is wrong, with a message; `--traceback` shows where.
+        SystemExit: If an argument, file or address is wrong or a plugin raises, with a message; `--traceback` shows
+            where. On Ctrl-C and SIGTERM with the exit codes 130 and 143 and a line that says how to resume.
     """
     arguments = list(sys.argv[1:] if args is None else args)
     show_traceback = "--traceback" in arguments
     if show_traceback:
         arguments.remove("--traceback")
     try:
-        if arguments and arguments[0] in LIGHTNING_COMMANDS:
-            run_lightning(arguments)
-        elif arguments[:2] == ["routing", "check"]:
-            run_routing_check(arguments[2:])
-        else:
-            options = _parser().parse_args(arguments)
-            options.run(options)
-    except (ValueError, OSError) as error:
+        with stop_signals():
+            _run(arguments)
+    except (StopSignal, KeyboardInterrupt) as stop:
         if show_traceback:
             raise
-        raise SystemExit(f"lightning-vista: {error}") from error
+        end_quietly(stop if isinstance(stop, StopSignal) else StopSignal(signal.SIGINT), arguments)
+    except Exception as error:
+        if show_traceback:
+            raise
+        raise SystemExit(f"lightning-vista: {describe_error(error)}") from error
+
+
+def _run(arguments: list[str]) -> None:
+    if arguments and arguments[0] in LIGHTNING_COMMANDS:
+        run_lightning(arguments)
+    elif arguments[:2] == ["routing", "check"]:
+        run_routing_check(arguments[2:])
+    else:
+        options = _parser().parse_args(arguments)
+        options.run(options)
 
 
 def run_lightning(arguments: Sequence[str], callbacks: Sequence[Any] = ()) -> dict[str, float]:
@@ -73,7 +86,9 @@ def run_lightning(arguments: Sequence[str], callbacks: Sequence[Any] = ()) -> di
     import lightning_vista.oversight
     import lightning_vista.routing
     import lightning_vista.scorers  # noqa: F401 # makes its classes known by name
-    from lightning_vista.callbacks import Evaluation, LossLog, RunConfigCallback, ScoreLogging
+    from lightning_vista.callbacks import Evaluation, LossLog, RunConfigCallback, ScoreLogging, WandbContinuation
+    from lightning_vista.callbacks.wandb_continuation import continue_wandb_run, own_wandb_run
+    from lightning_vista.lightning_files import check_named_files, stopped_cleanly
 
     class Parser(LightningArgumentParser):
         def error(self, message: str, ex: Exception | None = None) -> NoReturn:
@@ -82,14 +97,19 @@ def run_lightning(arguments: Sequence[str], callbacks: Sequence[Any] = ()) -> di
     class CLI(LightningCLI):
         def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
             trainer = super().instantiate_trainer(**kwargs)
-            ends.enter_context(_own_wandb_run(trainer))
+            if self.subcommand in ("fit", "test"):
+                checkpoint = self.config[self.subcommand].ckpt_path if self.subcommand == "fit" else None
+                continue_wandb_run(trainer, self.model, checkpoint)
+            ends.enter_context(own_wandb_run(trainer))
+            ends.enter_context(stopped_cleanly(trainer))
             return trainer
 
         def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
             parser.add_lightning_class_args(Evaluation, "evaluation")
             parser.link_arguments("model", "data.init_args.frame_spec", _frame_spec, apply_on="instantiate")
 
-    logs = [ScoreLogging(), *([LossLog()] if arguments[0] == "fit" else [])]
+    check_named_files(arguments)
+    logs = [ScoreLogging(), WandbContinuation(), *([LossLog()] if arguments[0] == "fit" else [])]
     load_plugins()
     with warnings.catch_warnings(), ExitStack() as ends:
         # Meant for scripts that mix both; here sys.argv is another program's when `main` is called from Python.
@@ -270,8 +290,16 @@ def study_command(options: argparse.Namespace) -> None:
         smoke=options.smoke,
         full=options.full,
         allow_missing=options.allow_missing,
+        command=_study_arguments(options),
     )
     print(f"Page: {page}")
+
+
+def _study_arguments(options: argparse.Namespace) -> list[str]:
+    """Return the arguments that make the same study again, wherever it is written."""
+    switches = [f"--{name}" for name in ("smoke", "full") if getattr(options, name)]
+    jobs = ["--jobs", str(options.jobs)] if options.jobs != 1 else []
+    return ["study", options.study, *jobs, *switches, *(["--set", *options.set] if options.set else [])]
 
 
 def pretrained_command(options: argparse.Namespace) -> None:
@@ -280,27 +308,6 @@ def pretrained_command(options: argparse.Namespace) -> None:
 
     write_offline_checkpoint(Path(options.dir), Path(options.nouns), options.tiny)
     print(f"Model: {Path(options.dir, 'model')}, texts: {Path(options.dir, 'glosses')}")
-
-
-@contextmanager
-def _own_wandb_run(trainer: Any) -> Iterator[None]:
-    """End the wandb run that a command starts: the next command of this process would else continue it."""
-    from lightning.pytorch.loggers import WandbLogger
-
-    from lightning_vista.optional import require
-
-    if not any(isinstance(logger, WandbLogger) for logger in trainer.loggers):
-        yield
-        return
-    wandb = require("wandb", "wandb")
-    before = wandb.run  # of a program that calls `main`; the logger starts its own run later
-    exit_code = 1
-    try:
-        yield
-        exit_code = 0
-    finally:
-        if wandb.run is not None and wandb.run is not before:
-            wandb.run.finish(exit_code)
 
 
 def _moved(message: str) -> str:

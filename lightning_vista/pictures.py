@@ -5,21 +5,19 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-import lightning as L
 import torch
-from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from torch import Tensor
 
 from lightning_vista.optional import require
-from lightning_vista.run_files import run_files
 
 if TYPE_CHECKING:  # matplotlib is optional
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 #: In pixels: the least height of enlarged images, and the white between images.
 _HEIGHT, _GAP = 32, 2
-#: In inches: the cells of a heat map, and the width of a letter above them.
-_CELL_WIDTH, _CELL_HEIGHT, _LETTER = 0.92, 0.48, 0.1
+#: In inches: the cells of a heat map, the width of a letter above them, and the gap between two maps.
+_CELL_WIDTH, _CELL_HEIGHT, _LETTER, _PANEL_GAP = 0.92, 0.48, 0.1, 0.5
 #: In inches: a panel of a figure of curves.
 _PANEL_WIDTH, _PANEL_HEIGHT = 2.6, 2.6
 _INK, _GREY, _PALE, _FULL = "#19191e", "#6e6e76", "#f5f5f5", "#174e86"
@@ -80,10 +78,57 @@ def draw_heat_map(
         >>> draw_heat_map("encoder", "share of gradient", ["low", "high"], ["low", "high"], shares).shape[-1]
         3
     """
-    cell_width = max(_CELL_WIDTH, *(_LETTER * len(column) for column in columns))
-    size = (cell_width * len(columns), _CELL_HEIGHT * len(rows))
+    return draw_heat_maps(title, rows, columns, {subtitle: shares}, {subtitle: texts} if texts else None)
+
+
+def draw_heat_maps(
+    title: str,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    panels: Mapping[str, Sequence[Sequence[float]]],
+    texts: Mapping[str, Sequence[Sequence[str]]] | None = None,
+    axes_names: tuple[str, str] = ("", ""),
+) -> Tensor:
+    """Draw several matrices of the same rows and columns beside each other.
+
+    Args:
+        title: The first line.
+        rows: Names of the rows.
+        columns: Names of the columns.
+        panels: The line above each matrix -> numbers from 0 to 1, one sequence for each row.
+        texts: What the cells of each matrix say; by default their number, as in `draw_heat_map`.
+        axes_names: What the rows are, and what the columns are.
+
+    Returns:
+        The picture, uint8 `(height, width, 3)`.
+
+    Raises:
+        ModuleNotFoundError: If matplotlib is missing; the message names the extra.
+
+    Example:
+        >>> panels = {"before": [[0.5, 0.5]], "behind": [[1.0, 0.0]]}
+        >>> draw_heat_maps("encoder", ["low"], ["low", "high"], panels, axes_names=("data", "units")).shape[-1]
+        3
+    """
+    longest = max(len(line) for line in panels)
+    cell_width = max(_CELL_WIDTH, *(_LETTER * len(column) for column in columns), 0.085 * longest / len(columns))
+    width, height = cell_width * len(columns), _CELL_HEIGHT * len(rows)
+    size = (width * len(panels) + _PANEL_GAP * (len(panels) - 1), height)
     figure: Figure = require("matplotlib.figure", "plots").Figure(size, dpi=DPI)
-    axes = figure.add_axes((0, 0, 1, 1))
+    for number, (line, shares) in enumerate(panels.items()):
+        axes = figure.add_axes(((width + _PANEL_GAP) * number / size[0], 0, width / size[0], 1))
+        _draw_cells(axes, shares, texts[line] if texts else None)
+        axes.set_xticks([x + 0.5 for x in range(len(columns))], columns, color=_INK)
+        axes.set_yticks([y + 0.5 for y in range(len(rows))], rows if number == 0 else [], color=_INK)
+        axes.set_xlabel(axes_names[1], color=_GREY)
+        axes.set_ylabel(axes_names[0] if number == 0 else "", color=_GREY)
+        for text, colour, points in ((title if number == 0 else "", _INK, 42), (line, _GREY, 26)):
+            axes.annotate(text, (0, 1), (0, points), "axes fraction", "offset points", color=colour)
+    return render_figure(figure, tight=True)
+
+
+def _draw_cells(axes: "Axes", shares: Sequence[Sequence[float]], texts: Sequence[Sequence[str]] | None) -> None:
+    """Draw the cells of a matrix, each with its text."""
     colours = require("matplotlib.colors", "plots").LinearSegmentedColormap.from_list("shares", [_PALE, _FULL])
     axes.pcolormesh(shares, cmap=colours, vmin=0, vmax=1, edgecolors="white", linewidth=2)
     axes.invert_yaxis()  # the first row at the top
@@ -91,13 +136,8 @@ def draw_heat_map(
         for x, share in enumerate(row):
             text = texts[y][x] if texts else f"{share:.2f}" if any(row) else "no gradient"
             axes.text(x + 0.5, y + 0.5, text, color="white" if share > 0.5 else _INK, ha="center", va="center")
-    axes.set_xticks([x + 0.5 for x in range(len(columns))], columns, color=_INK)
-    axes.set_yticks([y + 0.5 for y in range(len(rows))], rows, color=_INK)
     axes.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
     axes.spines[:].set_visible(False)
-    for text, colour, points in ((title, _INK, 42), (subtitle, _GREY, 26)):
-        axes.annotate(text, (0, 1), (0, points), "axes fraction", "offset points", color=colour)
-    return render_figure(figure, tight=True)
 
 
 def shades(table: Sequence[Sequence[float]]) -> list[list[float]]:
@@ -167,26 +207,3 @@ def render_figure(figure: "Figure", tight: bool = False) -> Tensor:
     buffer.seek(0)
     pixels = torch.from_numpy(require("matplotlib.image", "plots").imread(buffer, format="png"))
     return (pixels[..., :3] * 255).round().byte()
-
-
-def log_picture(trainer: L.Trainer, name: str, picture: Tensor) -> None:
-    """Write `<name>.png` into the run's folder, and send it to the loggers that take pictures.
-
-    Args:
-        trainer: The trainer of the run.
-        name: The name of the picture; a `/` in it makes a folder.
-        picture: uint8 `(height, width, 3)`.
-
-    Raises:
-        ModuleNotFoundError: If Pillow is missing; the message names the extra.
-    """
-    if not trainer.is_global_zero:
-        return
-    path = run_files(trainer) / f"{name}.png"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    require("PIL.Image", "plots").fromarray(picture.numpy()).save(path)
-    for logger in trainer.loggers:
-        if isinstance(logger, WandbLogger):
-            logger.log_image(name, [str(path)], step=trainer.global_step)
-        elif isinstance(logger, TensorBoardLogger):
-            logger.experiment.add_image(name, picture, trainer.global_step, dataformats="HWC")

@@ -102,8 +102,9 @@ class Evaluation(L.Callback):
             )
         index = data.index()
         if self.dry_run:
-            again = f", and the same for each of the controls {', '.join(self.controls)}" if self.controls else ""
-            print(f"{pl_module.name} would {pl_module.plan(index)}{again}.")
+            orders = (FORWARD, *self.controls)
+            names = f" ({', '.join(orders)})" if self.controls else ""
+            print(f"{pl_module.name} would {pl_module.plan(index, len(orders))}{names}.")
             data.skip({sample.video for sample in index.samples})
             return
         self.metric = ProblemSetScores(index.problem_sets, self.rescaling, self.strict)

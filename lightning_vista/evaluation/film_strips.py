@@ -4,6 +4,7 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lightning_vista.own_files import EMPTY_SEAL, DamagedFileError, is_sealed, write_sealed
 from lightning_vista.video.sampling import sample_indices
 from lightning_vista.vista.index import ShardIndex
 from lightning_vista.vista.samples import sample_key
@@ -46,12 +47,29 @@ def write_strips(batch: "VideoBatch", wanted: set[str], run_folder: Path) -> Non
         frames = _frames(batch, place) if video in wanted else []
         path = run_folder / STRIPS / f"{sample_key(video)}-{len(frames)}.webp"
         if frames and not path.exists():
-            path.parent.mkdir(exist_ok=True)
-            strip = join_frames(frames)
-            # Written whole, so that a kill leaves no half a picture that a resumed run would keep.
-            temporary = path.with_suffix(".part")
-            strip.save(temporary, format="WEBP", quality=70)
-            temporary.replace(path)
+            file = io.BytesIO()
+            join_frames(frames).save(file, format="WEBP", quality=70)
+            # Readers of pictures ignore what follows them, so the seal can stand behind.
+            write_sealed(path, file.getvalue() + EMPTY_SEAL.encode(), sync=False)
+
+
+def read_strip(path: Path) -> bytes:
+    """Read and check a film strip.
+
+    Args:
+        path: File in the folder `strips/` of a run.
+
+    Returns:
+        Content of the picture, WebP.
+
+    Raises:
+        DamagedFileError: If the file is damaged; names it and the remedy.
+    """
+    remedy = "Remove it; the report then leaves the strip out."
+    content = path.read_bytes()
+    if not is_sealed(content, path, remedy):
+        raise DamagedFileError(f"{path} is damaged: it has no checksum. {remedy}")
+    return content[: -len(EMPTY_SEAL)]
 
 
 def join_frames(frames: "list[Image]", height: int = STRIP_HEIGHT) -> "Image":

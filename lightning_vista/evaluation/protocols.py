@@ -36,8 +36,8 @@ class Scorer(Protocol):
     def fingerprint(self) -> str:
         """Return what scores depend on besides arguments and weights, such as the hash of a tokenizer."""
 
-    def plan(self, index: "ShardIndex") -> str:
-        """Describe in words what an evaluation would do."""
+    def plan(self, index: "ShardIndex", orders: int = 1) -> str:
+        """Describe in words what an evaluation would do that scores each video in so many orders of frames."""
 
 
 @runtime_checkable

@@ -1,6 +1,5 @@
 """The circumstances of a run, `run.json`: scorer, frames, data, machine, time and cost."""
 
-import hashlib
 import json
 import os
 import platform
@@ -13,10 +12,12 @@ from typing import Any
 from lightning_vista.code_version import code_version
 from lightning_vista.evaluation.identity import arguments, class_path
 from lightning_vista.evaluation.protocols import Scorer
+from lightning_vista.own_files import DamagedFileError, from_sealed_json, to_sealed_json, write_whole
 from lightning_vista.vista.index import ShardIndex
 
 PROVENANCE_NAME = "run.json"
 _VERSION = 1
+_REMEDY = "Remove the file; the report then leaves the circumstances out."
 
 
 @dataclass(frozen=True)
@@ -106,15 +107,8 @@ def write_provenance(provenance: Provenance, folder: str | Path) -> Path:
     Returns:
         Path of the file.
     """
-    content = json.loads(json.dumps(asdict(provenance)))
-    document = {"version": _VERSION, "sha256": _checksum_of(content), **content}
     path = Path(folder, PROVENANCE_NAME)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_whole(path, to_sealed_json(asdict(provenance), _VERSION))
     return path
 
 
@@ -128,29 +122,20 @@ def read_provenance(folder: str | Path) -> Provenance | None:
         The circumstances; None if the run has no such file, as those of earlier versions.
 
     Raises:
-        ValueError: If the file is damaged, or of another version; names it and the remedy.
+        DamagedFileError: If the file is damaged, or of another version; names it and the remedy.
     """
     path = Path(folder, PROVENANCE_NAME)
     if not path.is_file():
         return None
+    document = from_sealed_json(path.read_bytes(), path, version=_VERSION, remedy=_REMEDY)
+    document.pop("version")
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        version, checksum = document.pop("version"), document.pop("sha256")
-        if version != _VERSION or checksum != _checksum_of(document):
-            raise ValueError(f"version {version}, or other content than its checksum says")
         return Provenance(**{**document, "controls": tuple(document["controls"])})
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise ValueError(
-            f"{path}: expected the circumstances of a run, version {_VERSION}, got {error!r}. Remove the file; the "
-            "report then leaves them out."
-        ) from error
+    except (KeyError, TypeError) as error:
+        raise DamagedFileError(f"{path}: expected the circumstances of a run, got {error!r}. {_REMEDY}") from error
 
 
 def _public(value: object) -> str:
     """Return an argument as text; of a path of this machine only the last part."""
     text = str(value)
     return Path(text).name if Path(text).is_absolute() or text.startswith("~") else text
-
-
-def _checksum_of(content: Any) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()

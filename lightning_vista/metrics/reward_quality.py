@@ -20,12 +20,17 @@ class RewardQuality(NamedTuple):
             description's scores over the videos; 0 where all scores are equal.
         exploitable: 1 if, for some description, the best wrong video scores at least as high as the best right one, so
             that an agent could earn as much by it; otherwise 0.
+        kendall_tau: Kendall's rank correlation (tau-b) of the scores of videos with their being right, from -1 to 1; 0
+            where all scores are equal. As right videos are equally right, it reaches 1 only for scores with two values:
+            with `right` of `videos` right ones and otherwise different scores, at most the square root of
+            `2 * right * wrong / (videos * (videos - 1))`.
     """
 
     auc: float
     rank_accuracy: float
     margin: float
     exploitable: float
+    kendall_tau: float
 
 
 def reward_quality(scores: Tensor, targets: Tensor) -> RewardQuality:
@@ -55,7 +60,7 @@ def reward_quality(scores: Tensor, targets: Tensor) -> RewardQuality:
     right, wrong = targets & ~scores.isnan(), ~targets & ~scores.isnan()
     known = right.any(dim=0) & wrong.any(dim=0)
     if not known.any():
-        return RewardQuality(*[torch.nan] * 4)
+        return RewardQuality(*[torch.nan] * len(RewardQuality._fields))
     scores, right, wrong = scores[:, known].T, right[:, known].T, wrong[:, known].T  # (labels, videos)
     margin = _best(scores, right) - _best(scores, wrong)
     deviation = torch.stack([row[~row.isnan()].std() for row in scores])
@@ -64,6 +69,7 @@ def reward_quality(scores: Tensor, targets: Tensor) -> RewardQuality:
         rank_accuracy=(margin > 0).double().mean().item(),
         margin=torch.where(deviation > 0, margin / deviation, 0.0).mean().item(),
         exploitable=float((margin <= 0).any()),
+        kendall_tau=_kendall_tau(scores, right, wrong).mean().item(),
     )
 
 
@@ -77,3 +83,13 @@ def _auc(scores: Tensor, right: Tensor, wrong: Tensor) -> Tensor:
     pairs = (right.unsqueeze(2) & wrong.unsqueeze(1)).double()  # (labels, right videos, wrong videos)
     above = (scores.unsqueeze(2) - scores.unsqueeze(1)).nan_to_num().sign()
     return ((above + 1) / 2 * pairs).sum(dim=(1, 2)) / pairs.sum(dim=(1, 2))
+
+
+def _kendall_tau(scores: Tensor, right: Tensor, wrong: Tensor) -> Tensor:
+    """Return Kendall's tau-b of scores and truth of each label `(labels,)`, over its scored videos."""
+    known = right | wrong
+    order = (scores.unsqueeze(2) - scores.unsqueeze(1)).nan_to_num().sign()  # (labels, videos, videos)
+    differ = (order.abs() * (known.unsqueeze(2) & known.unsqueeze(1))).sum(dim=(1, 2))  # ordered pairs without a tie
+    mixed = (right.unsqueeze(2) & wrong.unsqueeze(1)).double()
+    concordance = 2 * (order * mixed).sum(dim=(1, 2))
+    return torch.where(differ > 0, concordance / (differ * 2 * mixed.sum(dim=(1, 2))).sqrt(), 0.0)

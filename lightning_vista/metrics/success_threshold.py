@@ -59,10 +59,12 @@ def choose_threshold(scores: Tensor, succeeded: Tensor) -> float:
         0.5
     """
     scores, succeeded = _known(scores, succeeded)
-    levels = scores.unique()  # ascending
-    candidates = torch.cat([levels[:1], (levels[1:] + levels[:-1]) / 2])
-    accepted = scores >= candidates[:, None]  # (candidates, episodes)
-    balanced = accepted[:, succeeded].double().mean(1) - accepted[:, ~succeeded].double().mean(1)
+    levels, level = scores.unique(return_inverse=True)  # ascending
+    midways = (levels[1:] + levels[:-1]) / 2
+    candidates = torch.cat([levels[:1], torch.where(midways > levels[:-1], midways, levels[1:])])  # neighbouring floats
+    # Number of successes and failures at each level and above, which the level's candidate accepts.
+    rights, wrongs = (_at_least(level[side], len(levels)) for side in (succeeded, ~succeeded))
+    balanced = rights * wrongs[0] - wrongs * rights[0]  # in whole numbers, so that equally good ones are equal
     return float(candidates[balanced.argmax()])  # argmax takes the first of equal ones
 
 
@@ -89,6 +91,50 @@ def evaluate_threshold(scores: Tensor, succeeded: Tensor, threshold: float) -> S
     accepted = known >= threshold
     rows = [(int((truth.eq(side) & ~accepted).sum()), int((truth.eq(side) & accepted).sum())) for side in (False, True)]
     return SuccessQuality(threshold, (rows[0], rows[1]), len(scores) - len(known))
+
+
+def cross_validate_threshold(scores: Tensor, succeeded: Tensor, is_second: Tensor) -> SuccessQuality | None:
+    """Choose a threshold, and evaluate the choice on data without a validation split: by each half on the other one.
+
+    Args:
+        scores: Scores `(episodes,)`, any float type; NaN means unscored and is counted apart.
+        succeeded: Whether each episode was a success `(episodes,)`, bool.
+        is_second: Whether each episode is in the second half `(episodes,)`, bool.
+
+    Returns:
+        The threshold that all episodes together give; its counts are those of the halves' thresholds, each on the half
+        that it was not chosen on. None if a half lacks scored successes or failures.
+
+    Raises:
+        ValueError: If the shapes differ.
+
+    Example:
+        >>> scores, succeeded = torch.tensor([0.2, 0.8, 0.1, 0.3]), torch.tensor([False, True, False, True])
+        >>> found = cross_validate_threshold(scores, succeeded, torch.tensor([False, False, True, True]))
+        >>> found.threshold, found.confusion
+        (0.25, ((2, 0), (1, 1)))
+    """
+    if is_second.shape != scores.shape or succeeded.shape != scores.shape:
+        raise ValueError(
+            "`scores`, `succeeded`, `is_second`: expected the same shape (episodes,), got "
+            f"{tuple(scores.shape)}, {tuple(succeeded.shape)} and {tuple(is_second.shape)}."
+        )
+    known = ~scores.isnan()
+    halves = [~is_second, is_second]
+    if any(len(succeeded[half & known].unique()) < 2 for half in halves):
+        return None
+    thresholds = [choose_threshold(scores[half], succeeded[half]) for half in halves]
+    confusion = torch.zeros(2, 2, dtype=torch.int64)
+    for half, threshold in zip(halves, reversed(thresholds), strict=True):
+        confusion += torch.tensor(evaluate_threshold(scores[half], succeeded[half], threshold).confusion)
+    (rejected, wrong), (missed, accepted) = confusion.tolist()
+    unscored = len(scores) - int(known.sum())
+    return SuccessQuality(choose_threshold(scores, succeeded), ((rejected, wrong), (missed, accepted)), unscored)
+
+
+def _at_least(levels: Tensor, num_levels: int) -> Tensor:
+    """Return how many numbers are at each level or above it `(num_levels,)`, int64."""
+    return levels.bincount(minlength=num_levels).flip(0).cumsum(0).flip(0)
 
 
 def _known(scores: Tensor, succeeded: Tensor) -> tuple[Tensor, Tensor]:

@@ -172,7 +172,7 @@ def _cells(
     return {cell: found[cell] for cell in sorted(found, key=reading_order)}
 
 
-_NOTHING = RewardQuality(*[torch.nan] * 4)
+_NOTHING = RewardQuality(*[torch.nan] * len(RewardQuality._fields))
 
 
 def reward_rows(

@@ -25,6 +25,7 @@ class JoinedProblemSet:
     Attributes:
         outline: Environment, level, type and kind of the problem set.
         videos: Videos that any table has for the problem set, sorted.
+        labels: Labels of the descriptions, in the order of the table.
         targets: True labels `(videos, labels)`, bool.
         scores: Model -> scores `(videos, labels)`, float64; NaN means unscored, or a video that the table lacks.
         complete: Models whose tables have all of the videos, scored or not.
@@ -32,6 +33,7 @@ class JoinedProblemSet:
 
     outline: ProblemSet
     videos: tuple[str, ...]
+    labels: tuple[str, ...]
     targets: Tensor
     scores: dict[str, Tensor]
     complete: frozenset[str]
@@ -75,7 +77,7 @@ def join_tables(tables: Sequence[ScoreTable]) -> JoinedTables:
     slots = order_rows(rows.unique(_KEY, keep="first", maintain_order=True))
     columns = {table.model: _scores_on(slots, table) for table in tables}
     sets = slots.group_by("problem_set", maintain_order=True).agg(
-        pl.len(), pl.col("video").unique(maintain_order=True), pl.col("label").n_unique()
+        pl.len(), pl.col("video").unique(maintain_order=True), pl.col("label").unique(maintain_order=True)
     )
     sizes = sets["len"].to_list()
     targets = torch.split(_tensor(slots["target"]), sizes)
@@ -86,8 +88,9 @@ def join_tables(tables: Sequence[ScoreTable]) -> JoinedTables:
         JoinedProblemSet(
             outline(id, kinds),
             tuple(videos),
-            targets[number].view(-1, labels),
-            {model: parts[number].view(-1, labels) for model, parts in scores.items() if id in has[model]},
+            tuple(labels),
+            targets[number].view(-1, len(labels)),
+            {model: parts[number].view(-1, len(labels)) for model, parts in scores.items() if id in has[model]},
             frozenset(model for model, counts in has.items() if counts.get(id) == len(videos)),
         )
         for number, (id, _, videos, labels) in enumerate(sets.iter_rows())

@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import math
-import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -22,6 +21,7 @@ from lightning_vista.metrics import (
     score_problem_set,
 )
 from lightning_vista.options import check_word
+from lightning_vista.own_files import write_whole
 from lightning_vista.parallel import one_thread
 from lightning_vista.reports.comparisons import (
     Cell,
@@ -35,6 +35,7 @@ from lightning_vista.reports.comparisons import (
 from lightning_vista.reports.coverage import coverage_of
 from lightning_vista.reports.joining import BASELINES, JoinedProblemSet, join_tables
 from lightning_vista.reports.order_controls import control_results
+from lightning_vista.reports.reward_checks import confusion_matrices, success_rows
 from lightning_vista.reports.verdicts import compare_with_chance
 from lightning_vista.vista.problem_sets import ProblemSet
 from lightning_vista.vista.tables import ScoreTable
@@ -80,6 +81,9 @@ def build_results(
           of the permutation sets, split into trace-free ones (`go_only`) and `mixed`; empty without trace-free ones;
         - `reward_quality`: [{figure, environment, level, kind, mean, standard_error, ci_low, ci_high, problem_sets}],
           the figures of `RewardQuality` from the raw scores; empty for baselines;
+        - `reward_confusion`: {id: {labels, means}}, see `confusion_matrices`; empty for baselines;
+        - `success_threshold`: [{environment, level, kind, threshold, confusion, accuracy, balanced_accuracy, f1,
+          unscored, problem_sets}], see `success_rows`; empty for baselines;
         - of a run with controls of frame order also `controls`: {verdict, rows}, see `control_results`; over all
           problem sets of the model's table;
         - `unscored`: {videos, reasons: {reason: videos}} and `ties`, totals over the problem sets;
@@ -114,6 +118,7 @@ def build_results(
     held_out = {id: value for table in tables for id, value in table.held_out.items()}
     compared = _compare(sets, results, raw, drawn, held_out)
     hashes = {table.model: table.config_hash for table in tables}
+    confusions, successes = confusion_matrices(sets), success_rows(sets, cells([item.outline for item in sets]))
     coverage = {table.model: coverage_of(table) for table in tables}
     controls = {table.model: control_results(table, rescaling, strict) for table in tables}
     return {
@@ -131,6 +136,8 @@ def build_results(
             "differences": compared[model]["differences"],
             "order_leak": compared[model]["order_leak"],
             "reward_quality": compared[model]["reward_quality"],
+            "reward_confusion": confusions.get(model, {}),
+            "success_threshold": successes.get(model, []),
             **({"controls": found} if (found := controls.get(model)) else {}),
             "unscored": {
                 "videos": sum(result.unscored for result in own.values()),
@@ -156,8 +163,8 @@ def write_results(results: Mapping[str, Mapping[str, Any]], out_dir: str | Path)
     """
     folder = Path(out_dir)
     folder.mkdir(parents=True, exist_ok=True)
-    _write_whole(folder / "results.json", json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-    _write_whole(folder / "results.csv", results_csv(results))
+    write_whole(folder / "results.json", json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    write_whole(folder / "results.csv", results_csv(results))
 
 
 def results_csv(results: Mapping[str, Mapping[str, Any]], digits: int | None = None) -> str:
@@ -312,13 +319,3 @@ def _macro_f1(results: _Results, problem_sets: Sequence[JoinedProblemSet]) -> Te
 def _figures(results: Mapping[str, ProblemSetResult]) -> dict[str, dict[str, float | None]]:
     """Return the results of one model as JSON values."""
     return {id: {name: finite(value) for name, value in asdict(result).items()} for id, result in results.items()}
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """Write a text file that appears whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(text, encoding="utf-8", newline="")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lightning_vista.boards import CellValue, Table
+from lightning_vista.charts import Chart, Point
+from lightning_vista.evaluation.example_videos import read_examples
 from lightning_vista.metrics import RESCALINGS, Rescaling
 from lightning_vista.options import check_word
 from lightning_vista.reports.joining import predictions
-from lightning_vista.reports.order_controls import CONTROL_COLUMNS
+from lightning_vista.reports.order_controls import CONTROL_COLUMNS, order_verdicts
 from lightning_vista.reports.results import CSV_COLUMNS, build_results
 from lightning_vista.reports.view import View
 from lightning_vista.vista.tables import ScoreTable, outline, read_scores
@@ -17,16 +20,6 @@ from lightning_vista.vista.tables import ScoreTable, outline, read_scores
 _SET_COLUMNS = ("model", "rescaling", "problem_set", "environment", "level", "kind")
 _SET_FIGURES = ("macro_f1", "accuracy", "videos", "unscored", "ties")
 _VIDEO_COLUMNS = ("model", "problem_set", "video", "target", "prediction", "correct", "scores", "reason")
-
-CellValue = str | int | float | bool | None
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table whose columns have one type each; None stands for a missing value."""
-
-    columns: tuple[str, ...]
-    rows: Sequence[tuple[CellValue, ...]]
 
 
 @dataclass(frozen=True)
@@ -36,18 +29,17 @@ class RunResults:
     Attributes:
         model: Name of the scorer.
         tables: Tables by name: `problem_sets` and `aggregates`, results of the scorer and the baselines as in
-            `results.json`; `videos`, one row for each video of each problem set with its true and predicted labels
-            and, as JSON, its scores; for a run with controls of frame order also `controls`.
-        f1_by_level: Environment -> mean macro F1 of the scorer, with the columns `level`, `kind` and `mean_macro_f1`;
-            only environments with several levels.
-        level_one: Environment -> mean macro F1 of level 1 alone, with the columns `kind` and `mean_macro_f1`.
+            `results.json`; `videos`, one row for each video of each problem set with its true and predicted labels,
+            as JSON its scores, and the file of an example video; for a run with controls of frame order also
+            `controls`, and `order_verdicts` with the verdict that follows from them.
+        charts: Charts of the scorer's mean macro F1 by name: `f1_by_level/<environment>` for environments with several
+            levels, a line for each kind, and `f1_at_level_1/<environment>`.
         examples: Video file in the run folder -> caption.
     """
 
     model: str
     tables: Mapping[str, Table]
-    f1_by_level: Mapping[str, Table]
-    level_one: Mapping[str, Table]
+    charts: Mapping[str, Chart]
     examples: Mapping[Path, str]
 
 
@@ -70,7 +62,9 @@ def read_run_results(run_path: str | Path, rescaling: Rescaling = "both", strict
     run_path = Path(run_path)
     table = read_scores(run_path)
     results = build_results([table], rescaling, strict)
-    videos = Table(_VIDEO_COLUMNS, list(_video_rows(table, rescaling, strict)))
+    rows = list(_video_rows(table, rescaling, strict))
+    files = _example_files(run_path)
+    videos = Table(_VIDEO_COLUMNS, rows, [files.get(str(video)) for _, _, video, *_ in rows])
     aggregates = [
         {"model": model, "rescaling": rescaling, **row, "level": str(row["level"])}
         for model, entry in results.items()
@@ -83,30 +77,33 @@ def read_run_results(run_path: str | Path, rescaling: Rescaling = "both", strict
     }
     if "controls" in results[table.model]:
         tables["controls"] = _table(CONTROL_COLUMNS, results[table.model]["controls"]["rows"])
-    return RunResults(
-        table.model,
-        tables,
-        *_charts(results[table.model]["aggregates"], rescaling),
-        _examples(run_path, videos),
-    )
+        tables["order_verdicts"] = Table(("model", "verdict"), list(order_verdicts(results).items()))
+    charts = dict(_charts(results[table.model]["aggregates"], rescaling))
+    return RunResults(table.model, tables, charts, _captions(files, videos))
 
 
 def _table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Table:
     return Table(tuple(columns), [tuple(row[column] for column in columns) for row in rows])
 
 
-def _charts(aggregates: Sequence[Mapping[str, Any]], rescaling: Rescaling) -> tuple[dict[str, Table], dict[str, Table]]:
-    """Return each environment's macro F1 by level, if it has several levels, and at level 1, if it has that level."""
-    lines: dict[str, Table] = {}
-    bars: dict[str, Table] = {}
+def _charts(aggregates: Sequence[Mapping[str, Any]], rescaling: Rescaling) -> Iterator[tuple[str, Chart]]:
+    """Yield charts of each environment's macro F1 by level, if it has several levels, and at level 1, if it has it."""
     for environment in View(rescaling, {"scorer": {"aggregates": aggregates}}).environments:
-        rows = [row for row in aggregates if row["environment"] == environment and row["level"] != "all"]
-        ones = [row for row in rows if row["level"] == 1 and row["kind"] != "all"]
-        if len({row["level"] for row in rows}) > 1:
-            lines[environment] = _table(("level", "kind", "mean_macro_f1"), rows)
+        rows = [row for row in aggregates if row["environment"] == environment and row["mean_macro_f1"] is not None]
+        levels = [row for row in rows if row["level"] != "all"]
+        lines: dict[str, list[Point]] = {}
+        for row in levels:
+            lines.setdefault(row["kind"], []).append(Point(row["level"], (row["mean_macro_f1"],)))
+        if len({row["level"] for row in levels}) > 1:
+            title = f"Macro F1 by level: {environment}"
+            yield f"f1_by_level/{environment}", Chart(title, lines, "Level", "Mean macro F1", lines=True, reach=(0, 1))
+        ones = [
+            Point(row["kind"], (row["mean_macro_f1"],)) for row in levels if row["level"] == 1 and row["kind"] != "all"
+        ]
         if ones:
-            bars[environment] = _table(("kind", "mean_macro_f1"), ones)
-    return lines, bars
+            title = f"Macro F1 at level 1: {environment}"
+            chart = Chart(title, {"macro F1": ones}, "Kind", "Mean macro F1", rows=True, reach=(0, 1))
+            yield f"f1_at_level_1/{environment}", chart
 
 
 def _problem_set_rows(
@@ -150,13 +147,14 @@ def _names(places: int | list[int], labels: Sequence[str]) -> str | None:
     return ", ".join(labels[place] for place in (places if isinstance(places, list) else [places])) or None
 
 
-def _examples(run_path: Path, videos: Table) -> dict[Path, str]:
-    """Return the example videos of a run folder, with true and predicted labels as captions."""
-    listing = run_path / "examples" / "examples.json"
-    if not listing.is_file():
-        return {}
+def _example_files(run_path: Path) -> dict[str, Path]:
+    """Return the files of the example videos in a run folder."""
+    return {entry["video"]: run_path / "examples" / entry["file"] for entry in read_examples(run_path)}
+
+
+def _captions(files: Mapping[str, Path], videos: Table) -> dict[Path, str]:
+    """Return the example videos, with true and predicted labels as captions."""
     verdicts: dict[CellValue, list[str]] = {}
     for _, id, video, target, prediction, *_ in videos.rows:
         verdicts.setdefault(video, []).append(f"{id}: true: {target}; predicted: {prediction or 'nothing'}")
-    files = {entry["file"]: entry["video"] for entry in json.loads(listing.read_text(encoding="utf-8"))}
-    return {listing.with_name(file): "\n".join([video, *verdicts.get(video, [])]) for file, video in files.items()}
+    return {file: "\n".join([video, *verdicts.get(video, [])]) for video, file in files.items()}

@@ -209,7 +209,7 @@ def views(results: Mapping[str, Mapping[str, Any]], kinds: Mapping[str, str] | N
 
 
 def number(value: object) -> float | None:
-    """Return a finite number, or None for everything else, since JSON and plotly lack NaN.
+    """Return a finite number, or None for everything else, since JSON lacks NaN.
 
     Example:
         >>> number(1), number(float("nan")), number("1")

@@ -46,6 +46,8 @@ class Gauge(ABC):
     def __init__(self, rows: Sequence[str], regions: Sequence[str], device: torch.device) -> None:
         self.rows, self.regions = list(rows), list(regions)
         self._amounts = torch.zeros(len(self.rows), device=device)
+        #: Energies before the mask, as of the last `read`; None where they are not measured.
+        self.before: Tensor | None = None
 
     @abstractmethod
     def start(self, kinds: Tensor | None) -> None:
@@ -75,7 +77,7 @@ class Gauge(ABC):
 
 
 class ActivationGauge(Gauge):
-    """The gradient that leaves a routed module, behind the mask, with a row for each group and each unlabelled kind.
+    """The gradient that leaves a routed module, behind the mask and before it, for each group and each unlabelled kind.
 
     A sample's energy is the sum of squares of its own gradient over all units and positions of a region: exactly what a
     backward pass of this sample alone would give, whatever else the batch holds. A sample that belongs to groups or
@@ -91,7 +93,7 @@ class ActivationGauge(Gauge):
         super().__init__([*tap.route.rule.groups, *unlabelled_rows(kinds)], list(tap.route.regions), device)
         self._tap = tap
         # A leaf of the graph: its "gradient", the energies, adds up over micro-batches by itself.
-        self._probe = torch.zeros(len(self.rows), len(self.regions), device=device, requires_grad=True)
+        self._probe = torch.zeros(2, len(self.rows), len(self.regions), device=device, requires_grad=True)
 
     def start(self, kinds: Tensor | None) -> None:
         """Put the probe into the tap."""
@@ -107,9 +109,11 @@ class ActivationGauge(Gauge):
             self._amounts += members.flatten(0, -2).sum(0).to(self._amounts)
 
     def _take(self) -> Tensor:
-        energies = torch.zeros_like(self._probe) if self._probe.grad is None else self._probe.grad
+        both = torch.zeros_like(self._probe) if self._probe.grad is None else self._probe.grad
         self._probe.grad = None
-        return energies.detach()
+        energies: Tensor
+        energies, self.before = both.detach()
+        return energies
 
 
 class Part(NamedTuple):

@@ -207,6 +207,21 @@ def region_energies(grad: Tensor, members: Tensor, layout: Layout) -> Tensor:
     return torch.einsum("ng,nr->gr", members.flatten(0, -2).float(), torch.stack(squares, dim=-1).flatten(0, -2))
 
 
+def probe_energies(weighed: Tensor, grad: Tensor, members: Tensor, layout: Layout) -> Tensor:
+    """Sum squared gradients behind a mask and before it.
+
+    Args:
+        weighed: The weighed gradient of the routed tensor.
+        grad: The gradient before it was weighed.
+        members: Memberships `(batch[, tokens], groups)`.
+        layout: The position of the regions.
+
+    Returns:
+        Sums of squares `(2, groups, regions)`, float32: behind the mask, then before it.
+    """
+    return torch.stack([region_energies(part, members, layout) for part in (weighed, grad)])
+
+
 def with_unlabelled(members: Tensor, kinds: Tensor) -> Tensor:
     """Append the memberships of data in default mode, which is in no group, in their true kinds.
 
@@ -254,8 +269,9 @@ class RoutedIdentity(torch.autograd.Function):
     An operation of autograd rather than a hook on the tensor: a hook on a view, such as the output of a linear layer on
     tokens, is lost when the view is changed in place.
 
-    `probe` is a tensor of zeros `(groups, regions)`, or None. Its gradient is defined as the energies of the weighted
-    gradient, so that they add up over calls and micro-batches like any other gradient.
+    `probe` is a tensor of zeros `(2, groups, regions)`, or None. Its gradient is defined as the energies of the
+    weighted gradient, then of the gradient before it was weighed, so that they add up over calls and micro-batches like
+    any other gradient.
     """
 
     @staticmethod
@@ -272,7 +288,7 @@ class RoutedIdentity(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None, Tensor | None]:
         """Weigh the gradient, and give the probe its energies."""
         weights, members = ctx.saved_tensors
-        grad = scale_regions(grad, weights, ctx.layout)
-        # After the mask, so that the monitor sees the gradient that trains; without a probe nothing is computed.
-        energies = region_energies(grad, members, ctx.layout) if ctx.needs_input_grad[4] else None
-        return grad, None, None, None, energies
+        weighed = scale_regions(grad, weights, ctx.layout)
+        # Behind the mask, where the gradient trains, and before it; without a probe nothing is computed.
+        energies = probe_energies(weighed, grad, members, ctx.layout) if ctx.needs_input_grad[4] else None
+        return weighed, None, None, None, energies

@@ -17,8 +17,9 @@ class ChosenWeights(NamedTuple):
     Attributes:
         weights: The factor of the gradient of each chosen expert's contribution `(rows, chosen)`; None for no masking.
         factors: The factor of the contribution itself, of the same shape; None for no masking.
-        spread: Turns the squared gradients of rows `(rows,)` into energies `(groups, regions)`.
-        probe: Zeros `(groups, regions)` whose gradient is these energies; None to not measure them.
+        spread: Turns the squared gradients of rows `(rows,)` into energies `(2, groups, regions)`, behind
+            the mask and before it.
+        probe: Zeros `(2, groups, regions)` whose gradient is these energies; None to not measure them.
     """
 
     weights: Tensor | None

@@ -12,7 +12,7 @@ from lightning_vista.routing.masking import (
     Layout,
     RoutedIdentity,
     flatten_tokens,
-    region_energies,
+    probe_energies,
     scale_regions,
     with_unlabelled,
 )
@@ -224,7 +224,7 @@ class Tap:
         def weigh(grad: Tensor) -> Tensor:
             weighed = grad if weights is None else scale_regions(grad, weights, layout)
             if probe is not None and members is not None:
-                energies = region_energies(weighed, members, layout)
+                energies = probe_energies(weighed, grad, members, layout)
                 probe.grad = energies if probe.grad is None else probe.grad + energies
             return weighed
 
@@ -248,11 +248,12 @@ class Tap:
 
         def spread(squares: Tensor) -> Tensor:
             if members is None or picked[0] is None:
-                return squares.new_zeros(self.table.shape if self.probe is None else self.probe.shape)
-            # Each chosen expert gets the row's gradient, times its weight.
-            per_region = squares.new_zeros(len(squares), self.table.shape[1])
-            per_region.scatter_add_(1, region_of, picked[0].to(squares).square() * squares.unsqueeze(1))
-            return members.to(squares).T @ per_region
+                return squares.new_zeros((2, *self.table.shape) if self.probe is None else self.probe.shape)
+            # Each chosen expert gets the row's gradient, times its weight; before the mask, without it.
+            weighed, plain = squares.new_zeros(2, len(squares), self.table.shape[1])
+            weighed.scatter_add_(1, region_of, picked[0].to(squares).square() * squares.unsqueeze(1))
+            plain.scatter_add_(1, region_of, squares.unsqueeze(1).expand(region_of.shape))
+            return torch.stack([members.to(squares).T @ weighed, members.to(squares).T @ plain])
 
         return ChosenWeights(picked[0], picked[1], spread, self.probe)
 

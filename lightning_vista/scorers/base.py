@@ -1,12 +1,13 @@
 """The base class of scorers: they know how to score, and nothing of the run."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import lightning as L
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lightning_vista.evaluation import Evaluation, PairScores, Scores, find_evaluation, pair_scores
 from lightning_vista.evaluation.progress_file import Progress
@@ -14,6 +15,36 @@ from lightning_vista.scorers.prefixes import score_prefixes
 from lightning_vista.video import FrameSpec, decode_video
 from lightning_vista.vista.batch import VideoBatch, clips_batch
 from lightning_vista.vista.index import ShardIndex
+
+
+@contextmanager
+def evaluation_mode(scorer: nn.Module) -> Iterator[None]:
+    """Put a scorer into evaluation mode, and back into the mode that each of its modules had.
+
+    Args:
+        scorer: Scorer or another module.
+
+    Example:
+        >>> scorer = nn.Sequential(nn.Dropout(), nn.Dropout().eval())
+        >>> with evaluation_mode(scorer):
+        ...     inside = [part.training for part in scorer]
+        >>> inside, [part.training for part in scorer]
+        ([False, False], [True, False])
+    """
+    training = [module for module in scorer.modules() if module.training]
+    if not training:
+        yield
+        return
+    is_training = scorer.training
+    scorer.eval()
+    try:
+        yield
+    finally:
+        scorer.train(is_training)  # not only the flags: scorers forget embeddings of weights that may change
+        for module in scorer.modules():
+            module.training = False
+        for module in training:
+            module.training = True
 
 
 class VLMScorer(L.LightningModule, ABC):
@@ -60,7 +91,11 @@ class VLMScorer(L.LightningModule, ABC):
         """
 
     def score_video(self, video: str | Path | bytes, descriptions: Sequence[str]) -> dict[str, float]:
-        """Score one video file, given by its path or content; returns description -> score, NaN where unscored."""
+        """Score one video file, given by its path or content; returns description -> score, NaN where unscored.
+
+        Like `score_clips`, it scores in evaluation mode and restores the mode of every module afterwards. Training
+        mode may mean changing weights: call `eval()` first to score many clips, so that embeddings are kept.
+        """
         clip = decode_video(video if isinstance(video, bytes) else Path(video).read_bytes(), self.frame_spec)
         (scores,) = self.score_clips(clip.frames[None], descriptions, [clip.times])
         return dict(zip(descriptions, scores.values.tolist(), strict=True))
@@ -76,7 +111,8 @@ class VLMScorer(L.LightningModule, ABC):
         self, frames: Tensor, descriptions: Sequence[str], times: Sequence[Sequence[float]] | None = None
     ) -> list[Scores]:
         """Score clips `(batch, frames, 3, height, width)`, uint8, whose frames are as `frame_spec` says."""
-        scores = self.eval().score(clips_batch(frames.to(self.device), descriptions, times))
+        with evaluation_mode(self):
+            scores = self.score(clips_batch(frames.to(self.device), descriptions, times))
         return [of_clip for (of_clip,) in scores]
 
     def facts(self) -> dict[str, str]:
@@ -87,9 +123,14 @@ class VLMScorer(L.LightningModule, ABC):
         """Return what scores depend on besides arguments and weights, such as the hash of a tokenizer."""
         return ""
 
-    def plan(self, index: ShardIndex) -> str:
-        """Describe what an evaluation would do, for `Evaluation(dry_run=True)`."""
-        return f"score {index.summary()}"
+    def plan(self, index: ShardIndex, orders: int = 1) -> str:
+        """Describe what an evaluation would do, for `Evaluation(dry_run=True)`.
+
+        Args:
+            index: Index of the videos.
+            orders: Number of orders of frames in which each video is scored, the true one included.
+        """
+        return f"score {index.summary()}" + (f" in {orders} orders of frames" if orders > 1 else "")
 
     def configure_callbacks(self) -> list[L.Callback]:
         """Bring an `Evaluation`, unless the trainer has one: Lightning would replace that."""

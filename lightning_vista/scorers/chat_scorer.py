@@ -155,15 +155,16 @@ class ChatScorer(ConversationScorer):
         cost = {"cost": f"${budget.spent:,.2f}"} if self.limits.input_price + self.limits.output_price else {}
         return {"requests": f"{budget.used.requests:,}", **cost}
 
-    def plan(self, index: ShardIndex) -> str:
-        """Describe how many requests, images and tokens an evaluation would send, and its cost."""
+    def plan(self, index: ShardIndex, orders: int = 1) -> str:
+        """Describe how many requests, images and tokens an evaluation would send in all orders, and its cost."""
         candidates = {problem_set.id: Candidates.of(problem_set) for problem_set in index.problem_sets}
         videos = (
             (sample.video, [candidates[membership.problem_set] for membership in sample.memberships])
             for sample in index.samples
         )
         planned = plan(self.mode, self.frame_spec.num_frames, self._tokens_per_image, videos)
-        return f"send {planned.summary(self.limits)}"
+        every_order = f" for {orders} orders of frames" if orders > 1 else ""
+        return f"send {planned.repeated(orders).summary(self.limits)}{every_order}"
 
     def _connect(self) -> tuple[Endpoint, EventLoopThread]:
         """Open the cache and the connections."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lightning_vista.evaluation import Scores
 from lightning_vista.evaluation.identity import identity
-from lightning_vista.scorers.base import VLMScorer
+from lightning_vista.scorers.base import VLMScorer, evaluation_mode
 from lightning_vista.scorers.embedding_cache import EmbeddingCache
 from lightning_vista.scorers.frame_memo import FrameMemo
 from lightning_vista.video import FrameClock, FrameSpec
@@ -121,8 +121,8 @@ class EmbeddingScorer(VLMScorer):
         return super().load_state_dict(*args, **kwargs)
 
     def train(self, mode: bool = True) -> Self:
-        """Switch between training and evaluation; training changes weights, so embeddings are forgotten."""
-        if mode:
+        """Switch between training and evaluation; embeddings of weights that training may change are forgotten."""
+        if mode and any(parameter.requires_grad for parameter in self.parameters()):
             self.forget()
         return super().train(mode)
 
@@ -138,8 +138,9 @@ class EmbeddingScorer(VLMScorer):
         self, frames: Tensor, descriptions: Sequence[str], times: Sequence[Sequence[float]] | None = None
     ) -> list[Scores]:
         """Score clips, see `VLMScorer`, and warn about descriptions that the scorer could not read."""
-        scores = super().score_clips(frames, descriptions, times)
-        self.warn_of_unread()
+        with evaluation_mode(self):  # until after the warning, since what was unread may be forgotten then
+            scores = super().score_clips(frames, descriptions, times)
+            self.warn_of_unread()
         return scores
 
     def warn_of_unread(self) -> None:

@@ -1,4 +1,4 @@
-"""Features of the frames of the last videos, so that the same frames in another order are not encoded again."""
+"""Features of frames just seen, so that equal frames are encoded once, within a batch and under controls of order."""
 
 import hashlib
 from collections.abc import Callable, Iterator
@@ -11,19 +11,20 @@ from torch import Tensor
 class FrameMemo:
     """The features of all frames of the last call, found by the hashes of their pixels.
 
-    A control of frame order (`evaluation.controls`) shows frames that the scorer has just seen. An encoder of separate
-    frames, which costs far more than what follows it, runs only where a frame is new. Then it runs on all frames of
-    the call, as it would without the memo, so that the memo does not change scores.
+    Short videos repeat frames, and a control of frame order (`evaluation.controls`) shows frames that the scorer has
+    just seen. An encoder of separate frames, which costs far more than what follows it, sees each different frame once,
+    and none that was in the last call. So it sees other numbers of frames at once than without the memo, which may
+    change features by rounding, as another batch size may.
 
     It is used only inside `using()`, since elsewhere, as in validation during training, weights may have changed.
 
     Example:
-        >>> memo, frames = FrameMemo(), torch.tensor([1, 2], dtype=torch.uint8).reshape(2, 1, 1, 1)
+        >>> memo, frames = FrameMemo(), torch.tensor([1, 2, 1], dtype=torch.uint8).reshape(3, 1, 1, 1)
         >>> with torch.no_grad(), memo.using():
-        ...     first = memo.encode(frames, lambda new: new.flatten(1).float())
-        ...     again = memo.encode(frames.flip(0), lambda new: new.flatten(1) / 0)
+        ...     first = memo.encode(frames, lambda new: new.flatten(1) * len(new))
+        ...     again = memo.encode(frames[1:], lambda new: new.flatten(1) / 0)
         >>> first.tolist(), again.tolist()
-        ([[1.0], [2.0]], [[2.0], [1.0]])
+        ([[2], [4], [2]], [[4], [2]])
     """
 
     def __init__(self) -> None:
@@ -44,20 +45,27 @@ class FrameMemo:
         self._known.clear()
 
     def encode(self, frames: Tensor, encode: Callable[[Tensor], Tensor]) -> Tensor:
-        """Encode frames, unless the memo is in use and all of them were in the last call that had to encode.
+        """Encode frames; while the memo is in use, each different frame once, unless it was in the last call.
+
+        A call without new frames leaves the memo as it is, so that all controls of a batch find its frames.
 
         Args:
             frames: RGB frames `(frames, 3, height, width)`, uint8, all of one size for one memo.
-            encode: Function from frames to their features `(frames, ...)`.
+            encode: Function from some of the frames, each by itself, to their features `(frames, ...)`.
 
         Returns:
             Features `(frames, ...)`, on the device that `encode` chose.
         """
         if not self._in_use or torch.is_grad_enabled():  # with gradients, features would hold on to their graph
             return encode(frames)
-        keys = [hashlib.sha256(frame.numpy().data).digest() for frame in frames.cpu().contiguous()]
-        if any(key not in self._known for key in keys):
-            features = encode(frames)
-            self._known = dict(zip(keys, features, strict=True))
-            return features
-        return torch.stack([self._known[key] for key in keys])
+        # Decoders write the channels of a pixel side by side, so that this order needs no copy.
+        pixels = frames.permute(0, 2, 3, 1).cpu().contiguous()
+        keys = [hashlib.sha256(frame.numpy().data).digest() for frame in pixels]
+        rows = {key: row for row, key in enumerate(keys) if key not in self._known}
+        if not rows:
+            return torch.stack([self._known[key] for key in keys])
+        new = frames[list(rows.values())] if len(rows) < len(keys) else frames
+        known = self._known | dict(zip(rows, encode(new), strict=True))
+        features = torch.stack([known[key] for key in keys])
+        self._known = dict(zip(keys, features, strict=True))  # views of this call's features only
+        return features

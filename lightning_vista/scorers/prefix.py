@@ -44,16 +44,18 @@ def answer_log_probabilities(
     """
     length = min(shared_length(sequences), min(starts) - 1)
     cache = read_prefix(model, inputs, sequences[0][:length]) if length else None
-    chunks = []
+    values = torch.empty(len(sequences))
+    by_length = sorted(range(len(sequences)), key=lambda number: len(sequences[number]))  # little is padded
     for begin in range(0, len(sequences), batch_size):
-        rows = [sequence[length:] for sequence in sequences[begin : begin + batch_size]]
-        first = [start - length for start in starts[begin : begin + batch_size]]
+        numbers = by_length[begin : begin + batch_size]
+        rows = [sequences[number][length:] for number in numbers]
+        first = [starts[number] - length for number in numbers]
         # Copied, because the model appends to it; layers that cannot be cut back (recurrent, sliding) need that too.
         beginning = copy.deepcopy(cache)
         if beginning is not None:
             beginning.reorder_cache(torch.zeros(len(rows), dtype=torch.long))
-        chunks.append(_continue(model, beginning, rows, first))
-    return torch.cat(chunks)
+        values[numbers] = _continue(model, beginning, rows, first)
+    return values
 
 
 def read_prefix(model: Any, inputs: Mapping[str, Tensor], tokens: Sequence[int]) -> Any:
@@ -83,9 +85,9 @@ def _continue(model: Any, cache: Any, rows: Sequence[Sequence[int]], starts: Seq
     """Return the log-probability of each row's tokens from its start on."""
     longest = max(map(len, rows))
     tokens = torch.tensor([[*row, *[_PAD] * (longest - len(row))] for row in rows], device=model.device)
-    # The logits at a position are those of the next token.
+    # The logits at a position are those of the next token, so that nothing is asked of the last one.
     kept = torch.arange(min(starts) - 1, longest - 1, device=model.device)
-    output = model(input_ids=tokens, past_key_values=cache, use_cache=True, **_keep(model, kept))
+    output = model(input_ids=tokens[:, :-1], past_key_values=cache, use_cache=True, **_keep(model, kept))
     logits = output.logits if output.logits.shape[1] == len(kept) else output.logits[:, kept]
     chosen = logits.float().log_softmax(-1).gather(-1, tokens[:, kept + 1, None]).squeeze(-1)
     position = kept + 1

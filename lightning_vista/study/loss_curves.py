@@ -1,20 +1,24 @@
-"""Losses that runs keep over their steps, and what a study derives from them: compute ratios and frontiers."""
+"""Losses that runs keep over their steps, and what a study derives from them: curves, compute ratios and frontiers."""
 
 import csv
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
+from lightning_vista.charts import Chart, Point
 from lightning_vista.metrics.unlearning import compute_ratio, retain_forget_frontier
+from lightning_vista.own_files import write_csv
 from lightning_vista.study import ComputeRatioSpec, FigureSpec
 from lightning_vista.study.study_table import StudyRow
 
 #: Table of the losses of `fit` in a run's folder, as the callback `LossLog` writes it.
 _LOSSES = "losses.csv"
+#: Highest numbers of charts that are chosen by themselves, of lines in a chart, and of points in a line.
+_CHARTS, _ROWS, _POINTS = 6, 8, 60
 
 
 class FrontierPoint(NamedTuple):
@@ -42,6 +46,72 @@ def read_losses(path: Path, columns: Sequence[str]) -> dict[int, list[float]]:
             int(row["step"]): [float(row.get(name) or math.nan) for name in columns] for row in csv.DictReader(file)
         }
     return {step: values for step, values in found.items() if all(map(math.isfinite, values))}
+
+
+def loss_table(folder: Path) -> Path:
+    """Return the table of losses in the folder of a run: that of `LossLog`, or else the newest of a `CSVLogger`.
+
+    Args:
+        folder: The folder.
+
+    Returns:
+        The path, which need not exist.
+    """
+    if (path := folder / _LOSSES).is_file():
+        return path
+    return max(folder.rglob("metrics.csv"), key=lambda found: found.stat().st_mtime, default=path)
+
+
+def plan_curves(rows: Sequence[StudyRow], names: Sequence[str] = ()) -> list[Chart]:
+    """Plan charts of the logged losses over steps: a chart for each loss, with a line for each row.
+
+    Args:
+        rows: Rows of the study's table.
+        names: Logged names; by default those of training and validation with "loss" in them, at most six.
+
+    Returns:
+        The charts, with the names of the losses as titles. A loss of more than eight rows has a chart for each variant,
+        with the same axis.
+    """
+    tables = {row.name: [_read_table(loss_table(folder)) for folder in row.folders.values()] for row in rows}
+    logged = dict.fromkeys(name for found in tables.values() for table in found for name in table)
+    found = [name for name in logged if "loss" in name and name.startswith(("train/", "val/"))][:_CHARTS]
+    charts = []
+    for name in names or found:
+        lines = {row.name: _mean_curve([table.get(name, {}) for table in tables[row.name]]) for row in rows}
+        lines = {row: points for row, points in lines.items() if points}
+        if len(lines) <= _ROWS:
+            charts.append(Chart(name, lines, "Step", lines=True, dots=False))
+            continue
+        values = [value for points in lines.values() for point in points for value in point.values]
+        for variant in dict.fromkeys(row.variant for row in rows):
+            own = {row.name: lines[row.name] for row in rows if row.variant == variant and row.name in lines}
+            reach = (min(0.0, *values), max(values))
+            if own:
+                charts.append(Chart(f"{name}, {variant}", own, "Step", lines=True, dots=False, reach=reach))
+    return charts
+
+
+def _read_table(path: Path) -> dict[str, dict[int, float]]:
+    """Read the finite numbers of each column of a table over steps."""
+    columns: dict[str, dict[int, float]] = {}
+    if path.is_file():
+        with path.open(encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file):
+                for name, text in row.items():
+                    if name not in ("step", "epoch") and text and math.isfinite(float(text)):
+                        columns.setdefault(name, {})[int(row["step"])] = float(text)
+    return columns
+
+
+def _mean_curve(curves: Sequence[Mapping[int, float]]) -> list[Point]:
+    """Return means over seeds at the steps that all of them have, thinned to what a chart can show."""
+    curves = [curve for curve in curves if curve]
+    steps = sorted(set.intersection(*map(set, curves))) if curves else []
+    chosen = steps[:: -(-len(steps) // _POINTS)] if steps else []
+    return [
+        Point(float(step), tuple(curve[step] for curve in curves)) for step in dict.fromkeys([*chosen, *steps[-1:]])
+    ]
 
 
 def add_compute_ratios(
@@ -104,12 +174,11 @@ def write_frontiers(figures: Sequence[FigureSpec], rows: Sequence[StudyRow], pat
         rows: Rows of the study's table.
         path: The CSV file to write.
     """
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["figure", "run", "series", *FrontierPoint._fields])
-        for spec in figures:
-            for row, title, points in frontiers(spec, rows):
-                writer.writerows([spec.title, row.name, title, *point] for point in points)
+    lines: list[list[Any]] = [["figure", "run", "series", *FrontierPoint._fields]]
+    for spec in figures:
+        for row, title, points in frontiers(spec, rows):
+            lines += [[spec.title, row.name, title, *point] for point in points]
+    write_csv(path, lines)
 
 
 def _surpassing(tables: Sequence[Mapping[int, Sequence[float]]]) -> list[FrontierPoint]:

@@ -83,9 +83,9 @@ def _find_callback(config: Config, key: str, name: str) -> Config:
     """Return the entry of the callback that a key addresses as `Class` or `Class#number`."""
     callbacks = _callbacks(config)
     class_name, numbered, number = name.partition("#")
-    found = [place for place, callback in enumerate(callbacks) if _class_name(callback) == class_name]
+    found = [place for place, callback in enumerate(callbacks) if callback_class(callback) == class_name]
     if not found:
-        names = list(dict.fromkeys(map(_class_name, callbacks)))
+        names = list(dict.fromkeys(map(callback_class, callbacks)))
         close = get_close_matches(class_name, names, n=1)
         raise StudyError(
             f"`{key}`: expected the class of one of the run's callbacks ({_join(names)}), got {class_name!r}."
@@ -98,7 +98,7 @@ def _find_callback(config: Config, key: str, name: str) -> Config:
         forms = [key.replace(name, f"{name}#{index}", 1) for index in numbers[: len(found)]]
         raise StudyError(
             f"`{key}`: expected one callback of this class, got {len(found)} among the run's callbacks "
-            f"({_join(map(_class_name, callbacks))}). Use one of {_join(forms)}."
+            f"({_join(map(callback_class, callbacks))}). Use one of {_join(forms)}."
         )
     index = int(number) if numbered else 1
     place = found[index - 1 if index > 0 else index]
@@ -114,7 +114,7 @@ def _by_class(config: Config, key: str) -> str:
     rest = rest[1:] if rest[:1] == ["init_args"] else rest
     try:
         callbacks = _callbacks(config)
-        names = [_class_name(callback) for callback in callbacks]
+        names = [callback_class(callback) for callback in callbacks]
         at = range(len(names))[int(place)]
     except (IndexError, ValueError):
         return ".".join(["callbacks", "<class>", *rest])
@@ -127,7 +127,16 @@ def _callbacks(config: Config) -> list[Any]:
     return callbacks if isinstance(callbacks, list) else []
 
 
-def _class_name(callback: Any) -> str:
+def callback_class(callback: Any) -> str:
+    """Return the name of a callback's class, from its entry in a configuration.
+
+    Args:
+        callback: A dictionary with `class_path`, or a bare class path.
+
+    Example:
+        >>> callback_class({"class_path": "my.Timer"})
+        'Timer'
+    """
     path = callback.get("class_path", "") if isinstance(callback, dict) else callback
     return str(path).rpartition(".")[-1]
 

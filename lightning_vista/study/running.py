@@ -1,7 +1,9 @@
 """Running a study: its runs, then its table, figures and page."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from lightning_vista.optional import require
 from lightning_vista.progress import progress_bar
 from lightning_vista.study.jobs import RunOne, do_runs
 from lightning_vista.study.runs import Run, expand_study
@@ -17,6 +19,7 @@ def run_study(
     smoke: bool = False,
     full: bool = False,
     allow_missing: bool = False,
+    command: Sequence[str] = (),
 ) -> Path:
     """Do the remaining runs of a study, and write its table, figures and page.
 
@@ -31,6 +34,7 @@ def run_study(
         smoke: Whether to make a quick trial, see `expand_study`.
         full: Whether to include the variants marked `full`.
         allow_missing: Whether to skip runs that need a missing file, address, key or package.
+        command: Arguments of `lightning-vista` that begin this study, for the page.
 
     Returns:
         The path of the page.
@@ -39,10 +43,12 @@ def run_study(
         FileNotFoundError: If a config is missing.
         StudyError: If an override does not fit; or, once everything else is done and written, if runs failed, or were
             skipped without `allow_missing`.
+        ModuleNotFoundError: If a package for the page is missing, before the first run; the message names the extra.
         ValueError: If `jobs` is not at least 1.
     """
     if jobs < 1:
         raise ValueError(f"`jobs`: expected at least 1 process, got {jobs}.")
+    require("matplotlib", "plots")  # better to fail now than after the runs
     runs = expand_study(study, out_dir, smoke, full)
     left = [run for run in runs if run.result() is None]
     failed: list[Run] = []
@@ -54,7 +60,7 @@ def run_study(
             if outcome != "finished":
                 (missing if outcome == "missing" and allow_missing else failed).append(run)
             advance(1)
-    page = write_study(study, runs, out_dir)
+    page = write_study(study, runs, out_dir, smoke, command)
     if missing:
         print(f"Skipped, since they need something that is missing:\n{_logs(missing)}")
     if failed:

@@ -1,10 +1,11 @@
 """Specification of a study, as its YAML file gives it, and the merging of configurations."""
 
 import copy
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jsonargparse
 import yaml
@@ -68,6 +69,9 @@ def fill_words(value: Any, words: Mapping[str, str]) -> Any:
     return [fill_words(item, words) for item in value] if isinstance(value, list) else value
 
 
+#: A cell of the table in the text of a finding: `{<row>: <column>}`.
+CELL = re.compile(r"\{([^{}:]+): ([^{}]+)\}")
+
 #: Default commands of a run, each with further options.
 _COMMANDS = {"fit": {}, "test": {"ckpt_path": "{folder}/checkpoints/last.ckpt"}}
 
@@ -109,6 +113,9 @@ class FigureSpec:
         y_title: Title of the vertical axis.
         lines: Whether to connect the values over a list by lines.
         log_x: Whether a horizontal axis of numbers is logarithmic.
+        log_y: Whether the axis of values is logarithmic, such as for perplexities.
+        reference: Dashed lines: the name of each, with its value, such as that of chance, or with the name of the
+            variant whose mean it shows.
         frontier: Table over steps in the folder of each run, such as `losses.csv` or `max_entropy.csv`. Instead of one
             point, a run then is the line of its points that no other point surpasses, with lower `x` and higher
             series: the retain and forget losses, as columns of the table, over its validations. `frontiers.csv` has the
@@ -123,6 +130,8 @@ class FigureSpec:
     y_title: str = ""
     lines: bool = False
     log_x: bool = False
+    log_y: bool = False
+    reference: dict[str, float | str] = field(default_factory=dict)
     frontier: str = ""
 
 
@@ -178,6 +187,10 @@ class Study:
         compute_ratios: Compute ratios of each further column.
         leakages: Leakage of each further column.
         summary: One or two sentences that tell readers what to look for.
+        finding: What the study found. `{<row>: <column>}` stands for the mean in the table, so that the sentence never
+            has other numbers than the table. It is left out where runs are missing, and of smoke runs.
+        better: Whether higher or lower values of a column are better.
+        curves: Names of logged losses whose curves the page shows; by default those with "loss" in them, at most six.
         configs: YAML files that every run begins with, relative to the study's file.
         overrides: Values by dotted key for every run; those of a variant are applied after them.
         grid: Values of each dotted key; the runs cover all combinations.
@@ -192,6 +205,9 @@ class Study:
     runs: list[Variant]
     metrics: dict[str, str]
     summary: str = ""
+    finding: str = ""
+    better: dict[str, Literal["higher", "lower"]] = field(default_factory=dict)
+    curves: list[str] = field(default_factory=list)
     baseline: str = ""
     differences: dict[str, str] = field(default_factory=dict)
     compute_ratios: dict[str, ComputeRatioSpec] = field(default_factory=dict)
@@ -204,6 +220,11 @@ class Study:
     figures: list[FigureSpec] = field(default_factory=list)
     pictures: dict[str, str] = field(default_factory=dict)
     smoke: Config = field(default_factory=dict)
+
+    @property
+    def columns(self) -> list[str]:
+        """Titles of all columns of the table."""
+        return [*self.metrics, *self.differences, *self.compute_ratios, *self.leakages]
 
 
 def read_study(path: str | Path) -> Study:
@@ -235,7 +256,7 @@ def read_study(path: str | Path) -> Study:
 
 
 def _check_references(study: Study, path: str | Path) -> None:
-    """Refuse baselines that do not fit, and frontiers without a column for the horizontal axis."""
+    """Refuse baselines that do not fit, frontiers without a column for the horizontal axis, and unknown columns."""
     names = [variant.name for variant in study.runs]
     ratios = {f"compute_ratios.{title}": spec.baseline for title, spec in study.compute_ratios.items()}
     ratios |= {f"leakages.{title}": spec.baseline for title, spec in study.leakages.items()}
@@ -250,9 +271,24 @@ def _check_references(study: Study, path: str | Path) -> None:
                 f"{path}: `discovery`: expected a key of the baseline's grid {list(grid)} for `leakages.{title}`, got "
                 f"{leakage.discovery!r}."
             )
+    _check_figures(study, names, path)
+    cells = CELL.findall(study.finding)
+    for option, column in [*(("better", name) for name in study.better), *(("finding", name) for _, name in cells)]:
+        if column not in study.columns:
+            raise StudyError(f"{path}: `{option}`: expected columns of {study.columns}, got {column!r}.")
+    for row in (row for row, _ in cells if not row.startswith(tuple(names))):
+        raise StudyError(f"{path}: `finding`: expected rows of {names}, got {row!r}.")
+
+
+def _check_figures(study: Study, names: Sequence[str], path: str | Path) -> None:
+    """Refuse frontiers without a column for the horizontal axis, and references to unknown variants."""
     for spec in study.figures:
         if spec.frontier and (spec.x == "run" or not isinstance(spec.x, str)):
             raise StudyError(f"{path}: `x`: expected a column of {spec.frontier} for {spec.title!r}, got {spec.x!r}.")
+        for name in (value for value in spec.reference.values() if isinstance(value, str) and value not in names):
+            raise StudyError(
+                f"{path}: `reference`: expected a number or one of {names} for {spec.title!r}, got {name!r}."
+            )
 
 
 def _beside(folder: Path, names: Sequence[str]) -> list[str]:

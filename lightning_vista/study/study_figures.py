@@ -1,55 +1,42 @@
-"""Figures of a study, as plain plotly specifications."""
+"""Figures of a study, as charts whose dots are seeds."""
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
-from lightning_vista.metrics.aggregation import SeedMean
-from lightning_vista.reports.style import Style, error_bars, layout, plotly_text, styles
+from lightning_vista.charts import Chart, Point
 from lightning_vista.study import FigureSpec
 from lightning_vista.study.loss_curves import frontiers
 from lightning_vista.study.overrides import key_labels
 from lightning_vista.study.study_table import StudyRow
 
-#: A series' name, with its places along the axis and the values there.
-Series = dict[str, list[tuple[Any, SeedMean]]]
+#: Points along the axis for each series.
+Series = dict[str, list[Point]]
 
 
-def draw_figure(spec: FigureSpec, rows: Sequence[StudyRow]) -> dict[str, Any]:
-    """Draw a figure: lines over a key of the grid, points over a logged name, bars over anything else.
-
-    All values have 95% intervals over seeds, but for frontiers, whose lines connect points of several steps.
+def plan_figure(spec: FigureSpec, rows: Sequence[StudyRow]) -> Chart:
+    """Plan a figure: a row of dots for each run, lines over a key of the grid, or points over a logged name.
 
     Args:
         spec: Specification of the figure.
         rows: Rows of the study's table.
 
     Returns:
-        `{"data": [...], "layout": {...}}`, with CSS variables as colours, see `lightning_vista.reports.style`.
+        The chart. Its dots are the seeds, but for frontiers, whose lines connect points of several steps.
     """
+    references = _references(spec, rows)
     rows = [row for row in rows if spec.runs is None or row.variant in spec.runs]
+    is_logged = isinstance(spec.x, str) and any(spec.x in row.values for row in rows)
     if spec.frontier:
-        return _figure(spec, _frontier_lines(spec, rows), is_linear=True)
-    if isinstance(spec.x, str) and any(spec.x in row.values for row in rows):
-        return _figure(spec, _points(spec, rows), is_linear=True)
-    series = collect_series(spec, rows)
-    lines = spec.lines or (isinstance(spec.x, str) and spec.x != "run")
-    looks = styles(series)
-    data = []
-    for name, points in series.items():
-        look: dict[str, Any] = {"type": "bar", "marker": {"color": looks[name].colour}}
-        if lines:
-            look = {"type": "scatter", "mode": "lines+markers", **_marker(looks[name])}
-            look["line"] = look["marker"] | {"width": 2}
-        data.append(
-            {
-                "name": plotly_text(name),
-                "x": [place if lines else plotly_text(str(place)) for place, _ in points],
-                **_values("y", [value for _, value in points], looks[name].colour if lines else "var(--ink)"),
-                **look,
-            }
-        )
-    return _figure(spec, data, is_linear=lines)
+        series = _frontier_lines(spec, rows)
+    elif is_logged:
+        series = _clouds(spec, rows)
+    else:
+        series = collect_series(spec, rows)
+    lines = bool(spec.frontier or spec.lines or (isinstance(spec.x, str) and spec.x != "run" and not is_logged))
+    if not lines and isinstance(spec.x, list):  # columns, however far apart their numbers are
+        series = {name: [Point(str(point.x), point.values) for point in points] for name, points in series.items()}
+    options = {"log_x": spec.log_x, "log_y": spec.log_y, "lines": lines, "rows": spec.x == "run"}
+    return Chart("", series, spec.x_title, spec.y_title, references=references, **options)
 
 
 def collect_series(spec: FigureSpec, rows: Sequence[StudyRow]) -> Series:
@@ -60,7 +47,7 @@ def collect_series(spec: FigureSpec, rows: Sequence[StudyRow]) -> Series:
         rows: Rows of the runs that the figure shows.
 
     Returns:
-        Pairs of a place on the axis and a value, for each series.
+        The points of each series.
     """
     series: Series = {}
     for row in rows:
@@ -71,74 +58,51 @@ def collect_series(spec: FigureSpec, rows: Sequence[StudyRow]) -> Series:
         run = ", ".join([row.variant, *(f"{labels[key]} {value}" for key, value in point.items())])
         for title, metric in spec.series.items():
             if spec.x == "run":
-                series.setdefault(title, []).append((row.name, row.mean(metric)))
+                series.setdefault(title, []).append(Point(row.name, _values(row, metric)))
                 continue
             places = spec.x if isinstance(spec.x, list) else [row.point[spec.x]]
             name = title if len({row.variant for row in rows}) == 1 and not point else f"{run}: {title}"
             name = run if len(spec.series) == 1 else name
-            found = [(place, row.mean(metric.replace("{x}", str(place)))) for place in places]
+            found = [Point(place, _values(row, metric.replace("{x}", str(place)))) for place in places]
             series.setdefault(name, []).extend(found)
     return series
 
 
-def _points(spec: FigureSpec, rows: Sequence[StudyRow]) -> list[dict[str, Any]]:
-    """Draw a point for each run and series."""
-    named = [
-        (row.name if len(spec.series) == 1 else f"{row.name}: {title}", row, metric)
-        for row in rows
-        for title, metric in spec.series.items()
-    ]
-    looks = styles([name for name, _, _ in named])
-    return [
-        {
-            "name": plotly_text(name),
-            "type": "scatter",
-            "mode": "markers",
-            **_values("x", [row.mean(str(spec.x))], looks[name].colour),
-            **_values("y", [row.mean(metric)], looks[name].colour),
-            **_marker(looks[name]),
-        }
-        for name, row, metric in named
-    ]
+def _clouds(spec: FigureSpec, rows: Sequence[StudyRow]) -> Series:
+    """Collect a cloud of seeds for each run and series: their values over another of their values."""
+    series: Series = {}
+    for row in rows:
+        for title, metric in spec.series.items():
+            across, up = row.values.get(str(spec.x), {}), row.values.get(metric, {})
+            pairs = [(across[seed], up[seed]) for seed in across if seed in up]
+            pairs = [pair for pair in pairs if all(map(math.isfinite, pair))]
+            if pairs:
+                xs, ys = zip(*pairs, strict=True)
+                series[row.name if len(spec.series) == 1 else f"{row.name}: {title}"] = [Point(xs, ys)]
+    return series
 
 
-def _frontier_lines(spec: FigureSpec, rows: Sequence[StudyRow]) -> list[dict[str, Any]]:
-    """Draw a line for each run and series; pointing at a point shows its step."""
-    lines = {
-        row.name if len(spec.series) == 1 else f"{row.name}: {title}": points
+def _frontier_lines(spec: FigureSpec, rows: Sequence[StudyRow]) -> Series:
+    """Collect a line for each run and series."""
+    return {
+        row.name if len(spec.series) == 1 else f"{row.name}: {title}": [Point(point.x, (point.y,)) for point in points]
         for row, title, points in frontiers(spec, rows)
     }
-    looks = styles(list(lines))
-    return [
-        {
-            "name": plotly_text(name),
-            "type": "scatter",
-            "mode": "lines+markers",
-            "x": [point.x for point in points],
-            "y": [point.y for point in points],
-            "text": [f"step {point.step}" for point in points],
-            "line": {"color": looks[name].colour, "width": 2},
-            **_marker(looks[name]),
-        }
-        for name, points in lines.items()
-    ]
 
 
-def _values(axis: str, values: Sequence[SeedMean], colour: str) -> dict[str, Any]:
-    """Return means along an axis, with their intervals."""
-    bars = error_bars([value._asdict() for value in values], colour, "mean")
-    return {axis: [value.mean if math.isfinite(value.mean) else None for value in values], f"error_{axis}": bars}
+def _references(spec: FigureSpec, rows: Sequence[StudyRow]) -> Mapping[str, float]:
+    """Return the values of the dashed lines: given numbers, or means of the first row of a variant."""
+    found: dict[str, float] = {}
+    for name, value in spec.reference.items():
+        if not isinstance(value, str):
+            found[name] = float(value)
+            continue
+        row = next((row for row in rows if row.variant == value), None)
+        for title, metric in spec.series.items() if row else ():
+            mean = row.mean(metric).mean if row else math.nan
+            found[name if len(spec.series) == 1 else f"{name}, {title}"] = mean
+    return {name: value for name, value in found.items() if math.isfinite(value)}
 
 
-def _marker(look: Style) -> dict[str, Any]:
-    return {"marker": {"size": 8, "symbol": look.symbol, "color": look.colour}}
-
-
-def _figure(spec: FigureSpec, data: list[dict[str, Any]], is_linear: bool) -> dict[str, Any]:
-    """Return a figure of these series."""
-    kind = ("log" if spec.log_x else "linear") if is_linear else "category"
-    x = {"title": {"text": plotly_text(spec.x_title)}, "type": kind, "showgrid": False, "fixedrange": True}
-    y = {"title": {"text": plotly_text(spec.y_title)}, "rangemode": "tozero", "fixedrange": True}
-    below = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}
-    shown = {"showlegend": len(data) > 1, "legend": below, "bargroupgap": 0.08}
-    return {"data": data, "layout": layout(xaxis=x, yaxis=y, **shown)}
+def _values(row: StudyRow, metric: str) -> tuple[float, ...]:
+    return tuple(row.values.get(metric, {}).values())

@@ -1,7 +1,5 @@
 """Table of a study: one row per variant and point of the grid, with means over seeds and their intervals."""
 
-import csv
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,9 +8,11 @@ from typing import Any
 
 from lightning_vista.metrics.aggregation import SeedMean, seed_mean
 from lightning_vista.metrics.unlearning import leakage
+from lightning_vista.own_files import write_csv
 from lightning_vista.study import LeakageSpec, Run
 
 _COLUMNS = ("run", "metric", "mean", "ci_low", "ci_high", "seeds")
+_SEED_COLUMNS = ("run", "metric", "seed", "value")
 
 
 @dataclass
@@ -140,7 +140,7 @@ def _exposures(
 
 
 def write_table(rows: Sequence[StudyRow], metrics: Mapping[str, str], out_dir: str | Path) -> str:
-    """Write `results.csv` and `results.md` with the metrics of the table, and `results.json` with all logged metrics.
+    """Write `results.csv` with the metrics of the table, and `seeds.csv` with the values of each seed.
 
     Args:
         rows: The rows.
@@ -151,19 +151,31 @@ def write_table(rows: Sequence[StudyRow], metrics: Mapping[str, str], out_dir: s
         The table in Markdown.
     """
     out = Path(out_dir)
-    with (out / "results.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(_COLUMNS)
-        for row in rows:
-            for metric in metrics.values():
-                writer.writerow([row.name, metric, *map(_finite, row.mean(metric)), len(row.values.get(metric, {}))])
-    everything = [{"run": row.name, "variant": row.variant, "point": row.point, "metrics": _all(row)} for row in rows]
-    (out / "results.json").write_text(json.dumps(everything, indent=1), encoding="utf-8")
+    means = [
+        [row.name, metric, *map(_finite, row.mean(metric)), len(row.values.get(metric, {}))]
+        for row in rows
+        for metric in metrics.values()
+    ]
+    seeds = [
+        [row.name, metric, seed, value]
+        for row in rows
+        for metric in metrics.values()
+        for seed, value in row.values.get(metric, {}).items()
+    ]
+    write_csv(out / "results.csv", [_COLUMNS, *means], line_end="\r\n")
+    write_csv(out / "seeds.csv", [_SEED_COLUMNS, *seeds], line_end="\r\n")
     lines = [["run", *metrics], ["---", *("---:" for _ in metrics)]]
     lines += [[row.name, *(cell(row.mean(metric)) for metric in metrics.values())] for row in rows]
-    table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
-    (out / "results.md").write_text(table, encoding="utf-8")
-    return table
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def row_results(rows: Sequence[StudyRow]) -> list[dict[str, Any]]:
+    """Return all logged metrics of all rows: values by seed, mean and interval, with None for missing values.
+
+    Args:
+        rows: The rows.
+    """
+    return [{"run": row.name, "variant": row.variant, "point": row.point, "metrics": _all(row)} for row in rows]
 
 
 def cell(value: SeedMean) -> str:

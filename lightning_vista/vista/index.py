@@ -1,19 +1,21 @@
 """`index.json`: the list of samples in a folder of shards, and the place of each."""
 
-import json
 import re
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from lightning_vista.own_files import VERSION_KEY, DamagedFileError, from_sealed_json, to_sealed_json, write_whole
 from lightning_vista.video import FrameSpec
 from lightning_vista.vista.layout import ProblemSets, Skipped
 from lightning_vista.vista.problem_sets import LabelledVideo, ProblemSet
 from lightning_vista.vista.storage import Storage
 
 INDEX_NAME = "index.json"
-INDEX_VERSION = 1
+#: 1 lacks a checksum and the checksums of the source files.
+INDEX_VERSION = 2
 _SHARD_NAME = re.compile(r"\d{6,}\.tar")
 
 
@@ -41,6 +43,7 @@ class Sample:
         bytes: Length of all its tar members, headers and padding included.
         sha256: SHA-256 of these bytes.
         memberships: Problem sets that the video is in.
+        source_sha256: SHA-256 of the video's file when it was packed; empty in an index of version 1.
     """
 
     key: str
@@ -50,6 +53,7 @@ class Sample:
     bytes: int
     sha256: str
     memberships: tuple[Membership, ...]
+    source_sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -77,11 +81,10 @@ class ShardIndex:
         shards = len({sample.shard for sample in self.samples})
         return f"{len(self.problem_sets)} problem sets, {len(self.samples)} videos, {shards} shard(s)"
 
-    def to_json(self) -> str:
-        """Return the text of `index.json`; the same index gives the same text."""
+    def to_bytes(self) -> bytes:
+        """Return the content of `index.json`; the same index gives the same bytes."""
         memberships = [membership for sample in self.samples for membership in sample.memberships]
         document = {
-            "version": INDEX_VERSION,
             "plan": self.plan,
             "totals": {
                 "problem_sets": len(self.problem_sets),
@@ -97,13 +100,11 @@ class ShardIndex:
             "problem_sets": [problem_set_header(problem_set) for problem_set in self.problem_sets],
             "samples": [asdict(sample) for sample in self.samples],
         }
-        return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+        return to_sealed_json(document, INDEX_VERSION)
 
     def write(self, folder: Path) -> None:
         """Write `index.json` in one step, so that a reader finds a whole file or none."""
-        temporary = folder / f".{INDEX_NAME}.tmp"
-        temporary.write_text(self.to_json(), encoding="utf-8")
-        temporary.replace(folder / INDEX_NAME)
+        write_whole(folder / INDEX_NAME, self.to_bytes())
 
     def restricted_to(self, problem_sets: Iterable[ProblemSet]) -> "ShardIndex":
         """Return the index restricted to some of its problem sets, and to the videos in any of them."""
@@ -128,28 +129,29 @@ class ShardIndex:
 
         Raises:
             FileNotFoundError: If there is no index: the build has not finished, or the folder is the wrong one.
-            ShardError: If the file is not an index of this version, or names something other than shards.
+            ShardError: If the file is damaged, not an index of a known version, or names something other than shards.
         """
+        source = f"{INDEX_NAME} in {storage.url}"
         try:
-            document = json.loads(storage.read_file(INDEX_NAME))
+            content = storage.read_file(INDEX_NAME)
+            remedy = "Build the shards again with --overwrite."
+            document = from_sealed_json(content, source, version=INDEX_VERSION, sealed_since=2, remedy=remedy)
         except FileNotFoundError:
             raise FileNotFoundError(
                 f"No {INDEX_NAME} in {storage.url}. Give a folder that `lightning-vista shards build` has finished."
             ) from None
-        except ValueError as error:
-            raise ShardError(f"{INDEX_NAME} in {storage.url} is not JSON ({error}). Build the shards again.") from error
-        if not isinstance(document, dict) or document.get("version") != INDEX_VERSION:
-            version = document.get("version") if isinstance(document, dict) else None
-            raise ShardError(
-                f"{INDEX_NAME} in {storage.url}: expected version {INDEX_VERSION}, got {version!r}. "
-                "Build the shards again with this release."
+        except DamagedFileError as error:
+            raise ShardError(str(error)) from error
+        if document[VERSION_KEY] == 1:
+            warnings.warn(
+                f"{source} is of an earlier release and has no checksum, so damage to it goes unnoticed. The command "
+                "`lightning-vista shards build` that made it adds one, and packs nothing again.",
+                stacklevel=2,
             )
         try:
             return cls._from_document(document)
         except (KeyError, TypeError, ValueError) as error:
-            raise ShardError(
-                f"{INDEX_NAME} in {storage.url} is damaged ({error!r}). Build the shards again."
-            ) from error
+            raise ShardError(f"{source} is damaged ({error!r}). Build the shards again with --overwrite.") from error
 
     @classmethod
     def _from_document(cls, document: Mapping[str, Any]) -> "ShardIndex":

@@ -13,6 +13,7 @@ from typing import Any, overload
 
 import yaml
 
+from lightning_vista.own_files import write_whole
 from lightning_vista.vista.problem_sets import FaultsError, LabelledVideo, ProblemSet, kind_of, level_of
 
 METADATA_COLUMNS = ("video", "level", "description", "environment", "problem_set_type", "problem_set")
@@ -170,12 +171,11 @@ def write_problem_sets(problem_sets: Iterable[ProblemSet], dataset_dir: str | Pa
         raise ValueError(f"`problem_sets`: expected different ids, got these more than once: {', '.join(repeated)}.")
     for problem_set in ordered:
         path = root / "tasks" / f"{problem_set.id}.yaml"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(_yaml_text(problem_set), encoding="utf-8", newline="\n")
+        write_whole(path, _yaml_text(problem_set), sync=False)
         entries = [{"path": video.path, "label": ",".join(video.labels)} for video in problem_set.videos]
         data = json.dumps(entries, indent=2, ensure_ascii=False) + "\n"
-        path.with_name(path.stem + _DATA_SUFFIX).write_text(data, encoding="utf-8", newline="\n")
-    (root / "metadata.csv").write_text(metadata_csv(ordered), encoding="utf-8", newline="")
+        write_whole(path.with_name(path.stem + _DATA_SUFFIX), data, sync=False)
+    write_whole(root / "metadata.csv", metadata_csv(ordered))
 
 
 def metadata_rows(problem_sets: Iterable[ProblemSet]) -> list[dict[str, str]]:

@@ -133,10 +133,29 @@ def read_members(storage: Storage, sample: Sample) -> dict[str, bytes]:
     """
     try:
         packed = storage.read_range(sample.shard, sample.offset, sample.bytes)
+    except (OSError, ValueError) as error:
+        raise sample_error(sample, error) from error
+    return unpack_checked(sample, packed)
+
+
+def unpack_checked(sample: Sample, packed: bytes) -> dict[str, bytes]:
+    """Compare the bytes of a sample with the index, and unpack them.
+
+    Args:
+        sample: The sample's entry in the index.
+        packed: The bytes that its shard holds there.
+
+    Returns:
+        Contents of the sample's files by their endings.
+
+    Raises:
+        ShardError: If the bytes have changed since the index was written.
+    """
+    try:
         if hashlib.sha256(packed).hexdigest() != sample.sha256:
             raise ValueError("its bytes have changed since the index was written")
         return unpack_sample(packed)
-    except (OSError, ValueError) as error:
+    except ValueError as error:
         raise sample_error(sample, error) from error
 
 

@@ -3,18 +3,27 @@
 import hashlib
 import json
 import os
-import re
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from lightning_vista.options import check_word
+from lightning_vista.own_files import file_sha256, written_whole
 from lightning_vista.parallel import ordered_map
 from lightning_vista.progress import progress_bar
 from lightning_vista.video import FrameSpec, check_video, decode_video
 from lightning_vista.video.encoding import decode_jpeg, encode_jpeg
+from lightning_vista.vista.build_folder import (
+    ShardRecord,
+    forget_records,
+    read_record,
+    refuse_foreign,
+    remove_leftovers,
+    sole_builder,
+    write_record,
+)
 from lightning_vista.vista.index import (
     INDEX_NAME,
     Membership,
@@ -23,7 +32,6 @@ from lightning_vista.vista.index import (
     ShardIndex,
     memberships_from_json,
     problem_set_header,
-    sample_from_json,
 )
 from lightning_vista.vista.layout import ProblemSets, Skipped, read_problem_sets
 from lightning_vista.vista.problem_sets import level_of
@@ -31,8 +39,6 @@ from lightning_vista.vista.samples import END_OF_SHARD, pack_sample, read_member
 from lightning_vista.vista.storage import Storage
 
 Missing = Literal["error", "skip"]
-#: Names of shards and of a build's intermediate files; files of other names in the folder are never removed.
-_OWN_NAME = re.compile(rf"\d{{6,}}\.tar|\.\d{{6,}}\.tar\.(json|tmp)|\.{re.escape(INDEX_NAME)}\.tmp")
 
 
 @dataclass(frozen=True)
@@ -44,16 +50,6 @@ class _Video:
     size: int
     changed: int
     memberships: tuple[Membership, ...]
-
-
-@dataclass
-class _Shard:
-    """The samples of one tar file, and the videos left out of it."""
-
-    name: str
-    samples: list[Sample] = field(default_factory=list)
-    skipped: list[Skipped] = field(default_factory=list)
-    unannounced: list[str] = field(default_factory=list)
 
 
 def build_shards(
@@ -72,6 +68,8 @@ def build_shards(
 
     The first and the last frame of every video are decoded on the way. Each shard is finished in one step, and
     `index.json` is written last. So a build that was killed resumes where it stopped and ends with the same bytes.
+    Whatever an earlier build left is compared first: videos by size, time and hash, shards by the hash of every sample.
+    A shard of a finished build that is gone or damaged is packed again. A second build of the same folder waits.
 
     Args:
         tasks_dir: Folder of the problem sets, see `read_problem_sets`.
@@ -90,9 +88,12 @@ def build_shards(
 
     Raises:
         FileNotFoundError: If a folder does not exist.
-        FileExistsError: If `out_dir` holds a finished build of something else and `overwrite` is False.
+        FileExistsError: If `out_dir` holds a finished build of something else and `overwrite` is False, or files that
+            are named like shards and that no build has written.
+        OSError: If the disk is full; names the file.
         ProblemSetError: If a problem set is broken.
-        ShardError: If a video is missing, undecodable or outside `videos_dir`; the message lists all of them.
+        ShardError: If a video is missing, undecodable, outside `videos_dir`, or changed since a finished build packed
+            it; the message lists all of them.
         ValueError: If a pattern of `select` does not match, `max_shard_mb` is not positive, or `missing` is unknown.
 
     Example:
@@ -107,28 +108,54 @@ def build_shards(
     _check_missing(absent, missing, Path(videos_dir))
     headers = [problem_set_header(problem_set) for problem_set in problem_sets]
     listing = [(video.name, video.size, video.memberships) for video in videos]
-    # Names, sizes and labels identify a build; hashing the videos themselves would mean to read all of them first.
-    # What is inside a video changes with its time stamp, which `_resume_shard` compares shard by shard.
+    # Names, sizes and labels identify a build. Times and hashes are compared shard by shard: where the content of a
+    # video changes between two attempts, the rest of an unfinished build is still of use.
     plan = _hash(headers, listing, absent, frames, max_shard_mb)
-    finished = _finished_build(out, plan, overwrite)
-    if finished is not None:
-        return finished
     out.mkdir(parents=True, exist_ok=True)
     workers = num_workers or os.cpu_count() or 1
+    with sole_builder(out):
+        finished = _finished_build(out, plan, overwrite)
+        shards = _build_shards(out, _divide(videos, int(max_shard_mb * 1e6)), frames, workers, finished)
+        left_out = [entry for shard in shards for entry in shard.skipped]
+        skipped = sorted(absent + left_out, key=lambda entry: entry.path)
+        _check_missing(skipped, missing, Path(videos_dir))
+        samples = tuple(sample for shard in shards for sample in shard.samples)
+        unannounced = tuple(video for shard in shards for video in shard.unannounced)
+        index = ShardIndex(problem_sets, samples, frames, tuple(skipped), plan, unannounced)
+        # In this order: a kill before the index leaves a build to resume, a kill after it only files to remove.
+        if finished is None or (out / INDEX_NAME).read_bytes() != index.to_bytes():
+            index.write(out)
+        remove_leftovers(out, index.samples)
+    return index
+
+
+def _build_shards(
+    out: Path, contents: Sequence[list[_Video]], frames: FrameSpec | None, num_workers: int, finished: ShardIndex | None
+) -> list[ShardRecord]:
+    """Write all shards that an earlier build has not finished."""
+    videos = [video for content in contents for video in content]
+    records = {} if finished is None else _records_of(finished, videos, num_workers)
+    if finished is None:
+        refuse_foreign(out, [_shard_name(number) for number in range(len(contents))])
+    left_out = {} if finished is None else {entry.path: entry for entry in finished.skipped}
     shards = []
     with progress_bar("Packing videos", total=len(videos)) as advance:
-        for number, content in enumerate(_divide(videos, int(max_shard_mb * 1e6))):
-            shards.append(_build_shard(out, f"{number:06d}.tar", content, frames, workers))
+        for number, content in enumerate(contents):
+            name = _shard_name(number)
+            record = records.get(name)
+            skipped = [left_out[video.name] for video in content if video.name in left_out]
+            if record is not None:
+                record.skipped = skipped
+            elif len(skipped) == len(content):  # a finished build names no shard without samples
+                shards.append(ShardRecord(name, skipped=skipped))
+                continue
+            shards.append(_build_shard(out, name, content, frames, num_workers, record))
             advance(len(content))
-    skipped = sorted(absent + [entry for shard in shards for entry in shard.skipped], key=lambda entry: entry.path)
-    _check_missing(skipped, missing, Path(videos_dir))
-    samples = tuple(sample for shard in shards for sample in shard.samples)
-    unannounced = tuple(video for shard in shards for video in shard.unannounced)
-    index = ShardIndex(problem_sets, samples, frames, tuple(skipped), plan, unannounced)
-    # In this order: a kill before the index leaves a build to resume, a kill after it leaves only files to remove.
-    index.write(out)
-    _remove_leftovers(out, index)
-    return index
+    return shards
+
+
+def _shard_name(number: int) -> str:
+    return f"{number:06d}.tar"
 
 
 def _find_videos(problem_sets: ProblemSets, folder: Path) -> tuple[list[_Video], list[Skipped]]:
@@ -169,22 +196,47 @@ def _hash(*parts: object) -> str:
 
 
 def _finished_build(out: Path, plan: str, overwrite: bool) -> ShardIndex | None:
-    """Return the finished build of the same plan, or None if there is work to do."""
+    """Return the finished build of the same plan, or None if there is none."""
     if not (out / INDEX_NAME).exists():
         return None
     if not overwrite:
         index = ShardIndex.read(Storage(out))
         if index.plan == plan:
-            _remove_leftovers(out, index)  # a build that was killed right after the index left them
             return index
         raise FileExistsError(
             f"{out} holds shards of other videos or settings. Give another folder, or replace them with --overwrite."
         )
     # The index goes first: without it nobody takes the half-replaced folder for a finished build.
     (out / INDEX_NAME).unlink()
-    for state in out.glob(".*.tar.json"):
-        state.unlink()
+    forget_records(out)
     return None
+
+
+def _records_of(index: ShardIndex, videos: Sequence[_Video], num_workers: int) -> dict[str, ShardRecord]:
+    """Return the record of every shard of a finished build, after comparing all videos with what was packed.
+
+    Raises:
+        ShardError: If videos have changed since; names all of them.
+    """
+    samples = {sample.video: sample for sample in index.samples}
+    packed = [video for video in videos if video.name in samples]
+    changed, now = [], {}
+    with progress_bar("Comparing videos", total=len(packed)) as advance:
+        for video, digest in zip(packed, ordered_map(_hash_source, packed, num_workers), strict=True):
+            known = samples[video.name].source_sha256
+            now[video.name] = digest
+            if known and digest != known:
+                changed.append(video.name)
+            advance(1)
+    if changed:
+        lines = "\n".join(f"  - {name}" for name in changed)
+        raise ShardError(f"{len(changed)} video(s) have changed since they were packed:\n{lines}\nAdd --overwrite.")
+    records: dict[str, ShardRecord] = {}
+    for sample in index.samples:
+        own = records.setdefault(sample.shard, ShardRecord(sample.shard))
+        own.samples.append(replace(sample, source_sha256=now[sample.video]))
+        own.unannounced += [sample.video] * (sample.video in index.unannounced)
+    return records
 
 
 def _divide(videos: Iterable[_Video], max_bytes: int) -> list[list[_Video]]:
@@ -200,51 +252,62 @@ def _divide(videos: Iterable[_Video], max_bytes: int) -> list[list[_Video]]:
     return shards
 
 
-def _build_shard(out: Path, name: str, videos: list[_Video], frames: FrameSpec | None, num_workers: int) -> _Shard:
-    """Write one shard, or reuse the one that an interrupted build finished."""
-    state_path, plan = out / f".{name}.json", _hash(videos, frames, name)
-    done = _resume_shard(out / name, state_path, plan)
-    if done is not None:
+def _build_shard(
+    out: Path,
+    name: str,
+    videos: list[_Video],
+    frames: FrameSpec | None,
+    num_workers: int,
+    finished: ShardRecord | None,
+) -> ShardRecord:
+    """Write one shard, or reuse the one that an earlier build finished."""
+    plan = _hash(videos, frames, name)
+    done = finished or _resumed(out, name, plan, videos, num_workers)
+    if done is not None and done.is_intact(out):
         return done
-    shard, offset = _Shard(name), 0
-    with (out / f".{name}.tmp").open("wb") as file:
+    shard, offset = ShardRecord(name), 0
+    with written_whole(out / name) as temporary, temporary.open("wb") as file:
         for video, packed in zip(videos, ordered_map(partial(_pack, frames=frames), videos, num_workers), strict=True):
             if isinstance(packed, str):
                 shard.skipped.append(Skipped(video.name, packed))
                 continue
-            content, announces_length = packed
-            digest = hashlib.sha256(content).hexdigest()
-            key = sample_key(video.name)
-            shard.samples.append(Sample(key, video.name, name, offset, len(content), digest, video.memberships))
+            content, key = packed.content, sample_key(video.name)
+            place = (name, offset, len(content), hashlib.sha256(content).hexdigest())
+            shard.samples.append(Sample(key, video.name, *place, video.memberships, packed.source_sha256))
             offset += file.write(content)
-            if not announces_length:
+            if not packed.announces_length:
                 shard.unannounced.append(video.name)
         file.write(END_OF_SHARD)
-    Path(file.name).replace(out / name)
-    # After the shard itself: a state without its shard would be believed, a shard without its state is built again.
-    _write_state(state_path, {"content": plan, **asdict(shard)})
+    write_record(out, shard, plan)
     return shard
 
 
-def _write_state(path: Path, state: dict[str, Any]) -> None:
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(state), encoding="utf-8")
-    temporary.replace(path)
-
-
-def _resume_shard(path: Path, state_path: Path, content: str) -> _Shard | None:
-    """Return the record that an earlier build left of a shard, if the content is the same."""
-    if not (path.exists() and state_path.exists()):
+def _resumed(out: Path, name: str, plan: str, videos: Sequence[_Video], num_workers: int) -> ShardRecord | None:
+    """Return the record that an interrupted build left of a shard, if all its videos are still the same."""
+    record = read_record(out, name, plan)
+    if record is None:
         return None
-    state = json.loads(state_path.read_text(encoding="utf-8"))
-    if state["content"] != content:
-        return None
-    samples = [sample_from_json(entry) for entry in state["samples"]]
-    return _Shard(state["name"], samples, [Skipped(**entry) for entry in state["skipped"]], state["unannounced"])
+    known = {sample.video: sample.source_sha256 for sample in record.samples}
+    packed = [video for video in videos if video.name in known]
+    digests = ordered_map(_hash_source, packed, num_workers)
+    same = all(known[video.name] == digest for video, digest in zip(packed, digests, strict=True))
+    return record if same else None
 
 
-def _pack(video: _Video, frames: FrameSpec | None) -> tuple[bytes, bool] | str:
-    """Return the packed sample and whether its file announces its length, or the reason why it cannot be packed."""
+def _hash_source(video: _Video) -> str:
+    return file_sha256(video.path)
+
+
+class _Packed(NamedTuple):
+    """A packed sample, and what its index entry says about the video's file."""
+
+    content: bytes
+    announces_length: bool
+    source_sha256: str
+
+
+def _pack(video: _Video, frames: FrameSpec | None) -> _Packed | str:
+    """Return the packed sample, or the reason why it cannot be packed."""
     data = video.path.read_bytes()
     description: dict[str, Any] = {
         "video": video.name,
@@ -263,15 +326,8 @@ def _pack(video: _Video, frames: FrameSpec | None) -> tuple[bytes, bool] | str:
     except ValueError as error:  # VideoError, or a sampling that does not fit the video's length
         return str(error)
     header = json.dumps(description, ensure_ascii=False).encode()
-    return pack_sample(sample_key(video.name), [("json", header), *content]), announces_length
-
-
-def _remove_leftovers(out: Path, index: ShardIndex) -> None:
-    """Remove the intermediate files of this build and of earlier ones, and shards that the index does not name."""
-    used = {sample.shard for sample in index.samples}
-    for path in out.iterdir():
-        if _OWN_NAME.fullmatch(path.name) and path.name not in used:
-            path.unlink()
+    packed = pack_sample(sample_key(video.name), [("json", header), *content])
+    return _Packed(packed, announces_length, hashlib.sha256(data).hexdigest())
 
 
 def verify_shards(shards: str | Path, num_workers: int | None = None) -> ShardIndex:

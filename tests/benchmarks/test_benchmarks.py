@@ -61,3 +61,12 @@ def test_the_likelihood_benchmark_runs() -> None:
     result = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     assert result.returncode == 0, result.stderr
     assert "3 candidates / one: ratio" in result.stdout
+
+
+@pytest.mark.slow
+def test_the_frame_memo_benchmark_runs() -> None:
+    """Only that it runs, as above."""
+    command = [sys.executable, str(SCRIPT.with_name("frame_memo.py")), "--scale", "0.01", "--rounds", "1"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    assert result.returncode == 0, result.stderr
+    assert "intact and four controls: " in result.stdout

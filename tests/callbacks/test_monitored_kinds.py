@@ -94,7 +94,7 @@ def test_what_is_written_and_logged(tmp_path: Path) -> None:
     assert float(row["norm"]) == pytest.approx(float(energies[2, 1] / amounts[2]) ** 0.5, rel=1e-5)
     assert float(row["share"]) == pytest.approx(float(energies[2, 1] / energies[2].sum()), rel=1e-5)
     assert ("parameters", "unlabelled high", "rest") in rows
-    pictures = {path.name for path in (folder / "routing").iterdir()}
+    pictures = {path.name for path in (folder / "routing").glob("*.png")}
     assert pictures == {"encoder.1.png", "encoder.1.parameters.png", "parameters.png"}
     with (folder / "metrics.csv").open(encoding="utf-8", newline="") as file:
         logged = [row["routing/encoder.1.parameters/unlabelled low/high/norm"] for row in csv.DictReader(file)]

@@ -42,6 +42,7 @@ def test_energies_are_those_of_single_samples(tmp_path: Path, mask_weight: float
     trainer.fit(model, Batches())
     assert monitor.num_steps == 1
     torch.testing.assert_close(monitor.energies["encoder.1"], by_hand(weights, mask=mask_weight == 1))
+    torch.testing.assert_close(monitor.before["encoder.1"], by_hand(weights, mask=False))
     shares = [trainer.callback_metrics[f"routing/encoder.1/low/{region}"] for region in ("low", "high")]
     assert sum(shares) == pytest.approx(1)
     assert (shares[1] == 0) == (mask_weight == 1)
@@ -58,6 +59,16 @@ def test_what_is_written_without_a_logger(tmp_path: Path) -> None:
     ]
     energies = torch.tensor([float(row["energy"]) for row in rows], dtype=torch.float64)
     assert torch.equal(energies.view(2, 2), monitor.energies["encoder.1"])
+    before = monitor.before["encoder.1"]
+    assert [float(row["share_before"]) for row in rows] == pytest.approx((before / before.sum(1, True)).flatten())
+    with (tmp_path / "routing_steps.csv").open(encoding="utf-8", newline="") as file:
+        steps = list(csv.DictReader(file))
+    assert [int(row["step"]) for row in steps] == [1] * 4 + [3] * 4
+    assert [float(row["share"]) for row in steps] == [1, 0, 0, 1] * 2
+    assert all(0 < float(row["share_before"]) < 1 for row in steps)
+    assert {path.name for path in (tmp_path / "routing" / "encoder.1").iterdir()} == {
+        "before_mask.png", "behind_mask.png",
+    }  # fmt: skip
     with Image.open(tmp_path / "routing" / "encoder.1.png") as picture:
         colours = {colour for _, colour in picture.getcolors(100_000) or []}
     assert {(23, 78, 134), (245, 245, 245)} <= colours  # full and empty cells
@@ -122,8 +133,7 @@ def test_a_group_without_data_has_no_share(tmp_path: Path) -> None:
     trainer = make_trainer(monitor, routing(), default_root_dir=tmp_path)
     trainer.fit(Regression(), OnlyLow())
     assert {name for name in trainer.callback_metrics if "routing" in name} == {
-        "routing/encoder.1/low/low",
-        "routing/encoder.1/low/high",
+        f"routing/encoder.1/low/{region}{place}" for region in ("low", "high") for place in ("", "/before")
     }
     assert monitor.energies["encoder.1"][1].tolist() == [0, 0]
     assert (tmp_path / "routing" / "encoder.1.png").exists()
@@ -180,7 +190,7 @@ class RecordedTensorBoard(TensorBoardLogger):
         def add_image(name: str, pixels: Tensor, step: int, dataformats: str) -> None:
             self.images[name] = (pixels, dataformats)
 
-        return SimpleNamespace(add_image=add_image)
+        return SimpleNamespace(add_image=add_image, add_text=lambda *args: None)
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None: ...
     def log_hyperparams(self, *args: object, **kwargs: object) -> None: ...
@@ -249,6 +259,9 @@ def test_a_resumed_run_continues_its_sums(tmp_path: Path, caplog: pytest.LogCapt
     trained(resumed, 2, tmp_path / "half.ckpt")
     assert (half.num_steps, resumed.num_steps, whole.num_steps) == (2, 4, 4)
     assert torch.equal(resumed.energies["encoder.1"], whole.energies["encoder.1"])
+    assert torch.equal(resumed.before["encoder.1"], whole.before["encoder.1"])
+    assert resumed.history == whole.history
+    assert len(whole.history) == 4 * 4
     trained(resumed, 1)  # a run of its own starts anew
     assert resumed.num_steps == 2
     other = RoutingMonitor()

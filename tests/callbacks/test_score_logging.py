@@ -12,7 +12,7 @@ import pytest
 import torch
 from lightning.pytorch.demos.boring_classes import BoringModel
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
-from wandb_runs import offline_runs, records, summary, table
+from wandb_runs import media_of, offline_runs, records, summary, table
 
 from lightning_vista.callbacks import Evaluation, ScoreLogging
 from lightning_vista.cli import main
@@ -112,14 +112,19 @@ def test_wandb_holds_figures_tables_charts_and_videos(shards: Path, tmp_path: Pa
         *("f1_at_level_1/all", "f1_at_level_1/toy", "f1_at_level_1/other"),
     }
     points = table(run, logged["Custom Chart Tables/test/f1_by_level/toy_table"])
-    assert points == [
-        {name: row[name] for name in ("level", "kind", "mean_macro_f1")}
+    assert {(point["level"], point["series"]): point["mean macro f1"] for point in points} == {
+        (row["level"], row["kind"]): row["mean_macro_f1"]
         for row in aggregates
         if row["environment"] == "toy" and row["level"] != "all"
-    ]
-    assert {(point["level"], point["kind"]) for point in points} >= {(1, "objects"), (2, "permutation"), (2, "all")}
+    }
+    assert {(point["level"], point["series"]) for point in points} >= {(1, "objects"), (2, "permutation"), (2, "all")}
     bars = table(run, logged["Custom Chart Tables/test/f1_at_level_1/all_table"])
     assert {bar["kind"] for bar in bars} == {"objects", "actions"}
+    assert (run_dir / "test" / "f1_by_level" / "toy.png").exists()
+
+    files_of = {entry["video"]: entry["file"] for entry in json.loads((run_dir / "examples/examples.json").read_text())}
+    names = [row["video"] for row in table(run, logged["test/videos"])]
+    assert media_of(run, "test/videos") == [(run_dir / "examples" / files_of[name]).read_bytes() for name in names]
 
     videos = logged["test/examples"]
     assert len(videos["videos"]) == len(videos["captions"]) == 13
@@ -165,10 +170,14 @@ class RecordedTensorBoard(TensorBoardLogger):
 
     def __init__(self) -> None:
         self.texts: dict[str, str] = {}
+        self.images: dict[str, Any] = {}
 
     @property
     def experiment(self) -> SimpleNamespace:
-        return SimpleNamespace(add_text=lambda name, text, step: self.texts.update({name: text}))
+        return SimpleNamespace(
+            add_text=lambda name, text, step: self.texts.update({name: text}),
+            add_image=lambda name, pixels, step, dataformats: self.images.update({name: pixels}),
+        )
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None: ...
     def log_hyperparams(self, *args: object, **kwargs: object) -> None: ...
@@ -182,16 +191,23 @@ def test_tensorboard_shows_the_tables_as_text(shards: Path, tmp_path: Path) -> N
     evaluate(shards, tmp_path, logger)
     assert logger.texts.keys() == {"test/problem_sets", "test/aggregates", "test/videos"}
     head, rule, *rows = logger.texts["test/videos"].splitlines()
-    assert head == "| model | problem_set | video | target | prediction | correct | scores | reason |"
+    assert head == "| model | problem_set | video | target | prediction | correct | scores | reason | media |"
     assert len(rows) == 14
-    assert {row.count("|") for row in (head, rule, *rows)} == {9}
+    assert {row.count("|") for row in (head, rule, *rows)} == {10}
     assert sum("a &#124; b" in row for row in rows) == 1
+    strips = {name: pixels for name, pixels in logger.images.items() if name.startswith("test/examples/")}
+    assert len(strips) == len(list((tmp_path / "examples").glob("*.mp4")))
+    assert {(*pixels.shape,) for pixels in strips.values()} == {(96, 6 * 96, 3)}
+    assert {name for name in logger.images if name not in strips} == {
+        *(f"test/f1_by_level/{name}" for name in ("all", "toy")),
+        *(f"test/f1_at_level_1/{name}" for name in ("all", "toy", "other")),
+    }
 
 
 def test_a_long_table_is_cut_in_tensorboard_and_says_so(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lightning_vista.callbacks.score_logging._MARKDOWN_ROWS", 3)
+    monkeypatch.setattr("lightning_vista.boards._MARKDOWN_ROWS", 3)
     logger = RecordedTensorBoard()
     evaluate(shards, tmp_path, logger)
     *table, _, note = logger.texts["test/videos"].splitlines()

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import lightning as L
@@ -13,11 +14,14 @@ from lightning_vista.callbacks import Evaluation
 from lightning_vista.datamodules import ViSTaDataModule
 from lightning_vista.scorers import ChatScorer
 from lightning_vista.scorers.chat.limits import Limits
+from lightning_vista.vista.frame_order import Control
 
 SECRET = "sk-very-secret"
 
 
-def evaluate(judge: ChatScorer, shards: Path, run_dir: Path, dry_run: bool = False) -> None:
+def evaluate(
+    judge: ChatScorer, shards: Path, run_dir: Path, dry_run: bool = False, controls: Sequence[Control] = ()
+) -> None:
     """Run `test` in small batches."""
     datamodule = ViSTaDataModule(str(shards), judge.frame_spec, batch_size=5, num_workers=0)
     trainer = L.Trainer(
@@ -25,7 +29,7 @@ def evaluate(judge: ChatScorer, shards: Path, run_dir: Path, dry_run: bool = Fal
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        callbacks=[Evaluation(str(run_dir), dry_run=dry_run)],
+        callbacks=[Evaluation(str(run_dir), controls=controls, dry_run=dry_run)],
     )
     trainer.test(judge, datamodule, verbose=False)
 

@@ -50,3 +50,13 @@ def _inspect(run: Path, *options: str) -> str:
 def _read(run: Path, *options: str) -> str:
     command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", *options, str(run)]
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=300).stdout
+
+
+def media_of(run: Path, name: str) -> list[bytes | None]:
+    """The files in the column `media` of a table, from the artifact that wandb makes of each table with media."""
+    manifests = [record["manifest"]["contents"] for record in records(run, "artifact")]
+    found = [{file["path"]: Path(file["local_path"]) for file in contents} for contents in manifests]
+    (files,) = (files for files in found if f"{name}.table.json" in files)
+    content = json.loads(files[f"{name}.table.json"].read_text(encoding="utf-8"))
+    cells = [row[content["columns"].index("media")] for row in content["data"]]
+    return [None if cell is None else files[cell["path"]].read_bytes() for cell in cells]

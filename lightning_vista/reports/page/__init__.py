@@ -1,5 +1,5 @@
 """The report page: what it shows (one file for each part), its pictures, and the HTML file."""
 
-from lightning_vista.reports.page.html_page import TEMPLATES, content_policy, embed_json, write_page
+from lightning_vista.reports.page.html_page import write_page
 
-__all__ = ["TEMPLATES", "content_policy", "embed_json", "write_page"]
+__all__ = ["write_page"]

@@ -10,6 +10,7 @@ from typing import Any
 
 from lightning_vista.code_version import code_version
 from lightning_vista.optional import require
+from lightning_vista.own_files import write_whole
 from lightning_vista.parallel import one_thread
 from lightning_vista.reports.against import Change
 from lightning_vista.reports.coverage import left_out, left_out_note, partial_notes, single_videos, single_videos_note
@@ -19,6 +20,7 @@ from lightning_vista.reports.order_controls import control_kinds, order_verdicts
 from lightning_vista.reports.page.cast import Member, cast, judges_of
 from lightning_vista.reports.page.example_cards import Card, chosen_first, make_card, raw_scores, task_to_watch
 from lightning_vista.reports.page.panels import build_panels
+from lightning_vista.reports.page.reward_table import SUCCESS_COLUMNS
 from lightning_vista.reports.page.scorer_facts import scorer_facts
 from lightning_vista.reports.page.set_entries import set_data, set_entries
 from lightning_vista.reports.page.strip_pictures import Strips, example_strip
@@ -119,6 +121,7 @@ def write_page(
         control_kinds=control_kinds,
         kind_titles=KIND_TITLES,
         interval=interval,
+        success_columns=SUCCESS_COLUMNS,
         entries=entries,
         cards=cards,
         watch=_watch(shown[0], judges, predicted, texts, tables, strips),
@@ -136,8 +139,7 @@ def write_page(
         policy=content_policy(scripts, [css]),
     )
     path = Path(out_path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(page.encode())
+    write_whole(path, page)
     return path
 
 
@@ -160,12 +162,12 @@ def embed_json(value: object) -> str:
     return text
 
 
-def content_policy(scripts: Iterable[str], styles: Iterable[str] | None = None) -> str:
-    """Return a content security policy that permits exactly these scripts and fetches nothing.
+def content_policy(scripts: Iterable[str], styles: Iterable[str] = ()) -> str:
+    """Return a content security policy that permits exactly these scripts and styles, and fetches nothing.
 
     Args:
         scripts: Text of each inline script, exactly as between its tags.
-        styles: Text of each style block; None permits all inline styles, as plotly needs them.
+        styles: Text of each style block.
 
     Returns:
         Content of the `Content-Security-Policy` meta tag.
@@ -177,7 +179,7 @@ def content_policy(scripts: Iterable[str], styles: Iterable[str] | None = None) 
     rules = {
         "default-src": "'none'",
         "script-src": _digests(scripts),
-        "style-src": "'unsafe-inline'" if styles is None else _digests(styles),
+        "style-src": _digests(styles) or "'none'",
         "img-src": "data:",
         "media-src": "data:",
         "base-uri": "'none'",

@@ -22,12 +22,20 @@ class RewardTable:
         rows: Scorer, and for each kind its picture and number.
         columns: Heads of the table of all figures.
         cells: Rows of that table.
+        successes: Rows of the table of success by a threshold, with the columns `SUCCESS_COLUMNS`.
     """
 
     kinds: Sequence[tuple[str, int]]
     rows: Sequence[tuple[Member, Sequence[tuple[Markup, str] | None]]]
     columns: Sequence[str]
     cells: Sequence[Sequence[str]]
+    successes: Sequence[Sequence[str]]
+
+
+SUCCESS_COLUMNS = (
+    *("Scorer", "Kind", "Threshold", "Balanced accuracy", "Accuracy", "F1"),
+    *("True positives", "False positives", "True negatives", "False negatives", "Unscored", "Problem sets"),
+)
 
 
 def reward_table(view: View, judges: Sequence[Member], environment: str) -> RewardTable:
@@ -49,9 +57,23 @@ def reward_table(view: View, judges: Sequence[Member], environment: str) -> Rewa
     ]
     columns = ("Scorer", "Kind", "Level", "AUC", "95% interval", "Rank accuracy", "Margin", "Problem sets")
     cells = [row for member in judges for row in _figures(member.label, found[member.name])]
-    return RewardTable(
-        [(KIND_TITLES[kind], size) for kind, size in zip(kinds, sizes, strict=True)], rows, columns, cells
-    )
+    titles = [(KIND_TITLES[kind], size) for kind, size in zip(kinds, sizes, strict=True)]
+    successes = [row for member in judges for row in _success(member, view, environment)]
+    return RewardTable(titles, rows, columns, cells, successes)
+
+
+def _success(member: Member, view: View, environment: str) -> list[tuple[str, ...]]:
+    """Return the rows of success by a threshold, over all levels; these figures use all of the scorer's problem sets."""
+    rows = []
+    for row in view.models[member.name].get("success_threshold", ()):
+        if (row["environment"], row["level"]) == (environment, "all"):
+            (true_negatives, false_positives), (false_negatives, true_positives) = row["confusion"]
+            counts = (true_positives, false_positives, true_negatives, false_negatives)
+            shares = (row["balanced_accuracy"], row["accuracy"], row["f1"])
+            figures = (f"{value:.3f}" for value in (row["threshold"], *shares))
+            numbers = (str(count) for count in (*counts, row["unscored"], row["problem_sets"]))
+            rows.append((member.label, KIND_TITLES[row["kind"]], *figures, *numbers))
+    return rows
 
 
 def _auc(member: Member, row: Row | None) -> tuple[Markup, str] | None:

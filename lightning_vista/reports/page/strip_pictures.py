@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from lightning_vista.evaluation.film_strips import STRIP_FRAMES, STRIPS, join_frames
+from lightning_vista.evaluation.film_strips import STRIP_FRAMES, STRIPS, join_frames, read_strip
 from lightning_vista.video import FrameSpec, decode_video
 from lightning_vista.vista.samples import sample_key
 
@@ -79,7 +79,7 @@ class Strips:
     def _open(self, video: str) -> tuple[Image.Image, int]:
         """Return the picture of a strip and its number of frames, which its name holds."""
         path = self._files[sample_key(video)]
-        with Image.open(path) as picture:
+        with Image.open(io.BytesIO(read_strip(path))) as picture:
             return picture.convert("RGB"), int(path.stem.split("-")[1])
 
 

@@ -4,7 +4,7 @@ import asyncio
 import math
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import get_args
 
 from lightning_vista.options import check_word
@@ -152,6 +152,15 @@ class Plan:
     images: int
     prompt_tokens: int
     completion_tokens: int
+
+    def repeated(self, times: int) -> "Plan":
+        """Return the size of so many runs, such as those of the controls of frame order.
+
+        Example:
+            >>> Plan(4, 8, 1200, 300).repeated(5)
+            Plan(requests=20, images=40, prompt_tokens=6000, completion_tokens=1500)
+        """
+        return Plan(*(times * number for number in astuple(self)))
 
     def summary(self, limits: Limits) -> str:
         """Return the plan in words, with its price if the limits state prices.

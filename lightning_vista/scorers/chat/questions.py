@@ -1,6 +1,7 @@
 """Questions whose answers are read from log-probabilities: by chat models behind endpoints, and by local models.
 
-The frames come first, so that all questions about one video begin alike. A problem set's hint and example are left out:
+The frames come first and the claim last, so that all questions about one video begin alike, and a model that keeps
+what it has read reads only the claim anew. A problem set's hint and example are left out:
 they are about describing frames.
 """
 
@@ -42,8 +43,9 @@ def claim_question(num_frames: int, description: str, answer: str) -> str:
         answer: Answer that stands for a good fit.
 
     Example:
-        >>> claim_question(8, "We see a ball", "True").splitlines()[-1][-28:]
-        'order? Answer True or False.'
+        >>> question = claim_question(8, "We see a ball", "True").splitlines()
+        >>> question[2][-28:], question[-1]
+        ('order? Answer True or False.', 'Claim: We see a ball')
     """
     opposite = _OPPOSITES.get(answer)
     form = f"Answer {answer} or {opposite}." if opposite else f"If so, answer: {answer}"

@@ -12,7 +12,7 @@ from torch import Tensor
 from lightning_vista.evaluation import Scores
 from lightning_vista.evaluation.progress_file import Progress
 from lightning_vista.options import check_word
-from lightning_vista.scorers.base import VLMScorer
+from lightning_vista.scorers.base import VLMScorer, evaluation_mode
 from lightning_vista.scorers.chat.conversation import ChatMode, Conversation, Verdict, prompts_hash, transcript
 from lightning_vista.scorers.chat.frame_values import value_shuffled_frames
 from lightning_vista.scorers.chat.questions import LogprobMode, start_conversation
@@ -81,7 +81,8 @@ class ConversationScorer(VLMScorer):
         self, video: str | Path | bytes, description: str, points: int = 8, seed: int = 0
     ) -> Progress:
         """Ask for the progress at shuffled frames of a video file, see `value_shuffled_frames`."""
-        return value_shuffled_frames(self.eval(), video, description, points, seed)
+        with evaluation_mode(self):
+            return value_shuffled_frames(self, video, description, points, seed)
 
     def _frames(self, batch: VideoBatch) -> Sequence[Sequence[bytes]]:
         if batch.jpegs is not None:  # from the datamodule's workers

@@ -236,7 +236,7 @@ def test_a_dry_run_says_what_is_scored_again(shards: Path, tmp_path: Path, capsy
     trainer.test(scorer, ViSTaDataModule(str(shards), scorer.frame_spec, num_workers=0), verbose=False)
     printed = capsys.readouterr().out
     assert "would score 3 problem sets, 13 videos" in printed
-    assert "and the same for each of the controls static, reversed." in printed
+    assert " in 3 orders of frames (forward, static, reversed)." in printed
 
 
 class Separate(EmbeddingScorer):

@@ -5,13 +5,14 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import kendalltau
 
 from lightning_vista.metrics.reward_quality import RewardQuality, reward_quality
 
 
 def slow_quality(scores: list[list[float]], targets: list[list[bool]]) -> RewardQuality | None:
     """The definitions, one pair of videos at a time."""
-    aucs, margins = [], []
+    aucs, margins, taus = [], [], []
     for label in range(len(scores[0])):
         known = [
             (row[label], true[label]) for row, true in zip(scores, targets, strict=True) if row[label] == row[label]
@@ -22,11 +23,16 @@ def slow_quality(scores: list[list[float]], targets: list[list[bool]]) -> Reward
         aucs.append(statistics.fmean((a > b) + (a == b) / 2 for a in right for b in wrong))
         deviation = statistics.stdev(score for score, _ in known)
         margins.append((max(right) - max(wrong)) / deviation if deviation else 0.0)
+        taus.append(kendalltau(*zip(*known, strict=True)).statistic if deviation else 0.0)
     if not aucs:
         return None
     beaten = [margin <= 0 for margin in margins]
     return RewardQuality(
-        statistics.fmean(aucs), 1 - statistics.fmean(beaten), statistics.fmean(margins), float(any(beaten))
+        statistics.fmean(aucs),
+        1 - statistics.fmean(beaten),
+        statistics.fmean(margins),
+        float(any(beaten)),
+        statistics.fmean(taus),
     )
 
 
@@ -61,7 +67,13 @@ def test_a_scorer_that_is_right_about_videos_may_be_wrong_as_a_reward() -> None:
 
 def test_a_tie_pays_as_much() -> None:
     quality = reward_quality(torch.full((2, 2), 0.3), torch.eye(2, dtype=torch.bool))
-    assert quality == RewardQuality(auc=0.5, rank_accuracy=0.0, margin=0.0, exploitable=1.0)
+    assert quality == RewardQuality(auc=0.5, rank_accuracy=0.0, margin=0.0, exploitable=1.0, kendall_tau=0.0)
+
+
+def test_the_highest_rank_correlation_is_as_documented() -> None:
+    scores = torch.tensor([[0.9], [0.8], [0.3], [0.2], [0.1]])
+    tau = reward_quality(scores, scores > 0.5).kendall_tau
+    assert tau == pytest.approx(math.sqrt(2 * 2 * 3 / (5 * 4)))
 
 
 def test_other_shapes_are_refused() -> None:

@@ -7,7 +7,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from sklearn.metrics import balanced_accuracy_score, confusion_matrix, f1_score
 
-from lightning_vista.metrics.success_threshold import choose_threshold, evaluate_threshold
+from lightning_vista.metrics.success_threshold import choose_threshold, cross_validate_threshold, evaluate_threshold
 
 EPISODES = st.lists(
     st.tuples(st.one_of(st.integers(-3, 3).map(float), st.just(math.nan)), st.booleans()), min_size=2, max_size=12
@@ -65,3 +65,32 @@ def test_one_kind_of_episodes_alone_sets_no_threshold(side: bool) -> None:
 def test_other_shapes_are_refused() -> None:
     with pytest.raises(ValueError, match="expected the same shape"):
         evaluate_threshold(torch.zeros(2), torch.zeros(3).bool(), 0.5)
+
+
+@given(st.lists(st.tuples(st.integers(-3, 3), st.booleans(), st.booleans()), min_size=4, max_size=14))
+def test_each_half_is_told_by_the_other(episodes: list[tuple[int, bool, bool]]) -> None:
+    scores, succeeded, second = (torch.tensor(column) for column in zip(*episodes, strict=True))
+    scores = scores.double()
+    found = cross_validate_threshold(scores, succeeded, second)
+    if any(len(succeeded[half].unique()) < 2 for half in (second, ~second)):
+        assert found is None
+        return
+    assert found is not None
+    parts = [
+        evaluate_threshold(scores[half], succeeded[half], choose_threshold(scores[~half], succeeded[~half])).confusion
+        for half in (second, ~second)
+    ]
+    assert torch.equal(torch.tensor(found.confusion), torch.tensor(parts).sum(0))
+    assert found.threshold == choose_threshold(scores, succeeded)
+
+
+def test_many_episodes_take_little_memory() -> None:
+    scores = torch.linspace(0, 1, 200_000, dtype=torch.float64)  # every score against every threshold were 40 GB
+    assert choose_threshold(scores, scores > 0.25) == pytest.approx(0.25, abs=1e-5)
+
+
+def test_neighbouring_numbers_are_told_apart() -> None:
+    low = torch.tensor(1.0, dtype=torch.float64)
+    high = torch.nextafter(low, low + 1)
+    threshold = choose_threshold(torch.stack([low, high]), torch.tensor([False, True]))
+    assert evaluate_threshold(torch.stack([low, high]), torch.tensor([False, True]), threshold).f1 == 1

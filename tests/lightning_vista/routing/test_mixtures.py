@@ -221,7 +221,7 @@ def test_energies_are_those_of_single_contributions() -> None:
         mask, seen = mask_of(route, members).float(), list[Tensor]()
         with routed(model, route, members) as router:
             tap = router.taps[0]
-            tap.probe = torch.zeros(2, 2, requires_grad=True)
+            tap.probe = torch.zeros(2, 2, 2, requires_grad=True)
             gradients(model, loss_of(MIXTRAL, model))
             assert tap.probe.grad is not None
             actual = tap.probe.grad
@@ -238,9 +238,10 @@ def test_energies_are_those_of_single_contributions() -> None:
         handle = module.register_forward_hook(keep)
         gradients(model, loss_of(MIXTRAL, model))
         handle.remove()
-        squares = (seen[0] * mask).square()
-        by_region = torch.stack([squares[:, :3].sum(1), squares[:, 3:].sum(1)], 1)
-        torch.testing.assert_close(actual, members.flatten(0, 1).float().T @ by_region, rtol=1e-3, atol=1e-6)
+        for energies, factor in zip(actual, (mask, torch.ones_like(mask)), strict=True):  # behind the mask, before it
+            squares = (seen[0] * factor).square()
+            by_region = torch.stack([squares[:, :3].sum(1), squares[:, 3:].sum(1)], 1)
+            torch.testing.assert_close(energies, members.flatten(0, 1).float().T @ by_region, rtol=1e-3, atol=1e-6)
 
 
 @pytest.mark.parametrize("at", ["experts", "output"])

@@ -251,12 +251,6 @@ def test_weights_that_change_change_the_embeddings_of_texts(dataset: Path) -> No
     assert scorer.score_video(video, ["We see a ball"])["We see a ball"] == pytest.approx(2 * before)
 
 
-def test_the_evaluation_of_the_user_wins_over_that_of_the_scorer(shards: Path, tmp_path: Path) -> None:
-    scorer = RandomScorer()
-    evaluate(scorer, shards, tmp_path / "mine")
-    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
-
-
 class Colours(EmbeddingScorer):
     frame_spec = FrameSpec(num_frames=2, size=16)
 
@@ -270,6 +264,63 @@ class Colours(EmbeddingScorer):
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
         self.texts += texts
         return torch.tensor([[float(len(text)), 1.0, 0.0] for text in texts])
+
+
+class Trainable(Colours):
+    """Half of it is frozen and in evaluation mode, as in training with a pretrained encoder."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = torch.nn.Parameter(torch.ones(()))
+        self.head, self.frozen = torch.nn.Dropout(), torch.nn.Sequential(torch.nn.Dropout()).eval()
+        self.modes: list[list[bool]] = []
+
+    def embed_texts(self, texts: Sequence[str]) -> Tensor:
+        self.modes.append(modes_of(self))
+        return self.gain * super().embed_texts(texts)
+
+
+def modes_of(scorer: VLMScorer) -> list[bool]:
+    return [module.training for module in scorer.modules()]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_scoring_a_clip_leaves_every_module_in_its_mode(dataset: Path, fails: bool) -> None:
+    video, scorer = next((dataset / "videos").rglob("*.mp4")), Trainable()
+    before = modes_of(scorer)
+    assert before == [True, True, False, False]
+    if fails:
+        with pytest.raises(ValueError, match="different descriptions"):
+            scorer.score_video(video, ["We see a ball", "We see a ball"])
+    else:
+        scorer.score_video(video, ["We see a ball"])
+        scorer.score_clips(torch.zeros(1, 2, 3, 16, 16, dtype=torch.uint8), ["We see a ball"])
+        assert scorer.modes == [[False] * 4] * 2
+    assert modes_of(scorer) == before
+    scorer.eval().score_video(video, ["We see a ball"])
+    assert modes_of(scorer) == [False] * 4
+
+
+def test_a_step_between_two_clips_changes_the_embeddings_of_texts(dataset: Path) -> None:
+    video, scorer = next((dataset / "videos").rglob("*.mp4")), Trainable()
+    (before,) = scorer.score_video(video, ["We see a ball"]).values()
+    with torch.no_grad():  # as an optimizer's step, before which nobody calls `train()` again
+        scorer.gain.mul_(3)
+    assert scorer.score_video(video, ["We see a ball"])["We see a ball"] == pytest.approx(3 * before)
+
+
+def test_texts_of_frozen_scorers_are_embedded_once(dataset: Path) -> None:
+    video, scorer = next((dataset / "videos").rglob("*.mp4")), Trainable()
+    scorer.requires_grad_(False)
+    for _ in range(3):
+        scorer.score_video(video, ["We see a ball"])
+    assert len(scorer.texts) == 1
+
+
+def test_the_evaluation_of_the_user_wins_over_that_of_the_scorer(shards: Path, tmp_path: Path) -> None:
+    scorer = RandomScorer()
+    evaluate(scorer, shards, tmp_path / "mine")
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
 def test_embedding_scores_are_dot_products_and_texts_are_embedded_once(shards: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 import itertools
 import json
+import re
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -167,6 +168,23 @@ def test_a_dry_run_asks_nothing_and_counts_what_would_be_asked(
     evaluate(scorer(server, limits=limits), shards, tmp_path / "run")
     images = sum(str(body).count("image_url'") for body in server.bodies) // 2
     assert (sum(server.received.values()), images) == (REQUESTS, 3 * PAIRS)
+
+
+def test_a_dry_run_with_controls_counts_every_order(
+    server: ChatServer, shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    planned = []
+    for controls in ((), ("static", "reversed")):
+        limits = Limits(input_price=1000.0, output_price=4000.0)
+        evaluate(scorer(server, limits=limits), shards, tmp_path / "run", dry_run=True, controls=controls)
+        said = capsys.readouterr().out
+        planned.append([float(size.replace(",", "")) for size in re.findall(r"[\d,.]*\d", said)[:5]])
+    assert planned[1] == pytest.approx([3 * size for size in planned[0]], abs=0.015)  # dollars are rounded to cents
+    assert "for 3 orders of frames (forward, static, reversed)." in said
+    judge = scorer(server)
+    evaluate(judge, shards, tmp_path / "run", controls=["static", "reversed"])
+    images = sum(str(body).count("image_url'") for body in server.bodies) // 2
+    assert [sum(server.received.values()), images] == planned[1][:2]
 
 
 def test_the_key_is_in_no_file(server: ChatServer, shards: Path, tmp_path: Path) -> None:

@@ -25,8 +25,8 @@ TIMES = (0.0, 0.4, 2.0, 2.4)
 DESCRIPTIONS = ["We see a ball", "We see a cup, then a ball, and in the end a cup", "We"]
 #: The claim as a user reads it.
 CLAIM = (
-    "These are 4 frames of one video, in the order in which they were filmed.\n\nClaim: {}\n\nDoes the claim describe "
-    "the video as a whole, with all of its steps and in their order? {}"
+    "These are 4 frames of one video, in the order in which they were filmed.\n\nDoes the claim below describe the "
+    "video as a whole, with all of its steps and in their order? {1}\n\nClaim: {0}"
 )
 CHOICE = (
     "These are 4 frames of one video, in the order in which they were filmed.\n\nCandidates:\n\n{}\n\nWhich candidate "

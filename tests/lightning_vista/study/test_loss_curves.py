@@ -6,7 +6,7 @@ import pytest
 
 from lightning_vista.study import ComputeRatioSpec, FigureSpec
 from lightning_vista.study.loss_curves import add_compute_ratios, frontiers, read_losses, write_frontiers
-from lightning_vista.study.study_figures import draw_figure
+from lightning_vista.study.study_figures import plan_figure
 from lightning_vista.study.study_table import StudyRow
 
 RATIO = ComputeRatioSpec("test/forget", "val/forget")
@@ -69,12 +69,13 @@ def test_a_frontier_has_the_steps_that_no_other_surpasses(tmp_path: Path) -> Non
     hidden = row(tmp_path, "hidden", {0: first}, {0: 1.0})
     found = {row.name: [tuple(point) for point in points] for row, _, points in frontiers(spec, [*rows, hidden])}
     assert found == {"ours": [(0, 1.0, 1.0), (10, 2.0, 4.0)], "none": []}  # step 20 is surpassed, 30 and 40 are of one
-    drawn = draw_figure(spec, [*rows, hidden])
-    assert [(trace["name"], trace["x"], trace["y"]) for trace in drawn["data"]] == [
-        ("ours", [1.0, 2.0], [1.0, 4.0]), ("none", [], []),
-    ]  # fmt: skip
-    assert drawn["data"][0]["text"] == ["step 0", "step 10"]
-    assert drawn["layout"]["xaxis"]["type"] == "linear"
+    chart = plan_figure(spec, [*rows, hidden])
+    assert {name: [(point.place, point.values) for point in points] for name, points in chart.series.items()} == {
+        "ours": [(1.0, (1.0,)), (2.0, (4.0,))],
+        "none": [],
+    }
+    assert chart.lines
+    assert not chart.log_x
     write_frontiers([spec], rows, tmp_path / "frontiers.csv")
     with (tmp_path / "frontiers.csv").open() as file:
         assert list(csv.DictReader(file))[1] == {

@@ -48,8 +48,9 @@ def test_a_study_runs_once_goes_on_and_survives_failures(
     assert "raised on purpose" in (out / "runs/raise/seed_1/log.txt").read_text()
     assert diary.read_text().count("test 1 ") == 2, "what is finished is not repeated"
     results = json.loads((out / "results.json").read_text())
-    assert [row["run"] for row in results] == ["one", "two"]
-    assert results[1]["metrics"]["test/value"]["seeds"] == {"0": 2, "1": 3}
+    assert [row["run"] for row in results["rows"]] == ["one", "two"]
+    assert (results["finished"], results["runs"], results["smoke"]) == (4, 10, False)
+    assert results["rows"][1]["metrics"]["test/value"]["seeds"] == {"0": 2, "1": 3}
 
 
 def test_at_least_one_job(study: Study, tmp_path: Path) -> None:

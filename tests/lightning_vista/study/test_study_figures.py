@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from lightning_vista.study import FigureSpec, LeakageSpec
-from lightning_vista.study.study_figures import collect_series, draw_figure
-from lightning_vista.study.study_table import StudyRow, add_differences, add_leakages, write_table
+from lightning_vista.study.study_figures import collect_series, plan_figure
+from lightning_vista.study.study_table import StudyRow, add_differences, add_leakages, row_results, write_table
 
 
 def row(variant: str, size: int, value: float) -> StudyRow:
@@ -18,14 +18,14 @@ ROWS = [row("a", 8, 1.0), row("a", 16, 2.0), row("b", 8, 5.0), row("b", 16, 6.0)
 
 
 def means(spec: FigureSpec, rows: list[StudyRow]) -> dict[str, list[tuple[object, float]]]:
-    return {name: [(x, value.mean) for x, value in points] for name, points in collect_series(spec, rows).items()}
+    return {name: [(p.place, p.mean) for p in points] for name, points in collect_series(spec, rows).items()}
 
 
 def test_the_axis_is_a_key_of_the_grid() -> None:
     spec = FigureSpec("t", {"value": "test/0"}, x="model.size")
     assert means(spec, ROWS) == {"a": [(8, 1.0), (16, 2.0)], "b": [(8, 5.0), (16, 6.0)]}
-    assert [trace["type"] for trace in draw_figure(spec, ROWS)["data"]] == ["scatter", "scatter"]
-    assert draw_figure(replace(spec, log_x=True), ROWS)["layout"]["xaxis"]["type"] == "log"
+    assert plan_figure(spec, ROWS).lines
+    assert plan_figure(replace(spec, log_x=True), ROWS).log_x
 
 
 def test_a_run_without_a_place_along_the_axis_is_left_out() -> None:
@@ -40,34 +40,45 @@ def test_the_axis_is_the_run() -> None:
         "first": [("b, size 8", 5.0), ("b, size 16", 6.0)],
         "second": [("b, size 8", 6.0), ("b, size 16", 7.0)],
     }
-    drawn = draw_figure(spec, ROWS)["data"]
-    assert drawn[0]["x"] == ["b, size 8", "b, size 16"]
-    assert drawn[0]["error_y"]["array"] == [0.0, 0.0]
+    chart = plan_figure(spec, ROWS)
+    assert chart.rows
+    assert chart.places == ["b, size 8", "b, size 16"]
+    assert chart.series["first"][0].values == (5.0, 5.0), "one dot for each seed"
 
 
 def test_the_axis_is_part_of_the_metric() -> None:
     spec = FigureSpec("t", {"value": "test/{x}", "twice": "test/{x}"}, x=[0, 1, 2])
-    drawn = draw_figure(spec, ROWS[:1])["data"]
-    assert [trace["name"] for trace in drawn] == ["a, size 8: value", "a, size 8: twice"]
-    assert drawn[0]["y"] == [1.0, 2.0, None]
+    chart = plan_figure(spec, ROWS[:1])
+    assert list(chart.series) == ["a, size 8: value", "a, size 8: twice"]
+    assert chart.places == ["0", "1", "2"], "columns beside each other, whatever their numbers are"
+    assert [point.values for point in chart.series["a, size 8: value"]] == [(1.0, 1.0), (2.0, 2.0), ()]
 
 
 def test_lines_over_a_list_keep_its_numbers() -> None:
     spec = FigureSpec("t", {"value": "test/{x}"}, x=[0, 1], lines=True)
-    drawn = draw_figure(spec, ROWS[:1])
-    assert drawn["data"][0]["x"] == [0, 1]
-    assert drawn["data"][0]["mode"] == "lines+markers"
-    assert drawn["layout"]["xaxis"]["type"] == "linear"
+    chart = plan_figure(spec, ROWS[:1])
+    assert chart.places == [0, 1]
+    assert chart.lines
+    assert not chart.log_x
 
 
 def test_the_axis_is_what_was_logged() -> None:
     spec = FigureSpec("t", {"value": "test/1"}, x="test/0")
-    drawn = draw_figure(spec, ROWS)["data"]
-    assert [(trace["name"], trace["x"], trace["y"]) for trace in drawn[:2]] == [
-        ("a, size 8", [1.0], [2.0]),
-        ("a, size 16", [2.0], [3.0]),
-    ]
-    assert drawn[0]["error_x"]["array"] == drawn[0]["error_y"]["array"] == [0.0]
+    rows = [*ROWS[:2], replace(ROWS[0], name="c", values={"test/0": {0: 3.0, 1: 4.0}, "test/1": {1: 5.0, 2: 6.0}})]
+    chart = plan_figure(spec, rows)
+    assert not chart.lines
+    assert {name: (point.place, point.values) for name, (point,) in chart.series.items()} == {
+        "a, size 8": ((1.0, 1.0), (2.0, 2.0)),
+        "a, size 16": ((2.0, 2.0), (3.0, 3.0)),
+        "c": ((4.0,), (5.0,)),  # seeds that have both
+    }
+
+
+def test_references_are_numbers_or_means_of_variants() -> None:
+    spec = FigureSpec("t", {"value": "test/0"}, runs=["b"], reference={"chance": 0.5, "ordinary": "a", "none": "c"})
+    assert plan_figure(spec, ROWS).references == {"chance": 0.5, "ordinary": 1.0}
+    both = replace(spec, series={"first": "test/0", "second": "test/1"}, reference={"ordinary": "a"})
+    assert plan_figure(both, ROWS).references == {"ordinary, first": 1.0, "ordinary, second": 2.0}
 
 
 def test_differences_are_those_to_the_baseline_at_the_same_point_and_seed() -> None:
@@ -84,9 +95,11 @@ def test_what_one_seed_does_not_reach_is_not_reached(tmp_path: Path) -> None:
     lost = StudyRow("a", "a", {}, Path(), values)
     assert lost.mean("steps").mean == math.inf
     assert lost.mean("nothing").mean == 4
-    assert draw_figure(FigureSpec("t", {"steps": "steps"}), [lost])["data"][0]["y"] == [None]
+    (point,) = plan_figure(FigureSpec("t", {"steps": "steps"}), [lost]).series["steps"]
+    assert point.mean == math.inf
     assert "| a | inf | 4.000 |" in write_table([lost], {"steps": "steps", "nothing": "nothing"}, tmp_path)
-    assert '"mean": null' in (tmp_path / "results.json").read_text(encoding="utf-8")
+    assert (tmp_path / "seeds.csv").read_text(encoding="utf-8").splitlines()[1:3] == ["a,steps,0,10.0", "a,steps,1,inf"]
+    assert row_results([lost])[0]["metrics"]["steps"]["mean"] is None
 
 
 def test_leakage_is_read_off_filtering_with_other_shares_of_labels() -> None:

@@ -10,7 +10,8 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium"),
 ]
-DRAWN = "[...document.querySelectorAll('.plot')].map((node) => node.querySelectorAll('.main-svg').length > 0)"
+DRAWN = "[...document.querySelectorAll('#figures svg')].map((node) => node.getBoundingClientRect().width > 200)"
+COLOURS = "[...document.querySelectorAll('#figures svg path')].map((node) => getComputedStyle(node).fill)"
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -27,6 +28,7 @@ def test_the_page_draws_its_figures_and_asks_for_nothing(tmp_path: Path, scheme:
         browser.prefer(scheme)
         browser.open(write_study(study, runs, tmp_path))
         assert browser.run(DRAWN) == [True, True]
+        assert ("rgb(86, 180, 233)" if scheme == "dark" else "rgb(0, 114, 178)") in browser.run(COLOURS)
         assert browser.run("document.documentElement.scrollWidth <= window.innerWidth")
         assert browser.run("document.querySelector('h1').textContent") == "A <b>study</b>"
         assert browser.problems() == []

@@ -1,9 +1,13 @@
 import hashlib
 import json
+import os
 import random
+import re
 import shutil
 import tarfile
 import tempfile
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -11,6 +15,7 @@ import webdataset
 from killing import build_small_shards, killed_after
 from tiny_data import moving_square, tiny_problem_sets
 
+from lightning_vista.own_files import EMPTY_SEAL, seal
 from lightning_vista.video import FrameSpec, encode_mp4
 from lightning_vista.vista import read_problem_sets
 from lightning_vista.vista import shards as shards_module
@@ -102,10 +107,142 @@ def test_another_build_in_the_same_folder_wants_overwrite(dataset: Path, shards:
 def test_leftovers_of_a_build_killed_after_its_index_are_removed(dataset: Path, shards: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     shutil.copytree(shards, out)
-    for name in (".000000.tar.json", ".000001.tar.tmp", "000099.tar", "holiday.tar", ".notes.tmp"):
+    shutil.copy(out / "000000.tar", out / "000099.tar")
+    for name in (".000000.tar.json", ".000001.tar.tmp", ".index.json.0123abcd.part", ".000001.tar.0123abcd.part"):
+        (out / name).touch()
+    foreign = {"backup.tar", ".notes.tmp", "000098.tar", ".notes.0123abcd.part", "1.tar"}
+    for name in foreign:
         (out / name).touch()
     build_shards(dataset / "tasks", dataset / "videos", out, max_shard_mb=0.008)
-    assert {path.name for path in out.iterdir()} - set(contents(shards)) == {"holiday.tar", ".notes.tmp"}
+    assert {path.name for path in out.iterdir()} - set(contents(shards)) == foreign
+
+
+def test_files_that_no_build_wrote_are_not_replaced(dataset: Path, tmp_path: Path) -> None:
+    (tmp_path / "000000.tar").write_bytes(b"another dataset")
+    with pytest.raises(FileExistsError, match="holds 000000.tar, which no build of shards wrote"):
+        build_shards(dataset / "tasks", dataset / "videos", tmp_path)
+    assert contents(tmp_path) == {"000000.tar": b"another dataset"}
+
+
+@pytest.mark.parametrize("damage", ["gone", "flipped", "cut", "longer", "beginning"])
+@pytest.mark.parametrize("state", ["finished", "interrupted"])
+def test_a_damaged_shard_is_packed_again(
+    damage: str, state: str, dataset: Path, shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    if state == "finished":
+        shutil.copytree(shards, out)
+    else:
+        with monkeypatch.context() as patch:
+            patch.setattr(ShardIndex, "write", _no_power)
+            with pytest.raises(KeyboardInterrupt):
+                build_shards(dataset / "tasks", dataset / "videos", out, max_shard_mb=0.008)
+    path = out / "000001.tar"
+    content = bytearray(path.read_bytes())
+    if damage == "flipped":
+        content[len(content) // 2] ^= 1
+    elif damage == "beginning":
+        content[3] ^= 1
+    changed = {"cut": content[:-700], "longer": content + bytes(512)}.get(damage, content)
+    path.unlink() if damage == "gone" else path.write_bytes(changed)
+    build_shards(dataset / "tasks", dataset / "videos", out, max_shard_mb=0.008)
+    assert contents(out) == contents(shards)
+
+
+def _no_power(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_source_replaced_by_one_of_the_same_size_and_time_is_seen(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy, out = tmp_path / "dataset", tmp_path / "out"
+    shutil.copytree(dataset, copy)
+    build_shards(copy / "tasks", copy / "videos", out, max_shard_mb=0.008)
+    video = copy / "videos/toy/clips/1.mp4"
+    times = (video.stat().st_atime_ns, video.stat().st_mtime_ns)
+    content = bytearray(video.read_bytes())
+    place = content.index(b"Lavf")  # a name of the encoder: the video stays decodable
+    content[place : place + 4] = b"lavf"
+    video.write_bytes(content)
+    os.utime(video, ns=times)
+    with pytest.raises(ShardError, match=r"1 video\(s\) have changed since they were packed:\n  - toy/clips/1.mp4"):
+        build_shards(copy / "tasks", copy / "videos", out, max_shard_mb=0.008)
+    # An interrupted build packs the shard with the new video.
+    build_shards(copy / "tasks", copy / "videos", tmp_path / "new", max_shard_mb=0.008)
+    video.write_bytes((dataset / "videos/toy/clips/1.mp4").read_bytes())
+    os.utime(video, ns=times)
+    with monkeypatch.context() as patch:
+        patch.setattr(ShardIndex, "write", _no_power)
+        with pytest.raises(KeyboardInterrupt):
+            build_shards(copy / "tasks", copy / "videos", tmp_path / "resumed", max_shard_mb=0.008)
+    video.write_bytes(content)
+    os.utime(video, ns=times)
+    build_shards(copy / "tasks", copy / "videos", tmp_path / "resumed", max_shard_mb=0.008)
+    assert contents(tmp_path / "resumed") == contents(tmp_path / "new")
+
+
+def test_a_damaged_record_of_an_interrupted_build_is_dropped(
+    dataset: Path, shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(ShardIndex, "write", _no_power)
+        with pytest.raises(KeyboardInterrupt):
+            build_shards(dataset / "tasks", dataset / "videos", tmp_path, max_shard_mb=0.008)
+    record = tmp_path / ".000000.tar.json"
+    record.write_text(record.read_text().replace('"toy', '"tov', 1))
+    with pytest.warns(UserWarning, match=r"\.000000\.tar\.json is damaged.*000000.tar is packed again"):
+        build_shards(dataset / "tasks", dataset / "videos", tmp_path, max_shard_mb=0.008)
+    assert contents(tmp_path) == contents(shards)
+
+
+def test_a_second_build_waits_and_finds_the_work_done(
+    dataset: Path, shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The second thread begins while the first is at its second shard."""
+    at_work, may_end = threading.Event(), threading.Event()
+    pack = shards_module._pack
+
+    def slow_pack(video: shards_module._Video, frames: FrameSpec | None) -> object:
+        at_work.set()
+        may_end.wait(120)
+        return pack(video, frames)
+
+    monkeypatch.setattr(shards_module, "_pack", slow_pack)
+    arguments = (dataset / "tasks", dataset / "videos", tmp_path)
+    with ThreadPoolExecutor(3) as pool:
+        first = pool.submit(build_shards, *arguments, max_shard_mb=0.008)
+        assert at_work.wait(120)
+        second = pool.submit(build_shards, *arguments, max_shard_mb=0.008)
+        other = pool.submit(build_shards, *arguments, max_shard_mb=1)
+        told = ""
+        while told.count("Another build is writing") < 2:
+            told += capfd.readouterr().err
+        may_end.set()
+        assert first.result() == second.result()
+        with pytest.raises(FileExistsError, match="other videos or settings"):
+            other.result()
+    assert contents(tmp_path) == contents(shards)
+
+
+def test_an_index_of_an_earlier_release_is_read_and_gets_its_checksums(
+    dataset: Path, shards: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(shards, out)
+    document = json.loads((out / "index.json").read_text()) | {"version": 1}
+    del document["seal"]
+    for sample in document["samples"]:
+        del sample["source_sha256"]
+    (out / "index.json").write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+    with pytest.warns(UserWarning, match="of an earlier release and has no checksum"):
+        index = ShardIndex.read(Storage(out))
+    assert [sample.sha256 for sample in index.samples] == [
+        sample.sha256 for sample in ShardIndex.read(Storage(shards)).samples
+    ]
+    with pytest.warns(UserWarning, match="of an earlier release"):
+        build_shards(dataset / "tasks", dataset / "videos", out, max_shard_mb=0.008)
+    assert contents(out) == contents(shards)
 
 
 def test_an_interrupted_build_is_resumed_and_ends_with_the_same_bytes(
@@ -115,7 +252,7 @@ def test_an_interrupted_build_is_resumed_and_ends_with_the_same_bytes(
     pack = shards_module._pack
     power = 7  # the number of videos until the power goes
 
-    def pack_while_there_is_power(video: shards_module._Video, frames: FrameSpec | None) -> tuple[bytes, bool] | str:
+    def pack_while_there_is_power(video: shards_module._Video, frames: FrameSpec | None) -> shards_module._Packed | str:
         if len(packed) == power:
             raise KeyboardInterrupt
         packed.append(video.name)
@@ -203,13 +340,31 @@ def test_verify_names_what_has_changed(shards: Path, tmp_path: Path) -> None:
     ("change", "message"),
     [
         (lambda text: text[:100], "is not JSON"),
-        (lambda text: text.replace('"version": 1', '"version": 99'), "expected version 1, got 99"),
+        (lambda text: text.replace('"version": 2', '"version": 99'), "expected version 2, got 99"),
         (lambda text: text.replace("000000.tar", "pipe:ls"), "not names of shards: pipe:ls"),
         (lambda text: text.replace('"offset"', '"offsets"'), "is damaged"),
+        (lambda text: text.replace('"seal"', '"sea"'), "its checksum"),
     ],
 )
-def test_a_damaged_index_says_so(shards: Path, tmp_path: Path, change, message: str) -> None:  # type: ignore[no-untyped-def] # noqa: ANN001
-    (tmp_path / "index.json").write_text(change((shards / "index.json").read_text()))
+@pytest.mark.parametrize("sealed_again", [False, True])
+def test_a_damaged_index_says_so(  # type: ignore[no-untyped-def]
+    shards: Path,
+    tmp_path: Path,
+    change,  # noqa: ANN001
+    message: str,
+    sealed_again: bool,
+) -> None:
+    """What a stranger wrote may have a right checksum."""
+    text = (shards / "index.json").read_text()
+    changed = change(text)
+    if sealed_again and (len(changed) < len(text) / 2 or '"seal"' not in changed):
+        return  # then there is nothing to seal
+    if sealed_again:
+        changed = seal(re.sub(r"sha256:[0-9a-f]{64}", EMPTY_SEAL.removeprefix("lightning-vista-"), changed).encode())
+        (tmp_path / "index.json").write_bytes(changed)
+    else:
+        (tmp_path / "index.json").write_text(changed)
+        message = "is damaged: its content does not match its checksum"
     with pytest.raises(ShardError, match=message):
         ShardIndex.read(Storage(tmp_path))
 

@@ -1,0 +1,109 @@
+"""Keeps the wandb run of a run of ours, so that resuming it continues the same one."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.loggers import WandbLogger
+
+from lightning_vista.evaluation import find_evaluation
+from lightning_vista.optional import require
+
+#: Entry of checkpoints, and file in the run folder of an evaluation.
+_KEY, _FILE = "wandb_run_id", "wandb_run.txt"
+
+
+class WandbContinuation(L.Callback):
+    """A callback that keeps the id of the wandb run in checkpoints and in the run folder of an evaluation.
+
+    `lightning-vista` adds it by itself. Its commands then continue that run: `fit --ckpt_path PATH` the one of the
+    checkpoint, and `test` the one of an interrupted or finished evaluation. In Python, call `continue_wandb_run` before
+    `trainer.fit`. With `id` or `version` of `WandbLogger` you choose a run yourself.
+
+    Example:
+        >>> trainer = L.Trainer(logger=False, enable_progress_bar=False, callbacks=[WandbContinuation()])
+    """
+
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Add the id."""
+        # An entry of its own: Lightning warns about a callback's state wherever that callback is missing.
+        if (logger := _find_logger(trainer)) is not None:
+            checkpoint[_KEY] = logger.version
+
+    def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write the id into the run folder, in one process."""
+        evaluation, logger = find_evaluation(trainer), _find_logger(trainer)
+        if evaluation is not None and evaluation.run is not None and logger is not None and trainer.is_global_zero:
+            (evaluation.run.path / _FILE).write_text(f"{logger.version}\n", encoding="utf-8")
+
+
+def continue_wandb_run(
+    trainer: L.Trainer, module: L.LightningModule, ckpt_path: str | Path | None = None
+) -> str | None:
+    """Let the trainer's `WandbLogger` continue the wandb run of a checkpoint, or of the evaluation's run folder.
+
+    Call it before `fit` or `test`. Nothing happens without such a logger, with an id that was chosen for it, or where
+    no id is kept.
+
+    Args:
+        trainer: The trainer, whose run has not begun.
+        module: The module that will be trained or tested.
+        ckpt_path: The checkpoint from which training resumes; None for an evaluation.
+
+    Returns:
+        The id of the run that is continued, or None.
+    """
+    logger = _find_logger(trainer)
+    if logger is None or logger._id is not None:
+        return None
+    id = _kept_in_checkpoint(ckpt_path) if ckpt_path is not None else _kept_in_folder(trainer, module)
+    if id is not None:
+        # The arguments of `wandb.init`, which the logger calls at its first use; it has no public way to change them.
+        logger._wandb_init["id"] = logger._id = id
+        logger._wandb_init.setdefault("resume", "allow")
+    return id
+
+
+@contextmanager
+def own_wandb_run(trainer: L.Trainer) -> Iterator[None]:
+    """End the wandb run that a command starts: the next command of this process would else continue it.
+
+    Args:
+        trainer: The trainer of the command.
+    """
+    if _find_logger(trainer) is None:
+        yield
+        return
+    wandb = require("wandb", "wandb")
+    before = wandb.run  # of a program that calls `main`; the logger starts its own run later
+    exit_code = 1
+    try:
+        yield
+        exit_code = 0
+    finally:
+        if wandb.run is not None and wandb.run is not before:
+            wandb.run.finish(exit_code)
+
+
+def _find_logger(trainer: L.Trainer) -> WandbLogger | None:
+    return next((logger for logger in trainer.loggers if isinstance(logger, WandbLogger)), None)
+
+
+def _kept_in_checkpoint(path: str | Path) -> str | None:
+    """Return the id in a checkpoint; None for words such as "last", and for files elsewhere."""
+    if not Path(path).is_file():
+        return None
+    # Mapped rather than read: only this entry is wanted. Lightning loads the same file, as trusting, right after.
+    content = torch.load(path, map_location="cpu", weights_only=False, mmap=True)
+    return content.get(_KEY)
+
+
+def _kept_in_folder(trainer: L.Trainer, module: L.LightningModule) -> str | None:
+    evaluation = find_evaluation(trainer)
+    if evaluation is None or not hasattr(module, "frame_spec"):  # not a scorer, which alone has run folders
+        return None
+    path = evaluation.run_path(trainer, module) / _FILE
+    return path.read_text(encoding="utf-8").strip() if path.is_file() else None

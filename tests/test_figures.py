@@ -1,0 +1,96 @@
+"""The figures of the documents: drawn from committed files alone, with nothing where no value can be."""
+
+import csv
+import importlib
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from lightning_vista.charts import Chart
+
+ROOT = Path(__file__).parents[1]
+RESULTS, SCRIPTS = ROOT / "docs" / "results", ROOT / "docs" / "figures"
+
+
+@pytest.fixture
+def scripts(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Import a script of docs/figures, as Python does when it runs it."""
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    names = [path.stem for path in SCRIPTS.glob("*.py")]
+
+    def load(name: str) -> ModuleType:
+        return importlib.import_module(name)
+
+    yield load
+    for name in names:
+        sys.modules.pop(name, None)
+
+
+def test_all_figures_are_drawn_from_the_committed_files(
+    scripts: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = scripts("draw_results")
+    drawn: list[Chart] = []
+    panel = script.panel
+    monkeypatch.setattr(script, "OUT", tmp_path)
+
+    def keep(chart: Chart) -> Any:
+        drawn.append(chart)
+        return panel(chart)
+
+    monkeypatch.setattr(script, "panel", keep)
+    for figure in script.FIGURES:
+        figure()
+    names = {path.name for path in tmp_path.iterdir()}
+    assert len(names) == 11
+    for name in names:
+        assert (RESULTS / name).exists()
+        assert (RESULTS / name).with_suffix(".csv").exists()
+        page = (RESULTS / name).with_suffix(".md").read_text(encoding="utf-8")
+        assert f"]({name})" in page
+    for chart in drawn:
+        low, high = chart.bounds
+        assert chart.values
+        assert all(low <= value <= high for value in chart.values), chart.title
+        if chart.y_title in ("Accuracy", "Share of episodes"):
+            assert (low, high) == (0, 1)
+
+
+def test_numbers_of_gone_runs_are_those_that_the_page_prints(scripts: Any) -> None:
+    found = 0
+    for path in RESULTS.glob("*.csv"):
+        with path.open(encoding="utf-8", newline="") as file:
+            head, *rows = list(csv.reader(file))
+        if "source" in head:
+            found += 1
+            page = path.with_suffix(".md").read_text(encoding="utf-8")
+            assert rows == scripts("tables_to_csv").rows_of(page), path.name
+    assert found == 8
+
+
+def test_cells_of_pages_are_means_with_intervals_or_seeds(scripts: Any) -> None:
+    numbers = scripts("tables_to_csv").numbers
+    assert list(numbers(".080 (-.009 to .168)")) == [("", ".080", "-.009", ".168")]
+    assert list(numbers("1.5")) == [("", "1.5", "", "")]
+    assert list(numbers("1 / 844 / .2")) == [("0", "1", "", ""), ("1", "844", "", ""), ("2", ".2", "", "")]
+    assert list(numbers(".013, .037, -.016")) == [("0", ".013", "", ""), ("1", ".037", "", ""), ("2", "-.016", "", "")]
+    assert list(numbers("not run")) == list(numbers("")) == []
+
+
+def test_the_picture_of_the_readme_is_drawn_from_the_committed_files(scripts: Any, tmp_path: Path) -> None:
+    from PIL import Image
+
+    scripts("draw_readme").draw(tmp_path / "demo.png")
+    with Image.open(tmp_path / "demo.png") as picture:
+        assert picture.size == (1200, 420)
+
+
+def test_the_template_of_a_report_names_what_is_logged(scripts: Any) -> None:
+    wr = pytest.importorskip("wandb_workspaces.reports.v2", reason="only the template needs it")
+    blocks = repr(list(scripts("wandb_report").sections(wr, wr.Runset(entity="me", project="p"))))
+    tables = set(re.findall(r"table_name='([^']+)'", blocks))
+    assert tables >= {"test/videos", "test/order_verdicts", "routing/shares", "test/relearning", "test/profiles_table"}
