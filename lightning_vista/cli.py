@@ -253,7 +253,8 @@ def report_command(options: argparse.Namespace) -> None:
     """Write the tables and the page of score tables."""
     from lightning_vista.reports import write_report
 
-    write_report(options.runs, options.out, rescaling=options.rescaling, strict=not options.leave_out_unscored)
+    strict = not options.leave_out_unscored
+    write_report(options.runs, options.out, rescaling=options.rescaling, strict=strict, against=options.against)
 
 
 def export_command(options: argparse.Namespace) -> None:
@@ -359,6 +360,13 @@ def _add_report(commands: Any) -> None:  # argparse's own type is private
     report.add_argument("--rescaling", choices=("none", "video", "label", "both"), default="both")
     report.add_argument(
         "--leave-out-unscored", action="store_true", help="leave unscored videos out instead of counting them as wrong"
+    )
+    report.add_argument(
+        "--against",
+        nargs="+",
+        default=[],
+        metavar="OLD",
+        help="an earlier report (its folder or results.json), or earlier runs, to compare with",
     )
     report.add_argument("--out", required=True, help="the folder to write")
     report.set_defaults(run=report_command)

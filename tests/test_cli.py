@@ -33,7 +33,7 @@ def test_build_verify_test_and_report_from_the_command_line(
     results = json.loads((report / "results.json").read_text())
     assert list(results) == ["random-scorer", "majority", "random"]
     assert (report / "results.csv").exists()
-    assert (report / "report.html").stat().st_size > 100_000
+    assert (report / "report.html").stat().st_size > 30_000
 
 
 def test_a_config_of_a_run_runs_again(shards: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The run of a scorer, as a Lightning callback."""
 
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,10 +23,11 @@ _STAGES = ("test", "predict")
 class Evaluation(L.Callback):
     """Runs the evaluation of a scorer: resumes it, journals its scores, logs its figures, writes its run folder.
 
-    `test` writes the score table `scores.parquet`, `examples/`, `config.yaml` and, for scorers that talk,
-    `transcripts/` into the run folder, and logs macro F1, accuracy, unscored videos and ties. `predict` does the same
-    without targets and figures. A run that was interrupted is resumed by the same command: only what is missing is
-    scored. With `fast_dev_run` nothing is written. Modules that are not scorers are left alone.
+    `test` writes the score table `scores.parquet`, `run.json` (the circumstances), `strips/` (a few frames of each
+    problem set), `examples/`, `config.yaml` and, for scorers that talk, `transcripts/` into the run folder, and logs
+    macro F1, accuracy, unscored videos and ties. `predict` does the same without targets and figures. A run that was
+    interrupted is resumed by the same command: only what is missing is scored. With `fast_dev_run` nothing is written.
+    Modules that are not scorers are left alone.
 
     A scorer brings an `Evaluation` with these defaults where the trainer has none.
 
@@ -71,6 +73,9 @@ class Evaluation(L.Callback):
         self.dry_run = dry_run
         self.run: RunFolder | None = None
         self.metric: ProblemSetScores | None = None
+        self._strips: set[str] = set()
+        self._started = 0.0
+        self._num_scored = 0
 
     def run_path(self, trainer: L.Trainer, scorer: Scorer) -> Path:
         """Return the run folder, which may not exist yet; a dry run leaves that of the real one alone."""
@@ -120,6 +125,10 @@ class Evaluation(L.Callback):
         pl_module.workspace = self.run.path
         trainer.strategy.barrier("every rank has read the run folder")
         data.skip(self.run.scored.keys())
+        from lightning_vista.evaluation.film_strips import strip_videos
+
+        self._strips = set(strip_videos(index).values())
+        self._started, self._num_scored = time.monotonic(), 0
 
     def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write the configuration and count the scores of an interrupted run, in one process."""
@@ -139,7 +148,7 @@ class Evaluation(L.Callback):
     ) -> None:
         """Journal the scores of a batch, intact and under controls, and count the intact ones."""
         if self.metric is not None:
-            self._append(trainer, [*outputs, *self._controlled(trainer.strategy.test_step, batch, batch_idx)])
+            self._append(trainer, [*outputs, *self._controlled(trainer.strategy.test_step, batch, batch_idx)], batch)
             self._count(outputs)
 
     def on_predict_batch_end(
@@ -147,7 +156,8 @@ class Evaluation(L.Callback):
     ) -> None:
         """Journal the scores of a batch, intact and under controls."""
         if self.metric is not None:
-            self._append(trainer, [*outputs, *self._controlled(trainer.strategy.predict_step, batch, batch_idx)])
+            scored = [*outputs, *self._controlled(trainer.strategy.predict_step, batch, batch_idx)]
+            self._append(trainer, scored, batch)
 
     def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Log the figures and finish the run folder."""
@@ -160,9 +170,14 @@ class Evaluation(L.Callback):
         """Finish the run folder."""
         self._finish(trainer)
 
-    def _append(self, trainer: L.Trainer, pairs: "list[PairScores]") -> None:
+    def _append(self, trainer: L.Trainer, pairs: "list[PairScores]", batch: Any) -> None:
+        """Journal the scores of a batch; its strips come first, since what is journalled is not seen again."""
         if self.run is not None:
+            from lightning_vista.evaluation.film_strips import write_strips
+
+            write_strips(batch, self._strips, self.run.path)
             self.run.append(pairs, trainer.global_rank)
+            self._num_scored += len(batch)
 
     def _controlled(self, step: Callable[..., Any], batch: Any, batch_idx: int) -> "list[PairScores]":
         """Score a batch once more under every control; the strategy's steps hold the trainer's precision."""
@@ -181,7 +196,7 @@ class Evaluation(L.Callback):
 
     def _finish(self, trainer: L.Trainer) -> None:
         from lightning_vista.evaluation.example_videos import write_examples
-        from lightning_vista.vista.tables import declared_kinds
+        from lightning_vista.evaluation.provenance import PROVENANCE_NAME, describe_run, write_provenance
 
         if self.run is None:
             return
@@ -189,8 +204,15 @@ class Evaluation(L.Callback):
         if trainer.is_global_zero:
             data: Any = getattr(trainer, "datamodule", None)  # checked in `setup`
             index = data.index()
-            table = self.run.finish(declared_kinds(index.problem_sets), planned=len(index.samples))
+            scorer: Any = trainer.lightning_module
+            is_baseline = bool(getattr(scorer, "is_baseline", False))
+            table = self.run.finish(index.problem_sets, len(index.samples), is_baseline)
             write_examples(self.run.path, index, data.storage())
+            if self._num_scored or not (self.run.path / PROVENANCE_NAME).exists():
+                seconds = time.monotonic() - self._started
+                videos = self._num_scored * trainer.world_size  # every rank scores as many, give or take one
+                about = describe_run(scorer, index, self.controls, str(trainer.precision), videos, seconds)
+                write_provenance(about, self.run.path)
             if table.is_partial:
                 rank_zero_warn(
                     f"{table.num_videos} of {table.planned} videos are scored, so the figures are those of a part. "

@@ -16,8 +16,9 @@ from lightning_vista.evaluation.protocols import Scorer
 from lightning_vista.own_files import line_checksum, named_error, write_whole
 from lightning_vista.run_files import sealed_config
 from lightning_vista.vista.frame_order import CONTROLS, FORWARD
+from lightning_vista.vista.problem_sets import ProblemSet
 from lightning_vista.vista.samples import sample_key
-from lightning_vista.vista.tables import TABLE_NAME, ScoreTable, read_scores, write_scores
+from lightning_vista.vista.tables import TABLE_NAME, ScoreTable, declared_kinds, read_scores, write_scores
 
 TRANSCRIPTS = "transcripts"
 #: Version of the journals; version 1 has no checksums, and its first line does not say a version.
@@ -76,12 +77,15 @@ class RunFolder:
         except OSError as error:
             raise named_error(error, path) from error
 
-    def finish(self, kinds: Mapping[str, str], planned: int | None = None) -> ScoreTable:
+    def finish(
+        self, problem_sets: Sequence[ProblemSet], planned: int | None = None, is_baseline: bool = False
+    ) -> ScoreTable:
         """Join the scores of all ranks into `scores.parquet`; called on one rank, when all have ended.
 
         Args:
-            kinds: The kinds that problem sets declare themselves, see `declared_kinds`.
+            problem_sets: The problem sets of the run, whose kinds and descriptions the table holds.
             planned: How many videos were to be scored; a table with fewer says that it is partial.
+            is_baseline: Whether the scores were drawn at random.
 
         Returns:
             The table.
@@ -94,9 +98,11 @@ class RunFolder:
             rows.pop(FORWARD),
             self.path / TABLE_NAME,
             config_hash=self.config_hash,
-            kinds=kinds,
+            kinds=declared_kinds(problem_sets),
             planned=planned,
             controls={control: own for control, own in rows.items() if own},
+            problem_sets=problem_sets,
+            is_baseline=is_baseline,
         )
         for journal in self._journals():
             journal.unlink()

@@ -8,9 +8,8 @@ from typing import Any
 
 from lightning_vista.evaluation.example_videos import read_examples
 from lightning_vista.evaluation.progress_file import Progress, read_progress
-from lightning_vista.vista.tables import ScoreTable
 
-#: Budgets of the page for videos and for transcripts; with plotly.js (5 MB) it stays below 15 MB.
+#: Budgets for videos, of which the page plays the first few, and for transcripts.
 VIDEO_BYTES = 6_000_000
 TRANSCRIPT_CHARACTERS = 1_000_000
 
@@ -40,7 +39,7 @@ class Showcase:
     """The videos and transcripts of a page.
 
     Attributes:
-        examples: Cards `{video, problem_set, descriptions, file, scores}`; `video` is a key of `videos`.
+        examples: Entries `{video, problem_set, descriptions, file}`; `video` is a key of `videos`.
         videos: Video -> its base64 text; each video once, however many runs and problem sets show it.
         transcripts: Conversations, those of the example videos first.
         left_out: Sentences about the videos and transcripts that did not fit.
@@ -54,12 +53,11 @@ class Showcase:
     progress: dict[tuple[str, str], dict[str, Progress]] = field(default_factory=dict)
 
 
-def read_showcase(runs: Iterable[Path], tables: Sequence[ScoreTable]) -> Showcase:
+def read_showcase(runs: Iterable[Path]) -> Showcase:
     """Collect the examples and transcripts of run folders, as many as a page can hold.
 
     Args:
         runs: Run folders, each with or without `examples/` and `transcripts/`.
-        tables: Score tables, for the scores beside the videos.
 
     Returns:
         The examples and transcripts that fit, and a report of the others.
@@ -76,7 +74,6 @@ def read_showcase(runs: Iterable[Path], tables: Sequence[ScoreTable]) -> Showcas
             continue
         for curve in measured.curves:
             showcase.progress.setdefault((curve.video, curve.problem_set), {})[measured.model] = curve
-    _add_scores(showcase.examples, tables)
     _add_transcripts(showcase, folders)
     return showcase
 
@@ -98,19 +95,6 @@ def _add_examples(showcase: Showcase, run: Path) -> None:
         showcase.examples.append({key: value for key, value in entry.items() if key not in ("content", "sha256")})
     if skipped:
         showcase.left_out.append(f"{skipped} example videos of {run.name} did not fit into this page")
-
-
-def _add_scores(examples: list[dict[str, Any]], tables: Sequence[ScoreTable]) -> None:
-    """Add the models' scores to each example: `{model: {label: score or None}}`."""
-    wanted = {(example["problem_set"], example["video"]) for example in examples}
-    videos = {video for _, video in wanted}
-    found: dict[tuple[str, str], dict[str, dict[str, float | None]]] = {}
-    for table in tables:
-        rows = table.rows.filter(table.rows["video"].is_in(list(videos)))
-        for problem_set, video, label, score in rows.select("problem_set", "video", "label", "score").iter_rows():
-            found.setdefault((problem_set, video), {}).setdefault(table.model, {})[label] = score
-    for example in examples:
-        example["scores"] = found.get((example["problem_set"], example["video"]), {})
 
 
 def _add_transcripts(showcase: Showcase, runs: Sequence[Path]) -> None:

@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -36,12 +36,15 @@ from lightning_vista.reports.coverage import coverage_of
 from lightning_vista.reports.joining import BASELINES, JoinedProblemSet, join_tables
 from lightning_vista.reports.order_controls import control_results
 from lightning_vista.reports.reward_checks import confusion_matrices, success_rows
+from lightning_vista.reports.verdicts import compare_with_chance
 from lightning_vista.vista.problem_sets import ProblemSet
 from lightning_vista.vista.tables import ScoreTable
 
 _CELL_COLUMNS = ("environment", "level", "kind")
 _FIGURE_COLUMNS = ("mean_macro_f1", "standard_error", "ci_low", "ci_high", "problem_sets")
 CSV_COLUMNS = ("model", "rescaling", *_CELL_COLUMNS, *_FIGURE_COLUMNS)
+
+_CHANCE = ("verdicts", "slopes", "types")
 
 _Results = dict[str, dict[str, ProblemSetResult]]  # model -> problem set id -> result
 _Rows = list[dict[str, Any]]
@@ -69,6 +72,8 @@ def build_results(
         - `common`: {problem_sets, not_scored, aggregates, order_leak, reward_quality}: the same means over the problem
           sets whose videos every table has, so that models can be compared. `problem_sets` is their number, and
           `not_scored` lists the ids that this model prevents from being common;
+        - `verdicts`, `slopes`, `types`: figures against chance, see `compare_with_chance`; also in `common` and `raw`;
+        - `baseline` (True) of a scorer that draws its scores; it neither is compared nor limits what is compared;
         - `raw`: {rescaling: "none", problem_sets, aggregates, common}, from the raw scores;
         - `differences`: [{other, environment, level, kind, mean_difference, standard_error, ci_low, ci_high,
           problem_sets}], this model minus the other, over the problem sets that both have scored in full;
@@ -109,7 +114,9 @@ def build_results(
     baselines = _baselines(sets)
     results = _score(sets, rescaling, strict) | baselines
     raw = _score(sets, "none", strict) | baselines
-    compared = _compare(sets, results, raw)
+    drawn = {table.model for table in tables if table.is_baseline}
+    held_out = {id: value for table in tables for id, value in table.held_out.items()}
+    compared = _compare(sets, results, raw, drawn, held_out)
     hashes = {table.model: table.config_hash for table in tables}
     confusions, successes = confusion_matrices(sets), success_rows(sets, cells([item.outline for item in sets]))
     coverage = {table.model: coverage_of(table) for table in tables}
@@ -119,9 +126,11 @@ def build_results(
             "rescaling": rescaling,
             "strict": strict,
             "config_hash": hashes.get(model, ""),
+            **({"baseline": True} if model in drawn else {}),
             **coverage.get(model, {}),
             "problem_sets": _figures(own),
             "aggregates": compared[model]["aggregates"],
+            **{name: compared[model][name] for name in _CHANCE},
             "common": compared[model]["common"],
             "raw": {"rescaling": "none", "problem_sets": _figures(raw[model]), **compared[model]["raw"]},
             "differences": compared[model]["differences"],
@@ -155,12 +164,28 @@ def write_results(results: Mapping[str, Mapping[str, Any]], out_dir: str | Path)
     folder = Path(out_dir)
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / "results.json", json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    write_whole(folder / "results.csv", results_csv(results))
+
+
+def results_csv(results: Mapping[str, Mapping[str, Any]], digits: int | None = None) -> str:
+    """Return the text of `results.csv`: one row per model and aggregate.
+
+    Args:
+        results: Result of `build_results`.
+        digits: Number of digits after the point; None for all.
+    """
+
+    def short(value: object) -> object:
+        return round(value, digits) if digits is not None and isinstance(value, float) else value
+
     table = io.StringIO()
     writer = csv.DictWriter(table, CSV_COLUMNS, lineterminator="\n")
     writer.writeheader()
     for model, entry in results.items():
-        writer.writerows({"model": model, "rescaling": entry["rescaling"], **row} for row in entry["aggregates"])
-    write_whole(folder / "results.csv", table.getvalue())
+        for row in entry["aggregates"]:
+            figures = {key: short(value) for key, value in row.items()}
+            writer.writerow({"model": model, "rescaling": entry["rescaling"], **figures})
+    return table.getvalue()
 
 
 def _score(problem_sets: Sequence[JoinedProblemSet], rescaling: Rescaling, strict: bool) -> _Results:
@@ -180,24 +205,32 @@ def _baselines(problem_sets: Sequence[JoinedProblemSet]) -> _Results:
     }
 
 
-def _compare(problem_sets: Sequence[JoinedProblemSet], results: _Results, raw: _Results) -> dict[str, dict[str, Any]]:
-    """Return each model's `aggregates`, `order_leak`, `reward_quality`, `raw`, `common` and `differences`."""
+def _compare(
+    problem_sets: Sequence[JoinedProblemSet],
+    results: _Results,
+    raw: _Results,
+    drawn: Collection[str],
+    held_out: Mapping[str, bool],
+) -> dict[str, dict[str, Any]]:
+    """Return each model's own rows, see `_aggregate`, its `common` ones and its `differences`."""
     # Means of different problem sets cannot be compared, so `common` holds means over the sets that all scorers share.
     lacking = {
         model: {} if model in BASELINES else _not_scored(model, problem_sets, own) for model, own in results.items()
     }
-    shared = [item for item in problem_sets if not any(item.outline.id in ids for ids in lacking.values())]
-    own_rows = _aggregate(problem_sets, results, raw)
-    common_rows = _aggregate(shared, results, raw, common=True)
+    # Scores that were drawn at random are not compared, so what they lack takes nothing from the others.
+    limiting = {model: ids for model, ids in lacking.items() if model not in drawn or len(drawn) == len(results) - 2}
+    shared = [item for item in problem_sets if not any(item.outline.id in ids for ids in limiting.values())]
+    own_rows = _aggregate(problem_sets, results, raw, held_out)
+    common_rows = _aggregate(shared, results, raw, held_out, common=True)
     differences = _differences(problem_sets, results, lacking)
     compared: dict[str, dict[str, Any]] = {}
     for model in results:
         common = common_rows[model]
-        counts = {"problem_sets": len(shared), "not_scored": list(lacking[model])}
-        raw_common = {"problem_sets": len(shared), "aggregates": common.pop("raw")}
+        counts = {"problem_sets": len(shared), "not_scored": list(limiting.get(model, ()))}
+        raw_common = {"problem_sets": len(shared), **common.pop("raw")}
         compared[model] = own_rows[model] | {
             "common": counts | common,
-            "raw": {"aggregates": own_rows[model]["raw"], "common": raw_common},
+            "raw": own_rows[model]["raw"] | {"common": raw_common},
             "differences": differences[model],
         }
     return compared
@@ -215,13 +248,21 @@ def _not_scored(
 
 
 def _aggregate(
-    problem_sets: Sequence[JoinedProblemSet], results: _Results, raw: _Results, common: bool = False
-) -> dict[str, dict[str, _Rows]]:
-    """Return each model's rows of `aggregates`, `order_leak`, `reward_quality` and, from raw scores, `raw`."""
+    problem_sets: Sequence[JoinedProblemSet],
+    results: _Results,
+    raw: _Results,
+    held_out: Mapping[str, bool],
+    common: bool = False,
+) -> dict[str, dict[str, Any]]:
+    """Return each model's rows of `aggregates`, `order_leak`, `reward_quality`, against chance, and in `raw`."""
     outlines, videos, by_cell = _places(problem_sets)
     f1 = _macro_f1(results, problem_sets)
     aggregates = tabulate(f1, videos, by_cell)
-    raw_aggregates = tabulate(_macro_f1(raw, problem_sets), videos, by_cell)
+    raw_f1 = _macro_f1(raw, problem_sets)
+    raw_aggregates = tabulate(raw_f1, videos, by_cell)
+    models = list(results)
+    chances = compare_with_chance(outlines, videos, f1, models, held_out)
+    raw_chances = compare_with_chance(outlines, videos, raw_f1, models, held_out)
     order_leak = tabulate(f1, videos, order_leak_cells(outlines), group="split")
     rewards = reward_rows(problem_sets, by_cell, common)
     return {
@@ -229,7 +270,8 @@ def _aggregate(
             "aggregates": aggregates[number],
             "order_leak": order_leak[number],
             "reward_quality": rewards.get(model, []),
-            "raw": raw_aggregates[number],
+            **vars(chances[model]),
+            "raw": {"aggregates": raw_aggregates[number], **vars(raw_chances[model])},
         }
         for number, model in enumerate(results)
     }

@@ -1,7 +1,7 @@
 """Views of the results for the page: one rescaling at a time, by environment, level and kind."""
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
@@ -98,6 +98,27 @@ class View:
         common: Mapping[str, Any] = part.get("common", part)
         return common
 
+    @cached_property
+    def has_common(self) -> bool:
+        """Say whether the scorers share a problem set."""
+        return any(part.get("common", {}).get("problem_sets", 1) for part in self.models.values())
+
+    @cached_property
+    def compared_environments(self) -> list[str]:
+        """Environments with sets that the scorers share, `all` first; a single one appears without `all`."""
+        if not self.has_common:
+            return self.environments
+        rows = (row for model in self.models for row in self.compared(model)["aggregates"])
+        found = {str(row["environment"]) for row in rows}
+        return sorted(found if len(found) != 2 else found - {"all"}, key=lambda name: (name != "all", name))
+
+    def chance_rows(self, model: str, name: str) -> Sequence[Row]:
+        """Return a model's `verdicts`, `slopes` or `types` over the compared sets; over its own if none are shared."""
+        part = self.models[model]
+        source = part.get("common", {}) if self.has_common else part
+        rows: Sequence[Row] = source.get(name, ())
+        return rows
+
     def num_sets(self, environment: str, level: int | str = "all", kind: str = "all") -> int:
         """Return the number of problem sets over which the models are compared."""
         rows = (self.row(model, environment, level, kind) for model in self.models)
@@ -188,7 +209,7 @@ def views(results: Mapping[str, Mapping[str, Any]], kinds: Mapping[str, str] | N
 
 
 def number(value: object) -> float | None:
-    """Return a finite number, or None for everything else, since JSON and plotly lack NaN.
+    """Return a finite number, or None for everything else, since JSON lacks NaN.
 
     Example:
         >>> number(1), number(float("nan")), number("1")

@@ -59,6 +59,8 @@ class VLMScorer(L.LightningModule, ABC):
 
     Attributes:
         workspace: A folder for files that should outlive an interruption, such as paid replies; None outside a run.
+        is_baseline: Whether the scores are drawn at random; reports show such a scorer in grey and leave it out of
+            comparisons.
 
     Example:
         >>> class Brightness(VLMScorer):
@@ -72,6 +74,7 @@ class VLMScorer(L.LightningModule, ABC):
 
     frame_spec: FrameSpec = FrameSpec()
     workspace: Path | None = None
+    is_baseline: bool = False
 
     def __init__(self, name: str | None = None, frame_spec: FrameSpec | None = None) -> None:
         super().__init__()
@@ -111,6 +114,10 @@ class VLMScorer(L.LightningModule, ABC):
         with evaluation_mode(self):
             scores = self.score(clips_batch(frames.to(self.device), descriptions, times))
         return [of_clip for (of_clip,) in scores]
+
+    def facts(self) -> dict[str, str]:
+        """Return what a report should say of the scorer, such as `licence`, `weights` and `cost`; after the run."""
+        return {}
 
     def fingerprint(self) -> str:
         """Return what scores depend on besides arguments and weights, such as the hash of a tokenizer."""

@@ -147,6 +147,14 @@ class ChatScorer(ConversationScorer):
             self.close()  # Lightning does not call `teardown` after an error
             raise
 
+    def facts(self) -> dict[str, str]:
+        """Return the requests so far and, where prices are known, their cost."""
+        if self._connection is None:
+            return {}
+        budget = self._connection[0].budget
+        cost = {"cost": f"${budget.spent:,.2f}"} if self.limits.input_price + self.limits.output_price else {}
+        return {"requests": f"{budget.used.requests:,}", **cost}
+
     def plan(self, index: ShardIndex, orders: int = 1) -> str:
         """Describe how many requests, images and tokens an evaluation would send in all orders, and its cost."""
         candidates = {problem_set.id: Candidates.of(problem_set) for problem_set in index.problem_sets}

@@ -82,7 +82,8 @@ class DualEncoderScorer(EmbeddingScorer):
         self.unknown: dict[str, list[str]] = {}
         self.out = out
         self.allow_unknown, self.learning_rate = allow_unknown, learning_rate
-        if weights == "shipped":
+        self._is_shipped = weights == "shipped"
+        if self._is_shipped:
             weights, frame_weights = str(SHIPPED / f"{head}.safetensors"), str(SHIPPED / "frames.safetensors")
         self.frame_weights = frame_weights
         settings, state = load_weights(weights) if weights else ({}, {})
@@ -113,6 +114,12 @@ class DualEncoderScorer(EmbeddingScorer):
     def vocabulary(self) -> tuple[str, ...]:
         """Words that the scorer knows."""
         return tuple(self.settings["vocabulary"])
+
+    def facts(self) -> dict[str, str]:
+        """Return the number of parameters and, of the package's own weights, their licence."""
+        parameters = f"{sum(parameter.numel() for parameter in self.parameters()):,}"
+        own = {"weights": "shipped with the package", "licence": "Apache-2.0"} if self._is_shipped else {}
+        return {"parameters": parameters, **own}
 
     def fingerprint(self) -> str:
         """Return the settings in the weight file, such as the words in the order of their embeddings."""

@@ -25,6 +25,7 @@ class RandomScorer(VLMScorer):
     """
 
     frame_spec = FrameSpec(num_frames=2, size=32)
+    is_baseline = True
 
     def __init__(self, seed: int = 0, name: str | None = "random-scorer") -> None:
         super().__init__(name)

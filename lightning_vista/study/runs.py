@@ -8,13 +8,12 @@ import shlex
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-import lightning_vista
+from lightning_vista.code_version import code_version
 from lightning_vista.own_files import DamagedFileError, from_sealed_json, to_sealed_json, write_whole
 from lightning_vista.run_files import check_config, sealed_config
 from lightning_vista.study.overrides import key_labels, override
@@ -147,15 +146,6 @@ def expand_study(study: Study, out_dir: str | Path, smoke: bool = False, full: b
     if shared:
         raise StudyError(f"`runs`: expected names that differ in letters and digits, got {shared}. Rename one.")
     return runs
-
-
-@cache
-def code_version() -> str:
-    """Return the package's version with a digest of its source files, however it was installed."""
-    root = Path(lightning_vista.__file__).parent
-    folders = (root, root / "callbacks", root / "datamodules")  # the last two may be links, which rglob skips
-    sources = sorted({file.read_bytes() for folder in folders for file in folder.rglob("*.py")})
-    return f"{lightning_vista.__version__}+{hashlib.sha256(b''.join(sources)).hexdigest()[:12]}"
 
 
 def _run(study: Study, variant: Variant, point: Config, seed: int, out: Path, smoke: bool) -> Run:

@@ -4,6 +4,7 @@ import re
 
 #: Words between two steps, in the official wordings ("and finally, we" occurs in one of the environments).
 _JOINT = re.compile(r",? (?P<words>(?:and )?(?:then|finally)),? ")
+_WORDS = r",? (?:and )?(?:then|finally),? "
 _SEQUENCE = re.compile(r"(?P<opening>.*?)\bfirst,? (?P<steps>.+)", re.IGNORECASE | re.DOTALL)
 
 
@@ -35,3 +36,31 @@ def beginnings(description: str) -> tuple[str, ...]:
         for count in range(2, len(steps))
     ]
     return (opening + alone, *several, description)
+
+
+def marked_steps(description: str, reference: str) -> list[tuple[str, bool]]:
+    """Split a description into its steps and the words between them, and mark the steps that the reference lacks there.
+
+    Args:
+        description: Description in the official wording, see `beginnings`.
+        reference: Description to compare with, step by step.
+
+    Returns:
+        Pieces of the description, in order, each with whether it is a step that differs from the reference's. Nothing
+        is marked in descriptions of a single step, which differ as a whole.
+
+    Example:
+        >>> first = "First, we open the box, and then we take the key"
+        >>> marked_steps("First, we open the box, and then we take the ball", first)
+        [('First, we open the box', False), (', and then ', False), ('we take the ball', True)]
+    """
+    pieces, others = (re.split(rf"({_WORDS})", text) for text in (description, reference))
+    if len(pieces) < 3:
+        return [(description, False)]
+    own, other = (
+        [re.sub(r"^(.*\b)?first,? ", "", text, flags=re.IGNORECASE) for text in all] for all in (pieces, others)
+    )
+    return [
+        (piece, place % 2 == 0 and (place >= len(other) or own[place] != other[place]))
+        for place, piece in enumerate(pieces)
+    ]

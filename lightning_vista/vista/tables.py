@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -33,6 +34,8 @@ SCORE_COLUMNS: dict[str, type[pl.DataType]] = {
 #: The column of the file that names the order of the frames; only files with controls have it.
 ORDER_COLUMN = "order"
 _KEY = ["problem_set", "video", "label"]
+#: Entries of the file's metadata that hold JSON.
+_DECLARED = ("kinds", "descriptions", "held_out", "is_baseline")
 
 
 class ScoreTableError(FaultsError):
@@ -51,6 +54,10 @@ class ScoreTable:
         planned: Number of videos that the run was to score; None if unknown. A run with fewer is partial.
         controls: Control of frame order (see `frame_order`) -> its rows, which equal `rows` except for scores and
             reasons; empty for a run without controls.
+        descriptions: Problem set id -> label -> description; empty in tables that were written without them.
+        held_out: Problem set id -> whether its combinations (such as a colour and an object) were held out of training,
+            for the sets that declare it.
+        is_baseline: Whether the scores were drawn at random, so that reports compare nobody with this table.
     """
 
     rows: pl.DataFrame
@@ -58,6 +65,9 @@ class ScoreTable:
     kinds: Mapping[str, str] = field(default_factory=dict)
     planned: int | None = None
     controls: Mapping[str, pl.DataFrame] = field(default_factory=dict)
+    descriptions: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    held_out: Mapping[str, bool] = field(default_factory=dict)
+    is_baseline: bool = False
 
     @property
     def model(self) -> str:
@@ -88,6 +98,8 @@ def write_scores(
     kinds: Mapping[str, str] | None = None,
     planned: int | None = None,
     controls: Mapping[str, pl.DataFrame | Iterable[Mapping[str, object]]] | None = None,
+    problem_sets: Iterable[ProblemSet] = (),
+    is_baseline: bool = False,
 ) -> ScoreTable:
     """Write a score table; the file appears whole or not at all, and the same rows give the same bytes.
 
@@ -103,6 +115,8 @@ def write_scores(
         planned: Number of videos that the run was to score. If the rows have fewer, the file says so.
         controls: Control of frame order -> rows of the same videos and labels. With controls, the file has one more
             column, `order`: `forward` for `rows`, else the control.
+        problem_sets: Problem sets of the rows, whose descriptions and held-out marks the file then holds.
+        is_baseline: Whether the scores were drawn at random.
 
     Returns:
         The table as `read_scores` will return it.
@@ -124,13 +138,25 @@ def write_scores(
         ('clip', '1f3a', [0.5, 0.1])
     """
     target = Path(path)
+    problem_sets = tuple(problem_sets)
     orders = {FORWARD: rows, **(controls or {})}
     frames = {order: own if isinstance(own, pl.DataFrame) else _frame(own, target) for order, own in orders.items()}
-    table = replace(_checked_orders(frames, target, config_hash, kinds or {}), planned=planned)
+    described = {item.id: dict(item.descriptions) for item in problem_sets}
+    held_out = declared_held_out(problem_sets)
+    table = replace(
+        _checked_orders(frames, target, config_hash, kinds or {}),
+        planned=planned,
+        descriptions=described,
+        held_out=held_out,
+        is_baseline=is_baseline,
+    )
     metadata = {VERSION_KEY: _VERSION, SEAL_KEY: EMPTY_SEAL, "scorer": table.model, "config_hash": config_hash}
     metadata["kinds"] = json.dumps(table.kinds, sort_keys=True)
     if table.is_partial:
         metadata["planned"] = str(planned)
+    # Not sorted: the order of the labels is that of the problem set.
+    texts = {"descriptions": described, "held_out": held_out, "is_baseline": is_baseline}
+    metadata |= {name: json.dumps(value, ensure_ascii=False) for name, value in texts.items() if value}
     content = io.BytesIO()
     _with_order(table).write_parquet(content, metadata=metadata)
     write_sealed(target, content.getvalue())
@@ -156,14 +182,14 @@ def read_scores(path: str | Path) -> ScoreTable:
     file = Path(path) / TABLE_NAME if Path(path).is_dir() else Path(path)
     if not file.is_file():
         raise FileNotFoundError(f"No score table at {file}. Give a run folder, or the {TABLE_NAME} in it.")
-    frame, metadata, kinds = _read_parquet(file)
+    frame, metadata, declared = _read_parquet(file)
     planned = metadata.get("planned")
-    table = _checked_orders(_by_order(frame), file, metadata.get("config_hash", ""), kinds)
-    return replace(table, planned=None if planned is None else int(planned))
+    table = _checked_orders(_by_order(frame), file, metadata.get("config_hash", ""), declared.pop("kinds"))
+    return replace(table, planned=None if planned is None else int(planned), **declared)
 
 
-def _read_parquet(file: Path) -> tuple[pl.DataFrame, dict[str, str], dict[str, str]]:
-    """Return the rows, the metadata and the declared kinds of a file, after checking its bytes."""
+def _read_parquet(file: Path) -> tuple[pl.DataFrame, dict[str, str], dict[str, Any]]:
+    """Return the rows, the metadata and what it declares of the problem sets, after checking the file's bytes."""
     content, remedy = file.read_bytes(), "Restore it from a copy, or remove it and run `test` again."
     try:
         # Before anything is parsed: damaged lengths make a parquet reader panic, or ask for any amount of memory.
@@ -174,7 +200,8 @@ def _read_parquet(file: Path) -> tuple[pl.DataFrame, dict[str, str], dict[str, s
             raise DamagedFileError(f"{file}: expected version {_VERSION}, got {version!r}. {remedy}")
         if version is not None and not sealed:
             raise DamagedFileError(f"{file} is damaged: it has no checksum. {remedy}")
-        return pl.read_parquet(io.BytesIO(content)), metadata, json.loads(metadata.get("kinds", "{}"))
+        declared = {name: json.loads(metadata[name]) for name in _DECLARED if name in metadata}
+        return pl.read_parquet(io.BytesIO(content)), metadata, {"kinds": {}} | declared
     except DamagedFileError as error:
         raise ScoreTableError(f"the score table {file}", [str(error)]) from error
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, ValueError, OSError) as error:
@@ -200,6 +227,24 @@ def declared_kinds(problem_sets: Iterable[ProblemSet]) -> dict[str, str]:
         {'home/level_2/juggling/b': 'actions'}
     """
     return {item.id: item.kind for item in problem_sets if KIND_OF_TYPE.get(item.type) != item.kind}
+
+
+def declared_held_out(problem_sets: Iterable[ProblemSet]) -> dict[str, bool]:
+    """Return the sets that say in their `metadata` whether their combinations were held out of training.
+
+    Args:
+        problem_sets: Any problem sets.
+
+    Returns:
+        Problem set id -> `held_out`, for the sets that declare it.
+
+    Example:
+        >>> a = ProblemSet("home/level_2/remix/a", {}, (), extra={"metadata": {"held_out": True}})
+        >>> declared_held_out([a, ProblemSet("home/level_2/remix/b", {}, ())])
+        {'home/level_2/remix/a': True}
+    """
+    declared = {item.id: (item.extra.get("metadata") or {}).get("held_out") for item in problem_sets}
+    return {id: held_out for id, held_out in declared.items() if isinstance(held_out, bool)}
 
 
 def outline(problem_set: str, kinds: Mapping[str, str] | None = None) -> ProblemSet:

@@ -20,7 +20,7 @@ def test_scores_survive_the_journal_to_the_last_bit(tmp_path: Path) -> None:
     run.append([pair("a.mp4", 0.1 + 0.2, -1e-300), pair("b.mp4", math.nan, math.nan, reason="no reply")], rank=0)
     again = RunFolder(tmp_path, "judge", "hash")
     assert again.scored["a.mp4"] == [pair("a.mp4", 0.1 + 0.2, -1e-300)]
-    table = again.finish({})
+    table = again.finish([])
     assert table.rows["score"].to_list() == [0.1 + 0.2, -1e-300, None, None]
     assert table.rows["reason"].to_list() == [None, None, "no reply", "no reply"]
     assert [path.name for path in tmp_path.iterdir()] == ["scores.parquet"]
@@ -30,7 +30,7 @@ def test_the_journals_of_all_ranks_are_joined(tmp_path: Path) -> None:
     run = RunFolder(tmp_path, "judge", "hash")
     run.append([pair("b.mp4", 1, 0)], rank=1)
     run.append([pair("a.mp4", 0, 1)], rank=0)
-    assert run.finish({}).rows["video"].unique().sort().to_list() == ["a.mp4", "b.mp4"]
+    assert run.finish([]).rows["video"].unique().sort().to_list() == ["a.mp4", "b.mp4"]
 
 
 def test_a_line_that_a_kill_cut_short_is_scored_again(tmp_path: Path) -> None:
@@ -42,7 +42,7 @@ def test_a_line_that_a_kill_cut_short_is_scored_again(tmp_path: Path) -> None:
     again = RunFolder(tmp_path, "judge", "hash")
     assert list(again.scored) == ["a.mp4"]
     again.append([pair("b.mp4", 0, 1)], rank=0)
-    assert again.finish({}).rows["score"].to_list() == [1, 0, 0, 1]
+    assert again.finish([]).rows["score"].to_list() == [1, 0, 0, 1]
 
 
 def test_a_journal_cut_in_its_first_line_is_empty(tmp_path: Path) -> None:
@@ -56,12 +56,12 @@ def test_a_journal_cut_in_its_first_line_is_empty(tmp_path: Path) -> None:
 def test_a_finished_run_is_known_again(tmp_path: Path) -> None:
     run = RunFolder(tmp_path, "judge", "hash")
     run.append([pair("a.mp4", 1, 0), pair("b.mp4", math.nan, math.nan, reason="no reply")], rank=0)
-    run.finish({})
+    run.finish([])
     before = (tmp_path / "scores.parquet").read_bytes()
     again = RunFolder(tmp_path, "judge", "hash")
     assert again.scored["a.mp4"] == [pair("a.mp4", 1, 0)]
     again.append([pair("a.mp4", 1, 0)], rank=0)
-    again.finish({})
+    again.finish([])
     assert (tmp_path / "scores.parquet").read_bytes() == before
 
 
@@ -73,7 +73,7 @@ def test_the_scores_of_another_configuration_are_not_mixed_in(
     run = RunFolder(tmp_path, "judge", "hash")
     run.append([pair("a.mp4", 1, 0)], rank=0)
     if finished:
-        run.finish({})
+        run.finish([])
     with pytest.raises(RunFolderError, match="Give another `evaluation.run_dir`"):
         RunFolder(tmp_path, model, config_hash)
     assert list(RunFolder(tmp_path, "judge", "hash").scored) == ["a.mp4"]  # what was there is untouched

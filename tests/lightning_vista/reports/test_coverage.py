@@ -9,12 +9,17 @@ import polars as pl
 import pytest
 from report_data import ATTACK, SETS, score_table, tables
 
-from lightning_vista.reports.figures import draw_differences, f1_by_level, level_one_bars, raw_beside_rescaled
 from lightning_vista.reports.joining import predictions
 from lightning_vista.reports.page import write_page
-from lightning_vista.reports.report import summary_notes, write_report
+from lightning_vista.reports.page.cast import cast, judges_of
+from lightning_vista.reports.page.difference_matrix import difference_matrix
+from lightning_vista.reports.page.length_plots import length_plots
+from lightning_vista.reports.page.reward_table import reward_table
+from lightning_vista.reports.page.type_table import overview
+from lightning_vista.reports.page.verdict_table import verdict_table
+from lightning_vista.reports.report import write_report
 from lightning_vista.reports.results import build_results
-from lightning_vista.reports.reward_figures import reward_figures
+from lightning_vista.reports.summary import summary_notes
 from lightning_vista.reports.view import views
 from lightning_vista.vista.tables import SCORE_COLUMNS, ScoreTable, order_rows, write_scores
 
@@ -41,11 +46,17 @@ def test_a_partial_run_is_marked_everywhere(tmp_path: Path, capsys: pytest.Captu
     shown = page[: page.index('<script type="application/json"')]
     assert shown.index('class="banner"') < shown.index("<h1>")
     assert note in shown
-    assert shown.count('</span> cut <span class="part"') == shown.count("</span> cut ")  # controls, tables, counts
-    assert '<th scope="row">cut (part)</th>' in shown
-    assert "cut (part) −" in shown  # noqa: RUF001  a minus sign
+    assert shown.count('<span class="name">cut</span> <span class="part"') == shown.count(
+        '<span class="name">cut</span>'
+    )
+    assert '<th scope="row">cut (part)</th>' in shown  # where the name stands without its mark
     assert '<th scope="row">cut</th>' not in shown
-    assert [look["partial"] for look in script_data(page)["looks"]] == [False, True, False, False]
+    assert {model["name"]: model["part"] for model in script_data(page)["models"]} == {
+        "whole": False,
+        "cut": True,
+        "majority": False,
+        "random": False,
+    }
 
 
 def test_a_complete_run_has_no_mark(tmp_path: Path) -> None:
@@ -119,44 +130,47 @@ def test_a_problem_set_without_a_figure_of_some_scorer_is_not_common() -> None:
 
 def test_page_and_terminal_say_what_is_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     page = write_report(save(tmp_path, *uneven()), tmp_path / "out").read_text("utf-8")
-    shown, data = page[: page.index('<script type="application/json"')], script_data(page)
+    shown = page[: page.index('<script type="application/json"')]
     note = (
         "3 of 9 problem sets are left out of the comparison, since not every scorer has scored them: "
         "craft 1 (not b); home 2 (not b)."
     )
     printed = capsys.readouterr().out
     assert note in printed
-    assert "Mean macro F1 over the problem sets of all scorers" in printed
+    assert "Mean macro F1, common sets" in printed
     assert note in shown
+    assert "<summary>3 problem sets are not compared</summary>" in shown
     details = shown[shown.index('<details class="coverage">') :]
     details = details[: details.index("</details>")]
     assert all(f"<li>{id}: not b</li>" in details for id in (*NOT_IN_B, CUT_IN_B))
-    assert "<dd>6 of 9</dd>" in shown
-    assert "Overall<small>n = 6</small>" in shown
+    assert "6 problem sets that every scorer has scored" in shown
+    assert '<span class="head">Overall</span><small>n = 6</small>' in shown
     assert "not in the table" in shown  # the reason of the cut video
     assert "; not in its table" not in shown
     assert "not in the table: 1, 2 problem sets are not in its table" in shown
-    assert {found["id"] for found in data["sets"] if found["common"]} == set(COMMON)
+    entries = shown.split('<details class="set" ')[1:]
+    assert [" · not compared" in entry for entry in entries] == [id not in COMMON for id in sorted(SETS)]
 
 
-def test_n_stands_at_every_tick_and_pair() -> None:
-    view = views(build_results(uneven()))[0]
-    assert f1_by_level(view, "home", "all").plot["layout"]["xaxis"]["ticktext"] == [
-        "1<br>n = 2",
-        "2<br>2",
-        "3<br>1",
+def test_n_stands_at_every_figure() -> None:
+    results = build_results(uneven())
+    view = views(results)[0]
+    members = cast(results, view, {})
+    judges = judges_of(members)
+    assert [(aspect.name, aspect.sets) for aspect in verdict_table(view, members, "home").aspects] == [
+        ("objects", 1),
+        ("actions", 1),
+        ("steps", 1),
+        ("order", 2),
     ]
-    assert [trace["x"] for trace in level_one_bars(view, "home").plot["data"]] == [
-        ["Objects<br>n = 1", "Actions<br>n = 1"]
-    ] * 4
-    names = [trace["name"] for trace in draw_differences(view, "home").plot["data"]]
-    assert names[0] == "a − b (n = 5)"  # noqa: RUF001  a minus sign
-    assert "a − random (n = 7)" in names  # noqa: RUF001
-    assert raw_beside_rescaled(view, view, "home").title == "Over 5 problem sets"
-    for figure in reward_figures(view, "home"):
-        ticks = figure.plot["layout"]["xaxis"].get("ticktext") or figure.plot["data"][0]["x"]
-        assert ticks[0].partition("<br>n = ")[2].isdigit()
-        assert all(tick.partition("<br>")[2].removeprefix("n = ").isdigit() for tick in ticks)
+    (plot, _) = length_plots(view, judges, "home")
+    assert [(row[0], row[1], row[-1]) for row in plot.rows] == [("order", "2", "1"), ("order", "3", "1")]
+    assert overview(view, members, "home").columns[:2] == [("Trace-free order", 2), ("Overall", 5)]
+    notes = {
+        m.name: c.note for m, c in zip(members, difference_matrix(view, members, "home").rows[0][1], strict=True) if c
+    }
+    assert [note.partition("n = ")[2] for note in (notes["b"], notes["random"])] == ["5", "7"]
+    assert all(int(row[-1]) > 0 for row in reward_table(view, judges, "home").cells)
 
 
 @pytest.mark.parametrize("environment", ["one", "two"])
@@ -170,21 +184,21 @@ def test_scorers_without_a_common_problem_set(
     printed = capsys.readouterr().out
     assert "The scorers have no problem set in common, so they are not compared: " in printed
     assert "Mean macro F1" not in printed
-    assert "These scorers have no problem set in common, so this report does not compare them." in page
-    overview = page[page.index('<section id="overview"') : page.index('<section id="levels"')]
-    assert "The scorers have no problem set in common here" in overview
-    assert "<table" not in overview
-    assert not any(found["common"] for found in script_data(page)["sets"])
+    assert "These scorers have no problem set in common, so each is judged on its own sets" in page
+    verdicts = page[page.index('<section id="verdicts"') : page.index('<section id="types"')]
+    assert "above chance" in verdicts or "too few sets" in verdicts  # each against chance on its own sets
+    types = page[page.index('<section id="types"') : page.index('<section id="problem-sets"')]
+    assert "The scorers have no problem set in common here" in types
+    assert '<table class="overview' not in types
+    assert page.count(" · not compared") == page.count('<details class="set" ')
 
 
 def test_an_environment_of_some_scorers_is_not_compared(tmp_path: Path) -> None:
     home = [id for id in SETS if id.startswith("home/")]
     judged = [score_table("a", 0.6), score_table("b", 0.2, home)]
     page = write_page(build_results(judged), judged, tmp_path / "report.html").read_text("utf-8")
-    panels = page.split('<div class="panel" data-environment="craft"')[1:]
-    assert panels[0].split("</table>")[0].count("The scorers have no problem set in common here") == 1
-    plots = [key.split("/")[::2] for key in script_data(page)["plots"] if "/craft/" in key]
-    assert {section for section, _ in plots} == {"differences"}  # of the one scorer and the baselines
+    assert 'data-environment="craft"' not in page
+    assert {"craft", "home"} == {entry.split("/")[0] for entry in page.split('id="set=')[1:]}  # listed all the same
 
 
 def script_data(page: str) -> dict[str, Any]:
@@ -244,4 +258,4 @@ def test_the_terminal_counts_unscored_videos_and_ties_where_there_are_any(
     expected = f"a: 9 of 46 (video, problem set) pairs unscored ({ATTACK}: 9), {ties} ties"
     assert set(expected.splitlines()) <= set(lines)
     assert not any(line.startswith(("clean:", "majority:", "random:")) for line in lines)
-    assert sum(line.startswith("  general") for line in lines) == 1
+    assert [line.split()[0] for line in lines if "0." in line][:2] == ["a", "clean"]

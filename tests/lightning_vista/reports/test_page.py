@@ -1,19 +1,23 @@
+"""The file of the report page, without a browser."""
+
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-import plotly.graph_objects
 import pytest
-from report_data import ATTACK, BOLD, SETS, minimal, run_folder, score_table, tables
+from report_data import ATTACK, BOLD, LABELS, SETS, minimal, run_folder, score_table, tables
 
 from lightning_vista.reports import examples
-from lightning_vista.reports.headline import headline
-from lightning_vista.reports.page import write_page
+from lightning_vista.reports.page import html_page, write_page
+from lightning_vista.reports.page.set_entries import as_list
 from lightning_vista.reports.results import build_results
+from lightning_vista.reports.style import styles
 from lightning_vista.reports.view import views
 
 
@@ -24,23 +28,26 @@ class Page(HTMLParser):
         super().__init__()
         self.elements: list[tuple[str, dict[str, str | None]]] = []
         self.scripts: list[str] = []
+        self.styles: list[str] = []
         self.text = ""
-        self._in_script = False
+        self._inside = ""
         self.source = path.read_text("utf-8")
         self.feed(self.source)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.elements.append((tag, dict(attrs)))
-        self._in_script = tag == "script"
-        if self._in_script:
+        self._inside = tag if tag in ("script", "style") else ""
+        if tag == "script":
             self.scripts.append("")
 
     def handle_endtag(self, tag: str) -> None:
-        self._in_script = False
+        self._inside = ""
 
     def handle_data(self, data: str) -> None:
-        if self._in_script:
+        if self._inside == "script":
             self.scripts[-1] += data
+        elif self._inside == "style":
+            self.styles.append(data)
         else:
             self.text += data
 
@@ -48,6 +55,11 @@ class Page(HTMLParser):
     def data(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self.scripts[0])
         return found
+
+    @property
+    def sets(self) -> list[str]:
+        """Ids of the problem sets, in the order of the data."""
+        return [str(a["id"]).removeprefix("set=") for _, a in self.elements if a.get("class") == "set"]
 
     def attributes(self) -> Iterator[tuple[str, str, str | None]]:
         for tag, attributes in self.elements:
@@ -71,24 +83,26 @@ def test_one_file_that_fetches_nothing(full: Page) -> None:
     }
 
 
-def test_policy_allows_exactly_the_scripts_of_the_page(full: Page) -> None:
+def test_policy_allows_exactly_the_scripts_and_styles_of_the_page(full: Page) -> None:
     (policy,) = [a["content"] for _, a in full.elements if a.get("http-equiv") == "Content-Security-Policy"]
     assert policy is not None
     rules = dict(rule.split(" ", 1) for rule in policy.split("; "))
     assert rules["default-src"] == "'none'"
-    digests = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in full.scripts[1:]]
-    assert rules["script-src"] == " ".join(f"'sha256-{digest}'" for digest in digests)
+    for name, texts in (("script-src", full.scripts[1:]), ("style-src", full.styles)):
+        digests = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in texts]
+        assert rules[name] == " ".join(f"'sha256-{digest}'" for digest in digests)
+    assert not [name for _, name, _ in full.attributes() if name == "style"]
 
 
 def test_texts_stay_text(full: Page) -> None:
-    assert [a.get("type") for tag, a in full.elements if tag == "script"] == ["application/json", None, None]
-    assert "img" not in {tag for tag, _ in full.elements}
+    scripts = [a.get("type") for tag, a in full.elements if tag == "script"]
+    assert scripts == ["application/json", *[None] * len(html_page._SCRIPTS)]
+    pictures = [a["src"] or "" for tag, a in full.elements if tag == "img"]
+    assert all(source.startswith("data:image/webp;base64,") for source in pictures)
     assert not [name for _, name, _ in full.attributes() if name.startswith("on")]
     assert not set("<>&\u2028") & set(full.scripts[0])
-    assert ATTACK in full.data["sets"][0]["labels"]
-    assert ATTACK in full.text  # the transcript and the reasons, shown as they are
+    assert ATTACK in full.text  # labels, the transcript and the reasons, shown as they are
     assert BOLD in full.text
-    assert BOLD not in json.dumps(full.data["plots"])  # where plotly would take it for markup
 
 
 def test_same_input_same_bytes(tmp_path: Path) -> None:
@@ -98,75 +112,121 @@ def test_same_input_same_bytes(tmp_path: Path) -> None:
     assert pages[0] == pages[1]
 
 
-def test_every_section_and_its_tables(full: Page) -> None:
+def test_the_order_of_the_sections(full: Page) -> None:
     sections = [attributes["id"] for tag, attributes in full.elements if tag == "section"]
-    figures = ["overview", "levels", "kinds", "order", "reward", "differences", "raw", "hardest", "problem-sets"]
-    assert sections == [*figures, "examples", "transcripts", "definitions"]
-    plots = [attributes["data-plot"] for _, attributes in full.elements if "data-plot" in attributes]
-    assert sorted(map(str, plots)) == sorted(full.data["plots"])
-    assert len([tag for tag, _ in full.elements if tag == "figure"]) == len(plots)
-    assert len([tag for tag, _ in full.elements if tag == "caption"]) == len(plots)
+    figures = ["verdicts", "length", "types", "order", "reward", "differences", "raw", "problem-sets"]
+    assert sections == [*figures, "examples", "transcripts", "scorers", "definitions"]
+    names = {str(a["href"]) for tag, a in full.elements if tag == "a"}
+    assert {f"#{section}" for section in sections} <= names  # the bar leads to each
 
 
-def test_plots_are_valid(full: Page) -> None:
-    for plot in full.data["plots"].values():
-        figure = plotly.graph_objects.Figure(plot)
-        assert figure.data
+def test_every_picture_says_what_it_shows_and_has_its_numbers(full: Page) -> None:
+    pictures = [a for tag, a in full.elements if tag == "svg" and a.get("role") == "img"]
+    assert len(pictures) > 40
+    assert all(picture["aria-label"] for picture in pictures)
+    plots = len([a for a in pictures if a.get("class") == "levels"])
+    assert (
+        plots == len([a for _, a in full.elements if a.get("class") == "numbers"]) - 3
+    )  # and a table of AUC for each environment
+    assert not re.search(r'(?:x|y|cx|cy|width|height|d)="[^"]*(?:nan|inf|None)', full.source)
 
 
-def test_minimal_results(tmp_path: Path) -> None:
+def test_one_panel_is_open_without_scripts(full: Page) -> None:
+    panels = [a for _, a in full.elements if a.get("class") == "panel"]
+    open_panels = [a for a in panels if "hidden" not in a]
+    assert {(a["data-environment"], a["data-rescaling"]) for a in open_panels} == {("all", "both"), ("all", "any")}
+    assert {a["data-environment"] for a in panels} == {"all", "home", "craft"}
+    assert all("hidden" in a for _, a in full.elements if "scripted" in (a.get("class") or ""))
+
+
+def test_optional_parts_may_be_missing(tmp_path: Path) -> None:
     results, judged = minimal()
     page = Page(write_page(results, judged, tmp_path / "deep" / "report.html"))
-    sections = {attributes["id"] for tag, attributes in page.elements if tag == "section"}
-    assert not sections & {"order", "reward", "differences", "raw", "transcripts"}
-    assert "bare score tables" in page.text
-    assert page.data["rescalings"] == ["both"]
+    assert "made from bare score tables" in page.text
+    assert "There are no figures against chance here." in page.text
+    assert len(page.data["rescalings"]) == 1
+    sections = [a["id"] for tag, a in page.elements if tag == "section"]
+    assert sections == ["verdicts", "types", "problem-sets", "examples", "scorers", "definitions"]
 
 
-def test_predictions_are_those_of_the_metrics(full: Page) -> None:
+def test_predictions_agree_with_the_results(full: Page) -> None:
     results = build_results(tables())
     data = full.data
     assert data["rescalings"] == ["both", "none"]
-    assert [found["id"] for found in data["sets"]] == sorted(SETS)
-    for found in data["sets"]:
-        for place, model in enumerate(data["models"][: data["scorers"]]):
+    assert full.sets == sorted(SETS)
+    scorers = [(place, m["name"]) for place, m in enumerate(data["models"]) if not m["baseline"]]
+    assert {name for _, name in scorers} == {BOLD, "plain judge"}
+    for id, found in zip(full.sets, data["sets"], strict=True):
+        for place, model in scorers:
             for view, part in enumerate((results[model], results[model]["raw"])):
-                expected = part["problem_sets"][found["id"]]
+                expected = part["problem_sets"][id]
                 predicted = found["predicted"][view][place]
                 right = sum(guess == true for guess, true in zip(predicted, found["truth"], strict=True))
                 assert right / len(predicted) == pytest.approx(expected["accuracy"])
                 assert predicted.count([]) == expected["unscored"] == 1
                 assert found["results"][view][place] == [
-                    pytest.approx(expected["macro_f1"], abs=1e-4),
-                    pytest.approx(expected["accuracy"], abs=1e-4),
+                    pytest.approx(expected["macro_f1"], abs=1e-3),
+                    pytest.approx(expected["accuracy"], abs=1e-3),
                     *(expected[name] for name in ("videos", "unscored", "ties")),
                 ]
 
 
 def test_several_true_labels(full: Page) -> None:
-    (many,) = [found for found in full.data["sets"] if found["id"].endswith("many")]
+    (many,) = [found for id, found in zip(full.sets, full.data["sets"], strict=True) if id.endswith("many")]
     assert [0, 1] in many["truth"] or [1, 2] in many["truth"]
     assert all(
-        len(guess) == len(true)
+        len(as_list(guess)) == len(as_list(true))
         for guess, true in zip(many["predicted"][0][0], many["truth"], strict=True)
-        if isinstance(true, list) and guess
+        if guess != []
     )
 
 
+def test_every_problem_set_shows_its_descriptions(tmp_path: Path) -> None:
+    """Descriptions used to come from the examples alone, so that most sets had none, and the search missed them."""
+    texts = {id: {label: f"We see the {id} of {label}" for label in LABELS} for id in SETS}
+    judged = [replace(table, descriptions=texts) for table in tables()]
+    page = Page(write_page(build_results(judged), judged, tmp_path / "report.html"))
+    assert all(page.text.count(text) == 1 for own in texts.values() for text in own.values())
+
+
+def test_steps_that_differ_are_marked(tmp_path: Path) -> None:
+    orders = ("First, we go to a, and then we go to b", "First, we go to b, and then we go to a", "We wait")
+    texts = {"home/level_2/permutation/e": dict(zip(LABELS, orders, strict=True))}
+    judged = [replace(score_table("judge", 0.5), descriptions=texts)]
+    page = write_page(build_results(judged), judged, tmp_path / "report.html").read_text("utf-8")
+    assert "<li>First, we go to a, and then we go to b" in page
+    assert "<li><mark>First, we go to b</mark>, and then <mark>we go to a</mark>" in page
+
+
+def test_no_two_of_sixty_scorers_look_alike() -> None:
+    """Colours and symbols used to repeat together, so that the ninth scorer looked like the first."""
+    looks = [(look.colour, look.symbol) for look in styles(f"judge {number}" for number in range(60)).values()]
+    assert len(set(looks)) == 60
+
+
 def test_examples_and_transcripts(full: Page, tmp_path: Path) -> None:
-    data = full.data
     run = run_folder(tmp_path, tables())
-    assert [base64.b64decode(video) for video in data["videos"]] == [
-        path.read_bytes() for path in sorted((run / "examples").glob("*.mp4"))
-    ]
-    assert [example["transcripts"] for example in data["examples"]] == [[{"place": 0, "run": "run"}], [], []]
-    assert data["examples"][0]["descriptions"] == [
-        f"First, we go to {label}, and then we wait" for label in ("z", "y", ATTACK)
-    ]
+    files = [path.read_bytes() for path in sorted((run / "examples").glob("*.mp4"))]
+    assert [base64.b64decode(video) for video in full.data["videos"].values()] == files
+    cards = full.source.split('<article class="card">')[1:]
+    assert len(cards) == 3
+    assert sum('href="#transcript-0"' in card for card in cards) == 1
+    assert full.source.count("First, we go to z, and then ") > 1  # the examples' descriptions
+    shown = re.findall(r"<td[^>]*><span[^>]*>([^<]*)</span>", "".join(cards))
     rows = tables()[1].rows
-    first = data["examples"][0]
-    expected = rows.filter((rows["problem_set"] == first["set"]) & (rows["video"] == first["video"]))["score"]
-    assert first["scores"][1] == expected.to_list()
+    pairs = re.findall(r'<a href="#set=[^"]*">([^<]*)</a> · level .*? · (.*?)</p>', "".join(cards))
+    assert len(pairs) == 3
+    scored = rows.filter(rows["score"].is_not_null())
+    assert {f"{value:.3f}" for value in scored["score"]} & set(shown)
+
+
+def test_only_the_first_examples_can_be_played(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    judged = tables()
+    monkeypatch.setattr(html_page, "PLAYED", 1)
+    page = Page(write_page(build_results(judged), judged, tmp_path / "report.html", [run_folder(tmp_path, judged)]))
+    assert len(page.data["videos"]) == 1
+    assert [tag for tag, a in page.elements if a.get("class") == "play"] == ["button"]
+    assert len([a for _, a in page.elements if a.get("class") == "strip"]) == 3
 
 
 def test_videos_beyond_the_budget_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,7 +235,7 @@ def test_videos_beyond_the_budget_are_counted(tmp_path: Path, monkeypatch: pytes
     first = base64.b64encode((run / "examples" / "key0.mp4").read_bytes())
     monkeypatch.setattr(examples, "VIDEO_BYTES", len(first) + 10)
     page = Page(write_page(build_results(judged), judged, tmp_path / "report.html", [run, run]))
-    assert len(page.data["videos"]) == len(page.data["examples"]) == 1
+    assert len(page.data["videos"]) == page.source.count('<article class="card">') == 1
     assert "2 example videos of run did not fit" in page.text
 
 
@@ -194,14 +254,6 @@ def test_one_rescaling_per_page() -> None:
     mixed = build_results(judged[:1], "both") | build_results(judged[1:], "video")
     with pytest.raises(ValueError, match="one rescaling, got \\['both', 'video'\\]"):
         views(mixed)
-
-
-def test_headline_names_the_best_scorer() -> None:
-    sentences = headline(views(build_results(tables()))[0])
-    assert sentences[0].startswith(f"Of 2 scorers, {BOLD} does best: it reaches a mean macro F1 of ")
-    assert "over 9 problem sets, against " in sentences[0]
-    assert sentences[1].startswith("Its F1 goes from ")
-    assert sentences[2] == "18 of 92 (video, problem set) pairs are unscored."
 
 
 @pytest.mark.slow

@@ -3,8 +3,10 @@ from report_data import score_table, tables
 
 from lightning_vista.metrics.reward_quality import reward_quality
 from lightning_vista.reports.joining import join_tables
+from lightning_vista.reports.page.cast import cast, judges_of
+from lightning_vista.reports.page.length_plots import wrong_order_plots
+from lightning_vista.reports.page.reward_table import reward_table
 from lightning_vista.reports.results import build_results
-from lightning_vista.reports.reward_figures import reward_figures
 from lightning_vista.reports.view import views
 
 
@@ -34,17 +36,22 @@ def test_only_orders_can_be_exploited() -> None:
 
 
 def test_a_better_scorer_is_exploited_less_and_the_tables_say_all() -> None:
-    view = views(build_results([score_table("good", 2.0), score_table("bad", 0.0)]))[0]
-    videos, orders = reward_figures(view, "home")
-    for figure in (videos, orders):
-        assert [trace["name"] for trace in figure.plot["data"]] == ["good", "bad"]
-        assert all(len(row) == len(figure.columns) for row in figure.rows)
-    assert [trace["y"] for trace in orders.plot["data"]] == [[0, 0], [1, 1]]
-    whole = {row[0]: row for row in videos.rows if row[1:3] == ("All kinds", "all")}
+    results = build_results([score_table("good", 2.0), score_table("bad", 0.0)])
+    view = views(results)[0]
+    judges = judges_of(cast(results, view, {}))
+    table = reward_table(view, judges, "home")
+    assert {member.name for member, _ in table.rows} == {"good", "bad"}
+    assert all(len(row) == len(table.columns) for row in table.cells)
+    whole = {row[0]: row for row in table.cells if row[1:3] == ("Overall", "all")}
     assert whole["good"][3] == "1.000"
     assert float(whole["bad"][3]) < 0.8
+    shares = {each.member.name: [row[1] for row in each.rows] for each in wrong_order_plots(view, judges, "home")}
+    assert shares == {"good": ["0.00", "0.00"], "bad": ["1.00", "1.00"]}
 
 
 def test_an_environment_without_orders_has_no_figure_of_them() -> None:
-    (figure,) = reward_figures(views(build_results(tables()))[0], "craft")
-    assert figure.rows
+    results = build_results(tables())
+    view = views(results)[0]
+    judges = judges_of(cast(results, view, {}))
+    assert reward_table(view, judges, "craft").rows
+    assert wrong_order_plots(view, judges, "craft") == []

@@ -152,7 +152,7 @@ def test_the_transcript_of_every_video_is_in_the_run_folder_and_in_the_page(
     files = [{path.stem for path in (tmp_path / "run").glob(kind)} for kind in ("transcripts/*.txt", "examples/*.mp4")]
     assert files[0] == files[1]  # the page puts them side by side by these names
     page = write_report([tmp_path / "run"], tmp_path / "report").read_text()
-    assert page.count('<details class="transcript">') == 13
+    assert page.count('<details class="transcript" ') == 13
 
 
 def test_a_dry_run_asks_nothing_and_counts_what_would_be_asked(
