@@ -13,7 +13,7 @@ import torch
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 
-from lightning_vista.boards import Table, log_picture, log_table
+from lightning_vista.boards import CellValue, Table, log_picture, log_table
 from lightning_vista.callbacks.ablation import Ablation, routes_with_regions
 from lightning_vista.callbacks.finishing import ResultForm, find_pretrained, replace_weights, write_pretrained
 from lightning_vista.optional import require
@@ -211,13 +211,13 @@ class CapabilityProfiles(L.Callback):
 
     def _write_table(self, trainer: L.Trainer) -> None:
         """Write the results as a table."""
-        rows = [
-            [*self.settings[label][:2], metric, value]
+        rows: list[tuple[CellValue, ...]] = [
+            (self.settings[label].profile, self.settings[label].scale, metric, value)
             for label, metrics in self.results.items()
             for metric, value in metrics.items()
         ]
         write_csv(run_files(trainer) / "profiles.csv", [_COLUMNS, *rows])
-        log_table(trainer, "test/profiles_table", Table(_COLUMNS, [tuple(row) for row in rows]))
+        log_table(trainer, "test/profiles_table", Table(_COLUMNS, rows))
 
     def _draw(self, trainer: L.Trainer) -> None:
         """Draw the results."""

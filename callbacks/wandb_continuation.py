@@ -9,7 +9,7 @@ import lightning as L
 import torch
 from lightning.pytorch.loggers import WandbLogger
 
-from lightning_vista.evaluation import find_evaluation
+from lightning_vista.evaluation import Scorer, find_evaluation
 from lightning_vista.optional import require
 
 #: Entry of checkpoints, and file in the run folder of an evaluation.
@@ -97,13 +97,14 @@ def _kept_in_checkpoint(path: str | Path) -> str | None:
     if not Path(path).is_file():
         return None
     # Mapped rather than read: only this entry is wanted. Lightning loads the same file, as trusting, right after.
-    content = torch.load(path, map_location="cpu", weights_only=False, mmap=True)
-    return content.get(_KEY)
+    content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=False, mmap=True)
+    id: str | None = content.get(_KEY)
+    return id
 
 
 def _kept_in_folder(trainer: L.Trainer, module: L.LightningModule) -> str | None:
     evaluation = find_evaluation(trainer)
-    if evaluation is None or not hasattr(module, "frame_spec"):  # not a scorer, which alone has run folders
+    if evaluation is None or not isinstance(module, Scorer):  # which alone have run folders
         return None
     path = evaluation.run_path(trainer, module) / _FILE
     return path.read_text(encoding="utf-8").strip() if path.is_file() else None

@@ -119,8 +119,8 @@ def spread(places: Sequence[float], gap: float) -> list[float]:
         The new places, in the order of the old ones.
 
     Example:
-        >>> spread([1.0, 0.0, 1.0], gap=1.0)
-        [0.5, -0.5, 1.5]
+        >>> spread([1.0, -1.0, 1.0], gap=1.0)
+        [0.5, -1.0, 1.5]
     """
     # Blocks of labels that touch; each lies around the mean of what its labels want.
     blocks: list[list[int]] = []

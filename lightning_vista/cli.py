@@ -97,8 +97,9 @@ def run_lightning(arguments: Sequence[str], callbacks: Sequence[Any] = ()) -> di
     class CLI(LightningCLI):
         def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
             trainer = super().instantiate_trainer(**kwargs)
-            if self.subcommand in ("fit", "test"):
-                checkpoint = self.config[self.subcommand].ckpt_path if self.subcommand == "fit" else None
+            checkpoint = self.config.fit.ckpt_path if self.subcommand == "fit" else None
+            # Training that does not resume begins a wandb run, also where an evaluation of the scorer has one.
+            if self.subcommand == "test" or checkpoint is not None:
                 continue_wandb_run(trainer, self.model, checkpoint)
             ends.enter_context(own_wandb_run(trainer))
             ends.enter_context(stopped_cleanly(trainer))

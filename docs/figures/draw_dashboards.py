@@ -84,7 +84,8 @@ def make_runs(work: Path, shards: Path) -> dict[str, list[Path]]:
         added["trainer"]["default_root_dir"] = str(work / name)
         extra.write_text(yaml.safe_dump(added), encoding="utf-8")
         for command, *arguments in lines:
-            last = next(iter(work.rglob("checkpoints/last.ckpt")), None)
+            found = sorted(work.rglob("checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime)
+            last = found[-1] if found else None  # of the fit just before
             lightning_vista([command, *(text.replace("{last}", str(last)) for text in arguments), f"--config={extra}"])
         (work / f"{name}.done").touch()
     runs: dict[str, list[Path]] = {}

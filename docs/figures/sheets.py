@@ -27,5 +27,5 @@ def sheet(panels: Sequence[Image.Image], path: Path, columns: int = 2, gap: int 
     for one, place in zip(panels, places, strict=True):
         picture.paste(one, place)
     path.parent.mkdir(parents=True, exist_ok=True)
-    picture.quantize(255).save(path, optimize=True)
+    picture.save(path, optimize=True)
     print(path)

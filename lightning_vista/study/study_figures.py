@@ -35,8 +35,17 @@ def plan_figure(spec: FigureSpec, rows: Sequence[StudyRow]) -> Chart:
     lines = bool(spec.frontier or spec.lines or (isinstance(spec.x, str) and spec.x != "run" and not is_logged))
     if not lines and isinstance(spec.x, list):  # columns, however far apart their numbers are
         series = {name: [Point(str(point.x), point.values) for point in points] for name, points in series.items()}
-    options = {"log_x": spec.log_x, "log_y": spec.log_y, "lines": lines, "rows": spec.x == "run"}
-    return Chart("", series, spec.x_title, spec.y_title, references=references, **options)
+    return Chart(
+        "",
+        series,
+        spec.x_title,
+        spec.y_title,
+        rows=spec.x == "run",
+        lines=lines,
+        log_x=spec.log_x,
+        log_y=spec.log_y,
+        references=references,
+    )
 
 
 def collect_series(spec: FigureSpec, rows: Sequence[StudyRow]) -> Series:

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import pytest
@@ -16,7 +17,7 @@ def ids(wandb_dir: Path) -> list[str]:
 
 
 def test_training_from_a_checkpoint_continues_its_wandb_run(tmp_path: Path, wandb_dir: Path) -> None:
-    def train(epochs: int, checkpoint: Path | None, **options: str) -> L.Trainer:
+    def train(epochs: int, checkpoint: Path | None, **options: Any) -> L.Trainer:
         logger = WandbLogger(save_dir=wandb_dir, project="p", offline=True, **options)
         trainer = make_trainer(routing(), WandbContinuation(), max_epochs=epochs, logger=logger)
         model = Regression()

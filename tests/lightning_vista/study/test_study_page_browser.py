@@ -11,7 +11,7 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium"),
 ]
 DRAWN = "[...document.querySelectorAll('#figures svg')].map((node) => node.getBoundingClientRect().width > 200)"
-COLOURS = "[...document.querySelectorAll('#figures svg path')].map((node) => getComputedStyle(node).fill)"
+COLOURS = "[...document.querySelectorAll('#figures svg use')].map((node) => getComputedStyle(node).fill)"
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
