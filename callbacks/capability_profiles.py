@@ -1,7 +1,6 @@
 """Capability profiles: what a model can do with some of its regions, measured while testing and exported."""
 
 import copy
-import csv
 import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from lightning_vista.callbacks.ablation import Ablation, routes_with_regions
 from lightning_vista.callbacks.finishing import ResultForm, find_pretrained, replace_weights, write_pretrained
+from lightning_vista.csv_tables import TableWriter
 from lightning_vista.optional import require
 from lightning_vista.options import check_word
 from lightning_vista.pictures import draw_curves, draw_heat_map, log_picture, shades
@@ -219,7 +219,7 @@ class CapabilityProfiles(L.Callback):
         path = run_files(trainer) / "profiles.csv"
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w", encoding="utf-8", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerows([_COLUMNS, *rows])
+            TableWriter(file).writerows([_COLUMNS, *rows])
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 logger.log_table("test/profiles_table", list(_COLUMNS), rows, step=trainer.global_step)

@@ -9,6 +9,7 @@ import lightning as L
 from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor
 
+from lightning_vista.csv_tables import RecordWriter
 from lightning_vista.run_files import free_path, run_files
 
 _STEP, _EPOCH = "step", "epoch"
@@ -141,7 +142,7 @@ class LossLog(L.Callback):
             _write_whole(self._path, self._columns, rows)
         else:
             with self._path.open("a", encoding="utf-8", newline="") as file:
-                csv.DictWriter(file, self._columns, lineterminator="\n").writerows(rows)
+                RecordWriter(file, self._columns).writerows(rows)
 
 
 def _drop_later_rows(path: Path, step: int) -> list[str]:
@@ -166,7 +167,7 @@ def _write_whole(path: Path, columns: Sequence[str], rows: Iterable[dict[str, An
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.part")
     with partial.open("w", encoding="utf-8", newline="") as file:
-        table = csv.DictWriter(file, columns, lineterminator="\n")
+        table = RecordWriter(file, columns)
         table.writeheader()
         table.writerows(rows)
     partial.replace(path)

@@ -10,6 +10,7 @@ from statistics import fmean
 import lightning as L
 import torch
 
+from lightning_vista.csv_tables import RecordWriter
 from lightning_vista.models.curve import Curve, lowest, steps_to_reach
 from lightning_vista.models.finetuning import Batch, Sampling, TokenLosses, check_finetuning, finetune, held_out_texts
 from lightning_vista.options import check_counts
@@ -229,7 +230,7 @@ def write_curves(attacks: Attacks, path: Path) -> None:
     columns = ["num_samples", "repeat", *(["learning_rate"] if several else []), *first[0]]
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8", newline="") as file:
-        table = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
+        table = RecordWriter(file, columns, ignore_others=True)
         table.writeheader()
         table.writerows([before, *rows])
 

@@ -1,6 +1,5 @@
 """A measurement during training of which data trains which units."""
 
-import csv
 import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -14,6 +13,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from lightning_vista.callbacks.gradient_routing import find_routing
+from lightning_vista.csv_tables import TableWriter
 from lightning_vista.optional import require
 from lightning_vista.pictures import draw_heat_map, log_picture
 from lightning_vista.routing import Router, Rule
@@ -242,7 +242,7 @@ class RoutingMonitor(L.Callback):
         cells, path = list(self._cells(self.sums)), run_files(trainer) / "routing.csv"
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w", encoding="utf-8", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerows([_COLUMNS, *cells])
+            TableWriter(file).writerows([_COLUMNS, *cells])
         subtitle = f"share of a group's gradient in each region, {self.num_steps} steps"
         for name, energies in self.energies.items():
             gauge, shares = self._gauges[name], energy_shares(energies).tolist()

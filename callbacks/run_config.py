@@ -1,8 +1,10 @@
 """Keeps the configuration of every run of LightningCLI beside its results."""
 
 import lightning as L
+import yaml
 from lightning.pytorch.cli import SaveConfigCallback
 
+from lightning_vista.redaction import settings_without_secrets
 from lightning_vista.run_files import free_path, owned_run_files, run_files
 
 
@@ -10,7 +12,8 @@ class RunConfigCallback(SaveConfigCallback):
     """Writes `config.yaml` into the folder of the run: a scorer's run folder, else that of the run's checkpoints.
 
     See `lightning_vista.run_files`. A file of an earlier run is never replaced: a resumed evaluation keeps its first
-    configuration, and where other runs share a folder the next one writes `config-2.yaml`.
+    configuration, and where other runs share a folder the next one writes `config-2.yaml`. Passwords and keys in
+    addresses, and settings such as `api_key`, are written as `***`.
     """
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
@@ -23,4 +26,9 @@ class RunConfigCallback(SaveConfigCallback):
             return
         path = free_path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.parser.save(self.config, str(path), skip_none=False, multifile=False)
+        text = self.parser.dump(self.config, skip_none=False)
+        settings = yaml.safe_load(text)
+        shown = settings_without_secrets(settings)
+        if shown != settings:
+            text = yaml.safe_dump(shown, sort_keys=False, allow_unicode=True)
+        path.write_text(text, encoding="utf-8")

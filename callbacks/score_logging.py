@@ -1,6 +1,5 @@
 """A callback that sends the results of a finished evaluation to every logger of the trainer."""
 
-import csv
 from collections.abc import Iterator
 from functools import cache, singledispatch
 from pathlib import Path
@@ -11,6 +10,7 @@ from lightning.fabric.utilities import rank_zero_info
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.loggers.logger import DummyLogger
 
+from lightning_vista.csv_tables import TableWriter
 from lightning_vista.evaluation import find_evaluation
 from lightning_vista.optional import require
 from lightning_vista.run_files import free_path
@@ -60,7 +60,7 @@ def _to_csv(logger: CSVLogger, results: "RunResults", step: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, table in results.tables.items():
         with free_path(folder / f"{name}.csv").open("x", encoding="utf-8", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerows([table.columns, *table.rows])
+            TableWriter(file).writerows([table.columns, *table.rows])
 
 
 @log_evaluation.register(TensorBoardLogger)

@@ -1,6 +1,5 @@
 """Steering of a language model by one unit, and a measurement of its effect on generated texts."""
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,6 +8,7 @@ import lightning as L
 import torch
 from torch import Tensor
 
+from lightning_vista.csv_tables import TableWriter
 from lightning_vista.models.token_losses import next_token_losses
 from lightning_vista.progress import progress_bar
 from lightning_vista.routing.hooking import hook_tensor
@@ -189,7 +189,7 @@ def _write_files(folder: Path, ranks: Tensor, concept: Tensor, tokenizer: Any, t
     lines = "".join(f"{coefficient:g}: {text}\n" for coefficient, text in texts.items())
     (folder / "steered.txt").write_text(lines, encoding="utf-8")
     with (folder / "unembedding.csv").open("w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file)
+        rows = TableWriter(file)
         rows.writerow(["rank", "token", "of_concept"])
         chosen = set(concept.tolist())
         for token in ranks.argsort().tolist()[: len(tokenizer)]:

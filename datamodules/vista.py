@@ -9,7 +9,7 @@ import lightning as L
 from torch.utils.data import DataLoader
 
 from lightning_vista.options import check_word
-from lightning_vista.video import FrameSpec
+from lightning_vista.video import FrameSpec, VideoLimits
 from lightning_vista.vista import KINDS
 from lightning_vista.vista.batch import VideoBatch
 from lightning_vista.vista.index import ShardIndex
@@ -39,6 +39,7 @@ class ViSTaDataModule(L.LightningDataModule):
             folder in the user's cache folder.
         cache_mb: Size of that folder in megabytes (10^6 bytes). A few times the size of a shard (128) is enough to
             fetch each shard once. 0 reads single samples without a cache, which suits a few problem sets out of many.
+        video_limits: The most that a video may be; a larger one counts as damaged.
 
     Raises:
         FileNotFoundError: In `setup`, if a folder does not hold finished shards.
@@ -66,6 +67,7 @@ class ViSTaDataModule(L.LightningDataModule):
         shuffle_buffer: int = 1000,
         cache_dir: str | None = None,
         cache_mb: float = DEFAULT_CACHE_MB,
+        video_limits: VideoLimits | None = None,
     ) -> None:
         super().__init__()
         check_word("on_error", on_error, get_args(OnError))
@@ -80,6 +82,7 @@ class ViSTaDataModule(L.LightningDataModule):
         self.on_error: OnError = on_error
         self.shuffle_buffer = shuffle_buffer
         self.cache_dir, self.cache_mb = cache_dir, cache_mb
+        self.video_limits = video_limits or VideoLimits()
         self._urls = {"train": train_shards, "val": val_shards, "test": shards}
         self._patterns, self._kinds, self._levels = problem_sets, kinds, levels
         self._indices: dict[str, ShardIndex] = {}
@@ -157,6 +160,7 @@ class ViSTaDataModule(L.LightningDataModule):
             rank=0 if self.trainer is None else self.trainer.global_rank,
             world_size=1 if self.trainer is None else self.trainer.world_size,
             on_error=self.on_error,
+            limits=self.video_limits,
             **kwargs,
         )
 

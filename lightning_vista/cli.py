@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 import re
 import sys
 import warnings
@@ -13,6 +14,7 @@ from typing import Any, NoReturn
 
 from lightning_vista import __version__
 from lightning_vista.command_options import add_export_options, add_shards_options
+from lightning_vista.redaction import without_secrets
 
 #: The commands that LightningCLI runs, with their help.
 LIGHTNING_COMMANDS = {
@@ -21,6 +23,8 @@ LIGHTNING_COMMANDS = {
     "test": "score every (video, description) pair with a scorer; writes a run folder",
     "predict": "do the same without the true descriptions",
 }
+#: Variable that keeps wandb from storing the command line, the machine and the state of the repository.
+_NO_METADATA = "WANDB_X_DISABLE_META"
 #: Options that scorers had before the run became a callback.
 _MOVED = ("run_dir", "rescaling", "strict", "dry_run")
 
@@ -49,7 +53,7 @@ def main(args: Sequence[str] | None = None) -> None:
     except (ValueError, OSError) as error:
         if show_traceback:
             raise
-        raise SystemExit(f"lightning-vista: {error}") from error
+        raise SystemExit(f"lightning-vista: {without_secrets(str(error))}") from error
 
 
 def run_lightning(arguments: Sequence[str], callbacks: Sequence[Any] = ()) -> dict[str, float]:
@@ -77,7 +81,7 @@ def run_lightning(arguments: Sequence[str], callbacks: Sequence[Any] = ()) -> di
 
     class Parser(LightningArgumentParser):
         def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-            super().error(f"{message}{_moved(message)}", ex)
+            super().error(without_secrets(f"{message}{_moved(message)}"), ex)
 
     class CLI(LightningCLI):
         def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
@@ -204,6 +208,7 @@ def shards_build_command(options: argparse.Namespace) -> None:
         frames=frames,
         overwrite=options.overwrite,
         num_workers=options.workers,
+        limits=_limits(options),
     )
     print(f"{index.summary()} in {options.out}")
     for skipped in index.problem_sets.skipped:
@@ -215,11 +220,18 @@ def shards_build_command(options: argparse.Namespace) -> None:
 
 def shards_verify_command(options: argparse.Namespace) -> None:
     """Check finished shards."""
-    from lightning_vista.vista.shards import verify_shards
+    from lightning_vista.vista.verification import verify_shards
 
-    index = verify_shards(options.dir, num_workers=options.workers)
-    print(f"{index.summary()} in {options.dir}: all unchanged")
+    index = verify_shards(options.dir, num_workers=options.workers, limits=_limits(options))
+    print(f"{index.summary()} in {without_secrets(options.dir)}: all unchanged")
     _print_unannounced(index)
+
+
+def _limits(options: argparse.Namespace) -> Any:
+    from lightning_vista.video import VideoLimits
+
+    given = {name: getattr(options, name) for name in ("max_pixels", "max_frames", "max_video_mb")}
+    return VideoLimits(**{name: value for name, value in given.items() if value is not None})
 
 
 def _print_unannounced(index: Any) -> None:
@@ -294,12 +306,16 @@ def _own_wandb_run(trainer: Any) -> Iterator[None]:
     wandb = require("wandb", "wandb")
     before = wandb.run  # of a program that calls `main`; the logger starts its own run later
     exit_code = 1
+    hidden = os.environ.get(_NO_METADATA)
+    if any(without_secrets(argument) != argument for argument in sys.argv):
+        os.environ[_NO_METADATA] = "true"  # else wandb stores the command line
     try:
         yield
         exit_code = 0
     finally:
         if wandb.run is not None and wandb.run is not before:
             wandb.run.finish(exit_code)
+        os.environ.pop(_NO_METADATA, None) if hidden is None else os.environ.update({_NO_METADATA: hidden})
 
 
 def _moved(message: str) -> str:

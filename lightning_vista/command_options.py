@@ -35,12 +35,15 @@ def add_shards_options(commands: Any, run_build: Run, run_verify: Run) -> None: 
         help="the rule that chooses frames (default: %(default)s)",
     )
     build.add_argument("--overwrite", action="store_true", help="replace a finished build of other data")
-    build.add_argument("--workers", type=int, help="threads (default: one per core)")
     build.set_defaults(run=run_build)
     verify = actions.add_parser("verify", help="check every sample against the index and decode its ends")
     verify.add_argument("dir", help="the folder, or address, of the shards")
-    verify.add_argument("--workers", type=int, help="threads (default: one per core)")
     verify.set_defaults(run=run_verify)
+    for each in (build, verify):
+        each.add_argument("--workers", type=int, help="threads (default: one per core)")
+        each.add_argument("--max-pixels", type=int, help="refuse frames of more pixels (default: 40 million)")
+        each.add_argument("--max-frames", type=int, help="refuse videos of more frames (default: 1 million)")
+        each.add_argument("--max-video-mb", type=float, help="refuse larger video files, in megabytes (default: 2000)")
 
 
 def add_export_options(commands: Any, run: Run) -> None:  # as above

@@ -11,8 +11,9 @@ import yaml
 from lightning_vista.evaluation.identity import arguments, class_path
 from lightning_vista.evaluation.pairs import PairScores
 from lightning_vista.evaluation.protocols import Scorer
+from lightning_vista.redaction import settings_without_secrets
 from lightning_vista.vista.frame_order import CONTROLS, FORWARD
-from lightning_vista.vista.samples import sample_key
+from lightning_vista.vista.index import sample_key
 from lightning_vista.vista.tables import TABLE_NAME, ScoreTable, read_scores, write_scores
 
 TRANSCRIPTS = "transcripts"
@@ -101,8 +102,11 @@ class RunFolder:
         if path.exists():
             return
         settings = json.loads(json.dumps(arguments(scorer), default=str))
-        model = {"class_path": class_path(scorer), "init_args": settings}
-        path.write_text(yaml.safe_dump({"model": model}, sort_keys=False, allow_unicode=True), encoding="utf-8")
+        model = {"class_path": class_path(scorer), "init_args": settings_without_secrets(settings)}
+        path.write_text(
+            yaml.safe_dump({"model": model}, sort_keys=False, allow_unicode=True),
+            encoding="utf-8",
+        )
 
     def _write_transcripts(self, videos: Mapping[str, Sequence[PairScores]]) -> None:
         """Write `transcripts/<key of the video>.txt` for videos with transcripts."""

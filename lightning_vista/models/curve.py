@@ -1,8 +1,9 @@
 """Curves of held-out losses over the steps of a tuning."""
 
-import csv
 import math
 from pathlib import Path
+
+from lightning_vista.csv_tables import RecordWriter
 
 #: For each evaluated step its number, `step`, and the mean loss over each kind of held-out texts.
 Curve = list[dict[str, float]]
@@ -69,6 +70,6 @@ def write_curve(curve: Curve, path: Path) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8", newline="") as file:
-        table = csv.DictWriter(file, curve[0], lineterminator="\n")
+        table = RecordWriter(file, curve[0])
         table.writeheader()
         table.writerows(curve)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import polars as pl
 
+from lightning_vista.csv_tables import plain_cell
 from lightning_vista.vista.index import INDEX_NAME, ShardIndex
 from lightning_vista.vista.layout import read_problem_sets
 from lightning_vista.vista.storage import Storage
@@ -53,11 +54,17 @@ def export_leaderboard(runs: Sequence[str | Path], dataset: str | Path, out: str
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        frame.write_csv(temporary)
+        frame.with_columns(pl.col(pl.String).map_batches(_plain_texts)).write_csv(temporary)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
     return frame
+
+
+def _plain_texts(column: pl.Series) -> pl.Series:
+    """Return a column of texts without formulas, see `plain_cell`."""
+    formulas = {text: plain_cell(text) for text in column.unique().drop_nulls()}
+    return column.replace({text: plain for text, plain in formulas.items() if plain != text})
 
 
 def _read_descriptions(dataset: str | Path) -> dict[str, Mapping[str, str]]:

@@ -1,6 +1,5 @@
 """Results from score tables: `results.json` and `results.csv`, the figures behind every report."""
 
-import csv
 import io
 import json
 import math
@@ -13,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lightning_vista.csv_tables import RecordWriter
 from lightning_vista.metrics import (
     RESCALINGS,
     ProblemSetResult,
@@ -149,7 +149,7 @@ def write_results(results: Mapping[str, Mapping[str, Any]], out_dir: str | Path)
     folder.mkdir(parents=True, exist_ok=True)
     _write_whole(folder / "results.json", json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     table = io.StringIO()
-    writer = csv.DictWriter(table, CSV_COLUMNS, lineterminator="\n")
+    writer = RecordWriter(table, CSV_COLUMNS)
     writer.writeheader()
     for model, entry in results.items():
         writer.writerows({"model": model, "rescaling": entry["rescaling"], **row} for row in entry["aggregates"])

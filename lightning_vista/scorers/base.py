@@ -10,8 +10,10 @@ from torch import Tensor
 
 from lightning_vista.evaluation import Evaluation, PairScores, Scores, find_evaluation, pair_scores
 from lightning_vista.evaluation.progress_file import Progress
+from lightning_vista.redaction import settings_without_secrets
 from lightning_vista.scorers.prefixes import score_prefixes
 from lightning_vista.video import FrameSpec, decode_video
+from lightning_vista.video.limits import named_video
 from lightning_vista.vista.batch import VideoBatch, clips_batch
 from lightning_vista.vista.index import ShardIndex
 
@@ -45,6 +47,10 @@ class VLMScorer(L.LightningModule, ABC):
     def __init__(self, name: str | None = None, frame_spec: FrameSpec | None = None) -> None:
         super().__init__()
         self.save_hyperparameters()
+        # Loggers, checkpoints and run folders keep them.
+        shown = settings_without_secrets(dict(self.hparams))
+        if shown != dict(self.hparams):
+            self.save_hyperparameters(shown)
         self.name = name or type(self).__name__
         self.frame_spec = frame_spec or self.frame_spec
 
@@ -58,7 +64,8 @@ class VLMScorer(L.LightningModule, ABC):
 
     def score_video(self, video: str | Path | bytes, descriptions: Sequence[str]) -> dict[str, float]:
         """Score one video file, given by its path or content; returns description -> score, NaN where unscored."""
-        clip = decode_video(video if isinstance(video, bytes) else Path(video).read_bytes(), self.frame_spec)
+        with named_video(video) as content:
+            clip = decode_video(content, self.frame_spec)
         (scores,) = self.score_clips(clip.frames[None], descriptions, [clip.times])
         return dict(zip(descriptions, scores.values.tolist(), strict=True))
 

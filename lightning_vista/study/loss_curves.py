@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import torch
 
+from lightning_vista.csv_tables import TableWriter
 from lightning_vista.metrics.unlearning import compute_ratio, retain_forget_frontier
 from lightning_vista.study import ComputeRatioSpec, FigureSpec
 from lightning_vista.study.study_table import StudyRow
@@ -105,7 +106,7 @@ def write_frontiers(figures: Sequence[FigureSpec], rows: Sequence[StudyRow], pat
         path: The CSV file to write.
     """
     with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
+        writer = TableWriter(file)
         writer.writerow(["figure", "run", "series", *FrontierPoint._fields])
         for spec in figures:
             for row, title, points in frontiers(spec, rows):

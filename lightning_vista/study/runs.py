@@ -14,6 +14,8 @@ from typing import Any
 import yaml
 
 import lightning_vista
+from lightning_vista.documents import read_yaml
+from lightning_vista.redaction import settings_without_secrets, without_secrets
 from lightning_vista.study.overrides import key_labels, override
 from lightning_vista.study.spec import Config, Study, StudyError, Variant, fill_words, merge
 
@@ -70,6 +72,11 @@ class Run:
         """Write `run.yaml` and `commands.txt` into the run's folder."""
         self.folder.mkdir(parents=True, exist_ok=True)
         config = self._filled(self.config)
+        if settings_without_secrets(config) != config or without_secrets(self.command_lines) != self.command_lines:
+            raise ValueError(
+                f"`{self.name}`: expected settings without passwords and keys, which run.yaml would keep, got an "
+                "address or a setting that holds one. Give it in an environment variable."
+            )
         (self.folder / "run.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
         (self.folder / "commands.txt").write_text(self.command_lines, encoding="utf-8")
 
@@ -146,7 +153,7 @@ def code_version() -> str:
 def _run(study: Study, variant: Variant, point: Config, seed: int, out: Path, smoke: bool) -> Run:
     config: Config = {}
     for path in (*study.configs, *variant.configs):
-        config = merge(config, yaml.safe_load(Path(path).read_text(encoding="utf-8")))
+        config = merge(config, read_yaml(path))
     fixed = {"seed_everything": seed, "trainer.default_root_dir": "{folder}"}
     for key, value in itertools.chain(*(layer.items() for layer in (fixed, study.overrides, variant.overrides, point))):
         override(config, key, value)

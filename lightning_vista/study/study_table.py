@@ -1,6 +1,5 @@
 """Table of a study: one row per variant and point of the grid, with means over seeds and their intervals."""
 
-import csv
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -8,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lightning_vista.csv_tables import TableWriter
 from lightning_vista.metrics.aggregation import SeedMean, seed_mean
 from lightning_vista.metrics.unlearning import leakage
 from lightning_vista.study import LeakageSpec, Run
@@ -152,7 +152,7 @@ def write_table(rows: Sequence[StudyRow], metrics: Mapping[str, str], out_dir: s
     """
     out = Path(out_dir)
     with (out / "results.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
+        writer = TableWriter(file)
         writer.writerow(_COLUMNS)
         for row in rows:
             for metric in metrics.values():

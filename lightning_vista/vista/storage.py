@@ -13,6 +13,8 @@ import fsspec
 from filelock import FileLock, Timeout
 from fsspec.implementations.local import LocalFileSystem
 
+from lightning_vista.redaction import without_secrets
+
 #: Names that file systems give to whatever changes with a file's content; in lower case, without punctuation.
 _VERSION_FIELDS = frozenset(
     ("blobid", "contentmd5", "created", "digest", "etag", "generation", "lastmodified", "md5hash", "modified", "mtime")
@@ -205,6 +207,7 @@ class Storage:
         if cache_mb < 0:
             raise ValueError(f"`cache_mb`: expected megabytes, or 0 for no cache, got {cache_mb}.")
         self.url = str(url)
+        self.shown_url = without_secrets(self.url)
         self._connection, self._root = self._connect()
         self._process = os.getpid()
         local = isinstance(self._connection, LocalFileSystem)

@@ -12,6 +12,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 from lightning_vista.optional import require
 from lightning_vista.options import check_word
 from lightning_vista.video import FrameSpec
+from lightning_vista.video.limits import USUAL_LIMITS, VideoLimits
 from lightning_vista.vista.batch import Candidates, DecodedVideo, Unreadable, VideoBatch, collate_videos
 from lightning_vista.vista.index import Sample, ShardError, ShardIndex
 from lightning_vista.vista.samples import check_frame_spec, decode_members, read_members
@@ -35,6 +36,7 @@ class SampleStream(IterableDataset[VideoBatch]):
         rank: Rank of this process, from 0 to `world_size` - 1.
         world_size: Number of processes that share the samples.
         on_error: Treatment of a damaged sample: `raise`, or `unscored` to report it in the batch.
+        limits: The most that a video may be.
 
     Raises:
         ShardError: If the shards hold frames of another size than `spec`.
@@ -52,6 +54,7 @@ class SampleStream(IterableDataset[VideoBatch]):
         rank: int = 0,
         world_size: int = 1,
         on_error: OnError = "raise",
+        limits: VideoLimits = USUAL_LIMITS,
     ) -> None:
         check_word("on_error", on_error, get_args(OnError))
         check_frame_spec(index.frames, spec)
@@ -64,6 +67,7 @@ class SampleStream(IterableDataset[VideoBatch]):
         self.rank = rank
         self.world_size = world_size
         self.on_error = on_error
+        self.limits = limits
         self.candidates = {problem_set.id: Candidates.of(problem_set) for problem_set in index.problem_sets}
 
     def decode(self, sample: Sample, members: Mapping[str, bytes] | None = None) -> DecodedVideo | Unreadable:
@@ -80,7 +84,8 @@ class SampleStream(IterableDataset[VideoBatch]):
             ShardError: If the sample is damaged and `on_error` is `raise`.
         """
         try:
-            return decode_members(sample, members or read_members(self.storage, sample), self.spec)
+            members = members or read_members(self.storage, sample, self.limits)
+            return decode_members(sample, members, self.spec, self.limits)
         except ShardError as error:
             if self.on_error == "raise":
                 raise ShardError(f"{error}. To count such videos as unscored, set --data.on_error unscored.") from error

@@ -19,10 +19,11 @@ from lightning_vista.own_files import EMPTY_SEAL, seal
 from lightning_vista.video import FrameSpec, encode_mp4
 from lightning_vista.vista import read_problem_sets
 from lightning_vista.vista import shards as shards_module
-from lightning_vista.vista.index import ShardError, ShardIndex
-from lightning_vista.vista.samples import sample_key, unpack_sample
-from lightning_vista.vista.shards import build_shards, verify_shards
+from lightning_vista.vista.index import ShardError, ShardIndex, sample_key
+from lightning_vista.vista.samples import unpack_sample
+from lightning_vista.vista.shards import build_shards
 from lightning_vista.vista.storage import Storage
+from lightning_vista.vista.verification import verify_shards
 
 pytestmark = pytest.mark.portable
 
@@ -357,7 +358,7 @@ def test_a_damaged_index_says_so(  # type: ignore[no-untyped-def]
     """What a stranger wrote may have a right checksum."""
     text = (shards / "index.json").read_text()
     changed = change(text)
-    if sealed_again and "seal" in message or len(changed) < len(text) / 2:
+    if (sealed_again and "seal" in message) or len(changed) < len(text) / 2:
         return
     if sealed_again:
         changed = seal(re.sub(r"sha256:[0-9a-f]{64}", EMPTY_SEAL.removeprefix("lightning-vista-"), changed).encode())
