@@ -220,9 +220,15 @@ def shards_build_command(options: argparse.Namespace) -> None:
 
 def shards_verify_command(options: argparse.Namespace) -> None:
     """Check finished shards."""
+    from lightning_vista.vista.remote import Retries
     from lightning_vista.vista.verification import verify_shards
 
-    index = verify_shards(options.dir, num_workers=options.workers, limits=_limits(options))
+    index = verify_shards(
+        options.dir,
+        num_workers=options.workers,
+        limits=_limits(options),
+        retries=Retries(options.attempts, options.read_timeout),
+    )
     print(f"{index.summary()} in {without_secrets(options.dir)}: all unchanged")
     _print_unannounced(index)
 

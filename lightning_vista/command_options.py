@@ -38,6 +38,10 @@ def add_shards_options(commands: Any, run_build: Run, run_verify: Run) -> None: 
     build.set_defaults(run=run_build)
     verify = actions.add_parser("verify", help="check every sample against the index and decode its ends")
     verify.add_argument("dir", help="the folder, or address, of the shards")
+    verify.add_argument("--attempts", type=int, default=6, help="attempts at a remote file (default: %(default)s)")
+    verify.add_argument(
+        "--read-timeout", type=float, default=60, help="seconds without data before another one (default: %(default)s)"
+    )
     verify.set_defaults(run=run_verify)
     for each in (build, verify):
         each.add_argument("--workers", type=int, help="threads (default: one per core)")

@@ -6,7 +6,7 @@ from typing import IO, Any
 
 #: First characters that make a formula of a cell, in their full-width forms too.
 _FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")  # noqa: RUF001 # these forms are meant
-_CONTROLS = ("\t", "\r", "\n")
+_CONTROLS = ("\t", "\n")
 
 
 def plain_cell(value: Any) -> Any:

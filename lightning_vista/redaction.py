@@ -128,7 +128,12 @@ def _parts(rest: str) -> tuple[str, str, str, str]:
     """Return user, host, path and query of what follows the `//` of an address; a fragment belongs to the query."""
     place = re.match(r"[^/?#\\]*", rest)
     authority = place[0] if place else ""
-    user, _, host = authority.rpartition("@")
+    user, at, host = authority.rpartition("@")
+    # A password may hold a slash, although it should not: `me:a/b@host`. A port has digits only.
+    later = rest.partition("?")[0].rfind("@")
+    if later >= len(authority) and (at or re.search(r":(?!\d*$)", authority)):
+        authority = rest[: later + 1] + re.match(r"[^/?#\\]*", rest[later + 1 :])[0]  # type: ignore[index] # matches
+        user, _, host = authority.rpartition("@")
     path, mark, query = rest[len(authority) :].partition("?")
     if not mark and "#" in path:  # fragments of signed pages, such as `#access_token=...`
         path, _, query = path.partition("#")

@@ -328,13 +328,13 @@ def _labelled_videos(entries: object, descriptions: Mapping[str, str], faults: l
 
 
 def stays_inside(path: str) -> bool:
-    """Tell whether a path is relative, without `..`, and written with forward slashes and printable characters.
+    r"""Tell whether a path is relative, without `..`, and written with forward slashes and printable characters.
 
     Args:
         path: Path from a file that may come from anywhere.
 
     Example:
-        >>> stays_inside("a b/c.mp4"), stays_inside("../c.mp4"), stays_inside("/c.mp4"), stays_inside("c\\n.mp4")
+        >>> stays_inside("a b/c.mp4"), stays_inside("../c.mp4"), stays_inside("/c.mp4"), stays_inside("c\n.mp4")
         (True, False, False, False)
     """
     pure = PurePosixPath(path)

@@ -17,6 +17,7 @@ from lightning_vista.video.limits import USUAL_LIMITS, VideoLimits
 from lightning_vista.video.resizing import resize_frames
 from lightning_vista.vista.batch import DecodedVideo
 from lightning_vista.vista.index import Sample, ShardError
+from lightning_vista.vista.remote import RemoteError
 from lightning_vista.vista.storage import Storage
 
 #: The end mark of a tar file: two empty blocks.
@@ -115,14 +116,17 @@ def read_members(storage: Storage, sample: Sample, limits: VideoLimits = USUAL_L
         Contents of the sample's files by their endings.
 
     Raises:
+        RemoteError: If a remote server does not answer.
         ShardError: If the sample cannot be read, is too large or has changed since the index was written.
     """
     try:
         limits.check_bytes(sample.bytes - _HEADERS)
-        packed = storage.read_range(sample.shard, sample.offset, sample.bytes)
+        packed = storage.read_checked(sample.shard, sample.offset, sample.bytes, sample.sha256)
         if hashlib.sha256(packed).hexdigest() != sample.sha256:
             raise ValueError("its bytes have changed since the index was written")
         return unpack_sample(packed)
+    except RemoteError:
+        raise  # a server that does not answer says nothing about the sample
     except (OSError, ValueError) as error:
         raise sample_error(sample, error) from error
 

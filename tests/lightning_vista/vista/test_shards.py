@@ -342,7 +342,7 @@ def test_verify_names_what_has_changed(shards: Path, tmp_path: Path) -> None:
     [
         (lambda text: text[:100], "is not JSON"),
         (lambda text: text.replace('"version": 2', '"version": 99'), "expected version 2, got 99"),
-        (lambda text: text.replace("000000.tar", "pipe:ls"), "not names of shards: pipe:ls"),
+        (lambda text: text.replace("000000.tar", "pipe:ls"), "expected the name of a shard, got 'pipe:ls'"),
         (lambda text: text.replace('"offset"', '"offsets"'), "is damaged"),
         (lambda text: text.replace('"seal"', '"sea"'), "is damaged: its content does not match its checksum"),
     ],
