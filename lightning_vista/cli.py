@@ -190,61 +190,11 @@ def mini_command(options: argparse.Namespace) -> None:
     build_mini(options.dir, seed=options.seed, scale=options.scale, splits=tuple(options.splits))
 
 
-def shards_build_command(options: argparse.Namespace) -> None:
-    """Pack a dataset of the official layout into shards."""
-    from lightning_vista.video import FrameSpec
-    from lightning_vista.vista.shards import build_shards
+def shards_command(options: argparse.Namespace) -> None:
+    """Build, merge or verify shards, as the chosen command says."""
+    from lightning_vista.vista import shards_command
 
-    if (options.frames is None) != (options.size is None):
-        raise ValueError("--frames and --size come together: how many frames of each video, and their edge in pixels.")
-    frames = None if options.frames is None else FrameSpec(options.frames, options.sampling, options.size)
-    index = build_shards(
-        options.tasks,
-        options.videos,
-        options.out,
-        select=options.select,
-        max_shard_mb=options.max_shard_mb,
-        missing=options.missing,
-        frames=frames,
-        overwrite=options.overwrite,
-        num_workers=options.workers,
-        limits=_limits(options),
-    )
-    print(f"{index.summary()} in {options.out}")
-    for skipped in index.problem_sets.skipped:
-        print(f"  not a problem set: {skipped.path}: {skipped.reason}")
-    for skipped in index.skipped:
-        print(f"  left out: {skipped.path}: {skipped.reason}")
-    _print_unannounced(index)
-
-
-def shards_verify_command(options: argparse.Namespace) -> None:
-    """Check finished shards."""
-    from lightning_vista.vista.remote import Retries
-    from lightning_vista.vista.verification import verify_shards
-
-    index = verify_shards(
-        options.dir,
-        num_workers=options.workers,
-        limits=_limits(options),
-        retries=Retries(options.attempts, options.read_timeout),
-    )
-    print(f"{index.summary()} in {without_secrets(options.dir)}: all unchanged")
-    _print_unannounced(index)
-
-
-def _limits(options: argparse.Namespace) -> Any:
-    from lightning_vista.video import VideoLimits
-
-    given = {name: getattr(options, name) for name in ("max_pixels", "max_frames", "max_video_mb")}
-    return VideoLimits(**{name: value for name, value in given.items() if value is not None})
-
-
-def _print_unannounced(index: Any) -> None:
-    """Name the videos whose end may be missing: their files do not announce their length."""
-    if index.unannounced:
-        names = ", ".join(index.unannounced[:3]) + (", ..." if len(index.unannounced) > 3 else "")
-        print(f"  {len(index.unannounced)} video(s) do not announce their length, so a cut would go unnoticed: {names}")
+    getattr(shards_command, options.action)(options)
 
 
 def report_command(options: argparse.Namespace) -> None:
@@ -346,7 +296,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, text in LIGHTNING_COMMANDS.items():
         commands.add_parser(name, help=f"{text} (LightningCLI: --config, --model, --data, --trainer)")
     _add_demo(commands)
-    add_shards_options(commands, shards_build_command, shards_verify_command)
+    add_shards_options(commands, shards_command)
     _add_report(commands)
     add_export_options(commands, export_command)
     _add_study(commands)

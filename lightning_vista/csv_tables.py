@@ -19,9 +19,12 @@ def plain_cell(value: Any) -> Any:
         >>> plain_cell("=1+1"), plain_cell("-0.5"), plain_cell(-0.5), plain_cell("a = b")
         ("'=1+1", '-0.5', -0.5, 'a = b')
     """
-    if not isinstance(value, str) or (not value.lstrip().startswith(_FORMULA) and not value.startswith(_CONTROLS)):
+    if not isinstance(value, str):
         return value
-    return value if _is_number(value) else f"'{value}"
+    text = value.replace("\r\n", "\n").replace("\r", "\n")  # `csv` does not quote a lone carriage return
+    if not text.lstrip().startswith(_FORMULA) and not text.startswith(_CONTROLS):
+        return text
+    return text if _is_number(text) else f"'{text}"
 
 
 def _is_number(text: str) -> bool:

@@ -93,12 +93,12 @@ def read_yaml(path: str | Path, max_bytes: int = MAX_BYTES) -> Any:
         OSError: If the file cannot be read.
     """
     try:
-        return parse_yaml(read_text(path, max_bytes), max_bytes)
+        return parse_yaml(read_document(path, max_bytes), max_bytes)
     except DocumentError as error:
         raise DocumentError(f"{path} cannot be read: {error}.") from error
 
 
-def read_text(path: str | Path, max_bytes: int = MAX_BYTES) -> str:
+def read_document(path: str | Path, max_bytes: int = MAX_BYTES) -> str:
     """Return the text of a UTF-8 file, whose size is checked before it is read.
 
     Args:

@@ -13,7 +13,7 @@ from lightning_vista.evaluation.progress_file import Progress
 from lightning_vista.redaction import settings_without_secrets
 from lightning_vista.scorers.prefixes import score_prefixes
 from lightning_vista.video import FrameSpec, decode_video
-from lightning_vista.video.limits import named_video
+from lightning_vista.video.video_limits import named_video
 from lightning_vista.vista.batch import VideoBatch, clips_batch
 from lightning_vista.vista.index import ShardIndex
 

@@ -11,8 +11,8 @@ from torch import Tensor
 from lightning_vista.evaluation.progress_file import Progress
 from lightning_vista.video import FrameSpec, sample_indices
 from lightning_vista.video.decoding import decode_frames
-from lightning_vista.video.limits import named_video
 from lightning_vista.video.resizing import resize_frames
+from lightning_vista.video.video_limits import named_video
 from lightning_vista.vista.sequences import beginnings
 
 if TYPE_CHECKING:

@@ -3,8 +3,8 @@
 from lightning_vista.video.clock import FrameClock
 from lightning_vista.video.decoding import Clip, check_video, decode_video
 from lightning_vista.video.encoding import encode_mp4
-from lightning_vista.video.limits import VideoError, VideoLimits
 from lightning_vista.video.sampling import FrameSpec, sample_indices
+from lightning_vista.video.video_limits import VideoError, VideoLimits
 
 __all__ = [
     "Clip",

@@ -14,9 +14,9 @@ from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lightning_vista.video.limits import FORMATS, USUAL_LIMITS, VideoError, VideoLimits
 from lightning_vista.video.resizing import resize_frames
 from lightning_vista.video.sampling import FrameSpec, sample_indices
+from lightning_vista.video.video_limits import FORMATS, USUAL_LIMITS, VideoError, VideoLimits
 
 RGBImage = NDArray[np.uint8]
 #: From the time of every frame, in seconds, to the indices of the wanted ones, ascending.
@@ -110,7 +110,7 @@ def check_video(data: bytes, limits: VideoLimits = USUAL_LIMITS) -> bool:
         with _open(data, limits) as container:
             listing = _list(container, limits)
         with _open(data, limits) as container:
-            sizes = _Sizes()
+            sizes = _Sizes(limits)
             count = 0
             for count, frame in enumerate(container.decode(_video(container)), start=1):
                 sizes.check(frame, count - 1)
@@ -217,7 +217,7 @@ def _decode_by_time(data: bytes, choose: Choose, limits: VideoLimits) -> Decoded
         seconds = [(time - times[0]) * unit for time in times]
         indices = choose(seconds)
         wanted = {times[index]: index for index in indices}
-        to_rgb, sizes = _RGBConverter(), _Sizes()
+        to_rgb, sizes = _RGBConverter(), _Sizes(limits)
         images: dict[int, RGBImage] = {}
         try:
             for frame in _frames_at(stream.codec_context, packets, wanted.keys()):
@@ -250,7 +250,7 @@ def _decode_by_order(data: bytes, choose: Choose, limits: VideoLimits) -> Decode
     indices = choose(seconds)
     wanted = set(indices)
     with _open(data, limits) as container:
-        to_rgb, sizes = _RGBConverter(), _Sizes()
+        to_rgb, sizes = _RGBConverter(), _Sizes(limits)
         images = {}
         for number, frame in enumerate(container.decode(_video(container))):
             if number in wanted:
@@ -299,13 +299,15 @@ def _stretches(packets: Packets, wanted: Collection[int]) -> list[tuple[int, int
 class _Sizes:
     """Checks that frames are whole and all of one size."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: VideoLimits) -> None:
+        self._limits = limits
         self._first: tuple[int, int] | None = None
 
     def check(self, frame: av.VideoFrame, index: int) -> None:
         """Refuse a damaged frame, or one of another size than those before."""
         if frame.is_corrupt:
             raise VideoError(f"frame {index} is damaged")
+        self._limits.check_pixels(frame.width, frame.height)
         turned = frame.rotation % 180 != 0
         size = (frame.height, frame.width) if turned else (frame.width, frame.height)
         self._first = self._first or size
@@ -354,7 +356,7 @@ def _open(data: bytes, limits: VideoLimits) -> av.container.InputContainer:
         container.close()
         raise
     codec.thread_count = 1
-    codec.options = {"max_pixels": str(limits.max_pixels)}  # later frames may be larger
+    codec.options = {"max_pixels": _most_pixels(limits)}  # later frames may be larger
     return container
 
 
@@ -370,8 +372,13 @@ def _options(limits: VideoLimits) -> dict[str, str]:
         "enable_drefs": "0",  # references of QuickTime to other files
         "use_absolute_path": "0",
         "max_streams": "64",
-        "max_pixels": str(limits.max_pixels),  # FFmpeg decodes a frame to find out about it
+        "max_pixels": _most_pixels(limits),  # FFmpeg decodes a frame to find out about it
     }
+
+
+def _most_pixels(limits: VideoLimits) -> str:
+    """Return FFmpeg's own limit, which counts the padding of rows too; the exact one is checked here."""
+    return str(2 * limits.max_pixels + 1_000_000)
 
 
 def _video(container: av.container.InputContainer) -> av.VideoStream:

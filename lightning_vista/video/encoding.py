@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from lightning_vista.video.limits import USUAL_LIMITS, VideoLimits
+from lightning_vista.video.video_limits import USUAL_LIMITS, VideoLimits
 
 
 def encode_mp4(frames: NDArray[np.uint8], fps: int | Fraction = 8, crf: int = 20, preset: str = "veryfast") -> bytes:

@@ -84,8 +84,12 @@ class ShardIndex:
 
     def to_bytes(self) -> bytes:
         """Return the content of `index.json`; the same index gives the same bytes."""
+        return to_sealed_json(self.to_document(), INDEX_VERSION)
+
+    def to_document(self) -> dict[str, Any]:
+        """Return the index as JSON values, without version and seal."""
         memberships = [membership for sample in self.samples for membership in sample.memberships]
-        document = {
+        return {
             "plan": self.plan,
             "totals": {
                 "problem_sets": len(self.problem_sets),
@@ -101,7 +105,6 @@ class ShardIndex:
             "problem_sets": [problem_set_header(problem_set) for problem_set in self.problem_sets],
             "samples": [asdict(sample) for sample in self.samples],
         }
-        return to_sealed_json(document, INDEX_VERSION)
 
     def write(self, folder: Path) -> None:
         """Write `index.json` in one step, so that a reader finds a whole file or none."""
@@ -150,12 +153,21 @@ class ShardIndex:
                 stacklevel=2,
             )
         try:
-            return cls._from_document(document)
+            return cls.from_document(document)
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
             raise ShardError(f"{source} is damaged ({error!r}). Build the shards again with --overwrite.") from error
 
     @classmethod
-    def _from_document(cls, document: Mapping[str, Any]) -> "ShardIndex":
+    def from_document(cls, document: Mapping[str, Any]) -> "ShardIndex":
+        """Return the index of JSON values; the inverse of `to_document`.
+
+        Args:
+            document: JSON values, which may come from anywhere.
+
+        Raises:
+            ValueError: If a value is not one that a build writes. Values of other types may raise AttributeError,
+                IndexError, KeyError or TypeError.
+        """
         samples = tuple(sample_from_json(entry) for entry in document["samples"])
         _check_samples(samples)
         videos: dict[str, list[LabelledVideo]] = {}

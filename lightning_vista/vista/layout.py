@@ -13,7 +13,7 @@ from typing import Any, overload
 import yaml
 
 from lightning_vista.csv_tables import RecordWriter
-from lightning_vista.documents import DocumentError, parse_json, parse_yaml, read_text
+from lightning_vista.documents import DocumentError, parse_json, parse_yaml, read_document
 from lightning_vista.vista.problem_sets import FaultsError, LabelledVideo, ProblemSet, kind_of, level_of
 
 METADATA_COLUMNS = ("video", "level", "description", "environment", "problem_set_type", "problem_set")
@@ -258,7 +258,7 @@ def _read_pair(root: Path, name: str, errors: list[str]) -> ProblemSet | None:
 def _parse(path: Path, parse: Callable[[str], Any], faults: list[str]) -> Any:
     """Parse a file; if that fails, record the fault and return None."""
     try:
-        return parse(read_text(path))
+        return parse(read_document(path))
     except (DocumentError, OSError) as error:
         faults.append(f"{path.name} cannot be read: {' '.join(str(error).split())}")
         return None

@@ -229,11 +229,11 @@ def connect(url: str, retries: Retries) -> tuple[Any, str]:
     return files, root
 
 
-def join(root: str, name: str) -> str:
+def join_path(root: str, name: str) -> str:
     """Return the path of a file in a folder; a query, such as a signature, stays at the end.
 
     Example:
-        >>> join("https://host/shards?sig=1", "index.json"), join("bucket/shards", "index.json")
+        >>> join_path("https://host/shards?sig=1", "index.json"), join_path("bucket/shards", "index.json")
         ('https://host/shards/index.json?sig=1', 'bucket/shards/index.json')
     """
     folder, mark, query = root.partition("?") if root.startswith(("http://", "https://")) else (root, "", "")

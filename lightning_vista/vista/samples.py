@@ -13,8 +13,8 @@ import torch
 
 from lightning_vista.video import FrameSpec, decode_video, sample_indices
 from lightning_vista.video.encoding import decode_jpeg
-from lightning_vista.video.limits import USUAL_LIMITS, VideoLimits
 from lightning_vista.video.resizing import resize_frames
+from lightning_vista.video.video_limits import USUAL_LIMITS, VideoLimits
 from lightning_vista.vista.batch import DecodedVideo
 from lightning_vista.vista.index import Sample, ShardError
 from lightning_vista.vista.remote import RemoteError

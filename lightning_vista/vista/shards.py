@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
@@ -14,7 +14,7 @@ from lightning_vista.parallel import ordered_map
 from lightning_vista.progress import progress_bar
 from lightning_vista.video import FrameSpec, check_video, decode_video
 from lightning_vista.video.encoding import encode_jpeg
-from lightning_vista.video.limits import USUAL_LIMITS, VideoLimits
+from lightning_vista.video.video_limits import USUAL_LIMITS, VideoLimits
 from lightning_vista.vista.build_folder import (
     ShardRecord,
     forget_records,
@@ -34,6 +34,7 @@ from lightning_vista.vista.index import (
     sample_key,
 )
 from lightning_vista.vista.layout import ProblemSets, Skipped, read_problem_sets
+from lightning_vista.vista.parts import Part, write_part
 from lightning_vista.vista.problem_sets import level_of
 from lightning_vista.vista.samples import END_OF_SHARD, pack_sample
 from lightning_vista.vista.storage import Storage
@@ -108,6 +109,7 @@ def build_shards(
     overwrite: bool = False,
     num_workers: int | None = None,
     limits: VideoLimits = USUAL_LIMITS,
+    part: Part | None = None,
 ) -> ShardIndex:
     """Pack every video of the selected problem sets once into `{000000..}.tar` and `index.json`.
 
@@ -128,9 +130,10 @@ def build_shards(
         overwrite: Whether to replace a finished build of something else.
         num_workers: Number of threads that read and check videos; by default the number of cores.
         limits: The most that a video may be; a larger one cannot be packed.
+        part: Part of the shards to build, for `merge_parts`; by default all of them.
 
     Returns:
-        The index.
+        The index, or that of the part.
 
     Raises:
         FileNotFoundError: If a folder does not exist.
@@ -162,13 +165,20 @@ def build_shards(
     workers = num_workers or os.cpu_count() or 1
     with sole_builder(out):
         finished = _finished_build(out, plan, overwrite)
-        shards = _build_shards(out, _divide(videos, int(max_shard_mb * 1e6)), pack, workers, finished)
+        if part is not None and finished is not None:
+            raise FileExistsError(f"{out} holds a finished build of all parts. Give a part another folder.")
+        contents = dict(enumerate(_divide(videos, int(max_shard_mb * 1e6))))
+        own = {number: content for number, content in contents.items() if part is None or part.holds(number)}
+        shards = _build_shards(out, own, pack, workers, finished)
         left_out = [entry for shard in shards for entry in shard.skipped]
         skipped = sorted(absent + left_out, key=lambda entry: entry.path)
         _check_missing(skipped, missing, Path(videos_dir))
         samples = tuple(sample for shard in shards for sample in shard.samples)
         unannounced = tuple(video for shard in shards for video in shard.unannounced)
         index = ShardIndex(problem_sets, samples, frames, tuple(skipped), plan, unannounced)
+        if part is not None:
+            write_part(out, part, index)  # beside the records, with which the same command resumes
+            return index
         # In this order: a kill before the index leaves a build to resume, a kill after it only files to remove.
         if finished is None or (out / INDEX_NAME).read_bytes() != index.to_bytes():
             index.write(out)
@@ -177,17 +187,17 @@ def build_shards(
 
 
 def _build_shards(
-    out: Path, contents: Sequence[list[_Video]], pack: _Packer, num_workers: int, finished: ShardIndex | None
+    out: Path, contents: Mapping[int, list[_Video]], pack: _Packer, num_workers: int, finished: ShardIndex | None
 ) -> list[ShardRecord]:
-    """Write all shards that an earlier build has not finished."""
-    videos = [video for content in contents for video in content]
+    """Write all shards, given by their numbers, that an earlier build has not finished."""
+    videos = [video for content in contents.values() for video in content]
     records = {} if finished is None else _records_of(finished, videos, num_workers)
     if finished is None:
-        refuse_foreign(out, [_shard_name(number) for number in range(len(contents))])
+        refuse_foreign(out, [_shard_name(number) for number in contents])
     left_out = {} if finished is None else {entry.path: entry for entry in finished.skipped}
     shards = []
     with progress_bar("Packing videos", total=len(videos)) as advance:
-        for number, content in enumerate(contents):
+        for number, content in contents.items():
             name = _shard_name(number)
             record = records.get(name)
             skipped = [left_out[video.name] for video in content if video.name in left_out]

@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 from fsspec.implementations.local import LocalFileSystem
 
 from lightning_vista.redaction import address_identity, without_secrets
-from lightning_vista.vista.remote import RemoteFiles, Retries, connect, join
+from lightning_vista.vista.remote import RemoteFiles, Retries, connect, join_path
 
 #: Names that file systems give to whatever changes with a file's content; in lower case, without punctuation.
 _VERSION_FIELDS = frozenset(
@@ -305,7 +305,7 @@ class Storage:
         return None if self._cache is None else self._cache.open(self._files, self._path(name))
 
     def _path(self, name: str) -> str:
-        return join(self._root, name)
+        return join_path(self._root, name)
 
     @property
     def _files(self) -> RemoteFiles:

@@ -12,7 +12,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 from lightning_vista.optional import require
 from lightning_vista.options import check_word
 from lightning_vista.video import FrameSpec
-from lightning_vista.video.limits import USUAL_LIMITS, VideoLimits
+from lightning_vista.video.video_limits import USUAL_LIMITS, VideoLimits
 from lightning_vista.vista.batch import Candidates, DecodedVideo, Unreadable, VideoBatch, collate_videos
 from lightning_vista.vista.index import Sample, ShardError, ShardIndex
 from lightning_vista.vista.samples import check_frame_spec, decode_members, read_members

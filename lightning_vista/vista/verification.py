@@ -10,7 +10,7 @@ from lightning_vista.parallel import ordered_map
 from lightning_vista.progress import progress_bar
 from lightning_vista.video import check_video
 from lightning_vista.video.encoding import decode_jpeg
-from lightning_vista.video.limits import USUAL_LIMITS, VideoLimits
+from lightning_vista.video.video_limits import USUAL_LIMITS, VideoLimits
 from lightning_vista.vista.index import Sample, ShardError, ShardIndex, memberships_from_json, sample_key
 from lightning_vista.vista.remote import Retries
 from lightning_vista.vista.samples import END_OF_SHARD, read_members, sample_error

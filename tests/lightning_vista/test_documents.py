@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import yaml
 
-from lightning_vista.documents import MAX_DEPTH, DocumentError, parse_json, parse_yaml, read_text, read_yaml
+from lightning_vista.documents import MAX_DEPTH, DocumentError, parse_json, parse_yaml, read_document, read_yaml
 
 
 def bomb(levels: int) -> str:
@@ -68,11 +68,9 @@ def test_json_of_other_kinds_is_refused(text: str, message: str) -> None:
 def plain(rng: random.Random, depth: int = 0) -> Any:
     if depth < 4 and rng.random() < 0.6:
         keys = [rng.choice("abcdé") + str(number) for number in range(rng.randrange(4))]
-        return (
-            {key: plain(rng, depth + 1) for key in keys}
-            if rng.random() < 0.5
-            else [plain(rng, depth + 1) for _ in keys]
-        )
+        if rng.random() < 0.5:
+            return {key: plain(rng, depth + 1) for key in keys}
+        return [plain(rng, depth + 1) for _ in keys]
     return rng.choice([None, True, False, 3, -2.5, "", "a: b", "2020-01-01", "yes", "über", "1e3", "*x", "=1"])
 
 
@@ -91,9 +89,9 @@ def test_anchors_and_merged_mappings_are_read() -> None:
 def test_files_are_measured_before_they_are_read_and_named(tmp_path: Path) -> None:
     path = tmp_path / "a.yaml"
     path.write_text("a: " + "x" * 100)
-    assert read_text(path, 200).startswith("a: x")
+    assert read_document(path, 200).startswith("a: x")
     with pytest.raises(DocumentError, match="at most 50 bytes"):
-        read_text(path, 50)
+        read_document(path, 50)
     with pytest.raises(DocumentError, match=r"a\.yaml cannot be read: .*at most 50 bytes"):
         read_yaml(path, 50)
     path.write_bytes(b"a: \xff")

@@ -46,7 +46,7 @@ class VideoLimits:
     Example:
         >>> VideoLimits(max_video_mb=1).check_bytes(2_000_000)
         Traceback (most recent call last):
-        lightning_vista.video.limits.VideoError: expected at most 1 MB, got 2 MB (see `max_video_mb`)
+        lightning_vista.video.video_limits.VideoError: expected at most 1 MB, got 2 MB (see `max_video_mb`)
     """
 
     max_pixels: int = 40_000_000
