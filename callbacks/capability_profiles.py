@@ -16,9 +16,9 @@ from torch import Tensor
 
 from lightning_vista.callbacks.ablation import Ablation, routes_with_regions
 from lightning_vista.callbacks.finishing import ResultForm, find_pretrained, replace_weights, write_pretrained
-from lightning_vista.csv_tables import TableWriter
 from lightning_vista.optional import require
 from lightning_vista.options import check_word
+from lightning_vista.own_files import write_csv
 from lightning_vista.pictures import draw_curves, draw_heat_map, log_picture, shades
 from lightning_vista.progress import progress_bar
 from lightning_vista.routing import Route, RoutingError
@@ -216,10 +216,7 @@ class CapabilityProfiles(L.Callback):
             for label, metrics in self.results.items()
             for metric, value in metrics.items()
         ]
-        path = run_files(trainer) / "profiles.csv"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w", encoding="utf-8", newline="") as file:
-            TableWriter(file).writerows([_COLUMNS, *rows])
+        write_csv(run_files(trainer) / "profiles.csv", [_COLUMNS, *rows])
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 logger.log_table("test/profiles_table", list(_COLUMNS), rows, step=trainer.global_step)

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from lightning_vista.options import check_word
+from lightning_vista.own_files import written_whole
 from lightning_vista.run_files import run_files
 
 #: Forms in which a result is written.
@@ -117,7 +118,8 @@ def replace_weights(path: Path, module: L.LightningModule) -> None:
         module: The module.
     """
     checkpoint = torch.load(path, map_location="cpu", weights_only=False)  # this process has just written it
-    torch.save({**checkpoint, "state_dict": module.state_dict()}, path)
+    with written_whole(path) as temporary:
+        torch.save({**checkpoint, "state_dict": module.state_dict()}, temporary)
 
 
 def write_pretrained(module: L.LightningModule, folder: Path, tokenizer: object = None) -> None:

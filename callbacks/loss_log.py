@@ -9,7 +9,8 @@ import lightning as L
 from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor
 
-from lightning_vista.csv_tables import RecordWriter
+from lightning_vista.csv_tables import csv_text
+from lightning_vista.own_files import named_error, write_csv
 from lightning_vista.run_files import free_path, run_files
 
 _STEP, _EPOCH = "step", "epoch"
@@ -141,8 +142,11 @@ class LossLog(L.Callback):
         if new or not self._path.exists():
             _write_whole(self._path, self._columns, rows)
         else:
-            with self._path.open("a", encoding="utf-8", newline="") as file:
-                RecordWriter(file, self._columns).writerows(rows)
+            try:
+                with self._path.open("a", encoding="utf-8", newline="") as file:
+                    file.write(csv_text([row.get(column, "") for column in self._columns] for row in rows))
+            except OSError as error:
+                raise named_error(error, self._path) from error
 
 
 def _drop_later_rows(path: Path, step: int) -> list[str]:
@@ -164,10 +168,4 @@ def _read(path: Path) -> list[dict[str, Any]]:
 
 
 def _write_whole(path: Path, columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.part")
-    with partial.open("w", encoding="utf-8", newline="") as file:
-        table = RecordWriter(file, columns)
-        table.writeheader()
-        table.writerows(rows)
-    partial.replace(path)
+    write_csv(path, [columns, *([row.get(column, "") for column in columns] for row in rows)])

@@ -1,6 +1,5 @@
 """A callback that measures progress in the example videos of an evaluation."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -66,6 +65,7 @@ class ProgressCurves(L.Callback):
 
 def _true_descriptions(run: Path) -> Iterator[tuple[dict[str, Any], str]]:
     """Yield the examples of a run folder, each with its first true description."""
+    from lightning_vista.evaluation.example_videos import read_examples
     from lightning_vista.vista.tables import read_scores
 
     rows = read_scores(run).rows
@@ -73,7 +73,7 @@ def _true_descriptions(run: Path) -> Iterator[tuple[dict[str, Any], str]]:
     for problem_set, video, label, target in rows.select("problem_set", "video", "label", "target").iter_rows():
         if target:
             true.setdefault((problem_set, video), label)
-    for example in json.loads((run / "examples" / "examples.json").read_text(encoding="utf-8")):
+    for example in read_examples(run):
         label = true.get((example["problem_set"], example["video"]))
         if label is not None:
             yield example, example["descriptions"][label]

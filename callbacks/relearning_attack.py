@@ -10,10 +10,10 @@ from statistics import fmean
 import lightning as L
 import torch
 
-from lightning_vista.csv_tables import RecordWriter
 from lightning_vista.models.curve import Curve, lowest, steps_to_reach
 from lightning_vista.models.finetuning import Batch, Sampling, TokenLosses, check_finetuning, finetune, held_out_texts
 from lightning_vista.options import check_counts
+from lightning_vista.own_files import write_csv
 from lightning_vista.progress import progress_bar
 from lightning_vista.run_files import run_files
 
@@ -228,11 +228,7 @@ def write_curves(attacks: Attacks, path: Path) -> None:
     ]
     several = len({row["learning_rate"] for row in rows}) > 1
     columns = ["num_samples", "repeat", *(["learning_rate"] if several else []), *first[0]]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8", newline="") as file:
-        table = RecordWriter(file, columns, ignore_others=True)
-        table.writeheader()
-        table.writerows([before, *rows])
+    write_csv(path, [columns, *([row.get(column, "") for column in columns] for row in [before, *rows])])
 
 
 def _best_rate(curves: Mapping[float, Sequence[Curve]]) -> float:

@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from lightning_vista.callbacks.gradient_routing import find_routing
-from lightning_vista.csv_tables import TableWriter
 from lightning_vista.optional import require
+from lightning_vista.own_files import write_csv
 from lightning_vista.pictures import draw_heat_map, log_picture
 from lightning_vista.routing import Router, Rule
 from lightning_vista.routing.gauges import ActivationGauge, Gauge, Reading, gauge_parameters, gauge_units, norms
@@ -240,9 +240,7 @@ class RoutingMonitor(L.Callback):
     def _write(self, trainer: L.Trainer) -> None:
         """Write the table and the pictures, and send them to the loggers that take such."""
         cells, path = list(self._cells(self.sums)), run_files(trainer) / "routing.csv"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w", encoding="utf-8", newline="") as file:
-            TableWriter(file).writerows([_COLUMNS, *cells])
+        write_csv(path, [_COLUMNS, *cells])
         subtitle = f"share of a group's gradient in each region, {self.num_steps} steps"
         for name, energies in self.energies.items():
             gauge, shares = self._gauges[name], energy_shares(energies).tolist()

@@ -10,9 +10,9 @@ from lightning.fabric.utilities import rank_zero_info
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.loggers.logger import DummyLogger
 
-from lightning_vista.csv_tables import TableWriter
 from lightning_vista.evaluation import find_evaluation
 from lightning_vista.optional import require
+from lightning_vista.own_files import write_csv
 from lightning_vista.run_files import free_path
 
 if TYPE_CHECKING:  # needs the extra `vista`, which is not installed for training alone
@@ -56,11 +56,8 @@ def _to_nowhere(logger: DummyLogger, results: "RunResults", step: int) -> None:
 @log_evaluation.register(CSVLogger)
 def _to_csv(logger: CSVLogger, results: "RunResults", step: int) -> None:
     """Write tables beside `metrics.csv`."""
-    folder = Path(logger.log_dir)
-    folder.mkdir(parents=True, exist_ok=True)
     for name, table in results.tables.items():
-        with free_path(folder / f"{name}.csv").open("x", encoding="utf-8", newline="") as file:
-            TableWriter(file).writerows([table.columns, *table.rows])
+        write_csv(free_path(Path(logger.log_dir) / f"{name}.csv"), [table.columns, *table.rows])
 
 
 @log_evaluation.register(TensorBoardLogger)

@@ -8,8 +8,8 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from lightning_vista.csv_tables import TableWriter
 from lightning_vista.models.token_losses import next_token_losses
+from lightning_vista.own_files import write_csv, write_whole
 from lightning_vista.progress import progress_bar
 from lightning_vista.routing.hooking import hook_tensor
 from lightning_vista.routing.rules.tokens import encode
@@ -185,12 +185,11 @@ def _perplexity(module: L.LightningModule, written: Written) -> Tensor:
 
 
 def _write_files(folder: Path, ranks: Tensor, concept: Tensor, tokenizer: Any, texts: dict[float, str]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
     lines = "".join(f"{coefficient:g}: {text}\n" for coefficient, text in texts.items())
-    (folder / "steered.txt").write_text(lines, encoding="utf-8")
-    with (folder / "unembedding.csv").open("w", newline="", encoding="utf-8") as file:
-        rows = TableWriter(file)
-        rows.writerow(["rank", "token", "of_concept"])
-        chosen = set(concept.tolist())
-        for token in ranks.argsort().tolist()[: len(tokenizer)]:
-            rows.writerow([int(ranks[token]), tokenizer.convert_ids_to_tokens(token), int(token in chosen)])
+    write_whole(folder / "steered.txt", lines)
+    chosen = set(concept.tolist())
+    rows = [
+        [int(ranks[token]), tokenizer.convert_ids_to_tokens(token), int(token in chosen)]
+        for token in ranks.argsort().tolist()[: len(tokenizer)]
+    ]
+    write_csv(folder / "unembedding.csv", [["rank", "token", "of_concept"], *rows], line_end="\r\n")

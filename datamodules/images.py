@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from lightning_vista.optional import require
 from lightning_vista.options import check_word
+from lightning_vista.resumable_loader import ResumableLoader
 
 #: Beginnings of MNIST's file names.
 _MNIST_SPLITS = {"train": "train", "test": "t10k"}
@@ -173,7 +174,7 @@ class ImagesDataModule(L.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Batch]:
         """Return shuffled batches, without an incomplete last one, since losses may use statistics over a batch."""
         images = self._images("train")
-        return self._loader(images, shuffle=True, drop_last=len(images) >= self.batch_size)
+        return self._loader(images, ResumableLoader, shuffle=True, drop_last=len(images) >= self.batch_size)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Return batches in order."""
@@ -186,15 +187,12 @@ class ImagesDataModule(L.LightningDataModule):
     def _images(self, split: str) -> "ImageRows":
         return ImageRows({"image": self._splits[split].images, "label": self._splits[split].labels})
 
-    def _loader(self, images: "ImageRows", shuffle: bool = False, drop_last: bool = False) -> DataLoader[Batch]:
-        return DataLoader(
-            images,
-            self.batch_size,
-            shuffle=shuffle,
-            drop_last=drop_last,
-            num_workers=self.num_workers,
-            collate_fn=_as_it_is,
-        )
+    def _loader(
+        self, images: "ImageRows", kind: type[DataLoader[Batch]] = DataLoader, **options: Any
+    ) -> DataLoader[Batch]:
+        if kind is ResumableLoader:
+            options["trainer"] = self.trainer
+        return kind(images, self.batch_size, num_workers=self.num_workers, collate_fn=_as_it_is, **options)
 
 
 def split_by_class(data: LabelledImages, share: float, seed: int) -> tuple[LabelledImages, LabelledImages]:

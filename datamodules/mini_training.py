@@ -1,6 +1,7 @@
 """Images and videos of the embedded dataset's worlds for training scorers."""
 
 import hashlib
+import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from lightning_vista.own_files import read_cached, write_cached
 from lightning_vista.scorers.dual.losses import PairBatch
 from lightning_vista.scorers.dual.pretraining import FrameEncoder, load_weights
 from lightning_vista.video import FrameSpec
@@ -214,13 +216,14 @@ class _Batches(IterableDataset[PairBatch]):
         if self.features_dir is None:
             return [encode(group) for group in chunk]
         path = self.features_dir / f"{self.seed}-{self.num_frames}-{number:05d}.npy"
-        if not path.is_file():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_name(f".{path.name}")
-            with temporary.open("wb") as file:
-                np.save(file, torch.cat([encode(group) for group in chunk]).numpy())
-            temporary.replace(path)
-        return list(torch.split(torch.from_numpy(np.load(path)), [len(group.answers) for group in chunk]))
+        content = read_cached(path)
+        if content is None:
+            file = io.BytesIO()
+            np.save(file, torch.cat([encode(group) for group in chunk]).numpy())
+            content = file.getvalue()
+            write_cached(path, content)
+        features = torch.from_numpy(np.load(io.BytesIO(content)))
+        return list(torch.split(features, [len(group.answers) for group in chunk]))
 
     def _chunks_at(self, step: int) -> int:
         return self.first_chunks + step // self.steps_per_chunk

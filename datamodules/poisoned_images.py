@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 from lightning_vista.datamodules.images import Batch, ImageRows, ImagesDataModule, LabelledImages
 from lightning_vista.models.poison_detectors import Detector, extend_labels
 from lightning_vista.options import check_word
+from lightning_vista.resumable_loader import ResumableLoader
 from lightning_vista.text.batch_sampler import RowBatchSampler
 
 Known = Literal["discovered", "trusted", "unknown"]
@@ -122,9 +123,11 @@ class PoisonedImagesDataModule(ImagesDataModule):
             homogeneous=self.homogeneous,
             labelled_first=self.labelled_first,
             # The sampler's order depends on its epoch, which starts at 0 again if the loader is reloaded.
-            seed=self.seed if self.trainer is None else self.seed + 1000 * self.trainer.current_epoch,
+            seed=self.seed + 1000 * self._reloaded_epoch(),
         )
-        return DataLoader(ImageRows(rows), batch_size=None, sampler=sampler, num_workers=self.num_workers)
+        return ResumableLoader(
+            ImageRows(rows), batch_size=None, sampler=sampler, num_workers=self.num_workers, trainer=self.trainer
+        )
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Return validation images in order, clean and triggered."""
@@ -138,6 +141,12 @@ class PoisonedImagesDataModule(ImagesDataModule):
         known = self._rows["known"]
         chosen = torch.isin(known, torch.tensor([CODES[kind] for kind in kinds])).nonzero().flatten()
         return {name: values[chosen] for name, values in self._rows.items()}
+
+    def _reloaded_epoch(self) -> int:
+        """Return the epoch for which the loader is made anew; 0 where one serves for all, also in a resumed run."""
+        if self.trainer is None or not self.trainer.reload_dataloaders_every_n_epochs:  # type: ignore[attr-defined]
+            return 0
+        return self.trainer.current_epoch
 
     def _is_finetuning(self) -> bool:
         if self.trainer is None or not self.trusted_steps:

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from lightning_vista.models.hidden_states import HiddenStates
 from lightning_vista.options import check_word
+from lightning_vista.resumable_loader import ResumableLoader
 from lightning_vista.run_files import run_files
 from lightning_vista.text import (
     Exclude,
@@ -176,10 +177,9 @@ class StoriesDataModule(L.LightningDataModule):
             self.tokenizer.save_pretrained(run_files(trainer) / "tokenizer")
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Return shuffled batches, which are endless for token shards."""
+        """Return shuffled batches, which are endless for token shards; a resumed run continues with the next ones."""
         seed = int(os.environ.get("PL_GLOBAL_SEED", self.seed))  # as Lightning's own samplers do
         if self._shards:
-            start = 0 if self.trainer is None else self.trainer.global_step  # a resumed run gets another order
             stream = TokenStream(
                 self._shards,
                 self.batch_size,
@@ -187,10 +187,10 @@ class StoriesDataModule(L.LightningDataModule):
                 self._label,
                 homogeneous=self.homogeneous,
                 of_one_kind=self.of_one_kind,
-                seed=seed + start,
+                seed=seed,
                 **self._process(),
             )
-            return DataLoader(stream, batch_size=None, num_workers=self.num_workers)
+            return ResumableLoader(stream, batch_size=None, num_workers=self.num_workers, trainer=self.trainer)
         order: dict[str, Any] = {
             "shuffle": True,
             "homogeneous": self.homogeneous,
@@ -307,7 +307,10 @@ class StoriesDataModule(L.LightningDataModule):
             [row.known for row in rows], self.batch_size, lengths=lengths, **order, **self._process()
         )
         dataset = RowDataset(rows, self.tokenizer.pad_token_id)
-        return DataLoader(dataset, batch_size=None, sampler=sampler, num_workers=self.num_workers)
+        options: dict[str, Any] = {"batch_size": None, "sampler": sampler, "num_workers": self.num_workers}
+        if order.get("shuffle"):
+            return ResumableLoader(dataset, trainer=self.trainer, **options)
+        return DataLoader(dataset, **options)
 
     def _process(self) -> dict[str, Any]:
         if self.trainer is None:

@@ -9,6 +9,7 @@ import lightning as L
 from torch.utils.data import DataLoader
 
 from lightning_vista.options import check_word
+from lightning_vista.resumable_loader import ResumableLoader
 from lightning_vista.video import FrameSpec, VideoLimits
 from lightning_vista.vista import KINDS
 from lightning_vista.vista.batch import VideoBatch
@@ -137,10 +138,9 @@ class ViSTaDataModule(L.LightningDataModule):
         self._skipped = set(videos)
 
     def train_dataloader(self) -> DataLoader[VideoBatch]:
-        """Return shuffled batches of `train_shards`."""
-        return self._loader(
-            self._stream(TrainingStream, "train", num_workers=self.num_workers, shuffle_buffer=self.shuffle_buffer)
-        )
+        """Return shuffled batches of `train_shards`; a resumed run continues with the next ones."""
+        stream = self._stream(TrainingStream, "train", num_workers=self.num_workers, shuffle_buffer=self.shuffle_buffer)
+        return ResumableLoader(stream, batch_size=None, num_workers=self.num_workers, trainer=self.trainer)
 
     def val_dataloader(self) -> DataLoader[VideoBatch]:
         """Return each video of `val_shards` once, in order."""

@@ -2,19 +2,23 @@
 
 import argparse
 import logging
-import os
 import re
+import signal
 import sys
+import traceback
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from importlib.metadata import entry_points
 from pathlib import Path
+from types import TracebackType
 from typing import Any, NoReturn
 
 from lightning_vista import __version__
 from lightning_vista.command_options import add_export_options, add_shards_options
+from lightning_vista.error_lines import describe_error
 from lightning_vista.redaction import without_secrets
+from lightning_vista.stopping import StopSignal, end_quietly, stop_signals
 
 #: The commands that LightningCLI runs, with their help.
 LIGHTNING_COMMANDS = {
@@ -23,8 +27,6 @@ LIGHTNING_COMMANDS = {
     "test": "score every (video, description) pair with a scorer; writes a run folder",
     "predict": "do the same without the true descriptions",
 }
-#: Variable that keeps wandb from storing the command line, the machine and the state of the repository.
-_NO_METADATA = "WANDB_X_DISABLE_META"
 #: Options that scorers had before the run became a callback.
 _MOVED = ("run_dir", "rescaling", "strict", "dry_run")
 
@@ -36,24 +38,41 @@ def main(args: Sequence[str] | None = None) -> None:
         args: The command and its arguments; those of the process by default.
 
     Raises:
-        SystemExit: If an argument, file or address is wrong, with a message; `--traceback` shows where.
+        SystemExit: If an argument, file or address is wrong or a plugin raises, with a message; `--traceback` shows
+            where. On Ctrl-C and SIGTERM with the exit codes 130 and 143 and a line that says how to resume.
     """
     arguments = list(sys.argv[1:] if args is None else args)
+    if args is None:
+        sys.excepthook = _show_traceback
     show_traceback = "--traceback" in arguments
     if show_traceback:
         arguments.remove("--traceback")
     try:
-        if arguments and arguments[0] in LIGHTNING_COMMANDS:
-            run_lightning(arguments)
-        elif arguments[:2] == ["routing", "check"]:
-            run_routing_check(arguments[2:])
-        else:
-            options = _parser().parse_args(arguments)
-            options.run(options)
-    except (ValueError, OSError) as error:
+        with stop_signals():
+            _run(arguments)
+    except (StopSignal, KeyboardInterrupt) as stop:
         if show_traceback:
             raise
-        raise SystemExit(f"lightning-vista: {without_secrets(str(error))}") from error
+        end_quietly(stop if isinstance(stop, StopSignal) else StopSignal(signal.SIGINT), arguments)
+    except Exception as error:
+        if show_traceback:
+            raise
+        raise SystemExit(f"lightning-vista: {describe_error(error)}") from error
+
+
+def _show_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print a traceback without passwords and keys."""
+    sys.stderr.write(without_secrets("".join(traceback.format_exception(kind, error, trace))))
+
+
+def _run(arguments: list[str]) -> None:
+    if arguments and arguments[0] in LIGHTNING_COMMANDS:
+        run_lightning(arguments)
+    elif arguments[:2] == ["routing", "check"]:
+        run_routing_check(arguments[2:])
+    else:
+        options = _parser().parse_args(arguments)
+        options.run(options)
 
 
 def run_lightning(arguments: Sequence[str], callbacks: Sequence[Any] = ()) -> dict[str, float]:
@@ -78,6 +97,7 @@ def run_lightning(arguments: Sequence[str], callbacks: Sequence[Any] = ()) -> di
     import lightning_vista.routing
     import lightning_vista.scorers  # noqa: F401 # makes its classes known by name
     from lightning_vista.callbacks import Evaluation, LossLog, RunConfigCallback, ScoreLogging
+    from lightning_vista.lightning_files import check_named_files, own_wandb_run, stopped_cleanly
 
     class Parser(LightningArgumentParser):
         def error(self, message: str, ex: Exception | None = None) -> NoReturn:
@@ -86,13 +106,15 @@ def run_lightning(arguments: Sequence[str], callbacks: Sequence[Any] = ()) -> di
     class CLI(LightningCLI):
         def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
             trainer = super().instantiate_trainer(**kwargs)
-            ends.enter_context(_own_wandb_run(trainer))
+            ends.enter_context(own_wandb_run(trainer))
+            ends.enter_context(stopped_cleanly(trainer))
             return trainer
 
         def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
             parser.add_lightning_class_args(Evaluation, "evaluation")
             parser.link_arguments("model", "data.init_args.frame_spec", _frame_spec, apply_on="instantiate")
 
+    check_named_files(arguments)
     logs = [ScoreLogging(), *([LossLog()] if arguments[0] == "fit" else [])]
     load_plugins()
     with warnings.catch_warnings(), ExitStack() as ends:
@@ -247,31 +269,6 @@ def pretrained_command(options: argparse.Namespace) -> None:
 
     write_offline_checkpoint(Path(options.dir), Path(options.nouns), options.tiny)
     print(f"Model: {Path(options.dir, 'model')}, texts: {Path(options.dir, 'glosses')}")
-
-
-@contextmanager
-def _own_wandb_run(trainer: Any) -> Iterator[None]:
-    """End the wandb run that a command starts: the next command of this process would else continue it."""
-    from lightning.pytorch.loggers import WandbLogger
-
-    from lightning_vista.optional import require
-
-    if not any(isinstance(logger, WandbLogger) for logger in trainer.loggers):
-        yield
-        return
-    wandb = require("wandb", "wandb")
-    before = wandb.run  # of a program that calls `main`; the logger starts its own run later
-    exit_code = 1
-    hidden = os.environ.get(_NO_METADATA)
-    if any(without_secrets(argument) != argument for argument in sys.argv):
-        os.environ[_NO_METADATA] = "true"  # else wandb stores the command line
-    try:
-        yield
-        exit_code = 0
-    finally:
-        if wandb.run is not None and wandb.run is not before:
-            wandb.run.finish(exit_code)
-        os.environ.pop(_NO_METADATA, None) if hidden is None else os.environ.update({_NO_METADATA: hidden})
 
 
 def _moved(message: str) -> str:

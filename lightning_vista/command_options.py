@@ -34,9 +34,7 @@ def add_shards_options(commands: Any, run: Run) -> None:  # argparse's own type 
         help="the rule that chooses frames (default: %(default)s)",
     )
     build.add_argument("--overwrite", action="store_true", help="replace a finished build of other data")
-    build.add_argument(
-        "--part", metavar="I/N", help="build the I-th of N parts, for `shards merge`: see docs/scaling.md"
-    )
+    build.add_argument("--part", metavar="I/N", help="build the I-th of N parts, for `shards merge`")
     merge = actions.add_parser("merge", help="join the parts of a build")
     merge.add_argument("parts", nargs="+", metavar="PART", help="the folders of all parts")
     merge.add_argument("out", help="the folder to write")

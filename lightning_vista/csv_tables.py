@@ -1,8 +1,9 @@
 """CSV tables in which no text is a formula: a spreadsheet would run `=HYPERLINK(...)` in the name of a model."""
 
 import csv
-from collections.abc import Iterable, Mapping, Sequence
-from typing import IO, Any
+import io
+from collections.abc import Iterable
+from typing import Any
 
 #: First characters that make a formula of a cell, in their full-width forms too.
 _FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")  # noqa: RUF001 # these forms are meant
@@ -35,51 +36,17 @@ def _is_number(text: str) -> bool:
     return True
 
 
-class TableWriter:
-    """A writer of rows, like `csv.writer`, with lines that end in a line feed.
+def csv_text(rows: Iterable[Iterable[Any]], line_end: str = "\n") -> str:
+    r"""Return rows as a CSV table without formulas.
 
     Args:
-        file: Text file, opened with `newline=""`.
+        rows: The rows, the first of them with the names of the columns.
+        line_end: End of each line.
+
+    Example:
+        >>> csv_text([["model", "score"], ["=1+1", -0.5]])
+        "model,score\n'=1+1,-0.5\n"
     """
-
-    def __init__(self, file: IO[str]) -> None:
-        self._writer = csv.writer(file, lineterminator="\n")
-
-    def writerow(self, row: Iterable[Any]) -> None:
-        """Write a row."""
-        self._writer.writerow([plain_cell(value) for value in row])
-
-    def writerows(self, rows: Iterable[Iterable[Any]]) -> None:
-        """Write rows."""
-        for row in rows:
-            self.writerow(row)
-
-
-class RecordWriter:
-    """A writer of mappings, like `csv.DictWriter`: the value of every column, empty where there is none.
-
-    Args:
-        file: Text file, opened with `newline=""`.
-        columns: The columns.
-        ignore_others: Whether to leave other keys out; else they are refused.
-    """
-
-    def __init__(self, file: IO[str], columns: Iterable[str], ignore_others: bool = False) -> None:
-        self._columns: Sequence[str] = list(columns)
-        self._ignore_others = ignore_others
-        self._table = TableWriter(file)
-
-    def writeheader(self) -> None:
-        """Write the names of the columns."""
-        self._table.writerow(self._columns)
-
-    def writerows(self, records: Iterable[Mapping[str, Any]]) -> None:
-        """Write records.
-
-        Raises:
-            ValueError: If a record has a key without a column.
-        """
-        for record in records:
-            if not self._ignore_others and (others := record.keys() - set(self._columns)):
-                raise ValueError(f"`records`: expected the columns {self._columns}, got also {sorted(others)}.")
-            self._table.writerow(record.get(column, "") for column in self._columns)
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator=line_end).writerows([plain_cell(value) for value in row] for row in rows)
+    return text.getvalue()

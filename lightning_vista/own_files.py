@@ -10,11 +10,14 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
+
+from lightning_vista.csv_tables import csv_text
 
 _MARK = "lightning-vista-sha256:"
 #: The place for a seal, as it is written before `seal` fills in the digits.
@@ -95,6 +98,20 @@ def write_whole(path: str | Path, content: str | bytes, sync: bool = True) -> No
     """
     with written_whole(path, sync) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def write_csv(path: str | Path, rows: Iterable[Sequence[Any]], line_end: str = "\n") -> None:
+    """Write a CSV table without formulas in one step, see `csv_text`.
+
+    Args:
+        path: File to write.
+        rows: The rows, the first of them with the names of the columns.
+        line_end: End of each line.
+
+    Raises:
+        OSError: If the file cannot be written.
+    """
+    write_whole(path, csv_text(rows, line_end))
 
 
 def seal(content: bytes) -> bytes:
@@ -189,6 +206,33 @@ def from_sealed_json(
         raise DamagedFileError(f"{source} is damaged: it has no checksum. {remedy}")
     document.pop(SEAL_KEY, None)
     return {VERSION_KEY: found, **document}
+
+
+def write_cached(path: str | Path, content: bytes) -> None:
+    """Write a file of a cache with its seal behind the content, see `read_cached`."""
+    write_sealed(path, content + b"\n" + EMPTY_SEAL.encode(), sync=False)
+
+
+def read_cached(path: str | Path) -> bytes | None:
+    """Return the content of a file that `write_cached` wrote.
+
+    Args:
+        path: File of a cache.
+
+    Returns:
+        The content; None if there is no file, or, with a warning, if it is damaged or has no seal.
+    """
+    try:
+        content = Path(path).read_bytes()
+        if is_sealed(content, path, "It is made again."):
+            return content[: -len(EMPTY_SEAL) - 1]
+    except FileNotFoundError:
+        return None
+    except DamagedFileError as error:
+        warnings.warn(str(error), stacklevel=2)
+        return None
+    warnings.warn(f"{path} has no checksum. It is made again.", stacklevel=2)
+    return None
 
 
 def line_checksum(line: str) -> str:

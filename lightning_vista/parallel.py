@@ -1,12 +1,17 @@
-"""Thread pools with bounded memory, and work on a single torch thread."""
+"""Thread pools with bounded memory, pools of processes that leave none behind, and work on a single torch thread."""
 
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from multiprocessing import get_context
 from typing import TypeVar
 
 import torch
+
+from lightning_vista.stopping import exit_with_parent
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -45,6 +50,42 @@ def ordered_map(function: Callable[[T], R], items: Iterable[T], num_workers: int
             # After an exception, or when the caller stops iterating, the pool would otherwise finish the queue first.
             for future in waiting:
                 future.cancel()
+
+
+def process_map(function: Callable[[T], R], items: Iterable[T], num_workers: int, chunksize: int = 1) -> Iterator[R]:
+    """Apply a function to items in processes and yield the results in the order of the items.
+
+    The processes end with the iteration, whatever ends it, and with this process, even if it is killed.
+
+    Args:
+        function: Function of a module to apply.
+        items: Arguments of the function, one per call.
+        num_workers: Number of processes.
+        chunksize: Number of items that go to a process at once.
+
+    Yields:
+        `function(item)` for each item.
+
+    Raises:
+        ChildProcessError: If a process is killed.
+    """
+    # Forked on Linux, like Lightning's data loaders: importing everything again takes longer than most work.
+    context = get_context("fork" if sys.platform == "linux" else None)
+    pool = ProcessPoolExecutor(num_workers, mp_context=context, initializer=exit_with_parent)
+    is_done = False
+    try:
+        yield from pool.map(function, items, chunksize=chunksize)
+        is_done = True
+    except BrokenProcessPool as error:
+        raise ChildProcessError(
+            "A worker process was killed, perhaps for lack of memory. Run the same command again; fewer workers need "
+            "less memory."
+        ) from error
+    finally:
+        # By hand: shutting down would wait until all that was given to the processes is done.
+        for process in [] if is_done else list((pool._processes or {}).values()):
+            process.kill()
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 @contextmanager

@@ -6,6 +6,8 @@ from typing import Protocol, runtime_checkable
 
 import lightning as L
 
+from lightning_vista.own_files import EMPTY_SEAL, DamagedFileError, is_sealed, seal
+
 
 @runtime_checkable
 class OwnsRunFiles(Protocol):
@@ -60,3 +62,32 @@ def free_path(path: Path) -> Path:
     """
     numbered = (path.with_stem(f"{path.stem}-{number}") for number in count(2))
     return path if not path.exists() else next(candidate for candidate in numbered if not candidate.exists())
+
+
+#: First line of a run's configuration; the last one holds the checksum, so that no cut hides both.
+_CONFIG_HEAD = "# lightning-vista run config 1, with a checksum in its last line. If you edit it, remove both lines."
+
+
+def sealed_config(text: str) -> bytes:
+    """Return the content of a run's configuration with a checksum in its last line, a comment.
+
+    Args:
+        text: The configuration, as YAML.
+    """
+    return seal(f"{_CONFIG_HEAD}\n{text.rstrip()}\n# {EMPTY_SEAL}\n".encode())
+
+
+def check_config(path: Path) -> None:
+    """Check the configuration of a run against the checksum in its last line; files without one are accepted.
+
+    Args:
+        path: The file, which need not exist.
+
+    Raises:
+        DamagedFileError: If the file has changed since it was written.
+    """
+    if not path.is_file():
+        return
+    content, remedy = path.read_bytes(), "Restore it; or, if you have edited it, remove its first and its last line."
+    if not is_sealed(content, path, remedy) and content.startswith(_CONFIG_HEAD[:30].encode()):
+        raise DamagedFileError(f"{path} is damaged: it has no checksum in its last line. {remedy}")

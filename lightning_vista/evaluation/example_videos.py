@@ -1,11 +1,13 @@
 """A few videos beside the scores, so that a report can show what the judge saw."""
 
-import json
+import hashlib
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from lightning_vista.own_files import DamagedFileError, from_sealed_json, to_sealed_json, write_whole
 from lightning_vista.video import FrameSpec, decode_video, encode_mp4
 from lightning_vista.video.encoding import decode_jpeg
 from lightning_vista.vista.index import Sample, ShardError, ShardIndex
@@ -13,6 +15,9 @@ from lightning_vista.vista.samples import read_members
 from lightning_vista.vista.storage import Storage
 
 MAX_EXAMPLES = 20
+#: Version of `examples.json`; 1 is a bare list without checksums.
+_VERSION = 2
+_REMEDY = "Run `test` again: it writes the examples anew, and scores nothing again."
 #: Larger videos are shown smaller and shorter, so that a page with all of them stays small.
 _MAX_BYTES = 100_000
 _SMALL = FrameSpec(num_frames=32, size=160)
@@ -30,7 +35,6 @@ def write_examples(run_folder: Path, index: ShardIndex, storage: Storage) -> Non
         storage: Where the shards are.
     """
     folder = run_folder / "examples"
-    folder.mkdir(exist_ok=True)
     descriptions = {problem_set.id: dict(problem_set.descriptions) for problem_set in index.problem_sets}
     examples = []
     for sample in _choose(index):
@@ -39,12 +43,65 @@ def write_examples(run_folder: Path, index: ShardIndex, storage: Storage) -> Non
         except ShardError:
             continue
         name = f"{sample.key}.mp4"
-        (folder / name).write_bytes(video)
+        write_whole(folder / name, video, sync=False)
+        place = {"video": sample.video, "file": name, "sha256": hashlib.sha256(video).hexdigest()}
         for membership in sample.memberships:
             id = membership.problem_set
-            examples.append({"video": sample.video, "file": name, "problem_set": id, "descriptions": descriptions[id]})
-    text = json.dumps(examples, indent=1, ensure_ascii=False) + "\n"
-    (folder / "examples.json").write_text(text, encoding="utf-8")
+            examples.append({**place, "problem_set": id, "descriptions": descriptions[id]})
+    write_whole(folder / "examples.json", to_sealed_json({"examples": examples}, _VERSION))
+
+
+def read_examples(run_folder: Path) -> list[dict[str, Any]]:
+    """Read and check `examples/examples.json` and the videos that it names.
+
+    Files of an earlier release have no checksums, and are read without.
+
+    Args:
+        run_folder: The folder of a run.
+
+    Returns:
+        Entries `{video, file, problem_set, descriptions: {label: text}}`, and the content of the file as `content`;
+        empty if the run has no examples.
+
+    Raises:
+        DamagedFileError: If a file is damaged or missing; names it and the remedy.
+    """
+    listing = run_folder / "examples" / "examples.json"
+    if not listing.is_file():
+        return []
+    content = listing.read_bytes()
+    if content.startswith(b"["):  # version 1
+        content = b'{"version": 1, "examples": ' + content + b"}"
+    document = from_sealed_json(content, listing, version=_VERSION, sealed_since=2, remedy=_REMEDY)
+    entries = document.get("examples")
+    if not isinstance(entries, list) or not all(map(_is_example, entries)):
+        wrong = [entry for entry in entries if not _is_example(entry)] if isinstance(entries, list) else [entries]
+        raise DamagedFileError(
+            f"{listing}: expected a list of {{video, file, problem_set, descriptions: {{label: text}}}} with plain "
+            f"file names, got {str(wrong[0])[:200]}. {_REMEDY}"
+        )
+    videos = {entry["file"]: _read_video(listing.with_name(entry["file"]), entry.get("sha256")) for entry in entries}
+    return [{**entry, "content": videos[entry["file"]]} for entry in entries]
+
+
+def _read_video(path: Path, sha256: str | None) -> bytes:
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise DamagedFileError(f"{path}, which examples.json names, does not exist. {_REMEDY}") from None
+    if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
+        raise DamagedFileError(f"{path} is damaged: its content does not match its checksum. {_REMEDY}")
+    return content
+
+
+def _is_example(entry: object) -> bool:
+    """Tell whether an entry has all its texts, and a plain file name, which cannot lead out of the folder."""
+    return (
+        isinstance(entry, dict)
+        and all(isinstance(entry.get(key), str) for key in ("video", "file", "problem_set"))
+        and isinstance(entry.get("descriptions"), dict)
+        and Path(entry["file"]).name == entry["file"]
+    )
 
 
 def _choose(index: ShardIndex) -> list[Sample]:

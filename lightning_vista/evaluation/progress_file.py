@@ -3,7 +3,6 @@
 import hashlib
 import json
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from lightning_vista.metrics.reward_tests import value_order_correlation
+from lightning_vista.own_files import write_whole
 
 PROGRESS_NAME = "progress.json"
 _VERSION = 1
@@ -106,13 +106,8 @@ def write_progress(progress: ProgressFile, folder: str | Path) -> Path:
         curve["steps"] = [[description, _finite(values)] for description, values in curve["steps"]]
     content = {"model": progress.model, "curves": curves, "left_out": list(progress.left_out)}
     path = Path(folder, PROGRESS_NAME)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     document = {"version": _VERSION, "sha256": _checksum(content), **content}
-    try:
-        temporary.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_whole(path, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
     return path
 
 

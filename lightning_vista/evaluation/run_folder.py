@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,12 +13,16 @@ import yaml
 from lightning_vista.evaluation.identity import arguments, class_path
 from lightning_vista.evaluation.pairs import PairScores
 from lightning_vista.evaluation.protocols import Scorer
+from lightning_vista.own_files import line_checksum, named_error, write_whole
 from lightning_vista.redaction import settings_without_secrets
+from lightning_vista.run_files import sealed_config
 from lightning_vista.vista.frame_order import CONTROLS, FORWARD
 from lightning_vista.vista.index import sample_key
 from lightning_vista.vista.tables import TABLE_NAME, ScoreTable, read_scores, write_scores
 
 TRANSCRIPTS = "transcripts"
+#: Version of the journals; version 1 has no checksums, and its first line does not say a version.
+_JOURNAL_VERSION = 2
 
 
 class RunFolderError(ValueError):
@@ -27,7 +33,8 @@ class RunFolder:
     """The files of a run. Opened again after an interruption, it knows what has been scored.
 
     Each rank appends the scores of a video to its own journal as one line, so that a kill loses at most the videos
-    of the moment. `finish` joins the journals into `scores.parquet`.
+    of the moment. Each line begins with its checksum; videos of damaged lines are scored again, with a warning.
+    `finish` joins the journals into `scores.parquet`.
 
     Args:
         path: The folder; created where needed.
@@ -60,11 +67,15 @@ class RunFolder:
             videos.setdefault(pair.video, []).append(pair)
         self._write_transcripts(videos)
         path = self._journal(rank)
-        with path.open("a", encoding="utf-8") as file:
-            if file.tell() == 0:
-                file.write(json.dumps({"model": self.model, "config_hash": self.config_hash}) + "\n")
-            for members in videos.values():
-                file.write(json.dumps([pair.to_json() for pair in members]) + "\n")
+        header = {"version": _JOURNAL_VERSION, "model": self.model, "config_hash": self.config_hash}
+        try:
+            with path.open("a", encoding="utf-8") as file:
+                if file.tell() == 0:
+                    file.write(_checked_line(header))
+                for members in videos.values():
+                    file.write(_checked_line([pair.to_json() for pair in members]))
+        except OSError as error:
+            raise named_error(error, path) from error
 
     def finish(self, kinds: Mapping[str, str], planned: int | None = None) -> ScoreTable:
         """Join the scores of all ranks into `scores.parquet`; called on one rank, when all have ended.
@@ -99,14 +110,11 @@ class RunFolder:
             scorer: The scorer.
         """
         path = self.path / "config.yaml"
-        if path.exists():
+        if path.exists() and path.stat().st_size:
             return
         settings = json.loads(json.dumps(arguments(scorer), default=str))
         model = {"class_path": class_path(scorer), "init_args": settings_without_secrets(settings)}
-        path.write_text(
-            yaml.safe_dump({"model": model}, sort_keys=False, allow_unicode=True),
-            encoding="utf-8",
-        )
+        write_whole(path, sealed_config(yaml.safe_dump({"model": model}, sort_keys=False, allow_unicode=True)))
 
     def _write_transcripts(self, videos: Mapping[str, Sequence[PairScores]]) -> None:
         """Write `transcripts/<key of the video>.txt` for videos with transcripts."""
@@ -120,8 +128,7 @@ class RunFolder:
                 shown = "" if pair.order == FORWARD else f", frames {pair.order}"
                 parts += [f"=== {pair.problem_set}{shown} ({outcome})", *([pair.transcript] if pair.transcript else [])]
             path = self.path / TRANSCRIPTS / f"{sample_key(video)}.txt"
-            path.parent.mkdir(exist_ok=True)
-            path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+            write_whole(path, "\n\n".join(parts) + "\n", sync=False)
 
     def _journal(self, rank: int) -> Path:
         return self.path / f".scores-{rank}.jsonl"
@@ -138,14 +145,38 @@ class RunFolder:
             for pair in _pairs(table):
                 scored.setdefault(pair.video, []).append(pair)
         for journal in self._journals():
-            header, *lines = _whole_lines(journal) or ["{}"]
-            self._check(**json.loads(header)) if lines else None
+            header, *lines = _whole_lines(journal) or [""]
+            if not lines:
+                continue
+            checked = self._check_header(journal, header)
+            damaged = 0
             for line in lines:
-                pairs = [PairScores.from_json(entry) for entry in json.loads(line)]
+                # A journal that an earlier release began may have lines of both kinds.
+                entries = _read_line(line, checked or not line.startswith("["))
+                if entries is None:
+                    damaged += 1
+                    continue
+                pairs = [PairScores.from_json(entry) for entry in entries]
                 scored[pairs[0].video] = pairs
+            if damaged:
+                warnings.warn(
+                    f"{journal}: {damaged} of {len(lines)} lines are damaged. Their videos are scored again.",
+                    stacklevel=2,
+                )
         return scored
 
-    def _check(self, model: str, config_hash: str, **_: Any) -> None:
+    def _check_header(self, journal: Path, header: str) -> bool:
+        """Check whose scores a journal holds; return whether its lines have checksums."""
+        content = _read_line(header, checked=not header.startswith("{"))
+        if not isinstance(content, dict) or content.get("version", 1) not in (1, _JOURNAL_VERSION):
+            raise RunFolderError(
+                f"{journal}: expected the journal of a run, version {_JOURNAL_VERSION}, got a damaged first line. "
+                "Remove the file; its videos are scored again."
+            )
+        self._check(str(content.get("model")), str(content.get("config_hash")))
+        return "version" in content
+
+    def _check(self, model: str, config_hash: str) -> None:
         if (model, config_hash) != (self.model, self.config_hash):
             raise RunFolderError(
                 f"{self.path} holds scores of {model!r} (configuration {config_hash[:8]}), not of {self.model!r} "
@@ -158,8 +189,24 @@ def _whole_lines(path: Path) -> list[str]:
     content = path.read_bytes()
     whole = content[: content.rfind(b"\n") + 1]
     if len(whole) < len(content):
-        path.write_bytes(whole)
-    return whole.decode("utf-8").splitlines()
+        os.truncate(path, len(whole))  # written anew, a kill could lose the whole lines too
+    # Split by hand, at line feeds only: a damaged line may hold any other separator, or bytes that are not UTF-8.
+    return whole.decode("utf-8", errors="replace").split("\n")[:-1]
+
+
+def _checked_line(content: Any) -> str:
+    """Return a line of a journal: checksum, space, JSON."""
+    text = json.dumps(content)
+    return f"{line_checksum(text)} {text}\n"
+
+
+def _read_line(line: str, checked: bool) -> Any:
+    """Return the content of a line of a journal; None if it is damaged."""
+    checksum, _, text = line.partition(" ") if checked else ("", "", line)
+    try:
+        return json.loads(text) if not checked or checksum == line_checksum(text) else None
+    except ValueError:
+        return None
 
 
 def _pairs(table: ScoreTable) -> Iterable[PairScores]:

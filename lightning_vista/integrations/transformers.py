@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from lightning_vista.documents import read_yaml
 from lightning_vista.optional import require
+from lightning_vista.own_files import written_whole
 from lightning_vista.routing import ParameterRoute, Route, Router, RoutingError, Rule
 from lightning_vista.routing.descriptions import describe_routes, differences
 from lightning_vista.routing.masking import MaskWeightMode, check_annealing, warmup
@@ -163,7 +164,8 @@ class RoutingMixin(Trainer):
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         super()._save_optimizer_and_scheduler(output_dir)
         rules = [rule.state_dict() for rule in self._rules]
-        torch.save({"settings": self._settings, "rules": rules}, self._state_file(output_dir))
+        with written_whole(self._state_file(output_dir)) as temporary:
+            torch.save({"settings": self._settings, "rules": rules}, temporary)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)

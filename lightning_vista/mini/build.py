@@ -1,17 +1,16 @@
 """Rendering of the embedded dataset, in the official layout."""
 
-import json
 import os
-import sys
+import re
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from lightning_vista.mini.slots import SPLITS, Slot, sample_draft, slots
+from lightning_vista.own_files import VERSION_KEY, from_sealed_json, to_sealed_json, write_whole
+from lightning_vista.parallel import process_map
 from lightning_vista.progress import progress_bar
 from lightning_vista.video.encoding import encode_mp4
 from lightning_vista.vista.layout import write_problem_sets
@@ -20,6 +19,8 @@ from lightning_vista.vista.problem_sets import ProblemSet
 #: Version of the dataset, which changes whenever equal settings give other bytes.
 VERSION = 3
 STATE_FILE = "mini.json"
+#: Version of that file; 1 does not name itself and lacks a checksum.
+_STATE_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def _claim(root: Path, settings: dict[str, Any]) -> dict[str, Any]:
     if root.exists() and not root.is_dir():
         raise ValueError(f"`{root}`: expected a folder, got a file. Name a folder.")
     if (root / STATE_FILE).is_file():
-        found: dict[str, Any] = json.loads((root / STATE_FILE).read_text(encoding="utf-8"))
+        found = read_state(root)
         if found.get("settings") == settings:
             return found
         raise ValueError(
@@ -105,10 +106,29 @@ def _claim(root: Path, settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _save(root: Path, state: dict[str, Any]) -> None:
-    """Write the state to a temporary file and rename it, so that a killed build never leaves a part of it."""
-    temporary = root / f"{STATE_FILE}.tmp"
-    temporary.write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
-    temporary.replace(root / STATE_FILE)
+    """Write the state in one step, so that a killed build never leaves a part of it."""
+    write_whole(root / STATE_FILE, to_sealed_json({"settings": state["settings"], **state}, _STATE_VERSION))
+
+
+def read_state(root: Path) -> dict[str, Any]:
+    """Read and check the state of a folder of the embedded dataset; one of an earlier release has no checksum.
+
+    Args:
+        root: The folder, which holds `mini.json`.
+
+    Returns:
+        The entries `settings` and, where the folder is complete, `totals`.
+
+    Raises:
+        DamagedFileError: If the file is damaged.
+    """
+    path = root / STATE_FILE
+    content = path.read_bytes()
+    if re.match(rb'{\s*"settings"', content):  # of an earlier release
+        content = b'{"version": 1, ' + content.removeprefix(b"{")
+    remedy = "Remove the folder, and run the same command again."
+    state = from_sealed_json(content, path, version=_STATE_VERSION, sealed_since=2, remedy=remedy)
+    return {key: value for key, value in state.items() if key != VERSION_KEY}
 
 
 def _write(root: Path, seed: int, jobs: Sequence[Slot], num_workers: int) -> dict[str, SplitTotals]:
@@ -133,9 +153,7 @@ def _record_all(root: Path, seed: int, jobs: Sequence[Slot], num_workers: int) -
     if num_workers == 1:
         yield from map(record, jobs)
         return
-    # Forked on Linux, like Lightning's data loaders: importing everything again takes longer than the rendering.
-    with ProcessPoolExecutor(num_workers, mp_context=get_context("fork" if sys.platform == "linux" else None)) as pool:
-        yield from pool.map(record, jobs, chunksize=4)
+    yield from process_map(record, jobs, num_workers, chunksize=4)
 
 
 def _record(root: Path, seed: int, slot: Slot) -> tuple[ProblemSet, int]:
@@ -145,6 +163,7 @@ def _record(root: Path, seed: int, slot: Slot) -> tuple[ProblemSet, int]:
     size = 0
     for video, (_, episode) in zip(problem_set.videos, draft.episodes, strict=True):
         path = root / slot.split / "videos" / problem_set.video_key(video)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        size += path.write_bytes(encode_mp4(episode.frames(), crf=23))
+        content = encode_mp4(episode.frames(), crf=23)
+        write_whole(path, content, sync=False)
+        size += len(content)
     return problem_set, size

@@ -1,13 +1,12 @@
 """Checker of the dataset: by the worlds' own state, every video shows its descriptions and no other of its set."""
 
-import json
 from itertools import chain, permutations
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_vista.mini.build import STATE_FILE
+from lightning_vista.mini.build import STATE_FILE, read_state
 from lightning_vista.mini.draft import Draft
 from lightning_vista.mini.slots import sample_draft, slots
 from lightning_vista.video import VideoError
@@ -55,10 +54,11 @@ def check_mini(dataset_dir: str | Path) -> list[str]:
         One line for each fault, beginning with the problem set's id; none if the dataset is correct.
 
     Raises:
+        DamagedFileError: If the folder's `mini.json` is damaged.
         FileNotFoundError: If the folder does not contain a complete dataset.
     """
     root = Path(dataset_dir)
-    state = json.loads((root / STATE_FILE).read_text(encoding="utf-8")) if (root / STATE_FILE).is_file() else {}
+    state = read_state(root) if (root / STATE_FILE).is_file() else {}
     if "totals" not in state:
         raise FileNotFoundError(f"`{root}`: expected a complete embedded dataset, got none. Build it there first.")
     settings = state["settings"]

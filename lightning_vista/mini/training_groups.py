@@ -1,6 +1,7 @@
 """Endless problem sets of the train split for training, as tile codes of kilobytes each, with an optional cache."""
 
 import hashlib
+import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from lightning_vista.mini.draft import Draft
 from lightning_vista.mini.home_episode import HomeEpisode
 from lightning_vista.mini.slots import Slot, sample_draft
 from lightning_vista.mini.steps import Step
+from lightning_vista.own_files import read_cached, write_cached
 from lightning_vista.video import sample_indices
 
 #: Share of each type among the drawn problem sets, independent of the level.
@@ -107,8 +109,9 @@ def training_chunk(
     settings = json.dumps([_VERSION, CHUNK, num_frames, seed, dict(SHARES), _LONGEST_REMIX])
     key = hashlib.sha256(settings.encode()).hexdigest()[:8]
     path = None if cache_dir is None else Path(cache_dir) / f"groups-{key}-{number:05d}.npz"
-    if path is not None and path.is_file():
-        return _load(path)
+    cached = None if path is None else read_cached(path)
+    if cached is not None:
+        return _load(cached)
     rng = np.random.default_rng([seed, number])
     groups = [
         training_group(_draw_slot(_FIRST + CHUNK * number + place, rng), num_frames, rng, seed)
@@ -164,23 +167,21 @@ def _shown_steps(episode: HomeEpisode, steps: Sequence[Step], indices: Sequence[
 
 
 def _save(groups: Sequence[TrainingGroup], path: Path) -> None:
-    """Write groups to a temporary file, and rename it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write groups to the cache."""
     texts = json.dumps([[group.level, group.texts, group.swapped] for group in groups])
     arrays = {
         f"{number}-{name}": getattr(group, name)
         for number, group in enumerate(groups)
         for name in ("answers", "codes", "steps")
     }
-    temporary = path.with_name(f".{path.name}")
-    with temporary.open("wb") as file:
-        np.savez_compressed(file, texts=np.array(texts), **arrays)
-    temporary.replace(path)
+    content = io.BytesIO()
+    np.savez_compressed(content, texts=np.array(texts), **arrays)
+    write_cached(path, content.getvalue())
 
 
-def _load(path: Path) -> list[TrainingGroup]:
-    """Read groups that `_save` wrote."""
-    with np.load(path, allow_pickle=False) as file:
+def _load(content: bytes) -> list[TrainingGroup]:
+    """Return the groups that `_save` wrote."""
+    with np.load(io.BytesIO(content), allow_pickle=False) as file:
         return [
             TrainingGroup(
                 level,

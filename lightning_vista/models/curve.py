@@ -3,7 +3,7 @@
 import math
 from pathlib import Path
 
-from lightning_vista.csv_tables import RecordWriter
+from lightning_vista.own_files import write_csv
 
 #: For each evaluated step its number, `step`, and the mean loss over each kind of held-out texts.
 Curve = list[dict[str, float]]
@@ -68,8 +68,5 @@ def write_curve(curve: Curve, path: Path) -> None:
         curve: The losses.
         path: The CSV file to write.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8", newline="") as file:
-        table = RecordWriter(file, curve[0])
-        table.writeheader()
-        table.writerows(curve)
+    columns = list(curve[0])
+    write_csv(path, [columns, *([point[column] for column in columns] for point in curve)])

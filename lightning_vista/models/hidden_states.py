@@ -1,7 +1,6 @@
 """Hidden states of texts in the frozen part of a model, computed once and kept on the disk."""
 
 import hashlib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, get_args
@@ -14,6 +13,7 @@ from lightning_vista.models.language_model import load_model
 from lightning_vista.models.upper_layers import keep_lower_layers, lower_states
 from lightning_vista.optional import require
 from lightning_vista.options import check_word
+from lightning_vista.own_files import write_whole
 from lightning_vista.text import Row
 
 _VERSION = "1"
@@ -77,11 +77,8 @@ class HiddenStates:
         model = load_model(str(self.checkpoint), builder).eval()
         with torch.autocast("cpu", torch.bfloat16, enabled=self.precision == "bf16"):
             flat = torch.cat(lower_states(keep_lower_layers(model, self.num_layers), list(texts))).float()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(f".{os.getpid()}.part")  # several processes may compute the same
         metadata = {"version": _VERSION, "sha256": _checksum(flat)}
-        require("safetensors.torch", extra="text").save_file({"states": flat}, temporary, metadata)
-        temporary.replace(path)
+        write_whole(path, require("safetensors.torch", extra="text").save({"states": flat}, metadata))
 
     def _digest(self, texts: Sequence[Tensor]) -> str:
         """Return a digest of all that the states depend on: the files of the model by name, size and time."""

@@ -36,7 +36,8 @@ def write_offline_checkpoint(folder: Path, nouns: Path = WORDNET_NOUNS, tiny: bo
     if folder.exists():
         raise FileExistsError(f"`{folder}`: expected a folder that does not exist, got one. Name another one.")
     records = list(_tiny_records() if tiny else read_glosses(nouns))
-    part = folder.with_name(f"{folder.name}.part")  # a folder that exists is whole
+    # A folder that exists is whole. The name of the other is one that nobody gives to a folder of their own.
+    part = folder.with_name(f".{folder.name}.lightning-vista.part")
     shutil.rmtree(part, ignore_errors=True)
     write_splits(records, part / "glosses")
     if tiny:

@@ -1,12 +1,12 @@
 """Example videos with their candidate descriptions, and transcripts of chats, from run folders."""
 
 import base64
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lightning_vista.evaluation.example_videos import read_examples
 from lightning_vista.evaluation.progress_file import Progress, read_progress
 from lightning_vista.vista.tables import ScoreTable
 
@@ -65,13 +65,12 @@ def read_showcase(runs: Iterable[Path], tables: Sequence[ScoreTable]) -> Showcas
         The examples and transcripts that fit, and a report of the others.
 
     Raises:
-        ValueError: If an `examples.json` or a `progress.json` does not have a run's format.
-        FileNotFoundError: If an `examples.json` names a video that does not exist.
+        ValueError: If an example or a `progress.json` is damaged or missing.
     """
     showcase = Showcase()
     folders = list(runs)
     for run in folders:
-        _add_examples(showcase, run / "examples")
+        _add_examples(showcase, run)
         measured = read_progress(run)
         if measured is None:
             continue
@@ -82,47 +81,23 @@ def read_showcase(runs: Iterable[Path], tables: Sequence[ScoreTable]) -> Showcas
     return showcase
 
 
-def _add_examples(showcase: Showcase, folder: Path) -> None:
-    listing = folder / "examples.json"
-    if not listing.is_file():
-        return
+def _add_examples(showcase: Showcase, run: Path) -> None:
     shown = {(example["video"], example["problem_set"]) for example in showcase.examples}
     spent = sum(map(len, showcase.videos.values()))
     skipped = 0
-    for entry in _checked(json.loads(listing.read_text(encoding="utf-8")), listing):
+    for entry in read_examples(run):
         if (entry["video"], entry["problem_set"]) in shown:
             continue
         if entry["video"] not in showcase.videos:
-            content = base64.b64encode((folder / entry["file"]).read_bytes()).decode("ascii")
+            content = base64.b64encode(entry["content"]).decode("ascii")
             if spent + len(content) > VIDEO_BYTES:
                 skipped += 1
                 continue
             showcase.videos[entry["video"]] = content
             spent += len(content)
-        showcase.examples.append(entry)
+        showcase.examples.append({key: value for key, value in entry.items() if key not in ("content", "sha256")})
     if skipped:
-        showcase.left_out.append(f"{skipped} example videos of {folder.parent.name} did not fit into this page")
-
-
-def _checked(entries: object, listing: Path) -> list[dict[str, Any]]:
-    """Return the entries of an `examples.json`, or raise if they do not have a run's format."""
-    if isinstance(entries, list) and all(map(_is_example, entries)):
-        return entries
-    wrong = next((entry for entry in entries if not _is_example(entry)), None) if isinstance(entries, list) else entries
-    raise ValueError(
-        f"{listing}: expected a list of {{video, file, problem_set, descriptions: {{label: text}}}} with plain file "
-        f"names, got {str(wrong)[:200]}. Run `test` again to write the folder anew."
-    )
-
-
-def _is_example(entry: object) -> bool:
-    """Tell whether an entry has all its texts, and a plain file name, which cannot lead out of the folder."""
-    return (
-        isinstance(entry, dict)
-        and all(isinstance(entry.get(key), str) for key in ("video", "file", "problem_set"))
-        and isinstance(entry.get("descriptions"), dict)
-        and Path(entry["file"]).name == entry["file"]
-    )
+        showcase.left_out.append(f"{skipped} example videos of {run.name} did not fit into this page")
 
 
 def _add_scores(examples: list[dict[str, Any]], tables: Sequence[ScoreTable]) -> None:

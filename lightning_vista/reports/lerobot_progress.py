@@ -1,14 +1,15 @@
 """Progress in videos as LeRobot's `*_progress.parquet`, with which it weighs the frames of demonstrations."""
 
+import io
 import json
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
 
 from lightning_vista.evaluation.progress_file import PROGRESS_NAME, Progress, read_progress
+from lightning_vista.own_files import write_whole
 
 
 def export_lerobot(run: str | Path, out: str | Path) -> pl.DataFrame:
@@ -80,10 +81,6 @@ def _unit(values: Sequence[float]) -> list[float]:
 def _write_whole(frame: pl.DataFrame, path: Path, model: str, episodes: Sequence[Progress]) -> None:
     known = [{"video": each.video, "problem_set": each.problem_set, "task": each.description} for each in episodes]
     metadata = {"reward_model_path": model, "episodes": json.dumps(known, ensure_ascii=False)}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        frame.write_parquet(temporary, metadata=metadata)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    content = io.BytesIO()
+    frame.write_parquet(content, metadata=metadata)
+    write_whole(path, content.getvalue())

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from lightning_vista.own_files import write_whole
 from lightning_vista.reports import lmms_eval_utils
 from lightning_vista.vista.index import Sample, ShardIndex
 from lightning_vista.vista.problem_sets import KINDS, ProblemSet
@@ -47,14 +48,12 @@ def export_lmms_eval(shards: str | Path, out: str | Path, select: Sequence[str] 
     index = index.restricted_to(index.problem_sets.matching(select))
     folder = Path(out)
     for sample in index.samples:
-        path = folder / "videos" / sample.video
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(read_members(storage, sample)["mp4"])
+        write_whole(folder / "videos" / sample.video, read_members(storage, sample)["mp4"], sync=False)
     lines = [json.dumps(question, ensure_ascii=False) + "\n" for question in _questions(index)]
-    (folder / _DATA).write_text("".join(lines), encoding="utf-8", newline="\n")
-    (folder / _UTILS).write_bytes(Path(lmms_eval_utils.__file__).read_bytes())
+    write_whole(folder / _DATA, "".join(lines))
+    write_whole(folder / _UTILS, Path(lmms_eval_utils.__file__).read_bytes())
     path = folder / f"{task}.yaml"
-    path.write_text(_task_yaml(task, index.problem_sets), encoding="utf-8", newline="\n")
+    write_whole(path, _task_yaml(task, index.problem_sets))
     return path
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_vista.optional import require
+from lightning_vista.own_files import write_whole
 from lightning_vista.parallel import one_thread
 from lightning_vista.reports import figures
 from lightning_vista.reports.coverage import (
@@ -201,8 +202,7 @@ def write_page(
         policy=content_policy(scripts),
     )
     path = Path(out_path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(page.encode())
+    write_whole(path, page)
     return path
 
 

@@ -1,9 +1,7 @@
 """Results from score tables: `results.json` and `results.csv`, the figures behind every report."""
 
-import io
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -12,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_vista.csv_tables import RecordWriter
 from lightning_vista.metrics import (
     RESCALINGS,
     ProblemSetResult,
@@ -22,6 +19,7 @@ from lightning_vista.metrics import (
     score_problem_set,
 )
 from lightning_vista.options import check_word
+from lightning_vista.own_files import write_csv, write_whole
 from lightning_vista.parallel import one_thread
 from lightning_vista.reports.comparisons import (
     Cell,
@@ -147,13 +145,13 @@ def write_results(results: Mapping[str, Mapping[str, Any]], out_dir: str | Path)
     """
     folder = Path(out_dir)
     folder.mkdir(parents=True, exist_ok=True)
-    _write_whole(folder / "results.json", json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-    table = io.StringIO()
-    writer = RecordWriter(table, CSV_COLUMNS)
-    writer.writeheader()
-    for model, entry in results.items():
-        writer.writerows({"model": model, "rescaling": entry["rescaling"], **row} for row in entry["aggregates"])
-    _write_whole(folder / "results.csv", table.getvalue())
+    write_whole(folder / "results.json", json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    rows = [
+        {"model": model, "rescaling": entry["rescaling"], **row}
+        for model, entry in results.items()
+        for row in entry["aggregates"]
+    ]
+    write_csv(folder / "results.csv", [CSV_COLUMNS, *([row[column] for column in CSV_COLUMNS] for row in rows)])
 
 
 def _score(problem_sets: Sequence[JoinedProblemSet], rescaling: Rescaling, strict: bool) -> _Results:
@@ -270,13 +268,3 @@ def _macro_f1(results: _Results, problem_sets: Sequence[JoinedProblemSet]) -> Te
 def _figures(results: Mapping[str, ProblemSetResult]) -> dict[str, dict[str, float | None]]:
     """Return the results of one model as JSON values."""
     return {id: {name: finite(value) for name, value in asdict(result).items()} for id, result in results.items()}
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """Write a text file that appears whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(text, encoding="utf-8", newline="")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

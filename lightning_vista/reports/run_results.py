@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lightning_vista.evaluation.example_videos import read_examples
 from lightning_vista.metrics import RESCALINGS, Rescaling
 from lightning_vista.options import check_word
 from lightning_vista.reports.joining import predictions
@@ -152,11 +153,9 @@ def _names(places: int | list[int], labels: Sequence[str]) -> str | None:
 
 def _examples(run_path: Path, videos: Table) -> dict[Path, str]:
     """Return the example videos of a run folder, with true and predicted labels as captions."""
-    listing = run_path / "examples" / "examples.json"
-    if not listing.is_file():
-        return {}
     verdicts: dict[CellValue, list[str]] = {}
     for _, id, video, target, prediction, *_ in videos.rows:
         verdicts.setdefault(video, []).append(f"{id}: true: {target}; predicted: {prediction or 'nothing'}")
-    files = {entry["file"]: entry["video"] for entry in json.loads(listing.read_text(encoding="utf-8"))}
-    return {listing.with_name(file): "\n".join([video, *verdicts.get(video, [])]) for file, video in files.items()}
+    files = {entry["file"]: entry["video"] for entry in read_examples(run_path)}
+    folder = run_path / "examples"
+    return {folder / file: "\n".join([video, *verdicts.get(video, [])]) for file, video in files.items()}

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import shutil
+import signal
 import sys
 import time
 import traceback
@@ -13,6 +14,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+from lightning_vista.stopping import exit_with_parent
 from lightning_vista.study.runs import Run
 
 #: Runs one command of `lightning-vista` and returns what it logged.
@@ -51,7 +53,7 @@ def do_runs(runs: Iterable[Run], run_one: RunOne, jobs: int) -> Iterator[tuple[R
                 yield worker.run, outcome or "failed"
     finally:
         for worker in [*busy.values(), *idle]:
-            worker.process.terminate()
+            worker.end()
 
 
 class _Worker:
@@ -71,6 +73,14 @@ class _Worker:
         self.run = run
         self.connection.send(run)
 
+    def end(self) -> None:
+        """End the process and those that it has started; its run is done again from the beginning."""
+        self.process.kill()
+        if self.process.pid is not None and hasattr(os, "killpg"):
+            with suppress(ProcessLookupError):  # it has no group yet
+                os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.join()
+
     def outcome(self) -> Outcome | None:
         """Return the outcome of the run, or None if the process died during it."""
         try:
@@ -81,6 +91,10 @@ class _Worker:
 
 
 def _serve(connection: Connection, run_one: RunOne, threads: int) -> None:
+    # In a group of its own: Ctrl-C, which a terminal sends to a whole group, is for the study, which ends all of this.
+    if hasattr(os, "setpgrp"):
+        os.setpgrp()
+    exit_with_parent(with_group=True)
     # Read by torch, which the first run imports. A number that the user has set stays.
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     with suppress(EOFError):  # the study ended or was killed
@@ -90,7 +104,8 @@ def _serve(connection: Connection, run_one: RunOne, threads: int) -> None:
 
 def _do(run: Run, run_one: RunOne) -> Outcome:
     """Do a run from the beginning, whatever an earlier attempt left in its folder."""
-    if (run.folder / "run.yaml").exists():  # a folder without this file is not ours to delete
+    # Only a folder with both of these files is ours to delete.
+    if all((run.folder / name).exists() for name in ("run.yaml", "commands.txt")):
         shutil.rmtree(run.folder)
     run.write()
     _print_to(run.folder / "log.txt")

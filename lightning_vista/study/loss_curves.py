@@ -5,12 +5,12 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
-from lightning_vista.csv_tables import TableWriter
 from lightning_vista.metrics.unlearning import compute_ratio, retain_forget_frontier
+from lightning_vista.own_files import write_csv
 from lightning_vista.study import ComputeRatioSpec, FigureSpec
 from lightning_vista.study.study_table import StudyRow
 
@@ -105,12 +105,11 @@ def write_frontiers(figures: Sequence[FigureSpec], rows: Sequence[StudyRow], pat
         rows: Rows of the study's table.
         path: The CSV file to write.
     """
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = TableWriter(file)
-        writer.writerow(["figure", "run", "series", *FrontierPoint._fields])
-        for spec in figures:
-            for row, title, points in frontiers(spec, rows):
-                writer.writerows([spec.title, row.name, title, *point] for point in points)
+    lines: list[list[Any]] = [["figure", "run", "series", *FrontierPoint._fields]]
+    for spec in figures:
+        for row, title, points in frontiers(spec, rows):
+            lines += [[spec.title, row.name, title, *point] for point in points]
+    write_csv(path, lines)
 
 
 def _surpassing(tables: Sequence[Mapping[int, Sequence[float]]]) -> list[FrontierPoint]:

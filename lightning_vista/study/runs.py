@@ -5,6 +5,7 @@ import itertools
 import json
 import re
 import shlex
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
@@ -15,9 +16,14 @@ import yaml
 
 import lightning_vista
 from lightning_vista.documents import read_yaml
+from lightning_vista.own_files import DamagedFileError, from_sealed_json, to_sealed_json, write_whole
 from lightning_vista.redaction import settings_without_secrets, without_secrets
+from lightning_vista.run_files import check_config, sealed_config
 from lightning_vista.study.overrides import key_labels, override
 from lightning_vista.study.spec import Config, Study, StudyError, Variant, fill_words, merge
+
+#: Version of `done.json`.
+_DONE_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -77,8 +83,8 @@ class Run:
                 f"`{self.name}`: expected settings without passwords and keys, which run.yaml would keep, got an "
                 "address or a setting that holds one. Give it in an environment variable."
             )
-        (self.folder / "run.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
-        (self.folder / "commands.txt").write_text(self.command_lines, encoding="utf-8")
+        write_whole(self.folder / "run.yaml", sealed_config(yaml.safe_dump(config, sort_keys=False)))
+        write_whole(self.folder / "commands.txt", self.command_lines)
 
     def finish(self, metrics: Mapping[str, float], seconds: float) -> None:
         """Write `done.json`, which marks the run as finished, completely or not at all.
@@ -88,14 +94,23 @@ class Run:
             seconds: Duration of the run.
         """
         content = {"run": self.name, "seconds": round(seconds, 1), **self._identity(), "metrics": dict(metrics)}
-        temporary = self.folder / "done.json.part"
-        temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
-        temporary.replace(self.folder / "done.json")
+        write_whole(self.folder / "done.json", to_sealed_json(content, _DONE_VERSION))
 
     def result(self) -> Config | None:
-        """Return the content of `done.json`, or None unless the run finished with this configuration and code."""
+        """Return the content of `done.json`, or None unless the run finished with this configuration and code.
+
+        A damaged file, or one of an earlier release without a checksum, counts as none, with a warning.
+        """
         path = self.folder / "done.json"
-        content: Config = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        if not path.exists():
+            return None
+        try:
+            content: Config = from_sealed_json(
+                path.read_bytes(), path, version=_DONE_VERSION, remedy="The run is done again."
+            )
+        except DamagedFileError as error:
+            warnings.warn(str(error), stacklevel=2)
+            return None
         return content if content and self._identity().items() <= content.items() else None
 
     def _identity(self) -> dict[str, str]:
@@ -153,6 +168,7 @@ def code_version() -> str:
 def _run(study: Study, variant: Variant, point: Config, seed: int, out: Path, smoke: bool) -> Run:
     config: Config = {}
     for path in (*study.configs, *variant.configs):
+        check_config(Path(path))
         config = merge(config, read_yaml(path))
     fixed = {"seed_everything": seed, "trainer.default_root_dir": "{folder}"}
     for key, value in itertools.chain(*(layer.items() for layer in (fixed, study.overrides, variant.overrides, point))):

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from lightning_vista.optional import require
+from lightning_vista.own_files import write_whole
 from lightning_vista.reports.page import TEMPLATES, content_policy, embed_json
 from lightning_vista.study import Run, Study
 from lightning_vista.study.loss_curves import add_compute_ratios, write_frontiers
@@ -62,7 +63,7 @@ def write_study(study: Study, runs: Sequence[Run], out_dir: str | Path) -> Path:
         policy=content_policy(scripts),
     )
     path = out / "study.html"
-    path.write_text(page, encoding="utf-8")
+    write_whole(path, page)
     return path
 
 

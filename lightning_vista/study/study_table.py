@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lightning_vista.csv_tables import TableWriter
 from lightning_vista.metrics.aggregation import SeedMean, seed_mean
 from lightning_vista.metrics.unlearning import leakage
+from lightning_vista.own_files import write_csv, write_whole
 from lightning_vista.study import LeakageSpec, Run
 
 _COLUMNS = ("run", "metric", "mean", "ci_low", "ci_high", "seeds")
@@ -151,18 +151,18 @@ def write_table(rows: Sequence[StudyRow], metrics: Mapping[str, str], out_dir: s
         The table in Markdown.
     """
     out = Path(out_dir)
-    with (out / "results.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = TableWriter(file)
-        writer.writerow(_COLUMNS)
-        for row in rows:
-            for metric in metrics.values():
-                writer.writerow([row.name, metric, *map(_finite, row.mean(metric)), len(row.values.get(metric, {}))])
+    means = [
+        [row.name, metric, *map(_finite, row.mean(metric)), len(row.values.get(metric, {}))]
+        for row in rows
+        for metric in metrics.values()
+    ]
+    write_csv(out / "results.csv", [_COLUMNS, *means], line_end="\r\n")
     everything = [{"run": row.name, "variant": row.variant, "point": row.point, "metrics": _all(row)} for row in rows]
-    (out / "results.json").write_text(json.dumps(everything, indent=1), encoding="utf-8")
+    write_whole(out / "results.json", json.dumps(everything, indent=1))
     lines = [["run", *metrics], ["---", *("---:" for _ in metrics)]]
     lines += [[row.name, *(cell(row.mean(metric)) for metric in metrics.values())] for row in rows]
     table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
-    (out / "results.md").write_text(table, encoding="utf-8")
+    write_whole(out / "results.md", table)
     return table
 
 

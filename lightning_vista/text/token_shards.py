@@ -1,10 +1,12 @@
 """WebDataset shards of tokens, for corpora that do not fit in memory."""
 
+import hashlib
 import io
 import json
 import random
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from itertools import count, islice
 from pathlib import Path
 from typing import Any
@@ -14,10 +16,13 @@ import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from lightning_vista.optional import require
+from lightning_vista.own_files import DamagedFileError, from_sealed_json, to_sealed_json, write_whole
 from lightning_vista.text.rows import Batch, Row, collate_rows
 
 _INDEX = "index.json"
-_VERSION = 1
+#: Version of the index; 1 has no checksums.
+_VERSION = 2
+_REMEDY = "Write them again."
 
 
 def write_token_shards(
@@ -43,20 +48,27 @@ def write_token_shards(
         raise FileExistsError(
             f"`{root}`: expected a folder that is empty or does not exist, got one with files. Name another one."
         )
-    written = {split: _write_split(iter(rows), root / split, rows_per_shard) for split, rows in splits.items()}
-    content = {"version": _VERSION, **(settings or {}), "rows": written}
-    (root / _INDEX).write_text(json.dumps(content, indent=1, default=str), encoding="utf-8")
+    digests: dict[str, str] = {}
+    written = {split: _write_split(iter(rows), root, split, rows_per_shard, digests) for split, rows in splits.items()}
+    content = json.loads(json.dumps({**(settings or {}), "rows": written, "sha256": digests}, default=str))
+    write_whole(root / _INDEX, to_sealed_json(content, _VERSION))
 
 
 def find_token_shards(folder: str | Path) -> dict[str, list[Path]] | None:
     """Find the shards of a folder by split; None if it does not contain any.
 
     Raises:
-        ValueError: If another version of this package wrote them.
+        ValueError: If a later version of this package wrote them, the index is damaged, or a shard is missing.
     """
-    if not (Path(folder) / _INDEX).is_file():
+    root = Path(folder)
+    if not (root / _INDEX).is_file():
         return None
-    return {split: sorted((Path(folder) / split).glob("*.tar")) for split in _read_index(folder)["rows"]}
+    index = _read_index(root)
+    shards = {split: sorted((root / split).glob("*.tar")) for split in index["rows"]}
+    found = {path.relative_to(root).as_posix() for paths in shards.values() for path in paths}
+    if absent := sorted(index.get("sha256", {}).keys() - found):
+        raise ValueError(f"`{root}`: expected the token shards {', '.join(absent)}, which are missing. {_REMEDY}")
+    return shards
 
 
 def check_settings(folder: str | Path, settings: Mapping[str, Any]) -> None:
@@ -88,9 +100,9 @@ def check_settings(folder: str | Path, settings: Mapping[str, Any]) -> None:
 
 def _read_index(folder: str | Path) -> dict[str, Any]:
     index = Path(folder) / _INDEX
-    content: dict[str, Any] = json.loads(index.read_text(encoding="utf-8"))
-    if content.get("version") != _VERSION or "rows" not in content:
-        raise ValueError(f"`{index}`: expected token shards of version {_VERSION}, got {content}. Write them again.")
+    content = from_sealed_json(index.read_bytes(), f"`{index}`", version=_VERSION, sealed_since=2, remedy=_REMEDY)
+    if "rows" not in content:
+        raise ValueError(f"`{index}`: expected token shards of version {_VERSION}, got {content}. {_REMEDY}")
     return content
 
 
@@ -178,27 +190,45 @@ class TokenStream(IterableDataset[Batch]):
             yield from shuffle(self.shuffle_buffer, initial=self.shuffle_buffer, rng=rng)(self.label(rows))
 
 
-def _write_split(rows: Iterator[Row], folder: Path, rows_per_shard: int) -> int:
-    """Write the shards of a split; returns how many rows they have."""
-    folder.mkdir(parents=True)
+def _write_split(rows: Iterator[Row], root: Path, split: str, rows_per_shard: int, digests: dict[str, str]) -> int:
+    """Write the shards of a split, and note their checksums; returns how many rows they have."""
+    (root / split).mkdir(parents=True)
     total = 0
     for shard, part in enumerate(iter(lambda: list(islice(rows, rows_per_shard)), [])):
-        _write_shard(part, folder / f"{shard:06d}.tar")
+        name = f"{split}/{shard:06d}.tar"
+        content = _pack_shard(part)
+        digests[name] = hashlib.sha256(content).hexdigest()
+        write_whole(root / name, content)
         total += len(part)
     return total
 
 
-def _write_shard(rows: Sequence[Row], path: Path) -> None:
-    with require("webdataset", extra="vista").TarWriter(str(path), encoder=False, mtime=0) as tar:
+def _pack_shard(rows: Sequence[Row]) -> bytes:
+    packed = io.BytesIO()
+    with require("webdataset", extra="vista").TarWriter(packed, encoder=False, mtime=0) as tar:
         for place, row in enumerate(rows):
             content = io.BytesIO()
             np.save(content, row.tokens.numpy())
             label = b"1" if row.is_forget else b"0"
             tar.write({"__key__": f"{row.number:09d}-{place:06d}", "npy": content.getvalue(), "cls": label})
+    return packed.getvalue()
 
 
 def _open(shards: Iterable[Path]) -> Iterator[dict[str, object]]:
-    """Open shards for webdataset, which would run a command in the name of a shard."""
+    """Check and open shards for webdataset, which would run a command in the name of a shard."""
     for shard in shards:
-        with shard.open("rb") as stream:
+        content = shard.read_bytes()  # megabytes
+        index = shard.parents[1] / _INDEX
+        digests = _digests(index, index.stat().st_mtime_ns) if index.is_file() else {}
+        expected = digests.get(f"{shard.parent.name}/{shard.name}")
+        if expected is not None and hashlib.sha256(content).hexdigest() != expected:
+            raise DamagedFileError(f"`{shard}` is damaged: its content does not match its checksum. {_REMEDY}")
+        with io.BytesIO(content) as stream:
             yield {"url": str(shard), "stream": stream}
+
+
+@lru_cache(maxsize=8)
+def _digests(index: Path, changed: int) -> dict[str, str]:
+    """Return the checksums of shards from an index of that time; empty for one of an earlier release."""
+    digests: dict[str, str] = _read_index(index.parent).get("sha256", {})
+    return digests

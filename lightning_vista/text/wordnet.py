@@ -5,6 +5,7 @@ import random
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from lightning_vista.own_files import write_whole
 from lightning_vista.text.corpus import Record
 
 #: Nouns of WordNet where Debian's package `wordnet-base` puts them.
@@ -71,6 +72,5 @@ def write_splits(records: Iterable[Record], folder: Path, seed: int = 0) -> None
     lines: dict[str, list[str]] = {name: [] for name in names}
     for record in records:
         lines[rng.choices(names, weights)[0]].append(json.dumps(record))
-    folder.mkdir(parents=True, exist_ok=True)
     for name, texts in lines.items():
-        (folder / f"{name}.jsonl").write_text("".join(f"{text}\n" for text in texts), encoding="utf-8")
+        write_whole(folder / f"{name}.jsonl", "".join(f"{text}\n" for text in texts))

@@ -1,6 +1,5 @@
 """Reader and writer of the official ViSTa layout: `<name>.yaml` beside `<name>_data.json`, and `metadata.csv`."""
 
-import io
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -12,8 +11,9 @@ from typing import Any, overload
 
 import yaml
 
-from lightning_vista.csv_tables import RecordWriter
+from lightning_vista.csv_tables import csv_text
 from lightning_vista.documents import DocumentError, parse_json, parse_yaml, read_document
+from lightning_vista.own_files import write_whole
 from lightning_vista.vista.problem_sets import FaultsError, LabelledVideo, ProblemSet, kind_of, level_of
 
 METADATA_COLUMNS = ("video", "level", "description", "environment", "problem_set_type", "problem_set")
@@ -171,12 +171,11 @@ def write_problem_sets(problem_sets: Iterable[ProblemSet], dataset_dir: str | Pa
         raise ValueError(f"`problem_sets`: expected different ids, got these more than once: {', '.join(repeated)}.")
     for problem_set in ordered:
         path = root / "tasks" / f"{problem_set.id}.yaml"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(_yaml_text(problem_set), encoding="utf-8", newline="\n")
+        write_whole(path, _yaml_text(problem_set), sync=False)
         entries = [{"path": video.path, "label": ",".join(video.labels)} for video in problem_set.videos]
         data = json.dumps(entries, indent=2, ensure_ascii=False) + "\n"
-        path.with_name(path.stem + _DATA_SUFFIX).write_text(data, encoding="utf-8", newline="\n")
-    (root / "metadata.csv").write_text(metadata_csv(ordered), encoding="utf-8", newline="")
+        write_whole(path.with_name(path.stem + _DATA_SUFFIX), data, sync=False)
+    write_whole(root / "metadata.csv", metadata_csv(ordered))
 
 
 def metadata_rows(problem_sets: Iterable[ProblemSet]) -> list[dict[str, str]]:
@@ -213,11 +212,8 @@ def metadata_csv(problem_sets: Iterable[ProblemSet]) -> str:
         video,level,description,environment,problem_set_type,problem_set
         home/a.mp4,2,We wait,home,remix,tasks/home/level_2/remix/a.yaml
     """
-    text = io.StringIO()
-    writer = RecordWriter(text, METADATA_COLUMNS)
-    writer.writeheader()
-    writer.writerows(metadata_rows(problem_sets))
-    return text.getvalue()
+    rows = metadata_rows(problem_sets)
+    return csv_text([METADATA_COLUMNS, *([row[column] for column in METADATA_COLUMNS] for row in rows)])
 
 
 def _read_pair(root: Path, name: str, errors: list[str]) -> ProblemSet | None:

@@ -122,12 +122,31 @@ def read_members(storage: Storage, sample: Sample, limits: VideoLimits = USUAL_L
     try:
         limits.check_bytes(sample.bytes - _HEADERS)
         packed = storage.read_checked(sample.shard, sample.offset, sample.bytes, sample.sha256)
-        if hashlib.sha256(packed).hexdigest() != sample.sha256:
-            raise ValueError("its bytes have changed since the index was written")
-        return unpack_sample(packed)
     except RemoteError:
         raise  # a server that does not answer says nothing about the sample
     except (OSError, ValueError) as error:
+        raise sample_error(sample, error) from error
+    return unpack_checked(sample, packed)
+
+
+def unpack_checked(sample: Sample, packed: bytes) -> dict[str, bytes]:
+    """Compare the bytes of a sample with the index, and unpack them.
+
+    Args:
+        sample: The sample's entry in the index.
+        packed: The bytes that its shard holds there.
+
+    Returns:
+        Contents of the sample's files by their endings.
+
+    Raises:
+        ShardError: If the bytes have changed since the index was written.
+    """
+    try:
+        if hashlib.sha256(packed).hexdigest() != sample.sha256:
+            raise ValueError("its bytes have changed since the index was written")
+        return unpack_sample(packed)
+    except ValueError as error:
         raise sample_error(sample, error) from error
 
 

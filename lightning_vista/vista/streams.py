@@ -2,7 +2,7 @@
 
 import math
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any, Literal, get_args
 
@@ -15,7 +15,7 @@ from lightning_vista.video import FrameSpec
 from lightning_vista.video.video_limits import USUAL_LIMITS, VideoLimits
 from lightning_vista.vista.batch import Candidates, DecodedVideo, Unreadable, VideoBatch, collate_videos
 from lightning_vista.vista.index import Sample, ShardError, ShardIndex
-from lightning_vista.vista.samples import check_frame_spec, decode_members, read_members
+from lightning_vista.vista.samples import check_frame_spec, decode_members, read_members, unpack_checked
 from lightning_vista.vista.storage import Storage
 
 OnError = Literal["raise", "unscored"]
@@ -70,12 +70,12 @@ class SampleStream(IterableDataset[VideoBatch]):
         self.limits = limits
         self.candidates = {problem_set.id: Candidates.of(problem_set) for problem_set in index.problem_sets}
 
-    def decode(self, sample: Sample, members: Mapping[str, bytes] | None = None) -> DecodedVideo | Unreadable:
-        """Decode a sample; raise or report a damaged one, as `on_error` says.
+    def decode(self, sample: Sample, packed: bytes | None = None) -> DecodedVideo | Unreadable:
+        """Check and decode a sample; raise or report a damaged one, as `on_error` says.
 
         Args:
             sample: The sample's entry in the index.
-            members: Contents of the sample's files; read from the storage if None.
+            packed: Bytes of the sample in its shard; read from the storage if None.
 
         Returns:
             The decoded video, or the reason why it cannot be decoded.
@@ -84,12 +84,20 @@ class SampleStream(IterableDataset[VideoBatch]):
             ShardError: If the sample is damaged and `on_error` is `raise`.
         """
         try:
-            members = members or read_members(self.storage, sample, self.limits)
-            return decode_members(sample, members, self.spec, self.limits)
+            return decode_members(sample, self._members(sample, packed), self.spec, self.limits)
         except ShardError as error:
             if self.on_error == "raise":
                 raise ShardError(f"{error}. To count such videos as unscored, set --data.on_error unscored.") from error
             return Unreadable(sample, str(error))
+
+    def _members(self, sample: Sample, packed: bytes | None) -> dict[str, bytes]:
+        try:
+            if packed is not None:
+                return unpack_checked(sample, packed)
+        except ShardError:
+            if self.storage.is_local:
+                raise
+        return read_members(self.storage, sample, self.limits)  # fetches a damaged copy of a remote shard again
 
     def collate(self, items: Sequence[DecodedVideo | Unreadable]) -> VideoBatch:
         """Join decoded videos into a batch."""
@@ -121,45 +129,52 @@ class TrainingStream(SampleStream):
 
     Shards are dealt to ranks and workers. If there are fewer shards than workers, each worker reads all shards and
     keeps every n-th sample. On one process each sample comes exactly once an epoch. With several processes, all yield
-    as many batches as the one with the fewest, since they exchange gradients in step.
+    as many batches as the one with the fewest, since they exchange gradients in step. The bytes of every sample are
+    compared with the index, as for evaluation.
 
     Args:
         num_workers: Number of the DataLoader's worker processes, 0 for none.
         shuffle_buffer: Number of undecoded samples to draw from at random.
         **kwargs: Further arguments of `SampleStream`.
+
+    Attributes:
+        num_skipped: Number of batches of all workers together that come empty and without decoding, in a resumed run.
     """
 
     def __init__(self, *args: Any, num_workers: int, shuffle_buffer: int = 1000, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.num_workers = max(num_workers, 1)
         self.shuffle_buffer = shuffle_buffer
+        self.num_skipped = 0
 
     def __len__(self) -> int:
         return sum(self._num_batches(worker) for worker in range(self.num_workers))
 
     def __iter__(self) -> Iterator[VideoBatch]:
         webdataset = require("webdataset", extra="vista")
-        worker, _ = _worker()
-        own = {sample.key: sample for sample in self._share(worker * self.world_size + self.rank)}
+        worker, num_workers = _worker()
+        own: dict[str, list[Sample]] = {}
+        for sample in self._share(worker * self.world_size + self.rank):
+            own.setdefault(sample.shard, []).append(sample)
         # torch seeds each worker anew every epoch, so this gives another order every epoch, and the same one when a
         # run is repeated with the same seed.
         rng = random.Random(int(torch.empty((), dtype=torch.int64).random_().item()))
-        shards = sorted({sample.shard for sample in own.values()})
+        shards = sorted(own)
         rng.shuffle(shards)
-        files = webdataset.tariterators.tar_file_expander(self._open(shards))
-        groups = webdataset.tariterators.group_by_keys(files, lcase=False)
-        wanted = (group for group in groups if group["__key__"] in own)
-        shuffled = webdataset.filters.shuffle(self.shuffle_buffer, initial=self.shuffle_buffer, rng=rng)(wanted)
-        items = (self.decode(own[group["__key__"]], group) for group in shuffled)
-        batches = webdataset.filters.batched(self.batch_size, collation_fn=list)(items)
-        for batch in islice(batches, self._num_batches(worker)):
-            yield self.collate(batch)
+        packed = (item for shard in shards for item in self._read(shard, own[shard]))
+        shuffled = webdataset.filters.shuffle(self.shuffle_buffer, initial=self.shuffle_buffer, rng=rng)(packed)
+        batches = webdataset.filters.batched(self.batch_size, collation_fn=list)(shuffled)
+        for number, batch in enumerate(islice(batches, self._num_batches(worker))):
+            # Workers take turns, so this batch has at most that many before it; those of shorter workers are missing.
+            is_skipped = number * num_workers + worker < self.num_skipped
+            yield self.collate([] if is_skipped else [self.decode(*item) for item in batch])
 
-    def _open(self, shards: Sequence[str]) -> Iterator[dict[str, Any]]:
-        """Yield the shards as webdataset expects them, opened here: webdataset would run a name such as `pipe:...`."""
-        for shard in shards:
-            with self.storage.open(shard) as stream:
-                yield {"url": shard, "stream": stream}
+    def _read(self, shard: str, samples: Sequence[Sample]) -> Iterator[tuple[Sample, bytes]]:
+        """Yield samples of a shard with their bytes, from the beginning to the end of the file."""
+        with self.storage.open(shard) as stream:
+            for sample in sorted(samples, key=lambda sample: sample.offset):
+                stream.seek(sample.offset)
+                yield sample, stream.read(sample.bytes)
 
     def _num_batches(self, worker: int) -> int:
         """Return the number of batches of a worker on each rank: that of the rank where it has the fewest samples."""

@@ -1,17 +1,26 @@
 """The score table: scores and truth of every (video, candidate description), in one parquet file."""
 
+import io
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import polars as pl
 
+from lightning_vista.own_files import (
+    EMPTY_SEAL,
+    SEAL_KEY,
+    VERSION_KEY,
+    DamagedFileError,
+    is_sealed,
+    write_sealed,
+)
 from lightning_vista.vista.frame_order import CONTROLS, FORWARD
 from lightning_vista.vista.problem_sets import KIND_OF_TYPE, FaultsError, ProblemSet
 
 TABLE_NAME = "scores.parquet"
+_VERSION = "1"
 SCORE_COLUMNS: dict[str, type[pl.DataType]] = {
     "model": pl.String,
     "problem_set": pl.String,
@@ -82,6 +91,8 @@ def write_scores(
 ) -> ScoreTable:
     """Write a score table; the file appears whole or not at all, and the same rows give the same bytes.
 
+    The file holds a version and a checksum of all its bytes in its metadata.
+
     Args:
         rows: Rows with the keys of `SCORE_COLUMNS`, in any order of videos; a NaN score becomes null. Within a
             problem set the labels come in the set's own order, which decides ties. `target` may be null in every
@@ -116,21 +127,20 @@ def write_scores(
     orders = {FORWARD: rows, **(controls or {})}
     frames = {order: own if isinstance(own, pl.DataFrame) else _frame(own, target) for order, own in orders.items()}
     table = replace(_checked_orders(frames, target, config_hash, kinds or {}), planned=planned)
-    metadata = {"scorer": table.model, "config_hash": config_hash, "kinds": json.dumps(table.kinds, sort_keys=True)}
+    metadata = {VERSION_KEY: _VERSION, SEAL_KEY: EMPTY_SEAL, "scorer": table.model, "config_hash": config_hash}
+    metadata["kinds"] = json.dumps(table.kinds, sort_keys=True)
     if table.is_partial:
         metadata["planned"] = str(planned)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        _with_order(table).write_parquet(temporary, metadata=metadata)
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    content = io.BytesIO()
+    _with_order(table).write_parquet(content, metadata=metadata)
+    write_sealed(target, content.getvalue())
     return table
 
 
 def read_scores(path: str | Path) -> ScoreTable:
     """Read and check a score table.
+
+    A table of another tool, or of an earlier release, has no checksum and is read without.
 
     Args:
         path: A parquet file with the columns `SCORE_COLUMNS` and, where it holds controls, `order`; or the run folder
@@ -141,22 +151,36 @@ def read_scores(path: str | Path) -> ScoreTable:
 
     Raises:
         FileNotFoundError: If the file does not exist.
-        ScoreTableError: If the file is not a score table; the message lists all faults.
+        ScoreTableError: If the file is damaged or not a score table; the message lists all faults.
     """
     file = Path(path) / TABLE_NAME if Path(path).is_dir() else Path(path)
     if not file.is_file():
         raise FileNotFoundError(f"No score table at {file}. Give a run folder, or the {TABLE_NAME} in it.")
-    try:
-        frame = pl.read_parquet(file)
-        metadata = pl.read_parquet_metadata(file)
-        kinds = json.loads(metadata.get("kinds", "{}"))
-    except (pl.exceptions.ComputeError, json.JSONDecodeError) as error:
-        raise ScoreTableError(
-            f"the score table {file}", [f"expected a parquet file as `test` writes it, got: {error}"]
-        ) from error
+    frame, metadata, kinds = _read_parquet(file)
     planned = metadata.get("planned")
     table = _checked_orders(_by_order(frame), file, metadata.get("config_hash", ""), kinds)
     return replace(table, planned=None if planned is None else int(planned))
+
+
+def _read_parquet(file: Path) -> tuple[pl.DataFrame, dict[str, str], dict[str, str]]:
+    """Return the rows, the metadata and the declared kinds of a file, after checking its bytes."""
+    content, remedy = file.read_bytes(), "Restore it from a copy, or remove it and run `test` again."
+    try:
+        # Before anything is parsed: damaged lengths make a parquet reader panic, or ask for any amount of memory.
+        sealed = is_sealed(content, file, remedy)
+        metadata = pl.read_parquet_metadata(io.BytesIO(content))
+        version = metadata.get(VERSION_KEY)
+        if version not in (None, _VERSION):
+            raise DamagedFileError(f"{file}: expected version {_VERSION}, got {version!r}. {remedy}")
+        if version is not None and not sealed:
+            raise DamagedFileError(f"{file} is damaged: it has no checksum. {remedy}")
+        return pl.read_parquet(io.BytesIO(content)), metadata, json.loads(metadata.get("kinds", "{}"))
+    except DamagedFileError as error:
+        raise ScoreTableError(f"the score table {file}", [str(error)]) from error
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, ValueError, OSError) as error:
+        raise ScoreTableError(
+            f"the score table {file}", [f"expected a parquet file as `test` writes it, got: {error}"]
+        ) from error
 
 
 def declared_kinds(problem_sets: Iterable[ProblemSet]) -> dict[str, str]:

@@ -1,4 +1,3 @@
-import json
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -8,6 +7,7 @@ import torch
 
 from lightning_vista.callbacks import Evaluation, ProgressCurves
 from lightning_vista.datamodules import ViSTaDataModule
+from lightning_vista.evaluation.example_videos import read_examples
 from lightning_vista.evaluation.progress_file import Progress, ProgressFile, read_progress, write_progress
 from lightning_vista.reports import write_report
 from lightning_vista.reports.progress_figure import draw_progress
@@ -56,7 +56,7 @@ def test_every_example_has_the_curve_of_its_true_description(run: Path) -> None:
     assert measured is not None
     assert measured.model == "brightness"
     assert not measured.left_out
-    examples = json.loads((run / "examples" / "examples.json").read_text(encoding="utf-8"))
+    examples = read_examples(run)
     assert [(curve.video, curve.problem_set) for curve in measured.curves] == [
         (example["video"], example["problem_set"]) for example in examples
     ]

@@ -147,8 +147,9 @@ def test_shards_of_another_beginning_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="`add_bos`: .* Set it to true"):
         module(data=str(tmp_path / "with"), add_bos=False)
     index = tmp_path / "without" / "index.json"
-    content = json.loads(index.read_text())
-    del content["beginning"]  # as earlier versions wrote it, always without
+    content = json.loads(index.read_text()) | {"version": 1}
+    for key in ("beginning", "seal", "sha256"):  # as earlier versions wrote it, always without
+        del content[key]
     index.write_text(json.dumps(content))
     module(data=str(tmp_path / "without"), add_bos=False)
     with pytest.raises(ValueError, match="Set it to false"):

@@ -31,7 +31,7 @@ def main() -> int:
     parser.add_argument("--sample", action="store_true", help="only the trials that CI does")
     parser.add_argument("--only", help="only trials whose <kind>/<subject>/<number> begins so")
     parser.add_argument("--seed", type=int, default=0, help="another seed is another campaign (default: 0)")
-    parser.add_argument("--log", type=Path, default=Path("runs/faults.jsonl"), help="verdicts; those in it are not repeated")
+    parser.add_argument("--log", type=Path, default=Path("runs/faults.jsonl"), help="verdicts, not repeated if in it")
     options = parser.parse_args()
     results = read_log(options.log, options.seed)
     wanted = []

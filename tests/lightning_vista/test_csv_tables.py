@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lightning_vista.csv_tables import RecordWriter, TableWriter, plain_cell
+from lightning_vista.csv_tables import csv_text, plain_cell
 
 ROOT = Path(__file__).parents[2]
 
@@ -15,11 +15,9 @@ ROOT = Path(__file__).parents[2]
     ["=1+1", "+1+1", "-a", "@SUM(1)", "\t=1", "\r=1", "\n=1", "  =1", "＝1", '=HYPERLINK("http://x";"y")'],  # noqa: RUF001
 )
 def test_formulas_become_texts(text: str) -> None:
-    file = io.StringIO()
-    TableWriter(file).writerows([[text, "a"], ["b", text]])
-    RecordWriter(file, [text, "x"]).writeheader()
-    cells = [cell for row in csv.reader(io.StringIO(file.getvalue(), newline="")) for cell in row]
-    assert [cell for cell in cells if cell not in ("a", "b", "x")] == [f"'{text}".replace("\r", "\n")] * 3
+    table = csv_text([[text, "a"], ["b", text]])
+    cells = [cell for row in csv.reader(io.StringIO(table, newline="")) for cell in row]
+    assert cells == [f"'{text}".replace("\r", "\n"), "a", "b", f"'{text}".replace("\r", "\n")]
 
 
 @pytest.mark.parametrize("value", ["a=b", "-0.5", "+3", "1e-3", "-inf", "", "'=1", -0.5, None, True])
@@ -27,14 +25,8 @@ def test_other_cells_stay(value: object) -> None:
     assert plain_cell(value) == value
 
 
-def test_records_have_the_given_columns() -> None:
-    file = io.StringIO()
-    table = RecordWriter(file, ["a", "b"], ignore_others=True)
-    table.writeheader()
-    table.writerows([{"b": 1, "c": 2}])
-    assert file.getvalue() == "a,b\n,1\n"
-    with pytest.raises(ValueError, match="'c'"):
-        RecordWriter(file, ["a", "b"]).writerows([{"c": 2}])
+def test_lines_end_as_asked() -> None:
+    assert csv_text([["a", 1], [None, True]], line_end="\r\n") == "a,1\r\n,True\r\n"
 
 
 def test_every_table_is_written_by_these_writers() -> None:

@@ -8,17 +8,19 @@ from typing import Any
 
 import lightning as L
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from lightning_vista.metrics import macro_f1
 from lightning_vista.optional import require
+from lightning_vista.own_files import EMPTY_SEAL, SEAL_KEY, VERSION_KEY, DamagedFileError, is_sealed, write_sealed
 from lightning_vista.video import FrameSpec
 
 #: Folder of the weights that ship with the package.
 SHIPPED = Path(__file__).parents[1] / "weights"
+_VERSION = "1"
 
 
 def save_weights(module: nn.Module, settings: dict[str, Any], path: str | Path) -> None:
@@ -29,16 +31,16 @@ def save_weights(module: nn.Module, settings: dict[str, Any], path: str | Path) 
         settings: Arguments of the module, as JSON values.
         path: File to write; its folder is created.
     """
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
     state = {
         name: (value.half() if value.is_floating_point() else value).contiguous().cpu()
         for name, value in module.state_dict().items()
     }
-    save_file(state, path, metadata={"settings": json.dumps(settings)})
+    metadata = {VERSION_KEY: _VERSION, SEAL_KEY: EMPTY_SEAL, "settings": json.dumps(settings)}
+    write_sealed(path, save(state, metadata))
 
 
 def load_weights(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Read weights that `save_weights` wrote.
+    """Read and check weights that `save_weights` wrote; those of an earlier release have no checksum.
 
     Args:
         path: File of weights.
@@ -48,7 +50,7 @@ def load_weights(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file does not hold settings.
+        ValueError: If the file is damaged, or does not hold settings.
 
     Example:
         >>> settings, state = load_weights(SHIPPED / "frames.safetensors")
@@ -57,9 +59,16 @@ def load_weights(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"No weights at {path}. Give a file that training wrote.")
-    with safe_open(path, framework="pt") as file:
-        metadata = file.metadata() or {}
-        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 # not a mapping
+    content, remedy = Path(path).read_bytes(), "Fetch it again, or train it again."
+    sealed = is_sealed(content, path, remedy)
+    try:
+        state = load(content)
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        metadata = header.get("__metadata__", {})
+    except (SafetensorError, ValueError) as error:
+        raise DamagedFileError(f"{path} is not a file of weights ({error}). {remedy}") from error
+    if VERSION_KEY in metadata and not sealed:
+        raise DamagedFileError(f"{path} is damaged: it has no checksum. {remedy}")
     if "settings" not in metadata:
         raise ValueError(f"{path}: expected weights with settings, got none. Give a file that training wrote.")
     floats = {name: value.float() if value.dtype == torch.float16 else value for name, value in state.items()}

@@ -1,3 +1,4 @@
+import json
 import math
 from pathlib import Path
 
@@ -76,3 +77,31 @@ def test_the_scores_of_another_configuration_are_not_mixed_in(
     with pytest.raises(RunFolderError, match="Give another `evaluation.run_dir`"):
         RunFolder(tmp_path, model, config_hash)
     assert list(RunFolder(tmp_path, "judge", "hash").scored) == ["a.mp4"]  # what was there is untouched
+
+
+def test_damaged_lines_are_scored_again(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path, "judge", "hash")
+    for name in "abc":
+        run.append([pair(f"{name}.mp4", 0.25, 0)], rank=0)
+    (journal,) = tmp_path.glob(".scores-*")
+    journal.write_text(journal.read_text().replace("0.25", "0.75", 2).replace("0.75", "0.25", 1))
+    with pytest.warns(UserWarning, match=r"scores-0\.jsonl: 1 of 3 lines are damaged\. Their videos are scored again"):
+        assert list(RunFolder(tmp_path, "judge", "hash").scored) == ["a.mp4", "c.mp4"]
+
+
+def test_a_damaged_first_line_is_refused(tmp_path: Path) -> None:
+    RunFolder(tmp_path, "judge", "hash").append([pair("a.mp4", 1, 0)], rank=0)
+    (journal,) = tmp_path.glob(".scores-*")
+    journal.write_text(journal.read_text().replace("judge", "jugde"))
+    with pytest.raises(RunFolderError, match=r"scores-0\.jsonl: expected the journal .* Remove the file"):
+        RunFolder(tmp_path, "judge", "hash")
+
+
+def test_a_journal_of_an_earlier_release_is_read(tmp_path: Path) -> None:
+    entry = pair("a.mp4", 1, 0).to_json()
+    lines = [json.dumps({"model": "judge", "config_hash": "hash"}), json.dumps([entry])]
+    (tmp_path / ".scores-0.jsonl").write_text("".join(f"{line}\n" for line in lines))
+    run = RunFolder(tmp_path, "judge", "hash")
+    assert run.scored == {"a.mp4": [pair("a.mp4", 1, 0)]}
+    run.append([pair("b.mp4", 0, 1)], rank=0)
+    assert list(RunFolder(tmp_path, "judge", "hash").scored) == ["a.mp4", "b.mp4"]

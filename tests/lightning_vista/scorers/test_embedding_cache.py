@@ -9,6 +9,7 @@ import pytest
 import torch
 from caching import fill_cache, mean_colours, noise_videos
 from killing import killed_after
+from safetensors.torch import save
 from torch import Tensor
 
 from lightning_vista.callbacks import Evaluation
@@ -138,13 +139,18 @@ def embed_one(rows: list[int]) -> Tensor:
     return mean_colours(noise_videos(1)[rows])
 
 
-def test_a_damaged_file_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("damage", ["cut", "flipped", "unsealed"])
+def test_a_damaged_file_is_named_and_made_again(damage: str, tmp_path: Path) -> None:
     cache = EmbeddingCache(tmp_path)
-    cache.embed(noise_videos(1), embed_one)
+    whole = cache.embed(noise_videos(1), embed_one)
     (file,) = tmp_path.rglob("*.safetensors")
-    file.write_bytes(file.read_bytes()[:-1])
-    with pytest.raises(ValueError, match=f"{file.name} is not an embedding .*. Remove the file"):
-        cache.embed(noise_videos(1), embed_one)
+    content = file.read_bytes()
+    flipped = content[:-2] + bytes([content[-2] ^ 1]) + content[-1:]
+    file.write_bytes({"cut": content[:-1], "flipped": flipped, "unsealed": save({"embedding": whole[0] + 1})}[damage])
+    with pytest.warns(UserWarning, match=f"{file.name} (is damaged|has no checksum).* It is made again"):
+        assert torch.equal(cache.embed(noise_videos(1), embed_one), whole)
+    assert cache.damaged == 1
+    assert file.read_bytes() == content
 
 
 def test_processes_may_share_a_folder(tmp_path: Path) -> None:

@@ -344,7 +344,7 @@ def test_verify_names_what_has_changed(shards: Path, tmp_path: Path) -> None:
         (lambda text: text.replace('"version": 2', '"version": 99'), "expected version 2, got 99"),
         (lambda text: text.replace("000000.tar", "pipe:ls"), "expected the name of a shard, got 'pipe:ls'"),
         (lambda text: text.replace('"offset"', '"offsets"'), "is damaged"),
-        (lambda text: text.replace('"seal"', '"sea"'), "is damaged: its content does not match its checksum"),
+        (lambda text: text.replace('"seal"', '"sea"'), "its checksum"),
     ],
 )
 @pytest.mark.parametrize("sealed_again", [False, True])
@@ -358,8 +358,8 @@ def test_a_damaged_index_says_so(  # type: ignore[no-untyped-def]
     """What a stranger wrote may have a right checksum."""
     text = (shards / "index.json").read_text()
     changed = change(text)
-    if (sealed_again and "seal" in message) or len(changed) < len(text) / 2:
-        return
+    if sealed_again and (len(changed) < len(text) / 2 or '"seal"' not in changed):
+        return  # then there is nothing to seal
     if sealed_again:
         changed = seal(re.sub(r"sha256:[0-9a-f]{64}", EMPTY_SEAL.removeprefix("lightning-vista-"), changed).encode())
         (tmp_path / "index.json").write_bytes(changed)

@@ -209,3 +209,15 @@ def test_broken_controls_are_faults(change: Callable[[list[Row]], list[Row]], me
     pl.DataFrame(change(all_), schema={**SCORE_COLUMNS, "order": pl.String}).write_parquet(path)
     with pytest.raises(ScoreTableError, match=message):
         read_scores(path)
+
+
+def test_a_damaged_table_is_refused_and_one_of_an_earlier_release_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "scores.parquet"
+    table = write_scores(rows(), path, config_hash="1f3a")
+    content = path.read_bytes()
+    for place in range(4, len(content), 97):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        with pytest.raises(ScoreTableError, match=r"scores\.parquet"):
+            read_scores(path)
+    table.rows.write_parquet(path, metadata={"scorer": "clip", "config_hash": "1f3a", "kinds": "{}"})
+    assert read_scores(path).config_hash == "1f3a"

@@ -1,0 +1,155 @@
+"""What a command does around Lightning's own run: its files are checked, its errors named, its processes ended."""
+
+import os
+import signal
+import sys
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+
+from lightning_vista.optional import require
+from lightning_vista.own_files import DamagedFileError, named_error
+from lightning_vista.redaction import without_secrets
+from lightning_vista.run_files import check_config
+from lightning_vista.stopping import StopSignal, exit_with_parent
+
+#: Variable that keeps wandb from storing the command line, the machine and the state of the repository.
+_NO_METADATA = "WANDB_X_DISABLE_META"
+
+
+def check_named_files(arguments: Sequence[str]) -> None:
+    """Check the files that `--config` and `--ckpt_path` name, before Lightning parses them.
+
+    Args:
+        arguments: The arguments of a command.
+
+    Raises:
+        DamagedFileError: If a file has changed since it was written.
+    """
+    for option, value in zip(arguments, [*arguments[1:], ""], strict=True):
+        name, separator, given = option.partition("=")
+        path = Path(given if separator else value)
+        with suppress(OSError):  # a value that is no path, or a file that Lightning cannot read either
+            if name in ("--config", "-c"):
+                check_config(path)
+            elif name == "--ckpt_path":
+                check_checkpoint(path)
+
+
+def check_checkpoint(path: Path) -> None:
+    """Check a checkpoint of torch, a zip archive, against the checksums of its parts.
+
+    Other files, and folders of sharded checkpoints, are left to Lightning.
+
+    Args:
+        path: The file, which need not exist.
+
+    Raises:
+        DamagedFileError: If the file is damaged or cut short; names it.
+    """
+    if not path.is_file():
+        return
+    remedy = "Give another one, such as an earlier checkpoint of the run."
+    with path.open("rb") as file:
+        beginning = file.read(2)
+    if not beginning:
+        raise DamagedFileError(f"The checkpoint {path} is empty. {remedy}")
+    if beginning != b"PK" and not zipfile.is_zipfile(path):
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, OSError, ValueError) as error:
+        raise DamagedFileError(f"The checkpoint {path} is damaged or cut short ({error}). {remedy}") from error
+    if damaged is not None:
+        raise DamagedFileError(f"The checkpoint {path} is damaged: its part {damaged} has changed. {remedy}")
+
+
+class NamingCheckpointIO(TorchCheckpointIO):
+    """Lightning's usual reading and writing of checkpoints, whose errors name the file."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write a checkpoint.
+
+        Raises:
+            OSError: If it cannot be written, as on a full disk.
+        """
+        try:
+            super().save_checkpoint(checkpoint, path, storage_options)
+        except OSError as error:
+            raise named_error(error, Path(path)) from error
+
+    def load_checkpoint(self, path: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Check and read a checkpoint.
+
+        Raises:
+            DamagedFileError: If the file is damaged.
+        """
+        check_checkpoint(Path(path))
+        try:
+            return super().load_checkpoint(path, *args, **kwargs)
+        except (RuntimeError, EOFError) as error:
+            raise DamagedFileError(f"The checkpoint {path} cannot be read: {error}") from error
+
+
+@contextmanager
+def stopped_cleanly(trainer: L.Trainer) -> Iterator[None]:
+    """Name checkpoints in errors; and, when a signal stops the run, say how to resume, and end its other processes.
+
+    Args:
+        trainer: The trainer of the run.
+    """
+    strategy: Any = trainer.strategy
+    if type(strategy) in (SingleDeviceStrategy, DDPStrategy) and type(strategy.checkpoint_io) is TorchCheckpointIO:
+        strategy.checkpoint_io = NamingCheckpointIO()
+    if "LOCAL_RANK" in os.environ and "TORCHELASTIC_RUN_ID" not in os.environ:
+        exit_with_parent()  # started by the first process of the run
+    try:
+        yield
+    except StopSignal as stop:
+        stop.resume = _how_to_resume(trainer)
+        if hasattr(strategy.launcher, "kill"):
+            strategy.launcher.kill(signal.SIGKILL)
+        raise
+
+
+@contextmanager
+def own_wandb_run(trainer: L.Trainer) -> Iterator[None]:
+    """End the wandb run that a command starts: the next command of this process would else continue it.
+
+    Args:
+        trainer: The trainer of the run.
+    """
+    if not any(isinstance(logger, WandbLogger) for logger in trainer.loggers):
+        yield
+        return
+    wandb = require("wandb", "wandb")
+    before = wandb.run  # of a program that calls `main`; the logger starts its own run later
+    exit_code = 1
+    hidden = os.environ.get(_NO_METADATA)
+    if any(without_secrets(argument) != argument for argument in sys.argv):
+        os.environ[_NO_METADATA] = "true"  # else wandb stores the command line
+    try:
+        yield
+        exit_code = 0
+    finally:
+        if wandb.run is not None and wandb.run is not before:
+            wandb.run.finish(exit_code)
+        os.environ.pop(_NO_METADATA, None)
+        os.environ.update({} if hidden is None else {_NO_METADATA: hidden})
+
+
+def _how_to_resume(trainer: L.Trainer) -> str:
+    callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined] # set by Lightning's connectors
+    saved = [callback for callback in callbacks if isinstance(callback, ModelCheckpoint)]
+    newest = [each.last_model_path or each.best_model_path for each in saved]
+    path = next((path for path in newest if path), None)
+    return f"Resume with the same command and --ckpt_path {path}" if path else ""

@@ -1,0 +1,109 @@
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from lightning_vista.cli import main
+from lightning_vista.error_lines import describe_error
+from lightning_vista.lightning_files import check_checkpoint
+from lightning_vista.own_files import DamagedFileError
+
+PLUGIN = """
+import lightning as L
+import torch
+from lightning_vista.scorers import VLMScorer
+
+
+
+class Broken(VLMScorer):
+    def score(self, batch):
+        return torch.zeros(2) @ torch.zeros(3)
+
+class BrokenCallback(L.Callback):
+    def on_test_batch_end(self, *args):
+        return {}["absent"]
+"""
+
+
+@pytest.fixture
+def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """A module of a user."""
+    path = tmp_path / "my_judges.py"
+    path.write_text(PLUGIN)
+    monkeypatch.syspath_prepend(tmp_path)
+    module = importlib.import_module("my_judges")
+    yield module  # type: ignore[misc]
+    del sys.modules["my_judges"]
+
+
+def run_test(shards: Path, folder: Path, *options: str) -> str:
+    with pytest.raises(SystemExit) as caught:
+        main(
+            ["test", "--data=ViSTaDataModule", f"--data.shards={shards}", "--data.num_workers=0",
+             "--trainer.accelerator=cpu", "--trainer.logger=false", f"--evaluation.run_dir={folder}", *options]
+        )  # fmt: skip
+    return str(caught.value.code)
+
+
+def test_a_scorer_that_raises_is_named(plugin: ModuleType, shards: Path, tmp_path: Path) -> None:
+    message = run_test(shards, tmp_path / "run", "--model=my_judges.Broken")
+    assert message.startswith("lightning-vista: RuntimeError: ")
+    assert "It comes from Broken.score in " in message
+    assert f"{tmp_path / 'my_judges.py'}, line 10" in message
+    assert "--traceback shows more" in message
+    assert "\n" not in message
+
+
+def test_a_callback_that_raises_is_named(plugin: ModuleType, shards: Path, tmp_path: Path) -> None:
+    callback = "--trainer.callbacks+=my_judges.BrokenCallback"
+    message = run_test(shards, tmp_path / "run", "--model=RandomScorer", callback)
+    assert message.startswith("lightning-vista: KeyError: 'absent'. It comes from BrokenCallback.on_test_batch_end in ")
+
+
+class BrokenRows(Dataset[Any]):
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, row: int) -> Any:
+        raise ValueError("row 3:\nis broken")
+
+
+def test_the_message_of_a_worker_comes_without_its_traceback() -> None:
+    with pytest.raises(ValueError, match="row 3") as caught:
+        list(DataLoader(BrokenRows(), num_workers=1))
+    message = describe_error(caught.value)
+    assert message.startswith(f"ValueError: row 3:\nis broken. It comes from __getitem__ in {__file__}, line ")
+
+
+def test_a_library_called_by_us_is_not_blamed_on_a_plugin() -> None:
+    from lightning_vista.video.encoding import decode_jpeg
+
+    with pytest.raises(TypeError) as caught:
+        decode_jpeg(3)  # type: ignore[arg-type]
+    place = describe_error(caught.value)
+    assert Path(__file__).name not in place or "encoding.py" in place
+
+
+def test_a_killed_worker_says_so() -> None:
+    message = describe_error(RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. \nmore"))
+    assert message.startswith("A worker process of the data loader was killed, perhaps for lack of memory")
+    assert "Run the same command again to resume" in message
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "flipped"])
+def test_a_damaged_checkpoint_is_named(damage: str, shards: Path, tmp_path: Path) -> None:
+    path = tmp_path / "last.ckpt"
+    torch.save({"state_dict": {"a": torch.arange(1000.0)}}, path)
+    check_checkpoint(path)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes({"empty": b"", "cut": content[:-900], "flipped": content}[damage])
+    with pytest.raises(DamagedFileError, match=r"The checkpoint .*last\.ckpt is "):
+        check_checkpoint(path)
+    message = run_test(shards, tmp_path / "run", "--model=RandomScorer", f"--ckpt_path={path}")
+    assert message.startswith(f"lightning-vista: The checkpoint {path} is ")

@@ -1,0 +1,78 @@
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from stopped_commands import run_command
+
+from lightning_vista.cli import main
+from lightning_vista.parallel import process_map
+from lightning_vista.stopping import StopSignal, end_quietly, stop_signals
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_a_command_in_one_line(
+    number: signal.Signals, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = signal.getsignal(number)
+    monkeypatch.setattr("lightning_vista.cli._run", lambda arguments: (os.kill(os.getpid(), number), time.sleep(60)))
+    with pytest.raises(SystemExit) as caught:
+        main(["shards", "build"])
+    assert caught.value.code == code
+    name = {130: "Ctrl-C", 143: "SIGTERM"}[code]
+    assert capsys.readouterr().err == f"\nlightning-vista: Stopped by {name}. The same command resumes.\n"
+    assert signal.getsignal(number) == before
+
+
+def test_only_the_first_of_several_processes_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    with pytest.raises(SystemExit, match="143"):
+        end_quietly(StopSignal(signal.SIGTERM), ["test"])
+    assert capsys.readouterr().err == ""
+
+
+def test_threads_get_no_signals() -> None:
+    before, seen = signal.getsignal(signal.SIGINT), []
+
+    def look() -> None:
+        with stop_signals():
+            seen.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    thread.join()
+    assert seen == [before]
+
+
+def double(number: int) -> int:
+    if number < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if number > 100:
+        time.sleep(600)
+    return 2 * number
+
+
+def test_a_killed_worker_is_an_error_with_a_remedy() -> None:
+    with pytest.raises(ChildProcessError, match=r"killed, perhaps for lack of memory\. Run the same command again"):
+        list(process_map(double, [1, 2, -1, 3], 2))
+
+
+def test_workers_end_with_the_iteration() -> None:
+    start = time.monotonic()
+    results = process_map(double, [1, 2, 101, 102, 103], 2)
+    assert next(results) == 2
+    results.close()  # type: ignore[attr-defined] # it is a generator
+    assert time.monotonic() - start < 300  # or it would wait for ten minutes
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_no_worker_of_mini_survives(stop: signal.Signals, tmp_path: Path) -> None:
+    ended = run_command(["mini", "out"], tmp_path, stop, delay=4)
+    assert not ended.orphans
+    assert ended.exit_code == (-9 if stop == signal.SIGKILL else 128 + stop)
+    assert "Traceback" not in ended.errors
