@@ -216,7 +216,7 @@ def shards_command(options: argparse.Namespace) -> None:
     """Build, merge or verify shards, as the chosen command says."""
     from lightning_vista.vista import shards_command
 
-    getattr(shards_command, options.action)(options)
+    getattr(shards_command, f"run_{options.action}")(options)
 
 
 def report_command(options: argparse.Namespace) -> None:

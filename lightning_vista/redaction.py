@@ -29,7 +29,7 @@ _BEARER = re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}")
 #: A pair outside of an address, such as `/shards?sig=abc` in an error, or `api_key=abc`.
 _PAIR = re.compile(
     r"(?i)(?P<name>[?&;](?:amp;)?[\w.$~%+-]+|\b(?:x-amz-[\w-]+|api[-_]?key|access[-_]?token|signature|password|passwd|secret))"
-    r"=(?P<value>[^\s&;\"'<>,)\]}]+)"
+    r"=(?P<value>[^\s&;\"'<>,)\]}]+?)(?=[:.]*(?:[\s&;\"'<>,)\]}]|$))"
 )
 
 

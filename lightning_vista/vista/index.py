@@ -17,6 +17,8 @@ from lightning_vista.vista.storage import Storage
 INDEX_NAME = "index.json"
 #: 1 lacks a checksum and the checksums of the source files.
 INDEX_VERSION = 2
+#: Attempts at a remote index. A server that announces no length can lose its end unnoticed.
+_ATTEMPTS = 4
 _SHARD_NAME = re.compile(r"\d{6,}\.tar")
 
 
@@ -137,9 +139,7 @@ class ShardIndex:
         """
         source = f"{INDEX_NAME} in {storage.shown_url}"
         try:
-            content = storage.read_file(INDEX_NAME)
-            remedy = "Build the shards again with --overwrite."
-            document = from_sealed_json(content, source, version=INDEX_VERSION, sealed_since=2, remedy=remedy)
+            document = _read_document(storage, source, attempts=1 if storage.is_local else _ATTEMPTS)
         except FileNotFoundError:
             raise FileNotFoundError(
                 f"No {source}. Give a folder that `lightning-vista shards build` has finished."
@@ -237,6 +237,17 @@ def sample_key(video: str) -> str:
         '8ecf939da4af8f8f'
     """
     return hashlib.sha256(video.encode()).hexdigest()[:16]
+
+
+def _read_document(storage: Storage, source: str, attempts: int) -> dict[str, Any]:
+    """Read and check the file; one that is damaged may have arrived so, and is read again."""
+    content, remedy = storage.read_file(INDEX_NAME), "Build the shards again with --overwrite."
+    try:
+        return from_sealed_json(content, source, version=INDEX_VERSION, sealed_since=2, remedy=remedy)
+    except DamagedFileError:
+        if attempts == 1:
+            raise
+        return _read_document(storage, source, attempts - 1)
 
 
 def _check_samples(samples: Sequence[Sample]) -> None:

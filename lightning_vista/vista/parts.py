@@ -16,7 +16,7 @@ from lightning_vista.vista.index import INDEX_NAME, INDEX_VERSION, ShardError, S
 _PART_NAME = re.compile(r"part-(\d+)-of-(\d+)\.json")
 
 
-class Part(NamedTuple):
+class BuildPart(NamedTuple):
     """One of several parts of a build: every `count`-th shard, beginning with shard `number` - 1.
 
     The parts of a build have about the same size, and a machine needs to know only its number.
@@ -35,7 +35,7 @@ class Part(NamedTuple):
         return f"part-{self.number}-of-{self.count}.json"
 
 
-def parse_part(text: str) -> Part:
+def parse_part(text: str) -> BuildPart:
     """Return the part that an option such as `2/8` names.
 
     Args:
@@ -46,16 +46,16 @@ def parse_part(text: str) -> Part:
 
     Example:
         >>> parse_part("2/8")
-        Part(number=2, count=8)
+        BuildPart(number=2, count=8)
     """
     match = re.fullmatch(r"(\d+)/(\d+)", text)
-    part = Part(int(match[1]), int(match[2])) if match else Part(0, 0)
+    part = BuildPart(int(match[1]), int(match[2])) if match else BuildPart(0, 0)
     if not 1 <= part.number <= part.count:
         raise ValueError(f"`part`: expected NUMBER/PARTS such as 2/8, with numbers from 1, got {text!r}.")
     return part
 
 
-def write_part(folder: Path, part: Part, index: ShardIndex) -> None:
+def write_part(folder: Path, part: BuildPart, index: ShardIndex) -> None:
     """Write the list of a part's shards: its finished build, without which it cannot be merged.
 
     Args:
@@ -110,7 +110,7 @@ def merge_parts(parts: Sequence[str | Path], out_dir: str | Path, *, overwrite: 
     return index
 
 
-def _read_parts(folder: Path) -> list[tuple[Path, Part, ShardIndex]]:
+def _read_parts(folder: Path) -> list[tuple[Path, BuildPart, ShardIndex]]:
     """Read the finished parts in a folder."""
     names = sorted(path.name for path in folder.iterdir() if _PART_NAME.fullmatch(path.name)) if folder.is_dir() else []
     if not names:
@@ -122,7 +122,7 @@ def _read_parts(folder: Path) -> list[tuple[Path, Part, ShardIndex]]:
         path, remedy = folder / name, "Run `lightning-vista shards build --part` again."
         document = from_sealed_json(path.read_bytes(), path, version=INDEX_VERSION, remedy=remedy)
         try:
-            part = Part(document["part"], document["parts"])
+            part = BuildPart(document["part"], document["parts"])
             if part.file_name != name:
                 raise ValueError(f"it is part {part.number} of {part.count}")
             found.append((folder, part, ShardIndex.from_document(document)))
@@ -131,7 +131,7 @@ def _read_parts(folder: Path) -> list[tuple[Path, Part, ShardIndex]]:
     return found
 
 
-def _check_complete(found: Sequence[Part], plans: Collection[str], folders: Iterable[str | Path]) -> None:
+def _check_complete(found: Sequence[BuildPart], plans: Collection[str], folders: Iterable[str | Path]) -> None:
     shown = ", ".join(map(str, folders))
     counts = {part.count for part in found}
     if len(set(plans)) > 1 or len(counts) > 1:

@@ -129,10 +129,10 @@ class RemoteFiles:
             RemoteError: If the server cannot be read.
         """
         parts: list[bytes] = []
-        self.receive(path, parts.append, start, None if length is None else start + length)
+        self.receive(path, parts.append, start, None if length is None else start + length, whole=length is None)
         return b"".join(parts)
 
-    def receive(self, path: str, sink: Sink, start: int = 0, stop: int | None = None, whole: bool = False) -> None:
+    def receive(self, path: str, sink: Sink, start: int = 0, stop: int | None = None, whole: bool = True) -> None:
         """Hand a file, or a part of it, to a function as it arrives.
 
         Args:
@@ -140,7 +140,7 @@ class RemoteFiles:
             sink: Function that takes the bytes, in order, each once.
             start: First byte.
             stop: End of the part; None for the end of the file.
-            whole: Whether the file is known to reach to `stop`, so that an earlier end is a failure.
+            whole: Whether the file ends at `stop`, so that an earlier end is a failure.
 
         Raises:
             FileNotFoundError: If the file does not exist.
@@ -157,7 +157,9 @@ class RemoteFiles:
             if stop is not None and start + received >= stop:
                 return
             if isinstance(self._files, HTTPFileSystem):
-                _run(self._files, _http_receive, path, start + received, stop, take, self._retries.read_timeout)
+                span = (start + received, stop)
+                is_range = not whole or span[0] > 0
+                _run(self._files, _http_receive, path, span, is_range, take, self._retries.read_timeout)
             else:
                 self._receive_parts(path, start + received, stop, take)
             if whole and stop is not None and start + received < stop:
@@ -285,10 +287,11 @@ async def _http_info(files: HTTPFileSystem, url: str, timeout: float) -> dict[st
 
 
 async def _http_receive(
-    files: HTTPFileSystem, url: str, start: int, stop: int | None, take: Sink, timeout: float
+    files: HTTPFileSystem, url: str, span: tuple[int, int | None], is_range: bool, take: Sink, timeout: float
 ) -> None:
     """Receive a part of a file over HTTP, also from a server that sends the whole file instead."""
-    headers = {} if start == 0 and stop is None else {"Range": f"bytes={start}-{'' if stop is None else stop - 1}"}
+    start, stop = span
+    headers = {"Range": f"bytes={start}-{'' if stop is None else stop - 1}"} if is_range else {}
     response = await _answer(files, "GET", url, headers, timeout)
     async with response:
         if response.status == 416:  # the file ends before
@@ -362,7 +365,14 @@ async def _some(content: Any, timeout: float) -> bytes:
 
 
 def _check_end(response: Any, place: int, stop: int | None) -> None:
-    """Refuse an answer that ends too soon; where it announced its length, the library has noticed already."""
-    announced = "Content-Length" in response.headers or "Content-Range" in response.headers
-    if not announced and stop is not None and place < stop and not response.headers.get("Transfer-Encoding"):
+    """Refuse an answer that ends too soon. The library notices only what the headers of the answer's form announce."""
+    last = response.headers.get("Content-Range", "").partition("/")[0].rpartition("-")[2]
+    length = response.headers.get("Content-Length", "") if response.status == 200 else ""
+    if last.isdigit():
+        end: int | None = int(last) + 1
+    elif length.isdigit():
+        end = int(length)
+    else:
+        end = None if response.headers.get("Transfer-Encoding") else stop
+    if end is not None and place < (end if stop is None else min(end, stop)):
         raise _PassingError(f"the answer ended at byte {place:,}")

@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -34,7 +35,7 @@ from lightning_vista.vista.index import (
     sample_key,
 )
 from lightning_vista.vista.layout import ProblemSets, Skipped, read_problem_sets
-from lightning_vista.vista.parts import Part, write_part
+from lightning_vista.vista.parts import BuildPart, write_part
 from lightning_vista.vista.problem_sets import level_of
 from lightning_vista.vista.samples import END_OF_SHARD, pack_sample
 from lightning_vista.vista.storage import Storage
@@ -62,39 +63,41 @@ class _Packed(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Packer:
-    """A function from a video to its packed sample, or to the reason why it cannot be packed."""
+class _Settings:
+    """The settings that the content of a shard depends on."""
 
     frames: FrameSpec | None
     limits: VideoLimits
 
     @property
-    def settings(self) -> Any:
-        """What the samples depend on; without the usual limits, which earlier releases did not have."""
+    def plan(self) -> Any:
+        """What identifies a build; without the usual limits, which earlier releases did not have."""
         return self.frames if self.limits == USUAL_LIMITS else [self.frames, self.limits]
 
-    def __call__(self, video: _Video) -> _Packed | str:
-        description: dict[str, Any] = {
-            "video": video.name,
-            "environment": video.name.split("/")[0],
-            "level": level_of(video.memberships[0].problem_set.split("/")[1]),
-            "memberships": [asdict(membership) for membership in video.memberships],
-        }
-        try:
-            self.limits.check_bytes(video.size)
-            data = video.path.read_bytes()
-            announces_length = check_video(data, self.limits)
-            if self.frames is None:
-                content = [("mp4", data)]
-            else:
-                clip = decode_video(data, self.frames, self.limits)
-                content = [(f"{i:03d}.jpg", encode_jpeg(frame)) for i, frame in enumerate(clip.frames)]
-                description |= {"frame_indices": clip.indices, "all_times": [round(time, 6) for time in clip.all_times]}
-        except ValueError as error:  # VideoError, or a sampling that does not fit the video's length
-            return str(error)
-        header = json.dumps(description, ensure_ascii=False).encode()
-        packed = pack_sample(sample_key(video.name), [("json", header), *content])
-        return _Packed(packed, announces_length, hashlib.sha256(data).hexdigest())
+
+def _pack(video: _Video, settings: _Settings) -> _Packed | str:
+    """Return the packed sample of a video, or the reason why it cannot be packed."""
+    description: dict[str, Any] = {
+        "video": video.name,
+        "environment": video.name.split("/")[0],
+        "level": level_of(video.memberships[0].problem_set.split("/")[1]),
+        "memberships": [asdict(membership) for membership in video.memberships],
+    }
+    try:
+        settings.limits.check_bytes(video.size)
+        data = video.path.read_bytes()
+        announces_length = check_video(data, settings.limits)
+        if settings.frames is None:
+            content = [("mp4", data)]
+        else:
+            clip = decode_video(data, settings.frames, settings.limits)
+            content = [(f"{i:03d}.jpg", encode_jpeg(frame)) for i, frame in enumerate(clip.frames)]
+            description |= {"frame_indices": clip.indices, "all_times": [round(time, 6) for time in clip.all_times]}
+    except ValueError as error:  # VideoError, or a sampling that does not fit the video's length
+        return str(error)
+    header = json.dumps(description, ensure_ascii=False).encode()
+    packed = pack_sample(sample_key(video.name), [("json", header), *content])
+    return _Packed(packed, announces_length, hashlib.sha256(data).hexdigest())
 
 
 def build_shards(
@@ -109,7 +112,7 @@ def build_shards(
     overwrite: bool = False,
     num_workers: int | None = None,
     limits: VideoLimits = USUAL_LIMITS,
-    part: Part | None = None,
+    part: BuildPart | None = None,
 ) -> ShardIndex:
     """Pack every video of the selected problem sets once into `{000000..}.tar` and `index.json`.
 
@@ -130,7 +133,7 @@ def build_shards(
         overwrite: Whether to replace a finished build of something else.
         num_workers: Number of threads that read and check videos; by default the number of cores.
         limits: The most that a video may be; a larger one cannot be packed.
-        part: Part of the shards to build, for `merge_parts`; by default all of them.
+        part: BuildPart of the shards to build, for `merge_parts`; by default all of them.
 
     Returns:
         The index, or that of the part.
@@ -159,8 +162,8 @@ def build_shards(
     listing = [(video.name, video.size, video.memberships) for video in videos]
     # Names, sizes and labels identify a build. Times and hashes are compared shard by shard: where the content of a
     # video changes between two attempts, the rest of an unfinished build is still of use.
-    pack = _Packer(frames, limits)
-    plan = _hash(headers, listing, absent, pack.settings, max_shard_mb)
+    settings = _Settings(frames, limits)
+    plan = _hash(headers, listing, absent, settings.plan, max_shard_mb)
     out.mkdir(parents=True, exist_ok=True)
     workers = num_workers or os.cpu_count() or 1
     with sole_builder(out):
@@ -169,7 +172,7 @@ def build_shards(
             raise FileExistsError(f"{out} holds a finished build of all parts. Give a part another folder.")
         contents = dict(enumerate(_divide(videos, int(max_shard_mb * 1e6))))
         own = {number: content for number, content in contents.items() if part is None or part.holds(number)}
-        shards = _build_shards(out, own, pack, workers, finished)
+        shards = _build_shards(out, own, settings, workers, finished)
         left_out = [entry for shard in shards for entry in shard.skipped]
         skipped = sorted(absent + left_out, key=lambda entry: entry.path)
         _check_missing(skipped, missing, Path(videos_dir))
@@ -187,7 +190,7 @@ def build_shards(
 
 
 def _build_shards(
-    out: Path, contents: Mapping[int, list[_Video]], pack: _Packer, num_workers: int, finished: ShardIndex | None
+    out: Path, contents: Mapping[int, list[_Video]], settings: _Settings, num_workers: int, finished: ShardIndex | None
 ) -> list[ShardRecord]:
     """Write all shards, given by their numbers, that an earlier build has not finished."""
     videos = [video for content in contents.values() for video in content]
@@ -206,7 +209,7 @@ def _build_shards(
             elif len(skipped) == len(content):  # a finished build names no shard without samples
                 shards.append(ShardRecord(name, skipped=skipped))
                 continue
-            shards.append(_build_shard(out, name, content, pack, num_workers, record))
+            shards.append(_build_shard(out, name, content, settings, num_workers, record))
             advance(len(content))
     return shards
 
@@ -313,18 +316,20 @@ def _build_shard(
     out: Path,
     name: str,
     videos: list[_Video],
-    pack: _Packer,
+    settings: _Settings,
     num_workers: int,
     finished: ShardRecord | None,
 ) -> ShardRecord:
     """Write one shard, or reuse the one that an earlier build finished."""
-    plan = _hash(videos, pack.settings, name)
+    plan = _hash(videos, settings.plan, name)
     done = finished or _resumed(out, name, plan, videos, num_workers)
     if done is not None and done.is_intact(out):
         return done
     shard, offset = ShardRecord(name), 0
     with written_whole(out / name) as temporary, temporary.open("wb") as file:
-        for video, packed in zip(videos, ordered_map(pack, videos, num_workers), strict=True):
+        for video, packed in zip(
+            videos, ordered_map(partial(_pack, settings=settings), videos, num_workers), strict=True
+        ):
             if isinstance(packed, str):
                 shard.skipped.append(Skipped(video.name, packed))
                 continue

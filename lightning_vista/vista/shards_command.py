@@ -11,7 +11,7 @@ from lightning_vista.vista.shards import build_shards
 from lightning_vista.vista.verification import verify_shards
 
 
-def build(options: argparse.Namespace) -> None:
+def run_build(options: argparse.Namespace) -> None:
     """Pack a dataset of the official layout, or a part of it, into shards."""
     if (options.frames is None) != (options.size is None):
         raise ValueError("--frames and --size come together: how many frames of each video, and their edge in pixels.")
@@ -36,14 +36,14 @@ def build(options: argparse.Namespace) -> None:
     _print_rest(index)
 
 
-def merge(options: argparse.Namespace) -> None:
+def run_merge(options: argparse.Namespace) -> None:
     """Join the parts of a build."""
     index = merge_parts(options.parts, options.out, overwrite=options.overwrite)
     print(f"{index.summary()} in {options.out}, from {len(options.parts)} part(s)")
     _print_rest(index)
 
 
-def verify(options: argparse.Namespace) -> None:
+def run_verify(options: argparse.Namespace) -> None:
     """Check finished shards."""
     retries = Retries(options.attempts, options.read_timeout)
     index = verify_shards(options.dir, options.workers, _limits(options), retries)

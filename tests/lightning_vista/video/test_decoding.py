@@ -119,5 +119,5 @@ def test_audio_alone_is_not_a_video() -> None:
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 160), dtype=np.int16), format="s16", layout="mono")
         frame.sample_rate = 8000
         output.mux(stream.encode(frame))
-    with pytest.raises(VideoError, match="no video"):
+    with pytest.raises(VideoError, match="none of the formats"):
         check_video(file.getvalue())

@@ -204,10 +204,10 @@ def test_a_second_build_waits_and_finds_the_work_done(
     at_work, may_end = threading.Event(), threading.Event()
     pack = shards_module._pack
 
-    def slow_pack(video: shards_module._Video, frames: FrameSpec | None) -> object:
+    def slow_pack(video: shards_module._Video, settings: shards_module._Settings) -> object:
         at_work.set()
         may_end.wait(120)
-        return pack(video, frames)
+        return pack(video, settings)
 
     monkeypatch.setattr(shards_module, "_pack", slow_pack)
     arguments = (dataset / "tasks", dataset / "videos", tmp_path)
@@ -253,11 +253,13 @@ def test_an_interrupted_build_is_resumed_and_ends_with_the_same_bytes(
     pack = shards_module._pack
     power = 7  # the number of videos until the power goes
 
-    def pack_while_there_is_power(video: shards_module._Video, frames: FrameSpec | None) -> shards_module._Packed | str:
+    def pack_while_there_is_power(
+        video: shards_module._Video, settings: shards_module._Settings
+    ) -> shards_module._Packed | str:
         if len(packed) == power:
             raise KeyboardInterrupt
         packed.append(video.name)
-        return pack(video, frames)
+        return pack(video, settings)
 
     monkeypatch.setattr(shards_module, "_pack", pack_while_there_is_power)
     with pytest.raises(KeyboardInterrupt):
