@@ -9,6 +9,7 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NoReturn
 
 import fsspec
@@ -182,7 +183,8 @@ class RemoteFiles:
         content: bytes
         if isinstance(self._files, AsyncFileSystem):
             timeout = self._retries.read_timeout + (last - first) / _SLOWEST
-            content = _run(self._files, self._files._cat_file, path, first, last, timeout=timeout)
+            read = partial(self._files._cat_file, start=first, end=last)  # their order differs between file systems
+            content = _run(self._files, read, path, timeout=timeout)
         else:
             content = self._files.cat_file(path, start=first, end=last)
         if len(content) > last - first:
