@@ -95,8 +95,8 @@ def sections(device: torch.device, is_smoke: bool, end: float) -> Iterator[Secti
 
     yield Section(
         "Exactness of routing",
-        "Gradients against the paper's formula with full masks, and of parameters that routing blocks.",
-        ("precision", "mode", "difference", "the formula against itself", "largest blocked gradient"),
+        "Differences from the gradients of the paper's formula with full masks, and the gradient that routing blocks.",
+        ("precision", "mode", "routing", "the formula again", "no routing", "largest blocked gradient"),
         lambda: exactness(_TINY if is_smoke else _EXACT, device, compiler),
     )
     yield Section(

@@ -97,24 +97,20 @@ def exactness(sizes: Sizes, device: torch.device, compiler: str) -> Iterator[lis
         compiler: Backend of `torch.compile`.
 
     Yields:
-        Precision and mode; the difference of all gradients from those of the formula, and the difference between two
-        runs of the formula, both as a share of the gradient's norm; and the largest gradient of blocked parameters.
+        Precision and mode; differences from the gradients of the formula, as shares of their norm: of routing, of
+        another run of the formula, and of no routing; and the largest gradient of blocked parameters.
     """
     tokens = sizes.batch_of(device)
     blocked = torch.randint(0, sizes.vocabulary // 10, tokens.shape, generator=torch.Generator().manual_seed(1))
     for name, dtype in PRECISIONS.items():
         for backend in (None, compiler):
             run = _Gradients(sizes, device, dtype, backend)
-            formula, again, ours = run.by_formula(tokens), run.by_formula(tokens), run.by_routing(tokens)
-            norm = float(torch.linalg.vector_norm(formula))
-            differences = [float(torch.linalg.vector_norm(each - formula)) / norm for each in (ours, again)]
+            formula, ours = run.by_formula(tokens), run.by_routing(tokens)
+            others = [ours, run.by_formula(tokens), run.unrouted(tokens)]
+            norm = torch.linalg.vector_norm(formula)
+            differences = [f"{float(torch.linalg.vector_norm(other - formula) / norm):.1e}" for other in others]
             leak = run.leak(blocked.to(device))
-            yield [
-                name,
-                "eager" if backend is None else "compiled",
-                *(f"{difference:.1e}" for difference in differences),
-                f"{leak:g}",
-            ]
+            yield [name, "eager" if backend is None else "compiled", *differences, f"{leak:g}"]
 
 
 class _Gradients:
@@ -129,6 +125,9 @@ class _Gradients:
         router.attach(model)
         router.compute({"input_ids": tokens})
         return self._backward(model, tokens)
+
+    def unrouted(self, tokens: Tensor) -> Tensor:
+        return self._backward(self.sizes.model(self.device), tokens)
 
     def by_formula(self, tokens: Tensor) -> Tensor:
         """Return the gradients of `m * x + (1 - m) * stop_gradient(x)`, with a mask of the tensor's size."""

@@ -350,7 +350,9 @@ def _open(data: bytes, limits: VideoLimits) -> av.container.InputContainer:
     try:
         if not container.streams.video:
             raise VideoError("the file holds no video stream")
-        codec = _video(container).codec_context
+        codec: Any = _video(container).codec_context
+        if codec is None:  # whatever PyAV's annotations say
+            raise VideoError("the video is of an unknown codec")
         limits.check_pixels(codec.width, codec.height)
     except VideoError:
         container.close()

@@ -94,5 +94,5 @@ HOSTILE_VIDEOS: dict[str, Callable[[random.Random, Path], bytes]] = {
     "picture bomb": lambda rng, folder: png_movie(rng.randrange(9_500, 12_000)),
     "picture bomb in matroska": lambda rng, folder: png_movie(rng.randrange(9_500, 12_000), container="matroska"),
     "quicktime reference": lambda rng, folder: referring(_private(folder), f"{folder}/private.mp4"),
-    "cut video": lambda rng, folder: _private(folder)[: rng.randrange(20, len(_private(folder)) - 50)],
+    "cut video": lambda rng, folder: _private(folder)[: rng.randrange(20, len(_private(folder)) - 150)],
 }
