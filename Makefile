@@ -8,7 +8,7 @@ WORKS := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info <
 VENV ?= .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo figures test test-slow test-portable faults check format weights
+.PHONY: help setup demo figures test test-slow test-portable faults gpu check format weights
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
@@ -53,6 +53,9 @@ test-portable: setup ## about 130 quick tests of all rooms, for another Python: 
 # The log keeps what is done, so that the same command resumes. ARGS="--kinds mutations --seed 1" does another part.
 faults: setup ## the whole campaign of faults (hours), and its table: see docs/reliability.md
 	$(BIN)/python tests/faults $(ARGS)
+
+gpu: setup ## everything that needs a GPU, at most 20 minutes: writes docs/results/gpu.md
+	$(BIN)/python benchmarks/gpu.py $(ARGS)
 
 check: setup ## format, lint, types, doctests, import directions
 	$(BIN)/ruff format --check .

@@ -9,6 +9,7 @@ import lightning as L
 from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor
 
+from lightning_vista.csv_tables import csv_text
 from lightning_vista.own_files import named_error, write_csv
 from lightning_vista.run_files import free_path, run_files
 
@@ -143,7 +144,7 @@ class LossLog(L.Callback):
         else:
             try:
                 with self._path.open("a", encoding="utf-8", newline="") as file:
-                    csv.DictWriter(file, self._columns, lineterminator="\n").writerows(rows)
+                    file.write(csv_text([row.get(column, "") for column in self._columns] for row in rows))
             except OSError as error:
                 raise named_error(error, self._path) from error
 

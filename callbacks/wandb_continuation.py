@@ -1,5 +1,7 @@
 """Keeps the wandb run of a run of ours, so that resuming it continues the same one."""
 
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,9 +13,12 @@ from lightning.pytorch.loggers import WandbLogger
 
 from lightning_vista.evaluation import Scorer, find_evaluation
 from lightning_vista.optional import require
+from lightning_vista.redaction import without_secrets
 
 #: Entry of checkpoints, and file in the run folder of an evaluation.
 _KEY, _FILE = "wandb_run_id", "wandb_run.txt"
+#: Variable that keeps wandb from storing how the program was called.
+_NO_METADATA = "WANDB_X_DISABLE_META"
 
 
 class WandbContinuation(L.Callback):
@@ -80,12 +85,17 @@ def own_wandb_run(trainer: L.Trainer) -> Iterator[None]:
     wandb = require("wandb", "wandb")
     before = wandb.run  # of a program that calls `main`; the logger starts its own run later
     exit_code = 1
+    hidden = os.environ.get(_NO_METADATA)
+    if any(without_secrets(argument) != argument for argument in sys.argv):
+        os.environ[_NO_METADATA] = "true"  # else wandb stores the command line
     try:
         yield
         exit_code = 0
     finally:
         if wandb.run is not None and wandb.run is not before:
             wandb.run.finish(exit_code)
+        os.environ.pop(_NO_METADATA, None)
+        os.environ.update({} if hidden is None else {_NO_METADATA: hidden})
 
 
 def _find_logger(trainer: L.Trainer) -> WandbLogger | None:

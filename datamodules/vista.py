@@ -10,10 +10,11 @@ from torch.utils.data import DataLoader
 
 from lightning_vista.options import check_word
 from lightning_vista.resumable_loader import ResumableLoader
-from lightning_vista.video import FrameSpec
+from lightning_vista.video import FrameSpec, VideoLimits
 from lightning_vista.vista import KINDS
 from lightning_vista.vista.batch import VideoBatch
 from lightning_vista.vista.index import ShardIndex
+from lightning_vista.vista.remote import Retries
 from lightning_vista.vista.storage import DEFAULT_CACHE_MB, Storage
 from lightning_vista.vista.streams import EvaluationStream, OnError, SampleStream, TrainingStream
 
@@ -40,6 +41,8 @@ class ViSTaDataModule(L.LightningDataModule):
             folder in the user's cache folder.
         cache_mb: Size of that folder in megabytes (10^6 bytes). A few times the size of a shard (128) is enough to
             fetch each shard once. 0 reads single samples without a cache, which suits a few problem sets out of many.
+        video_limits: The most that a video may be; a larger one counts as damaged.
+        retries: Patience with the server of a remote address.
 
     Raises:
         FileNotFoundError: In `setup`, if a folder does not hold finished shards.
@@ -67,6 +70,8 @@ class ViSTaDataModule(L.LightningDataModule):
         shuffle_buffer: int = 1000,
         cache_dir: str | None = None,
         cache_mb: float = DEFAULT_CACHE_MB,
+        video_limits: VideoLimits | None = None,
+        retries: Retries | None = None,
     ) -> None:
         super().__init__()
         check_word("on_error", on_error, get_args(OnError))
@@ -81,6 +86,8 @@ class ViSTaDataModule(L.LightningDataModule):
         self.on_error: OnError = on_error
         self.shuffle_buffer = shuffle_buffer
         self.cache_dir, self.cache_mb = cache_dir, cache_mb
+        self.video_limits = video_limits or VideoLimits()
+        self.retries = retries or Retries()
         self._urls = {"train": train_shards, "val": val_shards, "test": shards}
         self._patterns, self._kinds, self._levels = problem_sets, kinds, levels
         self._indices: dict[str, ShardIndex] = {}
@@ -124,7 +131,7 @@ class ViSTaDataModule(L.LightningDataModule):
                 f"`{argument}`: expected a folder written by `lightning-vista shards build`, got None. "
                 "Give it to the ViSTaDataModule."
             )
-        return Storage(url, self.cache_dir, self.cache_mb)
+        return Storage(url, self.cache_dir, self.cache_mb, self.retries)
 
     def skip(self, videos: Collection[str]) -> None:
         """Leave out videos of the next `test` or `predict` that have been scored before."""
@@ -157,6 +164,7 @@ class ViSTaDataModule(L.LightningDataModule):
             rank=0 if self.trainer is None else self.trainer.global_rank,
             world_size=1 if self.trainer is None else self.trainer.world_size,
             on_error=self.on_error,
+            limits=self.video_limits,
             **kwargs,
         )
 

@@ -5,16 +5,19 @@ import logging
 import re
 import signal
 import sys
+import traceback
 import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
 from importlib.metadata import entry_points
 from pathlib import Path
+from types import TracebackType
 from typing import Any, NoReturn
 
 from lightning_vista import __version__
 from lightning_vista.command_options import add_export_options, add_shards_options
 from lightning_vista.error_lines import describe_error
+from lightning_vista.redaction import without_secrets
 from lightning_vista.stopping import StopSignal, end_quietly, stop_signals
 
 #: The commands that LightningCLI runs, with their help.
@@ -39,6 +42,8 @@ def main(args: Sequence[str] | None = None) -> None:
             where. On Ctrl-C and SIGTERM with the exit codes 130 and 143 and a line that says how to resume.
     """
     arguments = list(sys.argv[1:] if args is None else args)
+    if args is None:
+        sys.excepthook = _show_traceback
     show_traceback = "--traceback" in arguments
     if show_traceback:
         arguments.remove("--traceback")
@@ -53,6 +58,11 @@ def main(args: Sequence[str] | None = None) -> None:
         if show_traceback:
             raise
         raise SystemExit(f"lightning-vista: {describe_error(error)}") from error
+
+
+def _show_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print a traceback without passwords and keys."""
+    sys.stderr.write(without_secrets("".join(traceback.format_exception(kind, error, trace))))
 
 
 def _run(arguments: list[str]) -> None:
@@ -92,7 +102,7 @@ def run_lightning(arguments: Sequence[str], callbacks: Sequence[Any] = ()) -> di
 
     class Parser(LightningArgumentParser):
         def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-            super().error(f"{message}{_moved(message)}", ex)
+            super().error(without_secrets(f"{message}{_moved(message)}"), ex)
 
     class CLI(LightningCLI):
         def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
@@ -207,47 +217,11 @@ def mini_command(options: argparse.Namespace) -> None:
     build_mini(options.dir, seed=options.seed, scale=options.scale, splits=tuple(options.splits))
 
 
-def shards_build_command(options: argparse.Namespace) -> None:
-    """Pack a dataset of the official layout into shards."""
-    from lightning_vista.video import FrameSpec
-    from lightning_vista.vista.shards import build_shards
+def shards_command(options: argparse.Namespace) -> None:
+    """Build, merge or verify shards, as the chosen command says."""
+    from lightning_vista.vista import shards_command
 
-    if (options.frames is None) != (options.size is None):
-        raise ValueError("--frames and --size come together: how many frames of each video, and their edge in pixels.")
-    frames = None if options.frames is None else FrameSpec(options.frames, options.sampling, options.size)
-    index = build_shards(
-        options.tasks,
-        options.videos,
-        options.out,
-        select=options.select,
-        max_shard_mb=options.max_shard_mb,
-        missing=options.missing,
-        frames=frames,
-        overwrite=options.overwrite,
-        num_workers=options.workers,
-    )
-    print(f"{index.summary()} in {options.out}")
-    for skipped in index.problem_sets.skipped:
-        print(f"  not a problem set: {skipped.path}: {skipped.reason}")
-    for skipped in index.skipped:
-        print(f"  left out: {skipped.path}: {skipped.reason}")
-    _print_unannounced(index)
-
-
-def shards_verify_command(options: argparse.Namespace) -> None:
-    """Check finished shards."""
-    from lightning_vista.vista.shards import verify_shards
-
-    index = verify_shards(options.dir, num_workers=options.workers)
-    print(f"{index.summary()} in {options.dir}: all unchanged")
-    _print_unannounced(index)
-
-
-def _print_unannounced(index: Any) -> None:
-    """Name the videos whose end may be missing: their files do not announce their length."""
-    if index.unannounced:
-        names = ", ".join(index.unannounced[:3]) + (", ..." if len(index.unannounced) > 3 else "")
-        print(f"  {len(index.unannounced)} video(s) do not announce their length, so a cut would go unnoticed: {names}")
+    getattr(shards_command, f"run_{options.action}")(options)
 
 
 def report_command(options: argparse.Namespace) -> None:
@@ -333,7 +307,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, text in LIGHTNING_COMMANDS.items():
         commands.add_parser(name, help=f"{text} (LightningCLI: --config, --model, --data, --trainer)")
     _add_demo(commands)
-    add_shards_options(commands, shards_build_command, shards_verify_command)
+    add_shards_options(commands, shards_command)
     _add_report(commands)
     add_export_options(commands, export_command)
     _add_study(commands)

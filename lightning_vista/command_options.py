@@ -7,16 +7,15 @@ from typing import Any
 Run = Callable[[argparse.Namespace], None]
 
 
-def add_shards_options(commands: Any, run_build: Run, run_verify: Run) -> None:  # argparse's own type is private
-    """Add the command `shards`.
+def add_shards_options(commands: Any, run: Run) -> None:  # argparse's own type is private
+    """Add the command `shards`; the namespace's `action` names the chosen one.
 
     Args:
         commands: Subparsers of the main command.
-        run_build: Function that builds shards.
-        run_verify: Function that verifies shards.
+        run: Function that runs the action.
     """
-    shards = commands.add_parser("shards", help="build or verify WebDataset shards")
-    actions = shards.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    shards = commands.add_parser("shards", help="build, merge or verify WebDataset shards")
+    actions = shards.add_subparsers(title="commands", metavar="COMMAND", dest="action", required=True)
     build = actions.add_parser("build", help="pack problem sets and their videos into shards")
     build.add_argument("tasks", help="the folder of the problem sets (`tasks`)")
     build.add_argument("videos", help="the folder of the videos: <environment>/<path> below it")
@@ -35,12 +34,24 @@ def add_shards_options(commands: Any, run_build: Run, run_verify: Run) -> None: 
         help="the rule that chooses frames (default: %(default)s)",
     )
     build.add_argument("--overwrite", action="store_true", help="replace a finished build of other data")
-    build.add_argument("--workers", type=int, help="threads (default: one per core)")
-    build.set_defaults(run=run_build)
+    build.add_argument("--part", metavar="I/N", help="build the I-th of N parts, for `shards merge`")
+    merge = actions.add_parser("merge", help="join the parts of a build")
+    merge.add_argument("parts", nargs="+", metavar="PART", help="the folders of all parts")
+    merge.add_argument("out", help="the folder to write")
+    merge.add_argument("--overwrite", action="store_true", help="replace other shards in it")
     verify = actions.add_parser("verify", help="check every sample against the index and decode its ends")
     verify.add_argument("dir", help="the folder, or address, of the shards")
-    verify.add_argument("--workers", type=int, help="threads (default: one per core)")
-    verify.set_defaults(run=run_verify)
+    verify.add_argument("--attempts", type=int, default=6, help="attempts at a remote file (default: %(default)s)")
+    verify.add_argument(
+        "--read-timeout", type=float, default=60, help="seconds without data before another one (default: %(default)s)"
+    )
+    for each in (build, merge, verify):
+        each.set_defaults(run=run)
+    for each in (build, verify):
+        each.add_argument("--workers", type=int, help="threads (default: one per core)")
+        each.add_argument("--max-pixels", type=int, help="refuse frames of more pixels (default: 40 million)")
+        each.add_argument("--max-frames", type=int, help="refuse videos of more frames (default: 1 million)")
+        each.add_argument("--max-video-mb", type=float, help="refuse larger video files, in megabytes (default: 2000)")
 
 
 def add_export_options(commands: Any, run: Run) -> None:  # as above

@@ -8,6 +8,8 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 from types import CodeType, TracebackType
 
+from lightning_vista.redaction import without_secrets
+
 _OURS = "lightning_vista"
 #: Packages whose frames say nothing about who is at fault: they call the code of others.
 _FRAMEWORKS = ("torch", "lightning", "lightning_fabric", "pytorch_lightning", "torchmetrics", "jsonargparse")
@@ -23,12 +25,17 @@ def describe_error(error: BaseException) -> str:
 
     Returns:
         The message of our own errors, which name what to do. For others the type, the message, and the place: the
-        class or function of a plugin with its file, and its package where it is installed; or ours.
+        class or function of a plugin with its file, and its package where it is installed; or ours. Passwords and keys
+        in addresses are hidden.
 
     Example:
         >>> describe_error(ValueError("`seed`: expected 0 or more, got -1."))
         '`seed`: expected 0 or more, got -1.'
     """
+    return without_secrets(_describe(error))
+
+
+def _describe(error: BaseException) -> str:
     message, place = _worker_message(str(error))
     if message.startswith("DataLoader worker"):
         return (

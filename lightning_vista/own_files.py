@@ -5,10 +5,8 @@ with zeros in place of the digits. So a file of any format can hold its own chec
 the metadata of a parquet or safetensors file, and is checked before anything in it is parsed.
 """
 
-import csv
 import errno
 import hashlib
-import io
 import json
 import os
 import re
@@ -18,6 +16,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
+
+from lightning_vista.csv_tables import csv_text
 
 _MARK = "lightning-vista-sha256:"
 #: The place for a seal, as it is written before `seal` fills in the digits.
@@ -101,7 +101,7 @@ def write_whole(path: str | Path, content: str | bytes, sync: bool = True) -> No
 
 
 def write_csv(path: str | Path, rows: Iterable[Sequence[Any]], line_end: str = "\n") -> None:
-    """Write a CSV table in one step.
+    """Write a CSV table without formulas in one step, see `csv_text`.
 
     Args:
         path: File to write.
@@ -111,9 +111,7 @@ def write_csv(path: str | Path, rows: Iterable[Sequence[Any]], line_end: str = "
     Raises:
         OSError: If the file cannot be written.
     """
-    text = io.StringIO(newline="")
-    csv.writer(text, lineterminator=line_end).writerows(rows)
-    write_whole(path, text.getvalue())
+    write_whole(path, csv_text(rows, line_end))
 
 
 def seal(content: bytes) -> bytes:

@@ -14,10 +14,11 @@ from lightning_vista.evaluation.identity import arguments, class_path
 from lightning_vista.evaluation.pairs import PairScores
 from lightning_vista.evaluation.protocols import Scorer
 from lightning_vista.own_files import line_checksum, named_error, write_whole
+from lightning_vista.redaction import settings_without_secrets
 from lightning_vista.run_files import sealed_config
 from lightning_vista.vista.frame_order import CONTROLS, FORWARD
+from lightning_vista.vista.index import sample_key
 from lightning_vista.vista.problem_sets import ProblemSet
-from lightning_vista.vista.samples import sample_key
 from lightning_vista.vista.tables import TABLE_NAME, ScoreTable, declared_kinds, read_scores, write_scores
 
 TRANSCRIPTS = "transcripts"
@@ -118,7 +119,7 @@ class RunFolder:
         if path.exists() and path.stat().st_size:
             return
         settings = json.loads(json.dumps(arguments(scorer), default=str))
-        model = {"class_path": class_path(scorer), "init_args": settings}
+        model = {"class_path": class_path(scorer), "init_args": settings_without_secrets(settings)}
         write_whole(path, sealed_config(yaml.safe_dump({"model": model}, sort_keys=False, allow_unicode=True)))
 
     def _write_transcripts(self, videos: Mapping[str, Sequence[PairScores]]) -> None:

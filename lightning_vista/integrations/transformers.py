@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import jsonargparse
 import torch
-import yaml
 from torch import Tensor, nn
 
+from lightning_vista.documents import read_yaml
 from lightning_vista.optional import require
 from lightning_vista.own_files import written_whole
 from lightning_vista.routing import ParameterRoute, Route, Router, RoutingError, Rule
@@ -263,7 +263,7 @@ def routing_from_yaml(path: str | Path) -> dict[str, Any]:
     parser.add_class_arguments(Router)
     parser.add_argument("--warmup_steps", type=jsonargparse.typing.NonNegativeInt, default=0)
     parser.add_argument("--isolate_optimizer", type=bool, default=False)
-    content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    content = read_yaml(path)
     try:
         parsed = parser.instantiate_classes(parser.parse_object(content))
     except jsonargparse.ArgumentError as error:

@@ -11,6 +11,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from lightning_vista.checkpoints import load_without_code
 from lightning_vista.metrics.group_means import GroupMeans
 from lightning_vista.models.token_losses import (
     activation_l1,
@@ -362,7 +363,7 @@ def build_model(model_type: str, sizes: Mapping[str, Any], builder: Any) -> Any:
         The model.
     """
     config = require("transformers", extra="text").AutoConfig.for_model(model_type, **sizes)
-    return builder.from_config(config)
+    return builder.from_config(config, trust_remote_code=False)
 
 
 def load_model(checkpoint: str, builder: Any) -> Any:
@@ -375,4 +376,4 @@ def load_model(checkpoint: str, builder: Any) -> Any:
     Returns:
         The model.
     """
-    return builder.from_pretrained(checkpoint, dtype=torch.float32).train()
+    return load_without_code(builder.from_pretrained, checkpoint, dtype=torch.float32).train()

@@ -70,13 +70,15 @@ def convert_smollm2(folder: Path) -> None:
             name=_PACKAGE,
         )
     source = {"pretrained_model_name_or_path": Path(spec.origin).parent, "gguf_file": _FILE}
-    quantized = transformers.AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
+    quantized = transformers.AutoModelForCausalLM.from_pretrained(
+        **source, dtype=torch.float32, trust_remote_code=False
+    )
     config = quantized.config
     del config.quantization_config  # with it transformers refuses to save the model
-    model = transformers.AutoModelForCausalLM.from_config(config)
+    model = transformers.AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     model.load_state_dict(quantized.state_dict())
     model.save_pretrained(folder)
-    transformers.AutoTokenizer.from_pretrained(**source).save_pretrained(folder)
+    transformers.AutoTokenizer.from_pretrained(**source, trust_remote_code=False).save_pretrained(folder)
 
 
 def _tiny_records() -> Iterator[Record]:
@@ -90,4 +92,4 @@ def _write_tiny(folder: Path, records: list[Record]) -> None:
     tokenizer = word_tokenizer(record["text"] for record in records)
     tokenizer.save_pretrained(folder)
     config = transformers.AutoConfig.for_model("llama", vocab_size=len(tokenizer), num_key_value_heads=1, **_TINY)
-    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    transformers.AutoModelForCausalLM.from_config(config, trust_remote_code=False).save_pretrained(folder)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import polars as pl
 
+from lightning_vista.csv_tables import plain_cell
 from lightning_vista.own_files import write_whole
 from lightning_vista.vista.index import INDEX_NAME, ShardIndex
 from lightning_vista.vista.layout import read_problem_sets
@@ -49,8 +50,14 @@ def export_leaderboard(runs: Sequence[str | Path], dataset: str | Path, out: str
         raise ValueError(f"`runs`: expected different models, got {', '.join(repeated)} twice. Leave one of them out.")
     descriptions = _read_descriptions(dataset)
     frame = pl.concat([_with_places(table, descriptions, dataset) for table in tables])
-    write_whole(out, frame.write_csv())
+    write_whole(out, frame.with_columns(pl.col(pl.String).map_batches(_plain_texts)).write_csv())
     return frame
+
+
+def _plain_texts(column: pl.Series) -> pl.Series:
+    """Return a column of texts without formulas, see `plain_cell`."""
+    plain = {text: plain_cell(text) for text in column.unique().drop_nulls()}
+    return column.replace({text: changed for text, changed in plain.items() if changed != text})
 
 
 def _read_descriptions(dataset: str | Path) -> dict[str, Mapping[str, str]]:

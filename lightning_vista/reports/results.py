@@ -1,7 +1,5 @@
 """Results from score tables: `results.json` and `results.csv`, the figures behind every report."""
 
-import csv
-import io
 import json
 import math
 from collections.abc import Collection, Mapping, Sequence
@@ -21,7 +19,7 @@ from lightning_vista.metrics import (
     score_problem_set,
 )
 from lightning_vista.options import check_word
-from lightning_vista.own_files import write_whole
+from lightning_vista.own_files import csv_text, write_whole
 from lightning_vista.parallel import one_thread
 from lightning_vista.reports.comparisons import (
     Cell,
@@ -178,14 +176,12 @@ def results_csv(results: Mapping[str, Mapping[str, Any]], digits: int | None = N
     def short(value: object) -> object:
         return round(value, digits) if digits is not None and isinstance(value, float) else value
 
-    table = io.StringIO()
-    writer = csv.DictWriter(table, CSV_COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    for model, entry in results.items():
-        for row in entry["aggregates"]:
-            figures = {key: short(value) for key, value in row.items()}
-            writer.writerow({"model": model, "rescaling": entry["rescaling"], **figures})
-    return table.getvalue()
+    rows = [
+        {"model": model, "rescaling": entry["rescaling"], **row}
+        for model, entry in results.items()
+        for row in entry["aggregates"]
+    ]
+    return csv_text([CSV_COLUMNS, *([short(row[column]) for column in CSV_COLUMNS] for row in rows)])
 
 
 def _score(problem_sets: Sequence[JoinedProblemSet], rescaling: Rescaling, strict: bool) -> _Results:

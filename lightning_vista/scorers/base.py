@@ -11,8 +11,10 @@ from torch import Tensor, nn
 
 from lightning_vista.evaluation import Evaluation, PairScores, Scores, find_evaluation, pair_scores
 from lightning_vista.evaluation.progress_file import Progress
+from lightning_vista.redaction import settings_without_secrets
 from lightning_vista.scorers.prefixes import score_prefixes
 from lightning_vista.video import FrameSpec, decode_video
+from lightning_vista.video.video_limits import named_video
 from lightning_vista.vista.batch import VideoBatch, clips_batch
 from lightning_vista.vista.index import ShardIndex
 
@@ -79,6 +81,10 @@ class VLMScorer(L.LightningModule, ABC):
     def __init__(self, name: str | None = None, frame_spec: FrameSpec | None = None) -> None:
         super().__init__()
         self.save_hyperparameters()
+        # Loggers, checkpoints and run folders keep them.
+        shown = settings_without_secrets(dict(self.hparams))
+        if shown != dict(self.hparams):
+            self.save_hyperparameters(shown)
         self.name = name or type(self).__name__
         self.frame_spec = frame_spec or self.frame_spec
 
@@ -96,7 +102,8 @@ class VLMScorer(L.LightningModule, ABC):
         Like `score_clips`, it scores in evaluation mode and restores the mode of every module afterwards. Training
         mode may mean changing weights: call `eval()` first to score many clips, so that embeddings are kept.
         """
-        clip = decode_video(video if isinstance(video, bytes) else Path(video).read_bytes(), self.frame_spec)
+        with named_video(video) as content:
+            clip = decode_video(content, self.frame_spec)
         (scores,) = self.score_clips(clip.frames[None], descriptions, [clip.times])
         return dict(zip(descriptions, scores.values.tolist(), strict=True))
 

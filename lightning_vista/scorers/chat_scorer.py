@@ -124,6 +124,10 @@ class ChatScorer(ConversationScorer):
         self.cache = cache
         self._connection: tuple[Endpoint, EventLoopThread] | None = None
 
+    def fingerprint(self) -> str:
+        """Return the hash of the prompts, and of the address where it is not shown whole."""
+        return " ".join([super().fingerprint(), *self.chat.hidden_address().values()])
+
     def teardown(self, stage: str) -> None:
         """Close the cache and the connections."""
         self.close()

@@ -12,6 +12,7 @@ from lightning_vista.evaluation.progress_file import Progress
 from lightning_vista.video import FrameSpec, sample_indices
 from lightning_vista.video.decoding import decode_frames
 from lightning_vista.video.resizing import resize_frames
+from lightning_vista.video.video_limits import named_video
 from lightning_vista.vista.sequences import beginnings
 
 if TYPE_CHECKING:
@@ -82,8 +83,8 @@ def decode_prefixes(
         ends[:] = prefix_ends(len(times), points)  # decoding may start over
         return sorted({index for end in ends for index in _chosen(end, spec, times)})
 
-    data = video if isinstance(video, bytes) else Path(video).read_bytes()
-    images, indices, times = decode_frames(data, choose)
+    with named_video(video) as content:
+        images, indices, times = decode_frames(content, choose)
     frames = resize_frames(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2), spec)
     places = {index: place for place, index in enumerate(indices)}
     shown = [frames[[places[index] for index in _chosen(end, spec, times)]] for end in ends]

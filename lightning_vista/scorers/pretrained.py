@@ -7,6 +7,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
+from lightning_vista.checkpoints import load_without_code
+
 #: Types of a model's weights; `auto` is the type that the checkpoint was saved with.
 DType = Literal["float32", "bfloat16", "float16"]
 AutoDType = Literal["float32", "bfloat16", "float16", "auto"]
@@ -26,9 +28,10 @@ def load_pretrained(loader: Callable[..., Any], model: str, expected: str, **opt
 
     Raises:
         FileNotFoundError: If the checkpoint cannot be found or read.
+        ValueError: If the checkpoint needs its own code, which is never run.
     """
     try:
-        return loader(model, **options)
+        return load_without_code(loader, model, **options)
     except OSError as error:
         raise FileNotFoundError(f"Cannot load {model!r}: {error}\n{expected}") from error
 

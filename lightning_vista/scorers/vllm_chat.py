@@ -62,7 +62,7 @@ class VLLMChatScorer(ConversationScorer):
         check_counts(max_tokens=max_tokens)
         if temperature < 0:
             raise ValueError(f"`temperature`: expected at least 0, got {temperature}.")
-        if repeated := {"model", "seed", "limit_mm_per_prompt"} & {*(engine or {})}:
+        if repeated := {"model", "seed", "limit_mm_per_prompt", "trust_remote_code"} & {*(engine or {})}:
             raise ValueError(f"`engine`: expected arguments that are not set elsewhere, got {sorted(repeated)}.")
         super().__init__(mode, jpeg_quality, name or Path(model).name)
         self.frame_spec = FrameSpec(num_frames, sampling, size, jpeg_quality=jpeg_quality)
@@ -77,7 +77,11 @@ class VLLMChatScorer(ConversationScorer):
                 name=error.name,
             ) from error
         self._engine = self._vllm.LLM(
-            model=model, seed=seed, limit_mm_per_prompt={"image": num_frames}, **(engine or {})
+            model=model,
+            seed=seed,
+            limit_mm_per_prompt={"image": num_frames},
+            trust_remote_code=False,
+            **(engine or {}),
         )
 
     def fingerprint(self) -> str:

@@ -14,7 +14,9 @@ from typing import Any
 import yaml
 
 from lightning_vista.code_version import code_version
+from lightning_vista.documents import read_yaml
 from lightning_vista.own_files import DamagedFileError, from_sealed_json, to_sealed_json, write_whole
+from lightning_vista.redaction import settings_without_secrets, without_secrets
 from lightning_vista.run_files import check_config, sealed_config
 from lightning_vista.study.overrides import key_labels, override
 from lightning_vista.study.spec import Config, Study, StudyError, Variant, fill_words, merge
@@ -75,6 +77,11 @@ class Run:
         """Write `run.yaml` and `commands.txt` into the run's folder."""
         self.folder.mkdir(parents=True, exist_ok=True)
         config = self._filled(self.config)
+        if settings_without_secrets(config) != config or without_secrets(self.command_lines) != self.command_lines:
+            raise ValueError(
+                f"`{self.name}`: expected settings without passwords and keys, which run.yaml would keep, got an "
+                "address or a setting that holds one. Give it in an environment variable."
+            )
         write_whole(self.folder / "run.yaml", sealed_config(yaml.safe_dump(config, sort_keys=False)))
         write_whole(self.folder / "commands.txt", self.command_lines)
 
@@ -152,7 +159,7 @@ def _run(study: Study, variant: Variant, point: Config, seed: int, out: Path, sm
     config: Config = {}
     for path in (*study.configs, *variant.configs):
         check_config(Path(path))
-        config = merge(config, yaml.safe_load(Path(path).read_text(encoding="utf-8")))
+        config = merge(config, read_yaml(path))
     fixed = {"seed_everything": seed, "trainer.default_root_dir": "{folder}"}
     for key, value in itertools.chain(*(layer.items() for layer in (fixed, study.overrides, variant.overrides, point))):
         override(config, key, value)

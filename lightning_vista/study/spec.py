@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import jsonargparse
-import yaml
+
+from lightning_vista.documents import read_yaml
 
 Config = dict[str, Any]
 
@@ -242,7 +243,7 @@ def read_study(path: str | Path) -> Study:
     """
     parser = jsonargparse.ArgumentParser(exit_on_error=False)
     parser.add_argument("--study", type=Study)
-    content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    content = read_yaml(path)
     try:
         study: Study = parser.instantiate_classes(parser.parse_object({"study": content})).study
     except jsonargparse.ArgumentError as error:

@@ -8,6 +8,7 @@ from typing import Any
 
 from lightning.fabric.utilities import rank_zero_info
 
+from lightning_vista.checkpoints import load_without_code
 from lightning_vista.optional import require
 from lightning_vista.text.corpus_files import ENDINGS, describe_corpus, find_corpus_files, group_by_split
 
@@ -233,7 +234,7 @@ def load_tokenizer(folder: str) -> Any:
     Raises:
         ValueError: If the tokenizer has neither of these tokens.
     """
-    tokenizer = require("transformers", extra="text").AutoTokenizer.from_pretrained(folder)
+    tokenizer = load_without_code(require("transformers", extra="text").AutoTokenizer.from_pretrained, str(folder))
     if tokenizer.pad_token is None:
         if tokenizer.eos_token is None:
             raise ValueError(

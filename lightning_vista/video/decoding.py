@@ -16,6 +16,7 @@ from torch import Tensor
 
 from lightning_vista.video.resizing import resize_frames
 from lightning_vista.video.sampling import FrameSpec, sample_indices
+from lightning_vista.video.video_limits import FORMATS, USUAL_LIMITS, VideoError, VideoLimits
 
 RGBImage = NDArray[np.uint8]
 #: From the time of every frame, in seconds, to the indices of the wanted ones, ascending.
@@ -29,10 +30,6 @@ _ANNOUNCING = ("mov,mp4", "matroska", "flv", "avi", "ivf", "mxf")
 _ROUNDING = 0.03
 #: Where neither times nor a rate are known, as in FFmpeg's own raw streams.
 _USUAL_RATE = Fraction(25)
-
-
-class VideoError(ValueError):
-    """A video that cannot be decoded; the message says why."""
 
 
 class Clip(NamedTuple):
@@ -65,18 +62,20 @@ class Decoded(NamedTuple):
     all_times: list[float]
 
 
-def decode_video(data: bytes, spec: FrameSpec) -> Clip:
+def decode_video(data: bytes, spec: FrameSpec, limits: VideoLimits = USUAL_LIMITS) -> Clip:
     """Decode the frames of a video that a scorer wants.
 
     Args:
-        data: The bytes of a video file in any container and codec that FFmpeg reads.
+        data: The bytes of a video file in one of the containers `FORMATS`.
         spec: The frames, and their size.
+        limits: The most that the video may be.
 
     Returns:
         `spec.num_frames` frames of the size in `spec`.
 
     Raises:
-        VideoError: If the bytes are not a video, the file is cut short, or a requested frame does not decode.
+        VideoError: If the bytes are not a video, the file is cut short or beyond the limits, or a requested frame does
+            not decode.
         ValueError: If `spec.sampling` does not fit the video's length (see `sample_indices`).
 
     Example:
@@ -87,39 +86,41 @@ def decode_video(data: bytes, spec: FrameSpec) -> Clip:
         (torch.Size([4, 3, 16, 16]), [0, 3, 6, 9], 10)
     """
     images, indices, times = decode_frames(
-        data, lambda times: sample_indices(len(times), spec.num_frames, spec.sampling, times)
+        data, lambda times: sample_indices(len(times), spec.num_frames, spec.sampling, times), limits
     )
     frames = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
     return Clip(resize_frames(frames, spec), indices, [times[index] for index in indices], times)
 
 
-def check_video(data: bytes) -> bool:
+def check_video(data: bytes, limits: VideoLimits = USUAL_LIMITS) -> bool:
     """Decode every frame of a video, so that no choice of frames can fail later.
 
     Args:
         data: The bytes of a video file.
+        limits: The most that the video may be.
 
     Returns:
         Whether the file announces its length. Where it does not, as in MPEG-TS, a cut would go unnoticed.
 
     Raises:
-        VideoError: If the bytes are not a video, the file is cut short, a frame does not decode, or frames differ in
-            size.
+        VideoError: If the bytes are not a video, the file is cut short or beyond the limits, a frame does not decode,
+            or frames differ in size.
     """
     with _reported():
-        with _open(data) as container:
-            listing = _list(container)
-        with _open(data) as container:
-            sizes = _Sizes()
+        with _open(data, limits) as container:
+            listing = _list(container, limits)
+        with _open(data, limits) as container:
+            sizes = _Sizes(limits)
             count = 0
             for count, frame in enumerate(container.decode(_video(container)), start=1):
                 sizes.check(frame, count - 1)
+                limits.check_count(count)
         if count == 0:
             raise VideoError("not a decodable video: no frame decodes")
     return listing.announces_length
 
 
-def decode_frames(data: bytes, choose: Choose) -> Decoded:
+def decode_frames(data: bytes, choose: Choose, limits: VideoLimits = USUAL_LIMITS) -> Decoded:
     """Decode chosen frames of a video.
 
     The packets are listed without decoding them. Then only groups of pictures with a wanted frame are decoded, only
@@ -131,15 +132,17 @@ def decode_frames(data: bytes, choose: Choose) -> Decoded:
         data: The bytes of a video file.
         choose: From the time of each frame, in seconds after the first, to the indices wanted, ascending; an index may
             occur several times.
+        limits: The most that the video may be.
 
     Returns:
         One frame for each index, turned as the file's rotation says.
 
     Raises:
-        VideoError: If the bytes are not a video, the file is cut short, or a wanted frame does not decode.
+        VideoError: If the bytes are not a video, the file is cut short or beyond the limits, or a wanted frame does not
+            decode.
     """
     with _reported():
-        return _decode_by_time(data, choose) or _decode_by_order(data, choose)
+        return _decode_by_time(data, choose, limits) or _decode_by_order(data, choose, limits)
 
 
 class _Untimely(Exception):
@@ -153,14 +156,19 @@ class _Listing(NamedTuple):
     announces_length: bool
 
 
-def _list(container: av.container.InputContainer) -> _Listing:
+def _list(container: av.container.InputContainer, limits: VideoLimits) -> _Listing:
     """List the packets of the video without decoding them, and refuse a file that is cut short."""
     stream = _video(container)
     packets: list[Any] = []
     others: list[Any] = []
     for packet in container.demux():
         if packet.size:
-            (packets if packet.stream_index == stream.index else others).append(packet)
+            if packet.stream_index == stream.index:
+                packets.append(packet)
+                limits.check_count(len(packets))
+            else:
+                del others[:-20]  # only the end of the others matters
+                others.append(packet)
     if not packets:
         raise VideoError("the file is cut short, or empty: it holds no frame")
     if len(packets) < stream.frames:
@@ -194,11 +202,11 @@ def _tolerance(packets: Packets) -> float:
     return max((b - a for a, b in pairwise(times)), default=0) * unit + _ROUNDING
 
 
-def _decode_by_time(data: bytes, choose: Choose) -> Decoded | None:
+def _decode_by_time(data: bytes, choose: Choose, limits: VideoLimits) -> Decoded | None:
     """Decode only what is needed, finding frames by their times; None where the times cannot be trusted."""
-    with _open(data) as container:
+    with _open(data, limits) as container:
         stream = _video(container)
-        packets, _ = _list(container)
+        packets, _ = _list(container, limits)
         times = [packet.pts for packet in packets if packet.pts is not None and not packet.is_discard]
         if not times or len({packet.pts for packet in packets}) < len(packets):
             return None
@@ -209,7 +217,7 @@ def _decode_by_time(data: bytes, choose: Choose) -> Decoded | None:
         seconds = [(time - times[0]) * unit for time in times]
         indices = choose(seconds)
         wanted = {times[index]: index for index in indices}
-        to_rgb, sizes = _RGBConverter(), _Sizes()
+        to_rgb, sizes = _RGBConverter(), _Sizes(limits)
         images: dict[int, RGBImage] = {}
         try:
             for frame in _frames_at(stream.codec_context, packets, wanted.keys()):
@@ -223,12 +231,15 @@ def _decode_by_time(data: bytes, choose: Choose) -> Decoded | None:
     return Decoded([images[times[index]] for index in indices], indices, seconds)
 
 
-def _decode_by_order(data: bytes, choose: Choose) -> Decoded:
+def _decode_by_order(data: bytes, choose: Choose, limits: VideoLimits) -> Decoded:
     """Decode everything twice: to count the frames, then to convert the wanted ones."""
-    with _open(data) as container:
+    with _open(data, limits) as container:
         stream = _video(container)
         rate = stream.average_rate or stream.guessed_rate or _USUAL_RATE
-        times = [frame.time for frame in container.decode(stream)]
+        times = []
+        for frame in container.decode(stream):
+            times.append(frame.time)
+            limits.check_count(len(times))
     if not times:
         raise VideoError("not a decodable video: no frame decodes")
     known = [time for time in times if time is not None]
@@ -238,8 +249,8 @@ def _decode_by_order(data: bytes, choose: Choose) -> Decoded:
         seconds = [float(number / rate) for number in range(len(times))]
     indices = choose(seconds)
     wanted = set(indices)
-    with _open(data) as container:
-        to_rgb, sizes = _RGBConverter(), _Sizes()
+    with _open(data, limits) as container:
+        to_rgb, sizes = _RGBConverter(), _Sizes(limits)
         images = {}
         for number, frame in enumerate(container.decode(_video(container))):
             if number in wanted:
@@ -288,13 +299,15 @@ def _stretches(packets: Packets, wanted: Collection[int]) -> list[tuple[int, int
 class _Sizes:
     """Checks that frames are whole and all of one size."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: VideoLimits) -> None:
+        self._limits = limits
         self._first: tuple[int, int] | None = None
 
     def check(self, frame: av.VideoFrame, index: int) -> None:
         """Refuse a damaged frame, or one of another size than those before."""
         if frame.is_corrupt:
             raise VideoError(f"frame {index} is damaged")
+        self._limits.check_pixels(frame.width, frame.height)
         turned = frame.rotation % 180 != 0
         size = (frame.height, frame.width) if turned else (frame.width, frame.height)
         self._first = self._first or size
@@ -326,14 +339,48 @@ def _reported() -> Iterator[None]:
         raise VideoError(f"not a decodable video: {error}") from error
 
 
-def _open(data: bytes) -> av.container.InputContainer:
+def _open(data: bytes, limits: VideoLimits) -> av.container.InputContainer:
     """Open a file in memory, with one thread, since a worker owns one."""
-    container = av.open(io.BytesIO(data), "r")
-    if not container.streams.video:
+    limits.check_bytes(len(data))
+    try:
+        container = av.open(io.BytesIO(data), "r", options=_options(limits))
+    except av.ArgumentError as error:
+        # The code of FFmpeg for a format that is not on the list, and for most other things that it does not like.
+        raise VideoError(f"not a decodable video, or in none of the formats {', '.join(FORMATS)}: {error}") from error
+    try:
+        if not container.streams.video:
+            raise VideoError("the file holds no video stream")
+        codec: Any = _video(container).codec_context
+        if codec is None:  # whatever PyAV's annotations say
+            raise VideoError("the video is of an unknown codec")
+        limits.check_pixels(codec.width, codec.height)
+    except VideoError:
         container.close()
-        raise VideoError("the file holds no video stream")
-    _video(container).codec_context.thread_count = 1
+        raise
+    codec.thread_count = 1
+    codec.options = {"max_pixels": _most_pixels(limits)}  # later frames may be larger
     return container
+
+
+def _options(limits: VideoLimits) -> dict[str, str]:
+    """Return the options for opening a file that comes from anywhere.
+
+    Playlists (ffconcat, HLS, DASH, ...), SVG and other formats make FFmpeg open the files or addresses that they name,
+    and the picture of a text file would reach the judge. Neither they nor any protocol is allowed.
+    """
+    return {
+        "format_whitelist": ",".join(FORMATS),
+        "protocol_whitelist": "none",  # an empty list would allow all
+        "enable_drefs": "0",  # references of QuickTime to other files
+        "use_absolute_path": "0",
+        "max_streams": "64",
+        "max_pixels": _most_pixels(limits),  # FFmpeg decodes a frame to find out about it
+    }
+
+
+def _most_pixels(limits: VideoLimits) -> str:
+    """Return FFmpeg's own limit, which counts the padding of rows too; the exact one is checked here."""
+    return str(2 * limits.max_pixels + 1_000_000)
 
 
 def _video(container: av.container.InputContainer) -> av.VideoStream:

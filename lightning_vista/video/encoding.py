@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from lightning_vista.video.video_limits import USUAL_LIMITS, VideoLimits
+
 
 def encode_mp4(frames: NDArray[np.uint8], fps: int | Fraction = 8, crf: int = 20, preset: str = "veryfast") -> bytes:
     """Encode frames as H.264 in an mp4 container.
@@ -95,18 +97,21 @@ def encode_jpegs(frames: Tensor, quality: int = 95) -> list[bytes]:
     return files
 
 
-def decode_jpeg(data: bytes) -> Tensor:
+def decode_jpeg(data: bytes, limits: VideoLimits = USUAL_LIMITS) -> Tensor:
     """Decode a JPEG image.
 
     Args:
         data: The bytes of a JPEG file.
+        limits: The most that the frame may be.
 
     Returns:
         RGB frame `(3, height, width)`, uint8.
 
     Raises:
         OSError: If the bytes are not a JPEG image.
+        VideoError: If the frame is beyond the limits.
     """
     # Only the JPEG reader: shards come from anywhere, and Pillow has readers of many formats to be attacked by.
     with Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
+        limits.check_pixels(*image.size)
         return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)

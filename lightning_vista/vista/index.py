@@ -1,5 +1,6 @@
 """`index.json`: the list of samples in a folder of shards, and the place of each."""
 
+import hashlib
 import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,13 +10,15 @@ from typing import Any
 
 from lightning_vista.own_files import VERSION_KEY, DamagedFileError, from_sealed_json, to_sealed_json, write_whole
 from lightning_vista.video import FrameSpec
-from lightning_vista.vista.layout import ProblemSets, Skipped
+from lightning_vista.vista.layout import ProblemSets, Skipped, stays_inside
 from lightning_vista.vista.problem_sets import LabelledVideo, ProblemSet
 from lightning_vista.vista.storage import Storage
 
 INDEX_NAME = "index.json"
 #: 1 lacks a checksum and the checksums of the source files.
 INDEX_VERSION = 2
+#: Attempts at a remote index. A server that announces no length can lose its end unnoticed.
+_ATTEMPTS = 4
 _SHARD_NAME = re.compile(r"\d{6,}\.tar")
 
 
@@ -83,8 +86,12 @@ class ShardIndex:
 
     def to_bytes(self) -> bytes:
         """Return the content of `index.json`; the same index gives the same bytes."""
+        return to_sealed_json(self.to_document(), INDEX_VERSION)
+
+    def to_document(self) -> dict[str, Any]:
+        """Return the index as JSON values, without version and seal."""
         memberships = [membership for sample in self.samples for membership in sample.memberships]
-        document = {
+        return {
             "plan": self.plan,
             "totals": {
                 "problem_sets": len(self.problem_sets),
@@ -100,7 +107,6 @@ class ShardIndex:
             "problem_sets": [problem_set_header(problem_set) for problem_set in self.problem_sets],
             "samples": [asdict(sample) for sample in self.samples],
         }
-        return to_sealed_json(document, INDEX_VERSION)
 
     def write(self, folder: Path) -> None:
         """Write `index.json` in one step, so that a reader finds a whole file or none."""
@@ -131,14 +137,12 @@ class ShardIndex:
             FileNotFoundError: If there is no index: the build has not finished, or the folder is the wrong one.
             ShardError: If the file is damaged, not an index of a known version, or names something other than shards.
         """
-        source = f"{INDEX_NAME} in {storage.url}"
+        source = f"{INDEX_NAME} in {storage.shown_url}"
         try:
-            content = storage.read_file(INDEX_NAME)
-            remedy = "Build the shards again with --overwrite."
-            document = from_sealed_json(content, source, version=INDEX_VERSION, sealed_since=2, remedy=remedy)
+            document = _read_document(storage, source, attempts=1 if storage.is_local else _ATTEMPTS)
         except FileNotFoundError:
             raise FileNotFoundError(
-                f"No {INDEX_NAME} in {storage.url}. Give a folder that `lightning-vista shards build` has finished."
+                f"No {source}. Give a folder that `lightning-vista shards build` has finished."
             ) from None
         except DamagedFileError as error:
             raise ShardError(str(error)) from error
@@ -149,17 +153,23 @@ class ShardIndex:
                 stacklevel=2,
             )
         try:
-            return cls._from_document(document)
-        except (KeyError, TypeError, ValueError) as error:
+            return cls.from_document(document)
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
             raise ShardError(f"{source} is damaged ({error!r}). Build the shards again with --overwrite.") from error
 
     @classmethod
-    def _from_document(cls, document: Mapping[str, Any]) -> "ShardIndex":
+    def from_document(cls, document: Mapping[str, Any]) -> "ShardIndex":
+        """Return the index of JSON values; the inverse of `to_document`.
+
+        Args:
+            document: JSON values, which may come from anywhere.
+
+        Raises:
+            ValueError: If a value is not one that a build writes. Values of other types may raise AttributeError,
+                IndexError, KeyError or TypeError.
+        """
         samples = tuple(sample_from_json(entry) for entry in document["samples"])
-        # An index may come from anywhere: names such as `../x` or `pipe:command` must never reach a file system.
-        wrong = sorted({sample.shard for sample in samples if not _SHARD_NAME.fullmatch(sample.shard)})
-        if wrong:
-            raise ValueError(f"not names of shards: {', '.join(wrong)}")
+        _check_samples(samples)
         videos: dict[str, list[LabelledVideo]] = {}
         for sample in samples:
             for membership in sample.memberships:
@@ -171,6 +181,7 @@ class ShardIndex:
         unknown = sorted(set(videos) - {problem_set.id for problem_set in problem_sets})
         if unknown:
             raise ValueError(f"samples of unknown problem sets: {', '.join(unknown)}")
+        _check_problem_sets(problem_sets)
         frames = document["frames"]
         if frames is not None and isinstance(frames["size"], list):
             frames = {**frames, "size": tuple(frames["size"])}
@@ -208,3 +219,67 @@ def sample_from_json(entry: Mapping[str, Any]) -> Sample:
 def memberships_from_json(entries: Sequence[Mapping[str, Any]]) -> tuple[Membership, ...]:
     """Return the memberships of a sample from their JSON list."""
     return tuple(Membership(entry["problem_set"], tuple(entry["labels"])) for entry in entries)
+
+
+def sample_key(video: str) -> str:
+    """Return the key of a video: the first 16 hex digits of the SHA-256 of its path.
+
+    Paths hold dots and spaces; webdataset splits keys at the first dot.
+
+    Args:
+        video: Path of the video, `<environment>/<path>`.
+
+    Returns:
+        The key.
+
+    Example:
+        >>> sample_key("home/objects/a ball.mp4")
+        '8ecf939da4af8f8f'
+    """
+    return hashlib.sha256(video.encode()).hexdigest()[:16]
+
+
+def _read_document(storage: Storage, source: str, attempts: int) -> dict[str, Any]:
+    """Read and check the file; one that is damaged may have arrived so, and is read again."""
+    content, remedy = storage.read_file(INDEX_NAME), "Build the shards again with --overwrite."
+    try:
+        return from_sealed_json(content, source, version=INDEX_VERSION, sealed_since=2, remedy=remedy)
+    except DamagedFileError:
+        if attempts == 1:
+            raise
+        return _read_document(storage, source, attempts - 1)
+
+
+def _check_samples(samples: Sequence[Sample]) -> None:
+    """Refuse places and names that a build does not write: an index may come from anywhere.
+
+    Keys become names of files, and paths of videos the keys; names such as `../x` or `pipe:command` must never reach a
+    file system.
+    """
+    for sample in samples:
+        if not isinstance(sample.video, str) or not stays_inside(sample.video) or "/" not in sample.video:
+            raise ValueError(f"expected paths of videos, got {sample.video!r:.80}")
+        if sample.key != sample_key(sample.video):
+            raise ValueError(f"{sample.video}: expected the key {sample_key(sample.video)}, got {sample.key!r:.80}")
+        if not isinstance(sample.shard, str) or not _SHARD_NAME.fullmatch(sample.shard):
+            raise ValueError(f"{sample.video}: expected the name of a shard, got {sample.shard!r:.80}")
+        place = (sample.offset, sample.bytes)
+        if not all(type(number) is int and 0 <= number < 2**63 for number in place):
+            raise ValueError(f"{sample.video}: expected an offset and a number of bytes, got {place!r:.80}")
+    if len({sample.key for sample in samples}) < len(samples):
+        raise ValueError("a video is listed twice")
+
+
+def _check_problem_sets(problem_sets: Iterable[ProblemSet]) -> None:
+    """Refuse ids that are not paths in the official layout, and labels without a description."""
+    for problem_set in problem_sets:
+        if not stays_inside(problem_set.id) or len(problem_set.id.split("/")) < 3:
+            raise ValueError(f"expected ids <environment>/<level folder>/<type>/<name>, got {problem_set.id!r:.80}")
+        if not problem_set.level or not problem_set.kind:  # raises where it does not know them
+            raise ValueError(f"{problem_set.id}: expected a level and a kind")
+        texts = [text for pair in problem_set.descriptions.items() for text in pair]
+        if not texts or not all(isinstance(text, str) for text in texts):
+            raise ValueError(f"{problem_set.id}: expected descriptions, got {problem_set.descriptions!r:.80}")
+        unknown = {label for video in problem_set.videos for label in video.labels} - set(problem_set.descriptions)
+        if unknown:
+            raise ValueError(f"{problem_set.id}: expected labels with a description, got {sorted(unknown)!r:.80}")

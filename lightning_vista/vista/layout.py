@@ -1,10 +1,8 @@
 """Reader and writer of the official ViSTa layout: `<name>.yaml` beside `<name>_data.json`, and `metadata.csv`."""
 
-import csv
-import io
 import json
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
@@ -13,6 +11,8 @@ from typing import Any, overload
 
 import yaml
 
+from lightning_vista.csv_tables import csv_text
+from lightning_vista.documents import DocumentError, parse_json, parse_yaml, read_document
 from lightning_vista.own_files import write_whole
 from lightning_vista.vista.problem_sets import FaultsError, LabelledVideo, ProblemSet, kind_of, level_of
 
@@ -212,25 +212,8 @@ def metadata_csv(problem_sets: Iterable[ProblemSet]) -> str:
         video,level,description,environment,problem_set_type,problem_set
         home/a.mp4,2,We wait,home,remix,tasks/home/level_2/remix/a.yaml
     """
-    text = io.StringIO()
-    writer = csv.DictWriter(text, METADATA_COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(metadata_rows(problem_sets))
-    return text.getvalue()
-
-
-class _UniqueKeyLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # C where PyYAML has it
-    """A safe YAML loader that refuses repeated keys, of which plain YAML would silently keep the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        repeated = sorted(key for key, count in Counter(keys).items() if count > 1)
-        if repeated:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"key(s) given more than once: {', '.join(repeated)}", node.start_mark
-            )
-        mapping: dict[Hashable, Any] = super().construct_mapping(node, deep)
-        return mapping
+    rows = metadata_rows(problem_sets)
+    return csv_text([METADATA_COLUMNS, *([row[column] for column in METADATA_COLUMNS] for row in rows)])
 
 
 def _read_pair(root: Path, name: str, errors: list[str]) -> ProblemSet | None:
@@ -238,8 +221,8 @@ def _read_pair(root: Path, name: str, errors: list[str]) -> ProblemSet | None:
     faults: list[str] = []
     id = name.removesuffix(".yaml")
     data_name = id + _DATA_SUFFIX
-    header = _parse(root / name, lambda text: yaml.load(text, Loader=_UniqueKeyLoader), yaml.YAMLError, faults)
-    entries = _parse(root / data_name, _load_json, ValueError, faults)
+    header = _parse(root / name, parse_yaml, faults)
+    entries = _parse(root / data_name, parse_json, faults)
     if not faults and not isinstance(header, dict):
         faults.append(f"expected a mapping with `label_prompts`, got {type(header).__name__}.")
     if faults:
@@ -268,25 +251,13 @@ def _read_pair(root: Path, name: str, errors: list[str]) -> ProblemSet | None:
     return ProblemSet(id, descriptions, tuple(videos), header.get("prompt_gpt"), header.get("example_gpt"), extra)
 
 
-def _parse(path: Path, load: Any, error_type: type[Exception], faults: list[str]) -> Any:  # any document
+def _parse(path: Path, parse: Callable[[str], Any], faults: list[str]) -> Any:
     """Parse a file; if that fails, record the fault and return None."""
     try:
-        return load(path.read_text(encoding="utf-8-sig"))
-    except (error_type, UnicodeDecodeError, RecursionError) as error:
+        return parse(read_document(path))
+    except (DocumentError, OSError) as error:
         faults.append(f"{path.name} cannot be read: {' '.join(str(error).split())}")
         return None
-
-
-def _load_json(text: str) -> Any:  # any document
-    """Parse JSON; refuse repeated keys, of which Python would silently keep the last."""
-    return json.loads(text, object_pairs_hook=_unique)
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    repeated = sorted(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
-    if repeated:
-        raise ValueError(f"key(s) given more than once: {', '.join(repeated)} in {dict(pairs)!r:.80}")
-    return dict(pairs)
 
 
 def _descriptions(prompts: object, faults: list[str]) -> dict[str, str]:
@@ -338,7 +309,7 @@ def _labelled_videos(entries: object, descriptions: Mapping[str, str], faults: l
             )
         if len(set(labels)) < len(labels):
             faults.append(f"entry {number} `label`: expected each label once, got {label!r}.")
-        if not _stays_inside(path):
+        if not stays_inside(path):
             faults.append(f"entry {number} `path`: expected a relative path inside the video folder, got {path!r}.")
         elif PurePosixPath(path).as_posix() != path:  # else the same video would be two, also across problem sets
             shortest = PurePosixPath(path).as_posix()
@@ -352,10 +323,19 @@ def _labelled_videos(entries: object, descriptions: Mapping[str, str], faults: l
     return list(videos.values())
 
 
-def _stays_inside(path: str) -> bool:
-    """Tell whether a path is relative, without `..`, and written with forward slashes."""
+def stays_inside(path: str) -> bool:
+    r"""Tell whether a path is relative, without `..`, and written with forward slashes and printable characters.
+
+    Args:
+        path: Path from a file that may come from anywhere.
+
+    Example:
+        >>> stays_inside("a b/c.mp4"), stays_inside("../c.mp4"), stays_inside("/c.mp4"), stays_inside("c\n.mp4")
+        (True, False, False, False)
+    """
     pure = PurePosixPath(path)
-    return bool(pure.parts) and not pure.is_absolute() and ".." not in pure.parts and "\\" not in path
+    plain = not any(ord(character) < 32 or ord(character) == 127 for character in path) and "\\" not in path
+    return plain and bool(pure.parts) and not pure.is_absolute() and ".." not in pure.parts
 
 
 def _yaml_text(problem_set: ProblemSet) -> str:

@@ -14,30 +14,16 @@ import torch
 from lightning_vista.video import FrameSpec, decode_video, sample_indices
 from lightning_vista.video.encoding import decode_jpeg
 from lightning_vista.video.resizing import resize_frames
+from lightning_vista.video.video_limits import USUAL_LIMITS, VideoLimits
 from lightning_vista.vista.batch import DecodedVideo
 from lightning_vista.vista.index import Sample, ShardError
+from lightning_vista.vista.remote import RemoteError
 from lightning_vista.vista.storage import Storage
 
 #: The end mark of a tar file: two empty blocks.
 END_OF_SHARD = bytes(2 * tarfile.BLOCKSIZE)
-
-
-def sample_key(video: str) -> str:
-    """Return the key of a video: the first 16 hex digits of the SHA-256 of its path.
-
-    Paths hold dots and spaces; webdataset splits keys at the first dot.
-
-    Args:
-        video: Path of the video, `<environment>/<path>`.
-
-    Returns:
-        The key.
-
-    Example:
-        >>> sample_key("home/objects/a ball.mp4")
-        '8ecf939da4af8f8f'
-    """
-    return hashlib.sha256(video.encode()).hexdigest()[:16]
+#: Bytes that a sample's headers and description may add to its video.
+_HEADERS = 10_000_000
 
 
 def pack_sample(key: str, members: Iterable[tuple[str, bytes]]) -> bytes:
@@ -118,21 +104,26 @@ def check_frame_spec(stored: FrameSpec | None, wanted: FrameSpec) -> None:
         )
 
 
-def read_members(storage: Storage, sample: Sample) -> dict[str, bytes]:
+def read_members(storage: Storage, sample: Sample, limits: VideoLimits = USUAL_LIMITS) -> dict[str, bytes]:
     """Read a sample from its shard.
 
     Args:
         storage: The folder of the shards.
         sample: The sample's entry in the index.
+        limits: The most that the sample may be.
 
     Returns:
         Contents of the sample's files by their endings.
 
     Raises:
-        ShardError: If the sample cannot be read or has changed since the index was written.
+        RemoteError: If a remote server does not answer.
+        ShardError: If the sample cannot be read, is too large or has changed since the index was written.
     """
     try:
-        packed = storage.read_range(sample.shard, sample.offset, sample.bytes)
+        limits.check_bytes(sample.bytes - _HEADERS)
+        packed = storage.read_checked(sample.shard, sample.offset, sample.bytes, sample.sha256)
+    except RemoteError:
+        raise  # a server that does not answer says nothing about the sample
     except (OSError, ValueError) as error:
         raise sample_error(sample, error) from error
     return unpack_checked(sample, packed)
@@ -159,13 +150,16 @@ def unpack_checked(sample: Sample, packed: bytes) -> dict[str, bytes]:
         raise sample_error(sample, error) from error
 
 
-def decode_members(sample: Sample, members: Mapping[str, bytes], spec: FrameSpec) -> DecodedVideo:
+def decode_members(
+    sample: Sample, members: Mapping[str, bytes], spec: FrameSpec, limits: VideoLimits = USUAL_LIMITS
+) -> DecodedVideo:
     """Decode the frames of a sample.
 
     Args:
         sample: The sample's entry in the index.
         members: Contents of the sample's files by their endings.
         spec: Frames that the scorer needs.
+        limits: The most that the video may be.
 
     Returns:
         The frames.
@@ -175,9 +169,9 @@ def decode_members(sample: Sample, members: Mapping[str, bytes], spec: FrameSpec
     """
     try:
         if "mp4" in members:
-            clip = decode_video(members["mp4"], spec)
+            clip = decode_video(members["mp4"], spec, limits)
             return DecodedVideo(sample, clip.frames, tuple(clip.indices), tuple(clip.times))
-        return _stored_frames(sample, members, spec)
+        return _stored_frames(sample, members, spec, limits)
     except (KeyError, OSError, ValueError) as error:
         raise sample_error(sample, error) from error
 
@@ -187,7 +181,7 @@ def sample_error(sample: Sample, reason: object) -> ShardError:
     return ShardError(f"shard {sample.shard}, key {sample.key}, video {sample.video}: {reason}")
 
 
-def _stored_frames(sample: Sample, members: Mapping[str, bytes], spec: FrameSpec) -> DecodedVideo:
+def _stored_frames(sample: Sample, members: Mapping[str, bytes], spec: FrameSpec, limits: VideoLimits) -> DecodedVideo:
     """Return the requested frames from those that were sampled when the shards were built."""
     description = json.loads(members["json"])
     position = {index: number for number, index in enumerate(description["frame_indices"])}
@@ -196,5 +190,5 @@ def _stored_frames(sample: Sample, members: Mapping[str, bytes], spec: FrameSpec
     absent = sorted(set(indices) - set(position))
     if absent:
         raise ValueError(f"frames {absent} are wanted ({spec}), but the shards hold only {sorted(position)}")
-    frames = torch.stack([decode_jpeg(members[f"{position[index]:03d}.jpg"]) for index in indices])
+    frames = torch.stack([decode_jpeg(members[f"{position[index]:03d}.jpg"], limits) for index in indices])
     return DecodedVideo(sample, resize_frames(frames, spec), tuple(indices), tuple(times[index] for index in indices))

@@ -1,9 +1,9 @@
-"""Building and verifying WebDataset shards of the official layout."""
+"""Building WebDataset shards of the official layout."""
 
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,8 @@ from lightning_vista.own_files import file_sha256, written_whole
 from lightning_vista.parallel import ordered_map
 from lightning_vista.progress import progress_bar
 from lightning_vista.video import FrameSpec, check_video, decode_video
-from lightning_vista.video.encoding import decode_jpeg, encode_jpeg
+from lightning_vista.video.encoding import encode_jpeg
+from lightning_vista.video.video_limits import USUAL_LIMITS, VideoLimits
 from lightning_vista.vista.build_folder import (
     ShardRecord,
     forget_records,
@@ -30,12 +31,13 @@ from lightning_vista.vista.index import (
     Sample,
     ShardError,
     ShardIndex,
-    memberships_from_json,
     problem_set_header,
+    sample_key,
 )
 from lightning_vista.vista.layout import ProblemSets, Skipped, read_problem_sets
+from lightning_vista.vista.parts import BuildPart, write_part
 from lightning_vista.vista.problem_sets import level_of
-from lightning_vista.vista.samples import END_OF_SHARD, pack_sample, read_members, sample_error, sample_key
+from lightning_vista.vista.samples import END_OF_SHARD, pack_sample
 from lightning_vista.vista.storage import Storage
 
 Missing = Literal["error", "skip"]
@@ -52,6 +54,52 @@ class _Video:
     memberships: tuple[Membership, ...]
 
 
+class _Packed(NamedTuple):
+    """A packed sample, and what its index entry says about the video's file."""
+
+    content: bytes
+    announces_length: bool
+    source_sha256: str
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """The settings that the content of a shard depends on."""
+
+    frames: FrameSpec | None
+    limits: VideoLimits
+
+    @property
+    def plan(self) -> Any:
+        """What identifies a build; without the usual limits, which earlier releases did not have."""
+        return self.frames if self.limits == USUAL_LIMITS else [self.frames, self.limits]
+
+
+def _pack(video: _Video, settings: _Settings) -> _Packed | str:
+    """Return the packed sample of a video, or the reason why it cannot be packed."""
+    description: dict[str, Any] = {
+        "video": video.name,
+        "environment": video.name.split("/")[0],
+        "level": level_of(video.memberships[0].problem_set.split("/")[1]),
+        "memberships": [asdict(membership) for membership in video.memberships],
+    }
+    try:
+        settings.limits.check_bytes(video.size)
+        data = video.path.read_bytes()
+        announces_length = check_video(data, settings.limits)
+        if settings.frames is None:
+            content = [("mp4", data)]
+        else:
+            clip = decode_video(data, settings.frames, settings.limits)
+            content = [(f"{i:03d}.jpg", encode_jpeg(frame)) for i, frame in enumerate(clip.frames)]
+            description |= {"frame_indices": clip.indices, "all_times": [round(time, 6) for time in clip.all_times]}
+    except ValueError as error:  # VideoError, or a sampling that does not fit the video's length
+        return str(error)
+    header = json.dumps(description, ensure_ascii=False).encode()
+    packed = pack_sample(sample_key(video.name), [("json", header), *content])
+    return _Packed(packed, announces_length, hashlib.sha256(data).hexdigest())
+
+
 def build_shards(
     tasks_dir: str | Path,
     videos_dir: str | Path,
@@ -63,6 +111,8 @@ def build_shards(
     frames: FrameSpec | None = None,
     overwrite: bool = False,
     num_workers: int | None = None,
+    limits: VideoLimits = USUAL_LIMITS,
+    part: BuildPart | None = None,
 ) -> ShardIndex:
     """Pack every video of the selected problem sets once into `{000000..}.tar` and `index.json`.
 
@@ -82,9 +132,11 @@ def build_shards(
         frames: Frames to store as JPEG images (quality 95) in place of the videos; None stores the videos.
         overwrite: Whether to replace a finished build of something else.
         num_workers: Number of threads that read and check videos; by default the number of cores.
+        limits: The most that a video may be; a larger one cannot be packed.
+        part: BuildPart of the shards to build, for `merge_parts`; by default all of them.
 
     Returns:
-        The index.
+        The index, or that of the part.
 
     Raises:
         FileNotFoundError: If a folder does not exist.
@@ -110,18 +162,26 @@ def build_shards(
     listing = [(video.name, video.size, video.memberships) for video in videos]
     # Names, sizes and labels identify a build. Times and hashes are compared shard by shard: where the content of a
     # video changes between two attempts, the rest of an unfinished build is still of use.
-    plan = _hash(headers, listing, absent, frames, max_shard_mb)
+    settings = _Settings(frames, limits)
+    plan = _hash(headers, listing, absent, settings.plan, max_shard_mb)
     out.mkdir(parents=True, exist_ok=True)
     workers = num_workers or os.cpu_count() or 1
     with sole_builder(out):
         finished = _finished_build(out, plan, overwrite)
-        shards = _build_shards(out, _divide(videos, int(max_shard_mb * 1e6)), frames, workers, finished)
+        if part is not None and finished is not None:
+            raise FileExistsError(f"{out} holds a finished build of all parts. Give a part another folder.")
+        contents = dict(enumerate(_divide(videos, int(max_shard_mb * 1e6))))
+        own = {number: content for number, content in contents.items() if part is None or part.holds(number)}
+        shards = _build_shards(out, own, settings, workers, finished)
         left_out = [entry for shard in shards for entry in shard.skipped]
         skipped = sorted(absent + left_out, key=lambda entry: entry.path)
         _check_missing(skipped, missing, Path(videos_dir))
         samples = tuple(sample for shard in shards for sample in shard.samples)
         unannounced = tuple(video for shard in shards for video in shard.unannounced)
         index = ShardIndex(problem_sets, samples, frames, tuple(skipped), plan, unannounced)
+        if part is not None:
+            write_part(out, part, index)  # beside the records, with which the same command resumes
+            return index
         # In this order: a kill before the index leaves a build to resume, a kill after it only files to remove.
         if finished is None or (out / INDEX_NAME).read_bytes() != index.to_bytes():
             index.write(out)
@@ -130,17 +190,17 @@ def build_shards(
 
 
 def _build_shards(
-    out: Path, contents: Sequence[list[_Video]], frames: FrameSpec | None, num_workers: int, finished: ShardIndex | None
+    out: Path, contents: Mapping[int, list[_Video]], settings: _Settings, num_workers: int, finished: ShardIndex | None
 ) -> list[ShardRecord]:
-    """Write all shards that an earlier build has not finished."""
-    videos = [video for content in contents for video in content]
+    """Write all shards, given by their numbers, that an earlier build has not finished."""
+    videos = [video for content in contents.values() for video in content]
     records = {} if finished is None else _records_of(finished, videos, num_workers)
     if finished is None:
-        refuse_foreign(out, [_shard_name(number) for number in range(len(contents))])
+        refuse_foreign(out, [_shard_name(number) for number in contents])
     left_out = {} if finished is None else {entry.path: entry for entry in finished.skipped}
     shards = []
     with progress_bar("Packing videos", total=len(videos)) as advance:
-        for number, content in enumerate(contents):
+        for number, content in contents.items():
             name = _shard_name(number)
             record = records.get(name)
             skipped = [left_out[video.name] for video in content if video.name in left_out]
@@ -149,7 +209,7 @@ def _build_shards(
             elif len(skipped) == len(content):  # a finished build names no shard without samples
                 shards.append(ShardRecord(name, skipped=skipped))
                 continue
-            shards.append(_build_shard(out, name, content, frames, num_workers, record))
+            shards.append(_build_shard(out, name, content, settings, num_workers, record))
             advance(len(content))
     return shards
 
@@ -256,18 +316,20 @@ def _build_shard(
     out: Path,
     name: str,
     videos: list[_Video],
-    frames: FrameSpec | None,
+    settings: _Settings,
     num_workers: int,
     finished: ShardRecord | None,
 ) -> ShardRecord:
     """Write one shard, or reuse the one that an earlier build finished."""
-    plan = _hash(videos, frames, name)
+    plan = _hash(videos, settings.plan, name)
     done = finished or _resumed(out, name, plan, videos, num_workers)
     if done is not None and done.is_intact(out):
         return done
     shard, offset = ShardRecord(name), 0
     with written_whole(out / name) as temporary, temporary.open("wb") as file:
-        for video, packed in zip(videos, ordered_map(partial(_pack, frames=frames), videos, num_workers), strict=True):
+        for video, packed in zip(
+            videos, ordered_map(partial(_pack, settings=settings), videos, num_workers), strict=True
+        ):
             if isinstance(packed, str):
                 shard.skipped.append(Skipped(video.name, packed))
                 continue
@@ -296,90 +358,3 @@ def _resumed(out: Path, name: str, plan: str, videos: Sequence[_Video], num_work
 
 def _hash_source(video: _Video) -> str:
     return file_sha256(video.path)
-
-
-class _Packed(NamedTuple):
-    """A packed sample, and what its index entry says about the video's file."""
-
-    content: bytes
-    announces_length: bool
-    source_sha256: str
-
-
-def _pack(video: _Video, frames: FrameSpec | None) -> _Packed | str:
-    """Return the packed sample, or the reason why it cannot be packed."""
-    data = video.path.read_bytes()
-    description: dict[str, Any] = {
-        "video": video.name,
-        "environment": video.name.split("/")[0],
-        "level": level_of(video.memberships[0].problem_set.split("/")[1]),
-        "memberships": [asdict(membership) for membership in video.memberships],
-    }
-    try:
-        announces_length = check_video(data)
-        if frames is None:
-            content = [("mp4", data)]
-        else:
-            clip = decode_video(data, frames)
-            content = [(f"{i:03d}.jpg", encode_jpeg(frame)) for i, frame in enumerate(clip.frames)]
-            description |= {"frame_indices": clip.indices, "all_times": [round(time, 6) for time in clip.all_times]}
-    except ValueError as error:  # VideoError, or a sampling that does not fit the video's length
-        return str(error)
-    header = json.dumps(description, ensure_ascii=False).encode()
-    packed = pack_sample(sample_key(video.name), [("json", header), *content])
-    return _Packed(packed, announces_length, hashlib.sha256(data).hexdigest())
-
-
-def verify_shards(shards: str | Path, num_workers: int | None = None) -> ShardIndex:
-    """Read every sample of the shards, compare it with the index, and decode all of its frames.
-
-    Args:
-        shards: Folder of the shards, or its address.
-        num_workers: Number of threads; by default the number of cores.
-
-    Returns:
-        The index.
-
-    Raises:
-        FileNotFoundError: If there is no index.
-        ShardError: If any sample is missing, changed or undecodable; the message lists all of them.
-
-    Example:
-        >>> index = verify_shards("shards")  # doctest: +SKIP
-    """
-    storage = Storage(shards, cache_mb=0)  # checks the files at the address, not a cached copy of them
-    index = ShardIndex.read(storage)
-    faults: list[str] = []
-    with progress_bar("Checking samples", total=len(index.samples)) as advance:
-        for fault in ordered_map(partial(_fault, storage), index.samples, num_workers or os.cpu_count() or 1):
-            advance(1)
-            if fault is not None:
-                faults.append(fault)
-    if faults:
-        lines = "\n".join(f"  - {fault}" for fault in faults)
-        raise ShardError(
-            f"{len(faults)} of {len(index.samples)} samples in {shards} are damaged:\n{lines}\n"
-            "Build the shards again with --overwrite, or fetch the named files again."
-        )
-    return index
-
-
-def _fault(storage: Storage, sample: Sample) -> str | None:
-    """Describe the fault of a sample; return None if there is none."""
-    try:
-        members = read_members(storage, sample)
-    except ShardError as error:
-        return str(error)
-    try:
-        description = json.loads(members["json"])
-        if "mp4" in members:
-            check_video(members["mp4"])
-        for image in (content for ending, content in members.items() if ending.endswith("jpg")):
-            decode_jpeg(image)
-    except (KeyError, OSError, ValueError) as error:
-        return str(sample_error(sample, error))
-    if description["video"] != sample.video or sample_key(sample.video) != sample.key:
-        return str(sample_error(sample, f"holds another video, {description['video']}"))
-    if memberships_from_json(description["memberships"]) != sample.memberships:
-        return str(sample_error(sample, "its problem sets are not those of the index"))
-    return None

@@ -5,18 +5,27 @@ fsspec's own caches are unbounded, and they write under the final name, so a kil
 
 import hashlib
 import os
+import re
+import tempfile
 import time
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, NamedTuple
 
-import fsspec
 from filelock import FileLock, Timeout
 from fsspec.implementations.local import LocalFileSystem
+
+from lightning_vista.redaction import address_identity, without_secrets
+from lightning_vista.vista.remote import RemoteFiles, Retries, connect, join_path
 
 #: Names that file systems give to whatever changes with a file's content; in lower case, without punctuation.
 _VERSION_FIELDS = frozenset(
     ("blobid", "contentmd5", "created", "digest", "etag", "generation", "lastmodified", "md5hash", "modified", "mtime")
 )
+
+
+#: Names of the files in a cache; files of other names are never removed.
+_CACHED = re.compile(r"[0-9a-f]{32}\.tar")
+_ARRIVING = re.compile(r"[0-9a-f]{32}\.(\d+)\.part")
 
 
 class _Entry(NamedTuple):
@@ -34,7 +43,7 @@ class ShardCache:
       that is open somewhere stays readable after its removal (POSIX); its space is free once it is closed.
     - A shard is identified by its address, size and version (ETag, time of change, ...). Each object looks these up
       when it first reads the shard, and again when the shard has to be fetched anew.
-    - The next fetch removes the leftovers of a killed process.
+    - A fetch that failed or was killed is resumed where it stopped. Another shard's fetch removes what it left.
 
     Args:
         url: Address of the remote folder.
@@ -48,11 +57,11 @@ class ShardCache:
         self.max_bytes = max_bytes
         self._entries: dict[str, _Entry | None] = {}
 
-    def open(self, remote: Any, path: str) -> IO[bytes] | None:  # fsspec has no types
+    def open(self, remote: RemoteFiles, path: str) -> IO[bytes] | None:
         """Open a shard; fetch it first if needed.
 
         Args:
-            remote: The fsspec file system.
+            remote: The remote files.
             path: Path of the shard in that file system.
 
         Returns:
@@ -75,18 +84,28 @@ class ShardCache:
             file = None if entry is None else self._fetch(remote, path, entry)
         return file
 
-    def _entry(self, remote: Any, path: str) -> _Entry | None:
+    def discard(self, path: str) -> None:
+        """Remove the copy of a shard, so that the next reader fetches it again.
+
+        Args:
+            path: Path of the shard in the file system.
+        """
+        entry = self._entries.pop(path, None)
+        if entry is not None:
+            with self._lock():
+                entry.path.unlink(missing_ok=True)
+
+    def _entry(self, remote: RemoteFiles, path: str) -> _Entry | None:
         """Return the entry of a shard's current version; None if the shard cannot be cached."""
-        remote.invalidate_cache(path)  # the file system may remember an outdated listing
         info = remote.info(path)
         fields = {name.lower().replace("-", "").replace("_", ""): str(value) for name, value in info.items()}
         version = sorted((name, fields[name]) for name in _VERSION_FIELDS & fields.keys() if fields[name] != "None")
         if not version or info.get("size") is None or info["size"] > self.max_bytes:
             return None
-        identity = f"{self.url}\n{path}\n{info['size']}\n{version}"
+        identity = f"{address_identity(self.url)}\n{address_identity(path)}\n{info['size']}\n{version}"
         return _Entry(self.folder / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.tar", info["size"])
 
-    def _fetch(self, remote: Any, path: str, entry: _Entry) -> IO[bytes]:
+    def _fetch(self, remote: RemoteFiles, path: str, entry: _Entry) -> IO[bytes]:
         """Fetch a shard, unless another process fetched it while this one waited for the lock."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with self._lock(entry.path):
@@ -97,18 +116,18 @@ class ShardCache:
             while not self._reserve(part, entry.size):
                 # Arriving shards of other processes fill the bound; once they are complete they can be removed.
                 time.sleep(0.05)
-            try:
-                remote.get_file(path, str(part))
-                # Size and version are compared after the fetch: a shard replaced meanwhile would mix two versions.
-                if part.stat().st_size != entry.size or self._entry(remote, path) != entry:
-                    raise OSError(f"{path} changed while it was fetched: run again when it is complete.")
-                # Opened before any other process can see the shard and remove it to make room.
-                file = part.open("rb")
-                os.fsync(file.fileno())  # else a power cut could leave the final name without the content
-                with self._lock():
-                    part.replace(entry.path)
-            finally:
-                part.unlink(missing_ok=True)
+            with part.open("ab") as arriving:
+                remote.receive(path, arriving.write, start=arriving.tell(), stop=entry.size, whole=True)
+                arriving.flush()
+                os.fsync(arriving.fileno())  # else a power cut could leave the final name without the content
+            # The version is compared after the fetch: a shard replaced meanwhile would mix two versions.
+            if self._entry(remote, path) != entry:
+                part.unlink()
+                raise OSError(f"{without_secrets(path)} changed while it was fetched: run again when it is complete.")
+            # Opened before any other process can see the shard and remove it to make room.
+            file = part.open("rb")
+            with self._lock():
+                part.replace(entry.path)
             return file
 
     def _reserve(self, part: Path, size: int) -> bool:
@@ -116,7 +135,7 @@ class ShardCache:
         with self._lock():
             self._remove_leftovers(part)
             # The claimed size is part of the name, since the file itself only grows to that size during the fetch.
-            claimed = sum(int(other.suffixes[-2][1:]) for other in self.folder.glob("*.part"))
+            claimed = sum(size for other, size in self._arriving() if other != part)
             if claimed + size > self.max_bytes:
                 return False
             shards = [(status.st_mtime_ns, status.st_size, shard) for shard, status in self._shards()]
@@ -130,15 +149,21 @@ class ShardCache:
             return True
 
     def _shards(self) -> list[tuple[Path, os.stat_result]]:
-        return [(shard, shard.stat()) for shard in self.folder.glob("*.tar")]
+        return [(path, path.stat()) for path in self.folder.iterdir() if _CACHED.fullmatch(path.name)]
+
+    def _arriving(self) -> list[tuple[Path, int]]:
+        names = ((path, _ARRIVING.fullmatch(path.name)) for path in self.folder.iterdir())
+        return [(path, int(match[1])) for path, match in names if match is not None]
 
     def _remove_leftovers(self, own: Path) -> None:
-        """Remove partial files of killed processes.
+        """Remove partial files of killed processes, but for the one that this fetch resumes.
 
         Whoever fetches a shard holds its lock, and the operating system frees the locks of a killed process. So a
         partial file is a leftover if its lock is free, or if it belongs to the lock that this process holds itself.
         """
-        for part in self.folder.glob("*.part"):
+        for part, _ in self._arriving():
+            if part == own:
+                continue
             if _lock_name(part) == _lock_name(own):
                 part.unlink()
                 continue
@@ -187,6 +212,10 @@ class Storage:
         cache_dir: Folder for fetched shards; by default `lightning_vista/shards` in the user's cache folder.
         cache_mb: Size of the cache in megabytes (10^6 bytes). Larger shards are read from the remote sample by sample,
             so 0 turns the cache off.
+        retries: Patience with the remote server.
+
+    Attributes:
+        shown_url: The address without passwords and keys, for messages.
 
     Raises:
         ValueError: If fsspec does not know the kind of address or lacks its package, or if `cache_mb` is negative.
@@ -200,54 +229,91 @@ class Storage:
     """
 
     def __init__(
-        self, url: str | Path, cache_dir: str | Path | None = None, cache_mb: float = DEFAULT_CACHE_MB
+        self,
+        url: str | Path,
+        cache_dir: str | Path | None = None,
+        cache_mb: float = DEFAULT_CACHE_MB,
+        retries: Retries | None = None,
     ) -> None:
         if cache_mb < 0:
             raise ValueError(f"`cache_mb`: expected megabytes, or 0 for no cache, got {cache_mb}.")
         self.url = str(url)
-        self._connection, self._root = self._connect()
+        self.shown_url = without_secrets(self.url)
+        self._retries = retries or Retries()
+        self._connection, self._root = connect(self.url, self._retries)
         self._process = os.getpid()
-        local = isinstance(self._connection, LocalFileSystem)
+        self.is_local = isinstance(self._connection, LocalFileSystem)
         folder = cache_dir or _user_cache()
-        self._cache = None if local or not cache_mb else ShardCache(self.url, folder, int(cache_mb * 1e6))
+        self._cache = None if self.is_local or not cache_mb else ShardCache(self.url, folder, int(cache_mb * 1e6))
+        self._discarded: set[str] = set()
 
     def read_file(self, name: str) -> bytes:
         """Return the current content of a file in the folder."""
-        content: bytes = self._files.cat_file(f"{self._root}/{name}")
-        return content
+        if self.is_local:
+            return Path(self._root, name).read_bytes()
+        return self._files.read(self._path(name))
 
     def read_range(self, name: str, offset: int, length: int) -> bytes:
         """Return `length` bytes of a shard, starting at `offset`; fewer if the shard ends before."""
-        cached = self._open_cached(name)
-        if cached is None:
-            content: bytes = self._files.cat_file(f"{self._root}/{name}", start=offset, end=offset + length)
+        file = self._open_local(name)
+        if file is None:
+            return self._files.read(self._path(name), offset, length)
+        with file:
+            file.seek(offset)
+            return file.read(length)
+
+    def read_checked(self, name: str, offset: int, length: int, sha256: str) -> bytes:
+        """Return bytes of a shard, and read them again if they do not have the checksum.
+
+        A copy in the cache may be damaged, and so may be what has just arrived. The copy is fetched again, once for
+        each shard: if the remote shard is damaged too, that does not help.
+
+        Args:
+            name: Name of the shard.
+            offset: First byte.
+            length: Number of bytes.
+            sha256: Checksum that the bytes should have.
+
+        Returns:
+            The bytes, which may still lack the checksum.
+        """
+        content = self.read_range(name, offset, length)
+        if self.is_local or hashlib.sha256(content).hexdigest() == sha256:
             return content
-        with cached:
-            cached.seek(offset)
-            return cached.read(length)
+        if self._cache is not None and name not in self._discarded:
+            self._discarded.add(name)
+            self._cache.discard(self._path(name))
+        return self.read_range(name, offset, length)
 
     def open(self, name: str) -> IO[bytes]:
-        """Open a shard at its beginning."""
-        file: IO[bytes] = self._open_cached(name) or self._files.open(f"{self._root}/{name}", "rb")
+        """Open a shard at its beginning; one that cannot be kept in the cache is fetched into a temporary file."""
+        file = self._open_local(name)
+        if file is None:
+            file = tempfile.TemporaryFile()  # noqa: SIM115 # the caller closes it
+            try:
+                self._files.receive(self._path(name), file.write)
+            except BaseException:
+                file.close()
+                raise
+            file.seek(0)
         return file
 
-    def _open_cached(self, name: str) -> IO[bytes] | None:
-        return None if self._cache is None else self._cache.open(self._files, f"{self._root}/{name}")
+    def _open_local(self, name: str) -> IO[bytes] | None:
+        """Open a local shard, or the copy of a remote one; None if there can be no copy."""
+        if self.is_local:
+            return Path(self._root, name).open("rb")
+        return None if self._cache is None else self._cache.open(self._files, self._path(name))
+
+    def _path(self, name: str) -> str:
+        return join_path(self._root, name)
 
     @property
-    def _files(self) -> Any:  # fsspec has no types
-        """File system, connected anew after a fork: remote ones hold threads and sockets that do not survive it."""
+    def _files(self) -> RemoteFiles:
+        """Remote files, connected anew after a fork: file systems hold threads and sockets that do not survive it."""
         if self._process != os.getpid():
-            self._connection, _ = self._connect()
+            self._connection, _ = connect(self.url, self._retries)
             self._process = os.getpid()
-        return self._connection
-
-    def _connect(self) -> tuple[Any, str]:
-        try:
-            files, root = fsspec.core.url_to_fs(self.url)
-        except ImportError as error:
-            raise ValueError(f"`url`: expected an address that fsspec can open, got {self.url!r}: {error}") from error
-        return files, root
+        return RemoteFiles(self._connection, self._retries)
 
 
 def _user_cache() -> Path:

@@ -12,6 +12,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 from lightning_vista.optional import require
 from lightning_vista.options import check_word
 from lightning_vista.video import FrameSpec
+from lightning_vista.video.video_limits import USUAL_LIMITS, VideoLimits
 from lightning_vista.vista.batch import Candidates, DecodedVideo, Unreadable, VideoBatch, collate_videos
 from lightning_vista.vista.index import Sample, ShardError, ShardIndex
 from lightning_vista.vista.samples import check_frame_spec, decode_members, read_members, unpack_checked
@@ -35,6 +36,7 @@ class SampleStream(IterableDataset[VideoBatch]):
         rank: Rank of this process, from 0 to `world_size` - 1.
         world_size: Number of processes that share the samples.
         on_error: Treatment of a damaged sample: `raise`, or `unscored` to report it in the batch.
+        limits: The most that a video may be.
 
     Raises:
         ShardError: If the shards hold frames of another size than `spec`.
@@ -52,6 +54,7 @@ class SampleStream(IterableDataset[VideoBatch]):
         rank: int = 0,
         world_size: int = 1,
         on_error: OnError = "raise",
+        limits: VideoLimits = USUAL_LIMITS,
     ) -> None:
         check_word("on_error", on_error, get_args(OnError))
         check_frame_spec(index.frames, spec)
@@ -64,6 +67,7 @@ class SampleStream(IterableDataset[VideoBatch]):
         self.rank = rank
         self.world_size = world_size
         self.on_error = on_error
+        self.limits = limits
         self.candidates = {problem_set.id: Candidates.of(problem_set) for problem_set in index.problem_sets}
 
     def decode(self, sample: Sample, packed: bytes | None = None) -> DecodedVideo | Unreadable:
@@ -80,12 +84,20 @@ class SampleStream(IterableDataset[VideoBatch]):
             ShardError: If the sample is damaged and `on_error` is `raise`.
         """
         try:
-            members = read_members(self.storage, sample) if packed is None else unpack_checked(sample, packed)
-            return decode_members(sample, members, self.spec)
+            return decode_members(sample, self._members(sample, packed), self.spec, self.limits)
         except ShardError as error:
             if self.on_error == "raise":
                 raise ShardError(f"{error}. To count such videos as unscored, set --data.on_error unscored.") from error
             return Unreadable(sample, str(error))
+
+    def _members(self, sample: Sample, packed: bytes | None) -> dict[str, bytes]:
+        try:
+            if packed is not None:
+                return unpack_checked(sample, packed)
+        except ShardError:
+            if self.storage.is_local:
+                raise
+        return read_members(self.storage, sample, self.limits)  # fetches a damaged copy of a remote shard again
 
     def collate(self, items: Sequence[DecodedVideo | Unreadable]) -> VideoBatch:
         """Join decoded videos into a batch."""
@@ -160,14 +172,9 @@ class TrainingStream(SampleStream):
     def _read(self, shard: str, samples: Sequence[Sample]) -> Iterator[tuple[Sample, bytes]]:
         """Yield samples of a shard with their bytes, from the beginning to the end of the file."""
         with self.storage.open(shard) as stream:
-            place = 0
             for sample in sorted(samples, key=lambda sample: sample.offset):
-                if stream.seekable():
-                    stream.seek(sample.offset)
-                else:  # such as HTTP without ranges
-                    stream.read(sample.offset - place)
+                stream.seek(sample.offset)
                 yield sample, stream.read(sample.bytes)
-                place = sample.offset + sample.bytes
 
     def _num_batches(self, worker: int) -> int:
         """Return the number of batches of a worker on each rank: that of the rank where it has the fewest samples."""

@@ -63,7 +63,7 @@ def reward_table(view: View, judges: Sequence[Member], environment: str) -> Rewa
 
 
 def _success(member: Member, view: View, environment: str) -> list[tuple[str, ...]]:
-    """Return the rows of success by a threshold, over all levels; these figures use all of the scorer's problem sets."""
+    """Return the rows of success by a threshold, over all levels, with all of the scorer's problem sets."""
     rows = []
     for row in view.models[member.name].get("success_threshold", ()):
         if (row["environment"], row["level"]) == (environment, "all"):

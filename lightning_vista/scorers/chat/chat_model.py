@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar, get_args
 import torch
 
 from lightning_vista.options import check_word
+from lightning_vista.redaction import address_identity, settings_without_secrets, without_secrets
 from lightning_vista.video import FrameClock, encode_mp4
 from lightning_vista.video.encoding import decode_jpeg
 
@@ -164,6 +165,11 @@ class ChatModel:
         return self.base_url == HOMES[self.provider][0]
 
     @property
+    def shown_url(self) -> str:
+        """Address of the endpoint without passwords and keys, for files and messages."""
+        return without_secrets(self.base_url)
+
+    @property
     def most_reply_tokens(self) -> int:
         """Maximum number of tokens of a reply; the usual number where no maximum is set."""
         given = (self.parameters.get(name) for name in ("max_completion_tokens", "max_tokens"))
@@ -195,8 +201,16 @@ class ChatModel:
             JSON values; their hash is the key of the reply in the cache.
         """
         body = self.body(request, lambda image: f"sha256:{hashlib.sha256(image).hexdigest()}")
+        body |= {key: settings_without_secrets(value, key) for key, value in self.parameters.items()}
         provider = {} if self.provider == "openai" else {"provider": self.provider, "detail": self.detail}
-        return {"endpoint": self.base_url, "repeat": self.repeat, **provider, **body}
+        return {"endpoint": self.shown_url, **self.hidden_address(), "repeat": self.repeat, **provider, **body}
+
+    def hidden_address(self) -> dict[str, str]:
+        """Return a hash that tells endpoints apart whose addresses differ only where `shown_url` hides them."""
+        address = address_identity(self.base_url)
+        if address == self.shown_url:
+            return {}
+        return {"endpoint_sha256": hashlib.sha256(address.encode()).hexdigest()}
 
     def _message(self, message: Message, image_url: Callable[[bytes], str]) -> dict[str, Any]:
         if not message.images:

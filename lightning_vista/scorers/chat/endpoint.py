@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Coroutine, Mapping
 from typing import Any, TypeVar
 
+from lightning_vista.redaction import HIDDEN, secrets_of, without_secrets
 from lightning_vista.scorers.chat.advice import advise
 from lightning_vista.scorers.chat.anthropic_provider import AnthropicProvider
 from lightning_vista.scorers.chat.budget import Budget, text_tokens
@@ -107,7 +108,7 @@ class NoLogprobsError(EndpointError):
     def of(cls, chat: ChatModel) -> "NoLogprobsError":
         """Return the error that names the model, and what to do."""
         return cls(
-            f"{chat.model} at {chat.base_url} gives no log-probabilities (`logprobs`), which this mode reads. Use an "
+            f"{chat.model} at {chat.shown_url} gives no log-probabilities (`logprobs`), which this mode reads. Use an "
             "endpoint that does, such as vLLM, gpt-4o or gpt-4.1, or set `mode` to 'stages' or 'single'."
         )
 
@@ -135,7 +136,7 @@ class Endpoint:
         self, chat: ChatModel, key_variable: str, limits: Limits, cache: ReplyCache, tokens_per_image: int
     ) -> None:
         self.chat, self.limits, self.cache = chat, limits, cache
-        self.budget = Budget(limits, cache.usage(chat.base_url, chat.model))
+        self.budget = Budget(limits, cache.usage(chat.shown_url, chat.model))
         self._key_variable, self._key = key_variable, os.environ.get(key_variable) or _stand_in_key(chat, key_variable)
         self._tokens_per_image = tokens_per_image
         self._limit = AdaptiveLimit(limits.concurrency)
@@ -246,19 +247,22 @@ class Endpoint:
 
     def _failure(self, error: Exception, failures: int) -> EndpointError:
         what = f"{type(error).__name__}: {error}".replace(self._key, "<key>")
+        for secret in secrets_of(self.chat.base_url):
+            what = what.replace(secret, HIDDEN)
+        what = without_secrets(what)
         status = http_status(error)
         if status == 400 and "logprobs" in self.chat.parameters and "logprobs" in what:
             return NoLogprobsError.of(self.chat)
         todo = advise(status, what, self._key_variable)
         times = "once" if failures == 1 else f"{failures} times"
-        return EndpointError(f"{self.chat.model} at {self.chat.base_url}: asked {times}, got {what}. {todo}")
+        return EndpointError(f"{self.chat.model} at {self.chat.shown_url}: asked {times}, got {what}. {todo}")
 
 
 def _stand_in_key(chat: ChatModel, variable: str) -> str:
     """Return the key for self-hosted endpoints, most of which do not check it."""
     if chat.is_default_endpoint:
         raise PermissionError(
-            f"{chat.base_url} needs a key. Set the environment variable {variable}, or give another `base_url`."
+            f"{chat.shown_url} needs a key. Set the environment variable {variable}, or give another `base_url`."
         )
     return "no-key"
 

@@ -111,6 +111,14 @@ def test_undecodable_bytes_say_why(data: bytes, reason: str) -> None:
         check_video(data)
 
 
+def test_a_cut_anywhere_says_why() -> None:
+    """Also in the description of the codec, where FFmpeg knows none."""
+    video = encode_mp4(moving_square(3))
+    for stop in range(0, len(video) - 150, 7):
+        with pytest.raises(VideoError):
+            check_video(video[:stop])
+
+
 def test_audio_alone_is_not_a_video() -> None:
     file = io.BytesIO()
     with av.open(file, "w", format="wav") as output:
@@ -119,5 +127,5 @@ def test_audio_alone_is_not_a_video() -> None:
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 160), dtype=np.int16), format="s16", layout="mono")
         frame.sample_rate = 8000
         output.mux(stream.encode(frame))
-    with pytest.raises(VideoError, match="no video"):
+    with pytest.raises(VideoError, match="none of the formats"):
         check_video(file.getvalue())

@@ -19,10 +19,11 @@ from lightning_vista.own_files import EMPTY_SEAL, seal
 from lightning_vista.video import FrameSpec, encode_mp4
 from lightning_vista.vista import read_problem_sets
 from lightning_vista.vista import shards as shards_module
-from lightning_vista.vista.index import ShardError, ShardIndex
-from lightning_vista.vista.samples import sample_key, unpack_sample
-from lightning_vista.vista.shards import build_shards, verify_shards
+from lightning_vista.vista.index import ShardError, ShardIndex, sample_key
+from lightning_vista.vista.samples import unpack_sample
+from lightning_vista.vista.shards import build_shards
 from lightning_vista.vista.storage import Storage
+from lightning_vista.vista.verification import verify_shards
 
 pytestmark = pytest.mark.portable
 
@@ -203,10 +204,10 @@ def test_a_second_build_waits_and_finds_the_work_done(
     at_work, may_end = threading.Event(), threading.Event()
     pack = shards_module._pack
 
-    def slow_pack(video: shards_module._Video, frames: FrameSpec | None) -> object:
+    def slow_pack(video: shards_module._Video, settings: shards_module._Settings) -> object:
         at_work.set()
         may_end.wait(120)
-        return pack(video, frames)
+        return pack(video, settings)
 
     monkeypatch.setattr(shards_module, "_pack", slow_pack)
     arguments = (dataset / "tasks", dataset / "videos", tmp_path)
@@ -252,11 +253,13 @@ def test_an_interrupted_build_is_resumed_and_ends_with_the_same_bytes(
     pack = shards_module._pack
     power = 7  # the number of videos until the power goes
 
-    def pack_while_there_is_power(video: shards_module._Video, frames: FrameSpec | None) -> shards_module._Packed | str:
+    def pack_while_there_is_power(
+        video: shards_module._Video, settings: shards_module._Settings
+    ) -> shards_module._Packed | str:
         if len(packed) == power:
             raise KeyboardInterrupt
         packed.append(video.name)
-        return pack(video, frames)
+        return pack(video, settings)
 
     monkeypatch.setattr(shards_module, "_pack", pack_while_there_is_power)
     with pytest.raises(KeyboardInterrupt):
@@ -341,7 +344,7 @@ def test_verify_names_what_has_changed(shards: Path, tmp_path: Path) -> None:
     [
         (lambda text: text[:100], "is not JSON"),
         (lambda text: text.replace('"version": 2', '"version": 99'), "expected version 2, got 99"),
-        (lambda text: text.replace("000000.tar", "pipe:ls"), "not names of shards: pipe:ls"),
+        (lambda text: text.replace("000000.tar", "pipe:ls"), "expected the name of a shard, got 'pipe:ls'"),
         (lambda text: text.replace('"offset"', '"offsets"'), "is damaged"),
         (lambda text: text.replace('"seal"', '"sea"'), "its checksum"),
     ],
