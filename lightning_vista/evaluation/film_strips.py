@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 from lightning_vista.own_files import EMPTY_SEAL, DamagedFileError, is_sealed, write_sealed
 from lightning_vista.video.sampling import sample_indices
-from lightning_vista.vista.index import ShardIndex
-from lightning_vista.vista.samples import sample_key
+from lightning_vista.vista.index import ShardIndex, sample_key
 
 if TYPE_CHECKING:
     from PIL.Image import Image

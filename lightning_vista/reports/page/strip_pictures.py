@@ -10,7 +10,7 @@ from PIL import Image
 
 from lightning_vista.evaluation.film_strips import STRIP_FRAMES, STRIPS, join_frames, read_strip
 from lightning_vista.video import FrameSpec, decode_video
-from lightning_vista.vista.samples import sample_key
+from lightning_vista.vista.index import sample_key
 
 #: Height and WebP quality of the strips in lists, of which there may be hundreds, and of single ones.
 _SMALL, _SMALL_QUALITY = 64, 8

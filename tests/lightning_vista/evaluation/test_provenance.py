@@ -14,7 +14,7 @@ from lightning_vista.evaluation.film_strips import join_frames, write_strips
 from lightning_vista.evaluation.provenance import read_provenance
 from lightning_vista.scorers import RandomScorer
 from lightning_vista.vista.batch import Question, VideoBatch
-from lightning_vista.vista.samples import sample_key
+from lightning_vista.vista.index import sample_key
 from lightning_vista.vista.tables import read_scores
 
 
