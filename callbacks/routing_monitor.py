@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from lightning_vista.callbacks.gradient_routing import find_routing
-from lightning_vista.optional import require
+from lightning_vista.optional import is_installed
 from lightning_vista.pictures import draw_heat_map, log_picture
 from lightning_vista.routing import Router, Rule
 from lightning_vista.routing.gauges import ActivationGauge, Gauge, Reading, gauge_parameters, gauge_units, norms
@@ -53,7 +53,8 @@ class RoutingMonitor(L.Callback):
     Every logger gets the shares of measured steps as `routing/<module>/<group>/<region>`, except those of groups
     without a gradient in the step; with `kinds` also the norms, as `.../norm`. At the end of training the run's folder
     gets `routing.csv` with shares and norms over all measured steps, and pictures of the shares as
-    `routing/<module>.png`. wandb gets a table and images, TensorBoard images.
+    `routing/<module>.png`. wandb gets a table and images, TensorBoard images. Without the packages of the extra
+    `plots` there are no pictures; a warning at the start of training says so.
 
     Args:
         every_n_steps: The number of optimizer steps (`trainer.global_step`) from one measured step to the next.
@@ -102,7 +103,11 @@ class RoutingMonitor(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Make the gauges; the routers are attached by now."""
-        require("matplotlib", "plots")  # better to fail now than at the end of training
+        if not is_installed("matplotlib", "PIL"):
+            _log.warning(
+                "RoutingMonitor writes routing.csv without pictures, which need matplotlib and Pillow: pip install "
+                "'lightning-vista[plots]'"
+            )
         if self.kinds is not None:
             self.kinds.setup(getattr(trainer, "datamodule", None))
         self._gauges = self._find_gauges([routing.router for routing in find_routing(trainer, self)], pl_module)
@@ -244,7 +249,7 @@ class RoutingMonitor(L.Callback):
         with path.open("w", encoding="utf-8", newline="") as file:
             csv.writer(file, lineterminator="\n").writerows([_COLUMNS, *cells])
         subtitle = f"share of a group's gradient in each region, {self.num_steps} steps"
-        for name, energies in self.energies.items():
+        for name, energies in self.energies.items() if is_installed("matplotlib", "PIL") else ():
             gauge, shares = self._gauges[name], energy_shares(energies).tolist()
             picture = draw_heat_map(name, subtitle, gauge.rows, gauge.regions, shares)
             log_picture(trainer, f"routing/{name}", picture)

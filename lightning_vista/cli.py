@@ -1,8 +1,8 @@
 """The commands of `lightning-vista`; the one file that joins the core with callbacks and datamodules, by name."""
 
 import argparse
+import importlib
 import logging
-import re
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -13,6 +13,8 @@ from typing import Any, NoReturn
 
 from lightning_vista import __version__
 from lightning_vista.command_options import add_export_options, add_shards_options
+from lightning_vista.commands import CommandParser, add_commands
+from lightning_vista.shipped_configs import find_config, with_config_paths
 
 #: The commands that LightningCLI runs, with their help.
 LIGHTNING_COMMANDS = {
@@ -21,8 +23,6 @@ LIGHTNING_COMMANDS = {
     "test": "score every (video, description) pair with a scorer; writes a run folder",
     "predict": "do the same without the true descriptions",
 }
-#: Options that scorers had before the run became a callback.
-_MOVED = ("run_dir", "rescaling", "strict", "dry_run")
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -46,7 +46,7 @@ def main(args: Sequence[str] | None = None) -> None:
         else:
             options = _parser().parse_args(arguments)
             options.run(options)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ModuleNotFoundError) as error:
         if show_traceback:
             raise
         raise SystemExit(f"lightning-vista: {error}") from error
@@ -68,16 +68,14 @@ def run_lightning(arguments: Sequence[str], callbacks: Sequence[Any] = ()) -> di
     import lightning as L
     from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
-    import lightning_vista.datamodules
-    import lightning_vista.models
-    import lightning_vista.oversight
-    import lightning_vista.routing
-    import lightning_vista.scorers  # noqa: F401 # makes its classes known by name
     from lightning_vista.callbacks import Evaluation, LossLog, RunConfigCallback, ScoreLogging
+    from lightning_vista.commands.lightning_errors import explain
+
+    unavailable = _import_classes()
 
     class Parser(LightningArgumentParser):
         def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-            super().error(f"{message}{_moved(message)}", ex)
+            raise SystemExit(f"lightning-vista {arguments[0]}: {explain(message, self, unavailable)}") from ex
 
     class CLI(LightningCLI):
         def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
@@ -102,10 +100,27 @@ def run_lightning(arguments: Sequence[str], callbacks: Sequence[Any] = ()) -> di
             seed_everything_default=0,
             subclass_mode_model=True,
             subclass_mode_data=True,
-            args=list(arguments),
+            args=with_config_paths(arguments),
             parser_class=Parser,
         )
     return {name: float(value) for name, value in cli.trainer.callback_metrics.items()}
+
+
+def _import_classes() -> dict[str, str]:
+    """Import this package's classes, so that they are known by name; return those without their extra, and why."""
+    unavailable = {}
+    for room in ("datamodules", "models", "oversight", "routing", "scorers"):
+        try:
+            package = importlib.import_module(f"lightning_vista.{room}")
+        except ModuleNotFoundError as error:
+            unavailable[room] = str(error)
+            continue
+        for name in package.__all__:
+            try:
+                getattr(package, name)
+            except ModuleNotFoundError as error:
+                unavailable[name] = str(error)
+    return unavailable
 
 
 def load_plugins() -> None:
@@ -259,7 +274,7 @@ def study_command(options: argparse.Namespace) -> None:
 
     name = Path(options.study).stem + ("_smoke" if options.smoke else "")
     out = options.out or Path("runs", "studies", name)
-    study = read_study(options.study)
+    study = read_study(find_config(options.study, "studies"))
     study.overrides.update(yaml.safe_load("\n".join(option.replace("=", ": ", 1) for option in options.set)) or {})
     page = running.run_study(
         study,
@@ -302,19 +317,13 @@ def _own_wandb_run(trainer: Any) -> Iterator[None]:
             wandb.run.finish(exit_code)
 
 
-def _moved(message: str) -> str:
-    """Return the new names of options in an error that have moved from scorers to the evaluation."""
-    found = [option for option in _MOVED if re.search(rf"\b{option}\b", message)]
-    return "".join(f" `{option}` is now `evaluation.{option}` (`--evaluation.{option}`)." for option in found)
-
-
 def _frame_spec(model: object) -> Any:  # a FrameSpec where the model is a scorer
     return getattr(model, "frame_spec", None)
 
 
 def _parser() -> argparse.ArgumentParser:
     """Return the parser of the commands that are not Lightning's; its help lists those too."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="lightning-vista",
         description="Gradient routing for any LightningModule, and ViSTa: can vision-language models judge tasks?",
         epilog="Every command has its own --help. --traceback shows where an error comes from.",
@@ -330,6 +339,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_study(commands)
     _add_routing(commands)
     _add_pretrained(commands)
+    add_commands(commands)
     return parser
 
 
@@ -359,7 +369,7 @@ def _add_report(commands: Any) -> None:  # argparse's own type is private
 
 def _add_study(commands: Any) -> None:  # argparse's own type is private
     study = commands.add_parser("study", help="do several runs, then write one table, figures and a page")
-    study.add_argument("study", metavar="YAML", help="the study's file, such as those of configs/studies")
+    study.add_argument("study", metavar="YAML", help="the study's file, or a shipped one's name")
     study.add_argument("--out", help="the folder to write (default: runs/studies/NAME)")
     study.add_argument("--jobs", type=int, default=1, help="runs at a time; they share the cores (default: 1)")
     study.add_argument("--smoke", action="store_true", help="quick trial with the study's `smoke` values and one seed")

@@ -1,0 +1,5 @@
+"""x"""
+
+
+def explain(message, parser, unavailable):
+    return message
