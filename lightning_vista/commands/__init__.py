@@ -3,6 +3,7 @@
 from typing import Any
 
 from lightning_vista.commands.command_parser import CommandParser
+from lightning_vista.commands.compose_command import add_compose_command
 from lightning_vista.commands.configs_command import add_configs_command
 from lightning_vista.commands.doctor import add_doctor_command
 from lightning_vista.commands.import_command import add_import_command
@@ -16,6 +17,7 @@ def add_commands(commands: Any) -> None:  # argparse's own type is private
     """
     add_configs_command(commands)
     add_import_command(commands)
+    add_compose_command(commands)
     add_doctor_command(commands)
 
 

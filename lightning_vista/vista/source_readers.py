@@ -10,7 +10,7 @@ from typing import Any
 from lightning_vista.optional import require
 from lightning_vista.options import check_word
 from lightning_vista.vista.questions import is_question, question_rows
-from lightning_vista.vista.source_rows import RowReader, file_finder
+from lightning_vista.vista.source_rows import Find, RowReader, Write, file_finder
 
 #: Names of the formats.
 SOURCE_FORMATS = ("auto", "table", "huggingface", "webdataset", "questions")
@@ -170,12 +170,10 @@ def _add_sample(
     elif "txt" in members:
         raw = {"description": _bytes(tar, members["txt"]).decode("utf-8", "replace")}
     video, member = f"{key}.{ending}", members[ending].name
-    raw = {name: value for name, value in raw.items() if name != reader.column("video", raw)}
-    reader.add(
-        place,
-        {**raw, reader.columns.get("video", "video"): video},
-        lambda _: lambda path: _extract(shard, member, path),
-    )
+    named = reader.column("video", raw)
+    rest = {name: value for name, value in raw.items() if name != named}
+    write: Write = lambda target: _extract(shard, member, target)  # noqa: E731
+    reader.add(place, {**rest, reader.columns.get("video", "video"): video}, lambda _: (video, write))
 
 
 def _bytes(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
@@ -231,14 +229,8 @@ def _read_parquet(source: Path, parquet: Path, reader: RowReader, videos: Path |
     find = file_finder(videos or source, link)
     for number, row in enumerate(frame.collect().iter_rows(named=True), start=1):
         if row.pop("__held", False):
-            row[column] = row[column] or f"{parquet.stem}_{number:06d}.mp4"
-
-            def cut(_: str, number: int = number) -> Any:
-                return lambda target: target.write_bytes(
-                    polars.scan_parquet(parquet).select(column).slice(number - 1, 1).collect().item()["bytes"]
-                )
-
-            reader.add(f"{name}, row {number}", row, cut)
+            row[column] = _free_name(row[column], f"{parquet.stem}_{number:06d}.mp4", reader)
+            reader.add(f"{name}, row {number}", row, _held(partial(_cut, parquet, column, number - 1)))
         else:
             reader.add(f"{name}, row {number}", row, find)
 
@@ -258,10 +250,31 @@ def _read_saved(source: Path, reader: RowReader, videos: Path | None, link: bool
         row |= {name: convert(row[name]) for name, convert in names.items() if row[name] is not None}
         cell = row[column]
         if isinstance(cell, dict) and cell.get("bytes") is not None:
-            row[column] = cell.get("path") or f"{number + 1:06d}.mp4"
-            reader.add(
-                f"row {number + 1}", row, lambda _, n=number: lambda to: to.write_bytes(saved[n][column]["bytes"])
-            )
+            row[column] = _free_name(cell.get("path"), f"{number + 1:06d}.mp4", reader)
+            reader.add(f"row {number + 1}", row, _held(partial(_cut_saved, saved, column, number)))
         else:
             row[column] = cell.get("path") if isinstance(cell, dict) else cell
             reader.add(f"row {number + 1}", row, find)
+
+
+def _free_name(path: str | None, other: str, reader: RowReader) -> str:
+    """Return the name of a video that the source itself holds: its own, unless that is missing or taken."""
+    name = PurePosixPath(path or "")
+    taken = {row.video for row in reader.rows}
+    return other if not name.name or name.is_absolute() or name.as_posix() in taken else name.as_posix()
+
+
+def _held(write: Write) -> Find:
+    """Return the finder of a video that the source itself holds."""
+    return lambda path: (path, write)
+
+
+def _cut(parquet: Path, column: str, row: int, target: Path) -> None:
+    """Write the video of one row of a parquet file."""
+    frame = require("polars", extra="vista").scan_parquet(parquet).select(column).slice(row, 1).collect()
+    target.write_bytes(frame.item()["bytes"])
+
+
+def _cut_saved(saved: Any, column: str, row: int, target: Path) -> None:
+    """Write the video of one row of a saved dataset."""
+    target.write_bytes(saved[row][column]["bytes"])

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeAlias
 
 from lightning_vista.vista.problem_sets import KINDS, FaultsError
 
@@ -19,6 +19,12 @@ _ALIASES = {
     "candidates": ("candidates",),
 }
 _SET_NAME = re.compile(r"\w[\w .+-]*")
+
+#: Writes a video to a path.
+Write: TypeAlias = Callable[[Path], None]
+#: From the path of a video in the source to its path below the environment's folder and the function that writes it, or
+#: to the fault.
+Find: TypeAlias = Callable[[str], tuple[str, Write] | str]
 
 
 class SourceError(FaultsError):
@@ -49,7 +55,7 @@ class SourceRow:
     kind: str
     candidates: tuple[str, ...]
     hint: str | None
-    write: Callable[[Path], None]
+    write: Write
 
 
 class RowReader:
@@ -114,20 +120,20 @@ class RowReader:
                 )
         self.unused = [name for name in known if name not in found.values()]
 
-    def add(self, place: str, raw: Mapping[str, Any], find: Callable[[str], Callable[[Path], None] | str]) -> None:
+    def add(self, place: str, raw: Mapping[str, Any], find: Find) -> None:
         """Check one row; keep it or record its faults.
 
         Args:
             place: Place in the source.
             raw: Value of each column.
-            find: Function from the path of a video to the function that writes it, or to the fault.
+            find: Function that finds a video.
         """
         values = {name: raw.get(column) if (column := self.column(name, raw)) else None for name in _ALIASES}
         faults: list[str] = []
         video = _text("video", values["video"], faults)
-        write = find(video) if video else ""
-        if video and isinstance(write, str):
-            faults.append(f"`video`: {write}")
+        found = find(video) if video else ""
+        if video and isinstance(found, str):
+            faults.append(f"`video`: {found}")
         description = _text("description", values["description"], faults)
         name = str(values["set"]).strip() if values["set"] not in (None, "") else ""
         if name and not _SET_NAME.fullmatch(name):
@@ -136,44 +142,32 @@ class RowReader:
         kind = _kind(values["kind"], level, faults)
         candidates = _candidates(values["candidates"], faults)
         self.faults += [f"{place}: {fault}" for fault in faults]
-        if not faults and not isinstance(write, str):
-            hint = raw.get("hint")
-            self.rows.append(
-                SourceRow(place, video_path(video), description, name, level, kind, candidates, hint, write)
-            )
+        if not faults and not isinstance(found, str):
+            path, write = found
+            if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts or "\\" in path:
+                self.faults.append(f"{place}: `video`: expected a name inside the source, got {path!r}.")
+                return
+            self.rows.append(SourceRow(place, path, description, name, level, kind, candidates, raw.get("hint"), write))
 
 
-def video_path(path: str) -> str:
-    """Return the path of a video in the official layout.
-
-    Example:
-        >>> video_path("./clips/a.mp4")
-        'clips/a.mp4'
-    """
-    return PurePosixPath(path).as_posix()
-
-
-def file_finder(folder: Path, link: bool = False) -> Callable[[str], Callable[[Path], None] | str]:
+def file_finder(folder: Path, link: bool = False) -> Find:
     """Return a function that finds videos below a folder.
 
     Args:
         folder: The folder.
         link: Whether the official layout gets links to the videos instead of copies.
-
-    Returns:
-        A function from a path to a function that copies or links the video, or to the fault.
     """
 
-    def find(path: str) -> Callable[[Path], None] | str:
+    def find(path: str) -> tuple[str, Write] | str:
         pure = PurePosixPath(path)
+        if pure.is_absolute() and pure.is_relative_to(folder.resolve().as_posix()):
+            pure = pure.relative_to(folder.resolve().as_posix())
         if pure.is_absolute() or ".." in pure.parts or "\\" in path:
-            return (
-                f"expected a path inside {folder}, with forward slashes, got {path!r}. Name another folder by --videos."
-            )
-        file = folder / path
+            return f"expected a path inside {folder}, with forward slashes, got {path!r}. Name the folder: --videos."
+        file = folder / pure
         if not file.is_file():
             return f"no such file: {file}. The folder of the videos is the source's, or --videos."
-        return lambda target: target.symlink_to(file.resolve()) if link else _copy(file, target)
+        return pure.as_posix(), lambda target: target.symlink_to(file.resolve()) if link else _copy(file, target)
 
     return find
 
