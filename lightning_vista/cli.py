@@ -35,6 +35,8 @@ def main(args: Sequence[str] | None = None) -> None:
         SystemExit: If an argument, file or address is wrong, with a message; `--traceback` shows where.
     """
     arguments = list(sys.argv[1:] if args is None else args)
+    if args is None and "" not in sys.path:
+        sys.path.append("")  # a program does not have the current folder on its path, where `--model my.Scorer` may lie
     show_traceback = "--traceback" in arguments
     if show_traceback:
         arguments.remove("--traceback")

@@ -19,7 +19,14 @@ _UNKNOWN_OPTION = re.compile(r"(?:does not accept (?:nested )?option|Option|Key|
 _NOT_ACCEPTED = re.compile(r"not accepted|does not accept|not expected|No action for")
 _GROUP = re.compile(r"Group '([\w.]+)' does not accept")
 #: Lines of jsonargparse that say nothing to a user.
-_NOISE = ("Parser key", "Does not validate", "Subtypes:", "Errors:", "Given value type", "Expected a <class 'NoneType'>")
+_NOISE = (
+    "Parser key",
+    "Does not validate",
+    "Subtypes:",
+    "Errors:",
+    "Given value type",
+    "Expected a <class 'NoneType'>",
+)
 _TYPE = re.compile(r"<class '(?:[\w.]*\.)?(\w+)'>")
 
 
