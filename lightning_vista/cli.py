@@ -51,7 +51,15 @@ def main(args: Sequence[str] | None = None) -> None:
     except (ValueError, OSError, ModuleNotFoundError) as error:
         if show_traceback:
             raise
-        raise SystemExit(f"lightning-vista: {error}") from error
+        raise SystemExit(f"lightning-vista: {_message(error)}") from error
+
+
+def _message(error: Exception) -> str:
+    """Return the message of an error, without what jsonargparse puts around it."""
+    from lightning_vista.commands.lightning_errors import shortened
+
+    text = str(error)
+    return shortened(text) if text.startswith("Does not validate") else text
 
 
 def run_lightning(arguments: Sequence[str], callbacks: Sequence[Any] = ()) -> dict[str, float]:
@@ -71,13 +79,16 @@ def run_lightning(arguments: Sequence[str], callbacks: Sequence[Any] = ()) -> di
     from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
     from lightning_vista.callbacks import Evaluation, LossLog, RunConfigCallback, ScoreLogging
-    from lightning_vista.commands.lightning_errors import explain
+    from lightning_vista.commands.lightning_errors import class_names, explain
 
     unavailable = _import_classes()
 
     class Parser(LightningArgumentParser):
         def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-            raise SystemExit(f"lightning-vista {arguments[0]}: {explain(message, self, unavailable)}") from ex
+            if not self.exit_on_error:  # a parser within another one, which may try something else
+                super().error(message, ex)
+            known = class_names([L.LightningModule, L.LightningDataModule, L.Callback])
+            raise SystemExit(f"lightning-vista {arguments[0]}: {explain(message, self, unavailable, known)}") from ex
 
     class CLI(LightningCLI):
         def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:

@@ -57,7 +57,7 @@ def shipped_name(name: str, folder: str = "") -> str:
         if candidate in shipped:
             return candidate
     raise FileNotFoundError(
-        f"No YAML file at {name}, and no shipped configuration of that name.{_closest(wanted, list(shipped))} "
+        f"No YAML file at {name}, and no shipped configuration of that name.{_closest(wanted, list(shipped), folder)} "
         "`lightning-vista configs` lists the shipped ones."
     )
 
@@ -73,6 +73,7 @@ def with_config_paths(arguments: Sequence[str]) -> list[str]:
 
     Raises:
         FileNotFoundError: If there is neither such a file nor such a name.
+        ValueError: If a file is not YAML.
     """
     changed = list(arguments)
     for place, argument in enumerate(arguments):
@@ -80,10 +81,19 @@ def with_config_paths(arguments: Sequence[str]) -> list[str]:
         if option not in ("--config", "-c"):
             continue
         if equals:
-            changed[place] = f"{option}={find_config(value)}"
+            changed[place] = f"{option}={_checked(find_config(value))}"
         elif place + 1 < len(changed):
-            changed[place + 1] = str(find_config(changed[place + 1]))
+            changed[place + 1] = str(_checked(find_config(changed[place + 1])))
     return changed
+
+
+def _checked(path: Path) -> Path:
+    """Refuse a file that is not YAML; names the file, which jsonargparse does not."""
+    try:
+        yaml.compose(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path}: expected YAML: {' '.join(str(error).split())}. Fix the file.") from error
+    return path
 
 
 def config_summary(path: Path) -> str:
@@ -129,11 +139,12 @@ def copy_configs(names: Sequence[str], folder: Path) -> list[Path]:
     return list(targets)
 
 
-def _closest(name: str, names: Sequence[str]) -> str:
-    close = get_close_matches(name, names, n=1)
-    if not close:  # the folder forgotten or another one given
-        files = {PurePosixPath(known).name: known for known in names}
-        close = [files[found] for found in get_close_matches(PurePosixPath(name).name, list(files), n=1)]
+def _closest(name: str, names: Sequence[str], folder: str) -> str:
+    """Return ` Did you mean 'this'?` for the closest name: in the folder, with its folder, or of another folder."""
+    files = {PurePosixPath(known).name: known for known in names}
+    inside = [known for known in names if known.startswith(f"{folder}/")] if folder else []
+    close = get_close_matches(f"{folder}/{name}", inside, n=1, cutoff=0.8) or get_close_matches(name, names, n=1)
+    close = close or [files[found] for found in get_close_matches(PurePosixPath(name).name, list(files), 1, 0.7)]
     return f" Did you mean {close[0]!r}?" if close else ""
 
 

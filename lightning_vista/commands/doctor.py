@@ -137,7 +137,8 @@ def _devices() -> Iterator[str]:
     yield f"CPU: {os.cpu_count()} cores, {torch.get_num_threads()} threads of torch"
     for number in range(torch.cuda.device_count()):
         device = torch.cuda.get_device_properties(number)
-        yield f"GPU {number}: {device.name}, {device.total_memory / 1e9:.0f} GB, bfloat16 {torch.cuda.is_bf16_supported()}"
+        memory, half = device.total_memory / 1e9, torch.cuda.is_bf16_supported()
+        yield f"GPU {number}: {device.name}, {memory:.0f} GB, bfloat16 {'supported' if half else 'not supported'}"
     if torch.backends.mps.is_available():
         yield "MPS: Apple's GPU"
     if not torch.cuda.is_available() and not torch.backends.mps.is_available():

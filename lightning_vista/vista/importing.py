@@ -97,8 +97,8 @@ def _problem_set(id: str, rows: Sequence[SourceRow], faults: list[str]) -> Probl
     texts = sorted({row.description for row in rows} | {text for row in rows for text in row.candidates})
     if len(texts) < 2:
         faults.append(
-            f"{rows[0].place}: the set {id}: expected at least two descriptions to choose from, got {texts[0]!r} alone. "
-            "Add rows of other descriptions, or `candidates`."
+            f"{rows[0].place}: the set {id}: expected at least two descriptions to choose from, got {texts[0]!r} "
+            "alone. Add rows of other descriptions, or `candidates`."
         )
     label_of = dict(zip(texts, labels(texts), strict=True))
     places: dict[tuple[str, str], str] = {}

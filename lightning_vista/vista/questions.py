@@ -1,4 +1,4 @@
-"""Multiple-choice benchmarks: questions with candidates (as MVBench), and pairs of videos and captions (as Vinoground)."""
+"""Multiple-choice benchmarks: questions with candidates, as MVBench, and pairs of videos, as Vinoground."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping

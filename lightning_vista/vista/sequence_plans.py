@@ -162,8 +162,8 @@ class _Pool:
         self.generator.shuffle(tasks)
         if len(tasks) < 2:
             raise ValueError(
-                f"level {self.level}: expected steps for at least two sequences, got {len(self.steps)} steps. Add clips "
-                "of other steps, or lower --levels."
+                f"level {self.level}: expected steps for at least two sequences, got {len(self.steps)} steps. Add "
+                "clips of other steps, or lower --levels."
             )
         return tasks
 

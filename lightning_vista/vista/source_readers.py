@@ -4,6 +4,7 @@ import csv
 import json
 import tarfile
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -40,9 +41,7 @@ def read_source(
     """
     check_word("format", source_format, SOURCE_FORMATS)
     if not source.exists():
-        raise FileNotFoundError(
-            f"No file or folder at {source}. Give a CSV, JSONL or JSON file, or a dataset's folder."
-        )
+        raise FileNotFoundError(f"No file or folder at {source}. Give a table or a dataset's folder.")
     reader = RowReader(columns)
     chosen = _guess(source) if source_format == "auto" else source_format
     if chosen in ("table", "questions"):
@@ -74,7 +73,7 @@ def table_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             for row in rows:
                 if None in row or None in row.values():
                     raise ValueError(
-                        f"{path}, line {rows.line_num}: expected {len(rows.fieldnames or ())} cells, got more or fewer. "
+                        f"{path}, line {rows.line_num}: expected {len(rows.fieldnames or ())} cells, got others. "
                         "Quote cells that contain commas."
                     )
                 yield f"line {rows.line_num}", row

@@ -1,4 +1,4 @@
-"""The wheel works outside the repository, in a folder with spaces and letters beyond ASCII: base installation, then all."""
+"""The wheel works outside the repository, in a folder with spaces and letters beyond ASCII: base, then all."""
 
 import os
 import re
@@ -71,7 +71,7 @@ def dist(uv: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("place") / "Meine Ordner – 目录 é"
+    folder = tmp_path_factory.mktemp("place") / "Meine Ordner 目录 é"
     folder.mkdir()
     return folder
 

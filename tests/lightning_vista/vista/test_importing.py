@@ -65,7 +65,9 @@ def test_a_table_becomes_one_problem_set(ending: str, clips: Path, tmp_path: Pat
         lines = "\n".join(map(json.dumps, rows)) if ending == "jsonl" else json.dumps(rows)
         table.write_text(lines, encoding="utf-8")
     found = imported(table, tmp_path / "out", videos=clips)
-    assert found == {"my_clips/foundation/actions/my_clips": {name: {text} for name, text in zip(NAMES, TEXTS)}}
+    assert found == {
+        "my_clips/foundation/actions/my_clips": {name: {text} for name, text in zip(NAMES, TEXTS, strict=True)}
+    }
     (problem_set,) = read_problem_sets(tmp_path / "out/tasks")
     assert set(problem_set.descriptions.values()) == set(TEXTS)
     index = build_shards(tmp_path / "out/tasks", tmp_path / "out/videos", tmp_path / "shards")
@@ -149,7 +151,9 @@ def test_a_video_folder_of_hugging_face(clips: Path, tmp_path: Path) -> None:
         with (folder / split / "metadata.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps({"file_name": name, "text": text}) + "\n")
     found = imported(folder, tmp_path / "out")
-    pairs = {f"{split}/{name}": {text} for split, name, text in zip(("train", "train", "test"), NAMES, TEXTS)}
+    pairs = {
+        f"{split}/{name}": {text} for split, name, text in zip(("train", "train", "test"), NAMES, TEXTS, strict=True)
+    }
     assert found == {"videofolder/foundation/actions/videofolder": pairs}
 
 
@@ -159,7 +163,7 @@ def test_parquet_files_with_bytes_or_paths(held: bool, clips: Path, tmp_path: Pa
     (tmp_path / "data/data").mkdir(parents=True)
     pl.DataFrame({"video": cells, "caption": list(TEXTS)}).write_parquet(tmp_path / "data/data/test-00000.parquet")
     found = imported(tmp_path / "data", tmp_path / "out", videos=None if held else clips)
-    assert found == {"data/foundation/actions/data": {name: {text} for name, text in zip(NAMES, TEXTS)}}
+    assert found == {"data/foundation/actions/data": {name: {text} for name, text in zip(NAMES, TEXTS, strict=True)}}
     for name in NAMES:
         assert (tmp_path / "out/videos/data" / name).read_bytes() == (clips / name).read_bytes()
 
@@ -171,13 +175,13 @@ def test_a_dataset_that_the_library_has_saved(clips: Path, tmp_path: Path) -> No
         {"video": datasets.Video(decode=False), "label": datasets.ClassLabel(names=list(TEXTS))}
     )
     datasets.Dataset.from_dict(columns, features=features).save_to_disk(str(tmp_path / "saved"))
-    options = {"videos": clips, "columns": {"description": "label"}}
+    options = {"videos": tmp_path, "columns": {"description": "label"}}
     with pytest.raises(SourceError, match=r"row 1: `video`: expected a path inside"):
         imported(tmp_path / "saved", tmp_path / "out", **options)  # absolute paths of another machine mean nothing
     cells = [{"bytes": (clips / name).read_bytes(), "path": name} for name in NAMES]
     datasets.Dataset.from_dict({**columns, "video": cells}, features=features).save_to_disk(str(tmp_path / "held"))
     found = imported(tmp_path / "held", tmp_path / "out", columns={"description": "label"})
-    assert found == {"held/foundation/actions/held": {name: {text} for name, text in zip(NAMES, TEXTS)}}
+    assert found == {"held/foundation/actions/held": {name: {text} for name, text in zip(NAMES, TEXTS, strict=True)}}
     assert (tmp_path / "out/videos/held/a.mp4").read_bytes() == (clips / "a.mp4").read_bytes()
 
 
