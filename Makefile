@@ -53,7 +53,7 @@ check: setup ## format, lint, types, doctests, import directions
 	$(BIN)/pytest --doctest-modules -m '' lightning_vista tests/test_architecture.py
 
 docs: setup ## build the docs site into build/site; broken links are errors
-	$(BIN)/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 format: setup ## let ruff put the code in order
 	$(BIN)/ruff check --fix .
