@@ -16,7 +16,7 @@ _REQUIRED = re.compile(r"the following arguments are required: (.+)")
 _KEY = re.compile(r"Parser key \"([^\"]+)\"")
 _CLASS = re.compile(r"class_path '([\w.]+)'")
 #: jsonargparse's words for an unknown option of a class, of a group such as `trainer`, and of a command.
-_UNKNOWN_OPTION = re.compile(r"(?:does not accept (?:nested )?option|Option|Key|key) ['\"]([\w.]+)['\"]")
+_UNKNOWN_OPTION = re.compile(r"(?:does not accept (?:nested )?option|Option|(?<!Parser )[Kk]ey) ['\"]([\w.]+)['\"]")
 _NOT_ACCEPTED = re.compile(r"not accepted|does not accept|not expected|No action for")
 _GROUP = re.compile(r"Group '([\w.]+)' does not accept")
 _NO_CLASS = re.compile(r"Expected a dot import path string: (\w+)")
@@ -32,6 +32,8 @@ _NOISE = (
     "Expected a path but",
     "Expected a <class 'NoneType'>",
 )
+#: And where an option of a class is named within them.
+_NESTED = ("Problem with given class_path", "Given value:")
 _TYPE = re.compile(r"<class '(?:[\w.]*\.)?(\w+)'>")
 
 
@@ -80,12 +82,14 @@ def shortened(message: str) -> str:
         message: The message, of any length.
 
     Example:
-        >>> shortened("Parser key \\"a.b\\":\\n  Expected a <class 'int'>. Got value: four")
-        '`a.b`: Expected a int. Got value: four'
+        >>> shortened('Parser key "a.b":\n  Expected a <class \'int\'>. Got value: four')
+        '`a.b`: expected int, got four'
     """
+    noise = (*_NOISE, *_NESTED) if len(_KEY.findall(message)) > 1 else _NOISE
     lines = [line.strip(" -") for line in message.splitlines()]
-    kept = [line for line in lines if line and not line.startswith(_NOISE)]
-    return _place(message) + _TYPE.sub(r"\1", " ".join(" ".join(kept).split()))
+    kept = " ".join(" ".join(line for line in lines if line and not line.startswith(noise)).split())
+    kept = _TYPE.sub(r"\1", kept).replace("Expected a ", "expected ").replace(". Got value: ", ", got ")
+    return _place(message) + kept
 
 
 def class_names(bases: Iterable[type]) -> Iterator[str]:
@@ -135,17 +139,17 @@ def _options(parser: argparse.ArgumentParser) -> Iterator[str]:
 
 
 def _place(message: str) -> str:
-    key = _KEY.search(message)
-    return f"`{key[1]}`: " if key else ""
+    keys = list(dict.fromkeys(_KEY.findall(message)))
+    return f"`{'.'.join(keys)}`: " if keys else ""
 
 
 def _unknown_option(message: str, option: str, parser: argparse.ArgumentParser) -> str:
     """Explain an option that a class or a group of options does not have."""
-    key, names = _KEY.search(message), _CLASS.findall(message)
+    keys, names = dict.fromkeys(_KEY.findall(message)), _CLASS.findall(message)
     if names:
         known = parameters(names[-1])
         hint = closest(option, known) or (f" It has {', '.join(known)}." if known else "")
-        return f"`{key[1] + '.' if key else ''}{option}`: unknown option of {names[-1].split('.')[-1]}.{hint}"
+        return f"`{'.'.join([*keys, option])}`: unknown option of {names[-1].split('.')[-1]}.{hint}"
     group = _GROUP.search(message)
     prefix = f"--{group[1]}." if group else "--"
     options = {text.removeprefix(prefix) for text in _options(parser) if text.startswith(prefix)}

@@ -171,18 +171,20 @@ def test_parquet_files_with_bytes_or_paths(held: bool, clips: Path, tmp_path: Pa
 def test_a_dataset_that_the_library_has_saved(clips: Path, tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets")
     columns = {"video": [str(clips / name) for name in NAMES], "label": [0, 1, 2]}
-    features = datasets.Features(
-        {"video": datasets.Video(decode=False), "label": datasets.ClassLabel(names=list(TEXTS))}
-    )
-    datasets.Dataset.from_dict(columns, features=features).save_to_disk(str(tmp_path / "saved"))
-    options = {"videos": tmp_path, "columns": {"description": "label"}}
+    label = datasets.ClassLabel(names=list(TEXTS))
+    options = {"columns": {"description": "label"}, "environment": "saved"}
+    wanted = dict(zip(NAMES, ({text} for text in TEXTS), strict=True))
+    # With a feature of its own the library stores the videos and the last part of their names, else their paths.
+    for name, feature in (("held", datasets.Video(decode=False)), ("named", datasets.Value("string"))):
+        saved = datasets.Dataset.from_dict(columns, features=datasets.Features({"video": feature, "label": label}))
+        saved.save_to_disk(str(tmp_path / name))
+    (found,) = imported(tmp_path / "held", tmp_path / "a", **options).values()
+    assert found == {Path(name).name: texts for name, texts in wanted.items()}
+    assert (tmp_path / "a/videos/saved/a.mp4").read_bytes() == (clips / "a.mp4").read_bytes()
+    (found,) = imported(tmp_path / "named", tmp_path / "b", **options, videos=clips).values()
+    assert found == wanted
     with pytest.raises(SourceError, match=r"row 1: `video`: expected a path inside"):
-        imported(tmp_path / "saved", tmp_path / "out", **options)  # absolute paths of another machine mean nothing
-    cells = [{"bytes": (clips / name).read_bytes(), "path": name} for name in NAMES]
-    datasets.Dataset.from_dict({**columns, "video": cells}, features=features).save_to_disk(str(tmp_path / "held"))
-    found = imported(tmp_path / "held", tmp_path / "out", columns={"description": "label"})
-    assert found == {"held/foundation/actions/held": {name: {text} for name, text in zip(NAMES, TEXTS, strict=True)}}
-    assert (tmp_path / "out/videos/held/a.mp4").read_bytes() == (clips / "a.mp4").read_bytes()
+        imported(tmp_path / "named", tmp_path / "c", **options)
 
 
 def test_shards_of_webdataset(clips: Path, tmp_path: Path) -> None:
