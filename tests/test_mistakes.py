@@ -6,7 +6,7 @@ import pytest
 
 from lightning_vista.cli import main
 
-SCORE = "test --model RandomScorer --data ViSTaDataModule --data.shards shards"
+SCORE = "test --model RandomScorer --data ViSTaDataModule --data.shards shards --trainer.logger false"
 #: Command line -> words of its message. Files of `mistaken` are in the current folder.
 MISTAKES = {
     # Commands and options
@@ -31,7 +31,7 @@ MISTAKES = {
     "test --config broken.yaml": "broken.yaml: expected YAML: ",
     "study partition_digit": "Did you mean 'studies/partition_digits.yaml'?",
     SCORE: "No index.json in shards. Give a folder that `lightning-vista shards build` has finished.",
-    "test --model RandomScorer --data ViSTaDataModule": "`shards`: expected a folder written by",
+    "test --model RandomScorer --data ViSTaDataModule --trainer.logger false": "`shards`: expected a folder written by",
     "shards build tasks videos shards": "No folder of problem sets at tasks. Give the dataset's `tasks` folder.",
     "report nowhere --out report": "No score table",
     "import nowhere.csv out": "No file or folder at nowhere.csv.",

@@ -10,7 +10,7 @@ from typing import Any
 
 from lightning_vista.optional import require
 from lightning_vista.options import check_word
-from lightning_vista.vista.questions import is_question, question_rows
+from lightning_vista.vista.source_questions import is_question, question_rows
 from lightning_vista.vista.source_rows import Find, RowReader, Write, file_finder
 
 #: Names of the formats.
