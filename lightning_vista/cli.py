@@ -301,14 +301,6 @@ def study_command(options: argparse.Namespace) -> None:
     print(f"Page: {page}")
 
 
-def pretrained_command(options: argparse.Namespace) -> None:
-    """Write a pretrained model and texts of the real world, from packages."""
-    from lightning_vista.models.offline_checkpoint import write_offline_checkpoint
-
-    write_offline_checkpoint(Path(options.dir), Path(options.nouns), options.tiny)
-    print(f"Model: {Path(options.dir, 'model')}, texts: {Path(options.dir, 'glosses')}")
-
-
 @contextmanager
 def _own_wandb_run(trainer: Any) -> Iterator[None]:
     """End the wandb run that a command starts: the next command of this process would else continue it."""
@@ -351,7 +343,6 @@ def _parser() -> argparse.ArgumentParser:
     add_export_options(commands, export_command)
     _add_study(commands)
     _add_routing(commands)
-    _add_pretrained(commands)
     add_commands(commands)
     return parser
 
@@ -390,14 +381,6 @@ def _add_study(commands: Any) -> None:  # argparse's own type is private
     study.add_argument("--allow-missing", action="store_true", help="leave out runs that lack a file, key or package")
     study.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="override a value in all runs")
     study.set_defaults(run=study_command)
-
-
-def _add_pretrained(commands: Any) -> None:  # argparse's own type is private
-    pretrained = commands.add_parser("pretrained", help="write a small pretrained model and real texts, from packages")
-    pretrained.add_argument("dir", help="the folder to write: model/ and glosses/")
-    pretrained.add_argument("--nouns", default="/usr/share/wordnet/data.noun", help="WordNet's nouns (%(default)s)")
-    pretrained.add_argument("--tiny", action="store_true", help="a random model and generated texts, for trials")
-    pretrained.set_defaults(run=pretrained_command)
 
 
 def _add_routing(commands: Any) -> None:  # argparse's own type is private

@@ -62,7 +62,7 @@ def test_the_commands_of_the_readme_are_those_of_the_program() -> None:
     result = subprocess.run(
         [sys.executable, "-m", "lightning_vista", "--help"], capture_output=True, text=True, check=True
     )
-    listed = set(re.findall(r"^    ([a-z]+) ", result.stdout, flags=re.MULTILINE))
+    listed = set(re.findall(r"^    ([a-z]+)(?= |$)", result.stdout, flags=re.MULTILINE))
     section = README.split("## Commands")[1].split("\n## ")[0]
     table = set(re.findall(r"^\| `([a-z]+)", section, flags=re.MULTILINE))
     assert table == listed

@@ -7,6 +7,7 @@ from lightning_vista.commands.compose_command import add_compose_command
 from lightning_vista.commands.configs_command import add_configs_command
 from lightning_vista.commands.doctor import add_doctor_command
 from lightning_vista.commands.import_command import add_import_command
+from lightning_vista.commands.pretrained_command import add_pretrained_command
 
 
 def add_commands(commands: Any) -> None:  # argparse's own type is private
@@ -15,9 +16,10 @@ def add_commands(commands: Any) -> None:  # argparse's own type is private
     Args:
         commands: Subparsers of the main command.
     """
-    add_configs_command(commands)
     add_import_command(commands)
     add_compose_command(commands)
+    add_pretrained_command(commands)
+    add_configs_command(commands)
     add_doctor_command(commands)
 
 
