@@ -46,7 +46,7 @@ def main(args: Sequence[str] | None = None) -> None:
         elif arguments[:2] == ["routing", "check"]:
             run_routing_check(arguments[2:])
         else:
-            options = _parser().parse_args(arguments)
+            options = _parser().parse(arguments)
             options.run(options)
     except (ValueError, OSError, ModuleNotFoundError) as error:
         if show_traceback:
@@ -326,7 +326,7 @@ def _frame_spec(model: object) -> Any:  # a FrameSpec where the model is a score
     return getattr(model, "frame_spec", None)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> CommandParser:
     """Return the parser of the commands that are not Lightning's; its help lists those too."""
     parser = CommandParser(
         prog="lightning-vista",

@@ -12,19 +12,21 @@ class CommandParser(argparse.ArgumentParser):
     Example:
         >>> parser = CommandParser(prog="tool")
         >>> _ = parser.add_argument("--rescaling")
-        >>> parser.parse_args(["--rescalling", "none"])
+        >>> parser.parse(["--rescalling", "none"])
         Traceback (most recent call last):
         SystemExit: tool: `--rescalling`: unknown option. Did you mean '--rescaling'? `tool --help` lists all.
     """
 
-    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # as argparse does
+    def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
         """Parse a command line.
+
+        Args:
+            arguments: The words behind the program's name.
 
         Raises:
             SystemExit: With one line, if the command line is wrong.
         """
-        arguments = list(args or ())
-        options, unknown = self.parse_known_args(arguments, namespace)
+        options, unknown = self.parse_known_args(arguments)
         if unknown:
             _deepest(self, arguments).refuse_option(unknown[0])
         return options

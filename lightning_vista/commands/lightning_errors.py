@@ -6,6 +6,7 @@ import importlib
 import inspect
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from lightning_vista.commands.command_parser import closest
 
@@ -116,13 +117,13 @@ def parameters(class_path: str) -> list[str]:
     """
     module, _, name = class_path.rpartition(".")
     try:
-        found = getattr(importlib.import_module(module), name)
+        found: Any = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError):
         return []  # the message has the reason
     names: list[str] = []
     for owner in inspect.getmro(found) if inspect.isclass(found) else ():
         if "__init__" in vars(owner):
-            arguments = list(inspect.signature(owner.__init__).parameters.values())[1:]
+            arguments = list(inspect.signature(vars(owner)["__init__"]).parameters.values())[1:]
             names += [item.name for item in arguments if item.kind not in (item.VAR_KEYWORD, item.VAR_POSITIONAL)]
             if all(item.kind is not item.VAR_KEYWORD for item in arguments):
                 break

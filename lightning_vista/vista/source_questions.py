@@ -49,7 +49,7 @@ def question_rows(
             continue
         question = " ".join(str(row.get("question") or "").split())
         texts = {str(text): f"{question} {text}".strip() for text in row["candidates"]}
-        values = {key: row[key] for key in ("video", "level", "kind") if key in row}
+        values: dict[str, Any] = {key: row[key] for key in ("video", "level", "kind") if key in row}
         name = f"question_{row.get('id', row.get('index', number))}"
         yield place, {**values, "set": name, "description": texts[answer], "candidates": list(texts.values())}
 
@@ -60,7 +60,7 @@ def _pairs(place: str, row: Mapping[str, Any], name: str, faults: list[str]) -> 
         faults.append(f"{place}: expected as many `videos` as `captions`, got {videos!r:.60} and {captions!r:.60}.")
         return
     for video, caption in zip(videos, captions, strict=True):
-        values = {key: row[key] for key in ("level", "kind") if key in row}
+        values: dict[str, Any] = {key: row[key] for key in ("level", "kind") if key in row}
         yield place, {**values, "set": name, "video": video, "description": caption}
 
 

@@ -156,7 +156,7 @@ def _add_sample(
     if ending is None:
         reader.faults.append(f"{place}: expected a video ({', '.join(_VIDEO_ENDINGS)}), got {', '.join(members)}.")
         return
-    raw: dict[str, Any] = {}
+    raw: Any = {}  # any document
     if "json" in members:
         try:
             raw = json.loads(_bytes(tar, members["json"]))
