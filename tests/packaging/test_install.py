@@ -24,7 +24,7 @@ NEEDS_EXTRA = {
     "report run --out report": "vista",
     "export leaderboard run --dataset tasks --out board.csv": "vista",
     "study partition_digits --smoke": "vista",
-    "pretrained out": "vista|text|pretrained",
+    "pretrained out --tiny": "text",
     "test --config vista/random.yaml --data.shards shards": "vista",
     "predict --config vista/clip_small.yaml --data.shards shards": "vista",
     "fit --config unlearning/own_model.yaml": "text",
