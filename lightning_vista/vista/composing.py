@@ -121,7 +121,9 @@ def clip_frames(clip: StepClip, size: int, fps: int) -> NDArray[np.uint8]:
                 f"{clip.file}, {clip.place}: `start`: expected less than {end:g} seconds, got {clip.start:g}."
             )
         moments = clip.start + np.arange(max(round((end - clip.start) * fps), 1)) / fps
-        return np.clip(np.searchsorted(times, moments + 1e-6, side="right") - 1, 0, len(times) - 1).tolist()
+        # The frame that is shown at each moment: the last one that has begun.
+        shown = np.searchsorted(times, moments + 1e-6, side="right") - 1
+        return [min(max(int(index), 0), len(times) - 1) for index in shown]
 
     images = decode_frames(clip.file.read_bytes(), choose).images
     frames = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)

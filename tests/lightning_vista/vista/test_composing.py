@@ -1,7 +1,9 @@
 """Composed sequences show what their descriptions say, in that order; leaks are what a viewer could answer."""
 
 import csv
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -143,7 +145,11 @@ def test_leaks_are_what_partial_viewers_could_answer(composed: Path) -> None:
         rows = {row["problem_set"]: row for row in csv.DictReader(file)}
     for item in problem_sets(composed, "test"):
         orders = {label: described(text) for label, text in item.descriptions.items()}
-        cues = {"first": lambda o: o[0], "last": lambda o: o[-1], "unordered": lambda o: sorted(o)}
+        cues: dict[str, Callable[[list[str]], Any]] = {
+            "first": lambda o: o[0],
+            "last": lambda o: o[-1],
+            "unordered": lambda o: sorted(o),
+        }
         for name, cue in cues.items():
             expected = np.mean([
                 1 / [cue(order) for order in orders.values()].count(cue(orders[video.labels[0]]))
