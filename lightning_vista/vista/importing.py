@@ -123,12 +123,12 @@ def labels(texts: Iterable[str]) -> list[str]:
         >>> labels(["We open the box", "We open the box!", "..."])
         ['we_open_the_box', 'we_open_the_box_2', 'label']
     """
-    found: list[str] = []
+    found: dict[str, None] = {}
     for text in texts:
         base = re.sub(r"\W+", "_", text.lower())[:40].strip("_") or "label"
         numbered = (base if number == 1 else f"{base}_{number}" for number in range(1, len(found) + 2))
-        found.append(next(name for name in numbered if name not in found))
-    return found
+        found[next(name for name in numbered if name not in found)] = None
+    return list(found)
 
 
 def _slug(text: str) -> str:

@@ -169,7 +169,7 @@ def _add_sample(
     elif "txt" in members:
         raw = {"description": _bytes(tar, members["txt"]).decode("utf-8", "replace")}
     video, member = f"{key}.{ending}", members[ending].name
-    named = reader.column("video", raw)
+    named = reader.columns.get("video") or reader.column("video", raw)
     rest = {name: value for name, value in raw.items() if name != named}
     write: Write = lambda target: _extract(shard, member, target)  # noqa: E731
     reader.add(place, {**rest, reader.columns.get("video", "video"): video}, lambda _: (video, write))
@@ -205,8 +205,8 @@ def _read_hugging_face(source: Path, reader: RowReader, videos: Path | None, lin
         reader.check_columns(list(dict.fromkeys(key for _, row in rows for key in row)))
         beside, find = table.parent.relative_to(source), file_finder(videos or source, link)
         for place, row in rows:
-            column = reader.column("video", row)
-            if column and isinstance(row[column], str) and row[column]:
+            column = reader.columns.get("video") or reader.column("video", row)
+            if column and isinstance(row.get(column), str) and row[column]:
                 row = {**row, column: (PurePosixPath(beside.as_posix()) / row[column]).as_posix()}
             reader.add(f"{table.relative_to(source)}, {place}", row, find)
     for parquet in [] if tables else parquets:
@@ -259,8 +259,7 @@ def _read_saved(source: Path, reader: RowReader, videos: Path | None, link: bool
 def _free_name(path: str | None, other: str, reader: RowReader) -> str:
     """Return the name of a video that the source itself holds: its own, unless that is missing or taken."""
     name = PurePosixPath(path or "")
-    taken = {row.video for row in reader.rows}
-    return other if not name.name or name.is_absolute() or name.as_posix() in taken else name.as_posix()
+    return other if not name.name or name.is_absolute() or name.as_posix() in reader.videos else name.as_posix()
 
 
 def _held(write: Write) -> Find:

@@ -66,6 +66,7 @@ class RowReader:
 
     Attributes:
         rows: The rows without faults.
+        videos: Their videos.
         faults: One line for each fault.
         unused: Columns that are not read, in the order of the source.
 
@@ -79,6 +80,7 @@ class RowReader:
             if name not in _ALIASES:
                 raise ValueError(f"`columns`: expected names among {', '.join(_ALIASES)}, got {name!r}.")
         self.rows: list[SourceRow] = []
+        self.videos: set[str] = set()
         self.faults: list[str] = []
         self.unused: list[str] = []
 
@@ -128,7 +130,7 @@ class RowReader:
             raw: Value of each column.
             find: Function that finds a video.
         """
-        values = {name: raw.get(column) if (column := self.column(name, raw)) else None for name in _ALIASES}
+        values = {name: self._value(name, raw) for name in _ALIASES}
         faults: list[str] = []
         video = _text("video", values["video"], faults)
         found = find(video) if video else ""
@@ -148,6 +150,12 @@ class RowReader:
                 self.faults.append(f"{place}: `video`: expected a name inside the source, got {path!r}.")
                 return
             self.rows.append(SourceRow(place, path, description, name, level, kind, candidates, raw.get("hint"), write))
+            self.videos.add(path)
+
+    def _value(self, name: str, raw: Mapping[str, Any]) -> Any:
+        """Return the cell of a row, or None; rows of JSON need not have every column."""
+        column = self.columns.get(name) or next((alias for alias in _ALIASES[name] if alias in raw), None)
+        return None if column is None else raw.get(column)
 
 
 def file_finder(folder: Path, link: bool = False) -> Find:

@@ -135,6 +135,14 @@ def test_other_column_names_and_their_mistakes(clips: Path, tmp_path: Path, caps
         main([*arguments, "--columns", "video=clip_file", "description=words"])
 
 
+def test_a_row_that_lacks_a_named_column_is_a_fault_of_its_own(clips: Path, tmp_path: Path) -> None:
+    rows = [{"clip_file": NAMES[0], "text": TEXTS[0]}, {"text": TEXTS[1]}, {"clip_file": NAMES[2], "text": TEXTS[2]}]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    with pytest.raises(SourceError) as raised:
+        import_problem_sets(tmp_path / "rows.jsonl", tmp_path / "out", videos=clips, columns={"video": "clip_file"})
+    assert raised.value.errors == ("line 2: `video`: expected text, got nothing.",)
+
+
 @pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")
 def test_links_take_no_space(clips: Path, tmp_path: Path) -> None:
     rows = [{"video": name, "description": text} for name, text in zip(NAMES, TEXTS, strict=True)]
