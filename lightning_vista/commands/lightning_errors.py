@@ -100,7 +100,8 @@ def class_names(bases: Iterable[type]) -> Iterator[str]:
         bases: The classes.
     """
     for base in bases:
-        for found in base.__subclasses__():
+        subclasses: list[type] = base.__subclasses__()
+        for found in subclasses:
             yield found.__name__
             yield from class_names([found])
 
