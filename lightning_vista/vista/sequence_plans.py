@@ -174,11 +174,10 @@ class _Pool:
         return (*task[:place], self.generator.choice(others), *task[place + 1 :]) if others else task
 
     def permutation(self) -> list[Steps]:
-        """Draw one sequence and orders that differ by one swap of neighbours, inner ones where there are two."""
+        """Draw one sequence and orders that differ by one swap of neighbours: two, inner ones where there are any."""
         task = self.draw()
         swaps = adjacent_swaps(task)
-        inner = swaps[1:-1]
-        chosen = inner if len(inner) >= 2 else swaps
+        chosen = swaps[1:-1] or swaps  # with inner swaps alone, the ends of all orders are the same
         orders = [task, *self.generator.sample(chosen, min(2, len(chosen)))]
         self.generator.shuffle(orders)
         return orders
