@@ -6,9 +6,17 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import reduce
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
+
+from lightning_vista.shipped_configs import find_config, shipped_name
+from lightning_vista.study import read_study
+from lightning_vista.study.overrides import override
+from lightning_vista.study.spec import merge
 
 DOCS = Path(__file__).parents[1] / "docs"
 #: Blocks of the pages: scripts, whose first line names them, and commands. Blocks of `text` and `yaml` are not run.
@@ -18,14 +26,20 @@ PAGES = sorted(
     for path in (DOCS / "quick_start.md", *(DOCS / "tutorials").glob("*.md"), *(DOCS / "howto").glob("*.md"))
     if BLOCK.search(path.read_text(encoding="utf-8"))
 )
-#: Options that are added to the commands of a page, so that it needs no packages from elsewhere and little time.
-QUICK = {
-    "tutorials/unlearn_topic.md": {
-        "pretrained": "--tiny",
-        "fit": "--data.num_texts {train:40,validation:8,test:12} --trainer.precision 32-true",
-        "test": "--trainer.precision 32-true",
-    }
-}
+#: Options that are added to the commands of a page, so that it needs no packages from elsewhere.
+OFFLINE = {"tutorials/unlearn_topic.md": {"pretrained": ["--tiny"]}}
+#: Studies whose values for a quick trial apply to the configs of a page.
+SMOKES = {"tutorials/unlearn_topic.md": "absorption_pretrained"}
+
+
+def quick_config(names: list[str], study: str) -> str:
+    """Write one file of these configs with a study's values for a quick trial, and return its name."""
+    contents = [yaml.safe_load(find_config(name).read_text(encoding="utf-8")) for name in names]
+    config: dict[str, Any] = reduce(merge, contents, {})
+    for key, value in read_study(find_config(study, "studies")).smoke.items():
+        override(config, key, value)
+    Path("quick.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    return "quick.yaml"
 
 
 def steps(page: str) -> Iterator[list[str]]:
@@ -40,9 +54,12 @@ def steps(page: str) -> Iterator[list[str]]:
         for line in filter(None, code.splitlines()):
             program, command, *options = shlex.split(line, comments=True)
             assert program == "lightning-vista"
-            extra = QUICK.get(page, {}).get(command, "")
+            if command == "fit" and page in SMOKES:
+                places = [place for place, option in enumerate(options) if option == "--config"]
+                quick = quick_config([options[place + 1] for place in places], SMOKES[page])
+                options = ["--config", quick, *options[places[-1] + 2 :]]
             # -P: the program `lightning-vista` does not have the current folder on its path as `python -m` has.
-            yield ["-P", "-m", "lightning_vista", command, *options, *extra.split()]
+            yield ["-P", "-m", "lightning_vista", command, *options, *OFFLINE.get(page, {}).get(command, [])]
 
 
 @pytest.mark.slow
@@ -65,8 +82,6 @@ def test_every_page_with_code_is_run() -> None:
 
 
 def test_every_shipped_config_that_a_page_names_exists() -> None:
-    from lightning_vista.shipped_configs import shipped_name
-
     for page in DOCS.rglob("*.md"):
         text = page.read_text(encoding="utf-8")
         for name in re.findall(r"--config ([\w/]+\.yaml)", text):
