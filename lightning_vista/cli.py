@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 from lightning_vista import __version__
 from lightning_vista.command_options import add_export_options, add_shards_options
 from lightning_vista.commands import CommandParser, add_commands
+from lightning_vista.optional import require
 from lightning_vista.shipped_configs import find_config, with_config_paths
 
 #: The commands that LightningCLI runs, with their help.
@@ -170,6 +171,7 @@ def run_routing_check(arguments: Sequence[str]) -> None:
 
 def demo_command(options: argparse.Namespace) -> None:
     """Render the embedded dataset, pack it, score it with every offline scorer, report."""
+    require("minigrid", "mini")  # first, since the extra `vista`, which other parts would name, is not enough
     import lightning as L
 
     from lightning_vista.callbacks import ProgressCurves
@@ -305,8 +307,6 @@ def study_command(options: argparse.Namespace) -> None:
 def _own_wandb_run(trainer: Any) -> Iterator[None]:
     """End the wandb run that a command starts: the next command of this process would else continue it."""
     from lightning.pytorch.loggers import WandbLogger
-
-    from lightning_vista.optional import require
 
     if not any(isinstance(logger, WandbLogger) for logger in trainer.loggers):
         yield
