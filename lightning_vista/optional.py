@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
@@ -33,6 +34,19 @@ def require(package: str, extra: str) -> ModuleType:
             f"Install it with: pip install 'lightning-vista[{extra}]'",
             name=error.name,
         ) from error
+
+
+def is_installed(*packages: str) -> bool:
+    """Tell whether packages can be imported, without importing them.
+
+    Args:
+        packages: Names of top-level modules.
+
+    Example:
+        >>> is_installed("math", "no_such_package")
+        False
+    """
+    return all(find_spec(package) is not None for package in packages)
 
 
 def lazy_exports(package: str, homes: Mapping[str, Sequence[str]]) -> Callable[[str], Any]:

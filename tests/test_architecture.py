@@ -22,6 +22,7 @@ FLOORS = (
     {"scorers", "reports"},
     {"rewards", "study"},
     {"callbacks", "datamodules"},
+    {"commands"},
     {"cli"},
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
@@ -91,7 +92,7 @@ def test_every_name_exists_once() -> None:
     assert not {name: homes for name, homes in places.items() if len(homes) > 1}
 
 
-@pytest.mark.parametrize("plugin", PLUGINS)
+@pytest.mark.parametrize("plugin", [*PLUGINS, "configs"])
 def test_the_links_make_the_top_level_folders_subpackages(plugin: str) -> None:
     link = ROOT / "lightning_vista" / plugin
     assert link.is_symlink()

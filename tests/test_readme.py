@@ -17,8 +17,9 @@ def test_the_scorer_of_the_readme_runs_as_it_says(shards: Path, tmp_path: Path) 
     (code,) = re.findall(r"```python\n(# my_scorer\.py\n.*?)```", README, flags=re.DOTALL)
     assert code.count("\n") <= 25
     (tmp_path / "my_scorer.py").write_text(code, encoding="utf-8")
-    (command,) = re.findall(r"^(python -m lightning_vista test .*my_scorer.*)$", README, flags=re.MULTILINE)
-    arguments = command.replace("demo/shards", str(shards)).split()[1:]
+    (command,) = re.findall(r"^lightning-vista (test .*my_scorer.*)$", README, flags=re.MULTILINE)
+    # -P: the program `lightning-vista` does not have the current folder on its path as `python -m` has.
+    arguments = ["-P", "-m", "lightning_vista", *command.replace("demo/shards", str(shards)).split()]
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
     subprocess.run([sys.executable, *arguments], cwd=tmp_path, env=environment, check=True, capture_output=True)
     (table,) = (tmp_path / "runs").glob("*/scores.parquet")
@@ -61,7 +62,7 @@ def test_the_commands_of_the_readme_are_those_of_the_program() -> None:
     result = subprocess.run(
         [sys.executable, "-m", "lightning_vista", "--help"], capture_output=True, text=True, check=True
     )
-    listed = set(re.findall(r"^    ([a-z]+) ", result.stdout, flags=re.MULTILINE))
+    listed = set(re.findall(r"^    ([a-z]+)(?= |$)", result.stdout, flags=re.MULTILINE))
     section = README.split("## Commands")[1].split("\n## ")[0]
     table = set(re.findall(r"^\| `([a-z]+)", section, flags=re.MULTILINE))
     assert table == listed

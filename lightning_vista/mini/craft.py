@@ -14,7 +14,8 @@ from lightning_vista.mini.craft_env import IDLE, SIZE, CraftScene
 from lightning_vista.mini.craft_episode import STEPS, VERBS, VISITS, CraftEpisode, act_out_craft, is_mixed
 from lightning_vista.mini.draft import StagedWorld, Take, all_apart, first_apart
 from lightning_vista.mini.pose import Pose
-from lightning_vista.mini.steps import Step, adjacent_swaps, vocabulary
+from lightning_vista.mini.steps import Step, vocabulary
+from lightning_vista.vista.sequences import adjacent_swaps
 
 _SHORE, _FIELD = 6, 3  # cells: the width of the shores, and of the 4 x 4 fields between them
 _FIELDS = [(x, y) for x in range(_SHORE, SIZE - _SHORE, _FIELD) for y in range(_SHORE, SIZE - _SHORE, _FIELD)]

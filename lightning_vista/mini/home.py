@@ -48,7 +48,8 @@ from lightning_vista.mini.home_scene import (
     thing_kind,
 )
 from lightning_vista.mini.pose import Pose
-from lightning_vista.mini.steps import Step, adjacent_swaps, vocabulary
+from lightning_vista.mini.steps import Step, vocabulary
+from lightning_vista.vista.sequences import adjacent_swaps
 
 #: Things of held-out problem sets only: two of the six colours of each kind, every colour twice.
 HELD_OUT = tuple(f"{COLORS[(number + gap) % 6]} {kind}" for number, kind in enumerate(KINDS) for gap in (0, 2))

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from lightning_vista.vista.sequences import describe_sequence
+
 _PART = "A video in which"
 
 
@@ -53,14 +55,7 @@ def describe(steps: Sequence[Step]) -> str:
         >>> describe([a, b, c])
         'First, we go to the red door, then we go to the blue door, and finally we go to the grey door'
     """
-    if not steps:
-        raise ValueError("`steps`: expected at least one step to describe, got none.")
-    first, *others = (step.text for step in steps)
-    if not others:
-        return f"We {first}"
-    *middle, last = others
-    end = f"and finally we {last}" if middle else f"and then we {last}"
-    return ", ".join([f"First, we {first}", *(f"then we {text}" for text in middle), end])
+    return describe_sequence([step.text for step in steps])
 
 
 def describe_part(steps: Sequence[Step]) -> str:
@@ -77,17 +72,6 @@ def describe_part(steps: Sequence[Step]) -> str:
         'A video in which we open the red door'
     """
     return f"{_PART} {describe(steps).replace('First, we', 'first we').replace('We', 'we')}"
-
-
-def adjacent_swaps(steps: Sequence[Step]) -> list[tuple[Step, ...]]:
-    """List the orders that differ from a sequence by one swap of neighbours.
-
-    Example:
-        >>> a, b, c = (Step("wait for {thing}", thing) for thing in ("Ann", "Bob", "Cid"))
-        >>> adjacent_swaps([a, b, c]) == [(b, a, c), (a, c, b)]
-        True
-    """
-    return [(*steps[:i], steps[i + 1], steps[i], *steps[i + 2 :]) for i in range(len(steps) - 1)]
 
 
 def words(description: str) -> list[str]:

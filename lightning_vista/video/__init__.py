@@ -1,5 +1,11 @@
 """Video decoding, video encoding and frame sampling."""
 
+# ruff: noqa: E402  # the check comes first, because its error names the extra to install
+
+from lightning_vista.optional import require
+
+require("av", extra="vista")
+
 from lightning_vista.video.clock import FrameClock
 from lightning_vista.video.decoding import Clip, check_video, decode_video
 from lightning_vista.video.encoding import encode_mp4

@@ -1,11 +1,53 @@
-"""Descriptions of several steps in sequence, and of their beginnings."""
+"""Descriptions of several steps in sequence, and of their beginnings; orders of steps."""
 
 import re
+from collections.abc import Sequence
+from typing import TypeVar
+
+T = TypeVar("T")
 
 #: Words between two steps, in the official wordings ("and finally, we" occurs in one of the environments).
 _JOINT = re.compile(r",? (?P<words>(?:and )?(?:then|finally)),? ")
 _WORDS = r",? (?:and )?(?:then|finally),? "
 _SEQUENCE = re.compile(r"(?P<opening>.*?)\bfirst,? (?P<steps>.+)", re.IGNORECASE | re.DOTALL)
+
+
+def describe_sequence(phrases: Sequence[str]) -> str:
+    """Describe steps in sequence, in the official wording, with commas between the steps.
+
+    Args:
+        phrases: Words for each step, without a subject; at least one.
+
+    Returns:
+        One sentence.
+
+    Raises:
+        ValueError: If `phrases` is empty.
+
+    Example:
+        >>> describe_sequence(["open the box"])
+        'We open the box'
+        >>> describe_sequence(["open the box", "take the key", "leave"])
+        'First, we open the box, then we take the key, and finally we leave'
+    """
+    if not phrases:
+        raise ValueError("`phrases`: expected at least one step to describe, got none.")
+    first, *others = phrases
+    if not others:
+        return f"We {first}"
+    *middle, last = others
+    end = f"and finally we {last}" if middle else f"and then we {last}"
+    return ", ".join([f"First, we {first}", *(f"then we {phrase}" for phrase in middle), end])
+
+
+def adjacent_swaps(steps: Sequence[T]) -> list[tuple[T, ...]]:
+    """List the orders that differ from a sequence by one swap of neighbours.
+
+    Example:
+        >>> adjacent_swaps("abc") == [("b", "a", "c"), ("a", "c", "b")]
+        True
+    """
+    return [(*steps[:i], steps[i + 1], steps[i], *steps[i + 2 :]) for i in range(len(steps) - 1)]
 
 
 def beginnings(description: str) -> tuple[str, ...]:

@@ -1,11 +1,17 @@
 """The score table: scores and truth of every (video, candidate description), in one parquet file."""
 
+# ruff: noqa: E402  # the check comes first, because its error names the extra to install
+
 import io
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+from lightning_vista.optional import require
+
+require("polars", extra="vista")
 
 import polars as pl
 

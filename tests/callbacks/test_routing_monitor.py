@@ -74,6 +74,16 @@ def test_what_is_written_without_a_logger(tmp_path: Path) -> None:
     assert {(23, 78, 134), (245, 245, 245)} <= colours  # full and empty cells
 
 
+def test_without_the_packages_of_pictures_the_table_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("lightning_vista.callbacks.routing_monitor.is_installed", lambda *packages: False)
+    make_trainer(RoutingMonitor(), routing(), default_root_dir=tmp_path).fit(Regression(), Batches())
+    assert (tmp_path / "routing.csv").exists()
+    assert not (tmp_path / "routing").exists()
+    assert "pip install 'lightning-vista[plots]'" in caplog.text
+
+
 def test_all_batches_of_an_optimizer_step_count(tmp_path: Path) -> None:
     whole, halves = RoutingMonitor(), RoutingMonitor()
     make_trainer(whole, routing(), default_root_dir=tmp_path, limit_train_batches=1).fit(Regression(), Batches())

@@ -8,7 +8,7 @@ from lightning_vista.mini.craft import CRAFT, arrange_craft
 from lightning_vista.mini.craft_env import play
 from lightning_vista.mini.craft_episode import STEPS, VERBS, VISITS, CraftEpisode, act_out_craft, is_mixed
 from lightning_vista.mini.draft import Draft
-from lightning_vista.mini.steps import adjacent_swaps
+from lightning_vista.vista.sequences import adjacent_swaps
 
 SETS = sorted(CRAFT.counts)
 SEQUENCES = [(type, level) for type, level in SETS if level > 1]

@@ -1,0 +1,146 @@
+"""Conversion of foreign sources into problem sets of the official layout."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from lightning_vista.progress import progress_bar
+from lightning_vista.vista.layout import ProblemSets, write_problem_sets
+from lightning_vista.vista.problem_sets import KIND_OF_TYPE, LabelledVideo, ProblemSet
+from lightning_vista.vista.source_readers import read_source
+from lightning_vista.vista.source_rows import SourceError, SourceRow
+
+SourceFormat: TypeAlias = Literal["auto", "table", "huggingface", "webdataset", "questions"]
+
+
+def import_problem_sets(
+    source: str | Path,
+    out: str | Path,
+    *,
+    source_format: SourceFormat = "auto",
+    videos: str | Path | None = None,
+    environment: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    link: bool = False,
+) -> ProblemSets:
+    """Make problem sets of the official layout, with their videos, of a foreign source.
+
+    Rows of one `set`, level and kind become one problem set, whose descriptions are those of its rows and their
+    candidates. A row with candidates but without a set becomes a problem set of its own. Descriptions are sorted, so
+    their order says nothing about the truth.
+
+    Args:
+        source: CSV, JSONL or JSON file; folder of a Hugging Face dataset; folder of WebDataset shards.
+        out: Folder to write: `tasks/`, `metadata.csv` and `videos/`. Videos that an interrupted import has copied are
+            kept.
+        source_format: `table`, `huggingface`, `webdataset`, `questions`, or `auto` to tell it from the source.
+        videos: Folder of the videos that a file names; the file's own by default.
+        environment: Name of the environment; the source's name by default.
+        columns: Column of the source for each of `video`, `description`, `set`, `level`, `kind`, `candidates`.
+        link: Whether to link videos that are files instead of copying them.
+
+    Returns:
+        The problem sets.
+
+    Raises:
+        FileNotFoundError: If the source does not exist, or holds nothing of a known format.
+        FileExistsError: If `out` already holds problem sets.
+        SourceError: If rows are broken; lists all faults with their places.
+    """
+    root = Path(out)
+    if (root / "tasks").exists():
+        raise FileExistsError(f"{root / 'tasks'}: expected no problem sets yet. Give a new folder, or remove this one.")
+    name = environment or _slug(Path(source).stem)
+    found = read_source(Path(source), source_format, Path(videos) if videos else None, columns, link)
+    faults = list(found.faults)
+    problem_sets = group_rows(found.rows, name, faults)
+    if faults:
+        raise SourceError(f"{source}", faults)
+    targets = {root / "videos" / name / row.video: row for row in found.rows}
+    with progress_bar("Copying videos", len(targets)) as advance:
+        for target, row in targets.items():
+            _write_video(row, target)
+            advance(1)
+    write_problem_sets(problem_sets, root)  # last: their presence marks a finished import
+    if found.unused:
+        print(f"columns that are not read: {', '.join(found.unused)}")
+    return ProblemSets(problem_sets)
+
+
+def group_rows(rows: Sequence[SourceRow], environment: str, faults: list[str]) -> list[ProblemSet]:
+    """Group rows into problem sets.
+
+    Args:
+        rows: The rows.
+        environment: Name of the environment, which is also that of rows without a set.
+        faults: List to which faults of the groups are added.
+
+    Returns:
+        The problem sets, of which those with faults are useless.
+    """
+    groups: dict[str, list[SourceRow]] = defaultdict(list)
+    for number, row in enumerate(rows, start=1):
+        alone = f"{_slug(Path(row.video).stem)}_{number:05d}" if row.candidates else environment
+        groups[_id(environment, row, row.problem_set or alone)].append(row)
+    return [_problem_set(id, members, faults) for id, members in sorted(groups.items())]
+
+
+def _id(environment: str, row: SourceRow, name: str) -> str:
+    level = "foundation" if row.level == 1 else f"level_{row.level}"
+    return f"{environment}/{level}/{'remix' if row.kind == 'general' else row.kind}/{name}"
+
+
+def _problem_set(id: str, rows: Sequence[SourceRow], faults: list[str]) -> ProblemSet:
+    """Build the problem set of some rows."""
+    texts = sorted({row.description for row in rows} | {text for row in rows for text in row.candidates})
+    if len(texts) < 2:
+        faults.append(
+            f"{rows[0].place}: the set {id}: expected at least two descriptions to choose from, got {texts[0]!r} "
+            "alone. Add rows of other descriptions, or `candidates`."
+        )
+    label_of = dict(zip(texts, labels(texts), strict=True))
+    places: dict[tuple[str, str], str] = {}
+    true: dict[str, list[str]] = defaultdict(list)
+    for row in rows:
+        if before := places.get((row.video, row.description)):
+            faults.append(f"{row.place}: the same video and description as {before}. Remove one.")
+            continue
+        places[row.video, row.description] = row.place
+        true[row.video].append(label_of[row.description])
+    kind, folder = rows[0].kind, id.split("/")[-2]
+    extra = {} if KIND_OF_TYPE.get(folder) == kind else {"metadata": {"kind": kind}}
+    found = tuple(LabelledVideo(video, tuple(names)) for video, names in true.items())
+    hint = next((row.hint for row in rows if row.hint), None)
+    return ProblemSet(id, {label_of[text]: text for text in texts}, found, hint=hint, extra=extra)
+
+
+def labels(texts: Iterable[str]) -> list[str]:
+    """Return a label id for each description: its first words, with a number where two are alike.
+
+    Example:
+        >>> labels(["We open the box", "We open the box!", "..."])
+        ['we_open_the_box', 'we_open_the_box_2', 'label']
+    """
+    found: dict[str, None] = {}
+    for text in texts:
+        base = re.sub(r"\W+", "_", text.lower())[:40].strip("_") or "label"
+        numbered = (base if number == 1 else f"{base}_{number}" for number in range(1, len(found) + 2))
+        found[next(name for name in numbered if name not in found)] = None
+    return list(found)
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"\W+", "_", text.lower()).strip("_") or "videos"
+
+
+def _write_video(row: SourceRow, target: Path) -> None:
+    """Write a video completely or not at all, unless it is there."""
+    if target.exists():
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(target.name + ".part")
+    part.unlink(missing_ok=True)
+    row.write(part)
+    part.replace(target)

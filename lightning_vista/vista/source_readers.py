@@ -1,0 +1,278 @@
+"""Readers of foreign sources: tables, Hugging Face datasets, WebDataset shards, multiple-choice questions."""
+
+import csv
+import json
+import tarfile
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from lightning_vista.optional import require
+from lightning_vista.options import check_word
+from lightning_vista.vista.source_questions import is_question, question_rows
+from lightning_vista.vista.source_rows import Find, RowReader, Write, file_finder
+
+#: Names of the formats.
+SOURCE_FORMATS = ("auto", "table", "huggingface", "webdataset", "questions")
+_TABLES = (".csv", ".jsonl", ".json")
+_VIDEO_ENDINGS = ("mp4", "webm", "mkv", "avi", "mov")
+_METADATA = ("metadata.csv", "metadata.jsonl")
+
+
+def read_source(
+    source: Path, source_format: str, videos: Path | None, columns: Mapping[str, str] | None, link: bool
+) -> RowReader:
+    """Read all rows of a source.
+
+    Args:
+        source: File or folder.
+        source_format: One of `SOURCE_FORMATS`.
+        videos: Folder of the videos that a file names; the file's own by default.
+        columns: Column of the source for each name.
+        link: Whether to link videos that are files instead of copying them.
+
+    Returns:
+        The reader, with rows and faults.
+
+    Raises:
+        FileNotFoundError: If the source does not exist, or holds nothing of a known format.
+        ValueError: If the file cannot be parsed, or lacks a column.
+    """
+    check_word("format", source_format, SOURCE_FORMATS)
+    if not source.exists():
+        raise FileNotFoundError(f"No file or folder at {source}. Give a table or a dataset's folder.")
+    reader = RowReader(columns)
+    chosen = _guess(source) if source_format == "auto" else source_format
+    if chosen in ("table", "questions"):
+        _read_table(source, reader, videos, link, chosen == "questions")
+    elif chosen == "webdataset":
+        _read_webdataset(source, reader)
+    else:
+        _read_hugging_face(source, reader, videos, link)
+    if not reader.rows and not reader.faults:
+        raise FileNotFoundError(f"{source}: expected rows with videos, got none. Check --format, here {chosen!r}.")
+    return reader
+
+
+def table_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the place and the values of each row of a CSV, JSONL or JSON file.
+
+    Args:
+        path: The file; JSON holds a list of objects, or one object with a single such list in it.
+
+    Yields:
+        Place such as `line 3`, and the row.
+
+    Raises:
+        ValueError: If the file cannot be parsed; names the line.
+    """
+    if path.suffix == ".csv":
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = csv.DictReader(file)
+            for row in rows:
+                if None in row or None in row.values():
+                    raise ValueError(
+                        f"{path}, line {rows.line_num}: expected {len(rows.fieldnames or ())} cells, got others. "
+                        "Quote cells that contain commas."
+                    )
+                yield f"line {rows.line_num}", row
+        return
+    text = path.read_text(encoding="utf-8-sig")
+    if path.suffix == ".jsonl":
+        for number, line in enumerate(text.splitlines(), start=1):
+            if line.strip():
+                yield f"line {number}", _object(path, f"line {number}", line)
+        return
+    try:
+        content = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"{path}: expected JSON: {error}") from error
+    lists = [value for value in content.values() if isinstance(value, list)] if isinstance(content, dict) else [content]
+    if len(lists) != 1 or not all(isinstance(row, dict) for row in lists[0]):
+        raise ValueError(f"{path}: expected a list of objects, or one object with a single such list in it.")
+    yield from ((f"entry {number}", row) for number, row in enumerate(lists[0], start=1))
+
+
+def _object(path: Path, place: str, line: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise ValueError(f"{path}, {place}: expected a JSON object: {error}") from error
+    if not isinstance(row, dict):
+        raise ValueError(f"{path}, {place}: expected a JSON object, got {type(row).__name__}.")
+    return row
+
+
+def _guess(source: Path) -> str:
+    """Return the format of a source."""
+    if source.is_dir():
+        return "webdataset" if any(source.glob("*.tar")) else "huggingface"
+    if source.suffix == ".tar":
+        return "webdataset"
+    if source.suffix not in _TABLES:
+        raise ValueError(f"{source}: expected a file that ends in {', '.join(_TABLES)} or .tar, or a folder.")
+    first = next(table_rows(source), ("", {}))[1]
+    return "questions" if is_question(first) else "table"
+
+
+def _read_table(source: Path, reader: RowReader, videos: Path | None, link: bool, questions: bool) -> None:
+    """Read a table of videos, or of questions about videos."""
+    find = file_finder(videos or source.parent, link)
+    rows = list(table_rows(source))
+    if questions:
+        rows = list(question_rows(rows, reader.faults))
+        reader.columns = {}
+    elif rows:
+        reader.check_columns(list(dict.fromkeys(key for _, row in rows for key in row)))
+    for place, row in rows:
+        reader.add(place, row, find)
+
+
+def _read_webdataset(source: Path, reader: RowReader) -> None:
+    """Read tar files whose samples have a video and a .json (an object) or .txt (the description)."""
+    seen: dict[str, str] = {}
+    for shard in sorted(source.glob("*.tar")) if source.is_dir() else [source]:
+        samples: dict[str, dict[str, tarfile.TarInfo]] = {}
+        with tarfile.open(shard) as tar:
+            for member in tar:
+                folder, _, name = member.name.rpartition("/")
+                stem, _, ending = name.partition(".")  # as WebDataset splits names: at the first dot
+                if member.isfile() and stem:
+                    samples.setdefault(f"{folder}/{stem}".strip("/"), {})[ending.lower()] = member
+            for key, members in samples.items():
+                place = f"sample {key} of {shard.name}"
+                if key in seen:
+                    reader.faults.append(f"{place}: expected different keys, got that of {seen[key]}.")
+                seen[key] = place
+                _add_sample(reader, shard, tar, key, place, members)
+
+
+def _add_sample(
+    reader: RowReader, shard: Path, tar: tarfile.TarFile, key: str, place: str, members: Mapping[str, tarfile.TarInfo]
+) -> None:
+    """Add the rows of one sample of a tar file."""
+    ending = next((ending for ending in _VIDEO_ENDINGS if ending in members), None)
+    if ending is None:
+        reader.faults.append(f"{place}: expected a video ({', '.join(_VIDEO_ENDINGS)}), got {', '.join(members)}.")
+        return
+    raw: Any = {}  # any document
+    if "json" in members:
+        try:
+            raw = json.loads(_bytes(tar, members["json"]))
+        except ValueError as error:
+            reader.faults.append(f"{place}: expected a JSON object: {error}")
+            return
+        if not isinstance(raw, dict):
+            reader.faults.append(f"{place}: expected a JSON object, got {type(raw).__name__}.")
+            return
+    elif "txt" in members:
+        raw = {"description": _bytes(tar, members["txt"]).decode("utf-8", "replace")}
+    video, member = f"{key}.{ending}", members[ending].name
+    named = reader.columns.get("video") or reader.column("video", raw)
+    rest = {name: value for name, value in raw.items() if name != named}
+    write: Write = lambda target: _extract(shard, member, target)  # noqa: E731
+    reader.add(place, {**rest, reader.columns.get("video", "video"): video}, lambda _: (video, write))
+
+
+def _bytes(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    file = tar.extractfile(member)
+    return file.read() if file else b""
+
+
+def _extract(shard: Path, member: str, target: Path) -> None:
+    with tarfile.open(shard) as tar:
+        target.write_bytes(_bytes(tar, tar.getmember(member)))
+
+
+def _read_hugging_face(source: Path, reader: RowReader, videos: Path | None, link: bool) -> None:
+    """Read a folder of videos with `metadata.csv` or `.jsonl`, of parquet files, or as `save_to_disk` writes it."""
+    if (source / "dataset_dict.json").is_file():
+        splits = ", ".join(sorted(path.parent.name for path in source.glob("*/state.json")))
+        raise ValueError(f"{source}: expected one split, got several: {splits}. Give the folder of one.")
+    if (source / "state.json").is_file():
+        _read_saved(source, reader, videos, link)
+        return
+    tables = sorted(path for name in _METADATA for path in source.rglob(name))
+    parquets = sorted(source.rglob("*.parquet"))
+    if not tables and not parquets:
+        raise FileNotFoundError(
+            f"{source}: expected {' or '.join(_METADATA)}, parquet files, the files of `save_to_disk`, or *.tar, got "
+            "none of these."
+        )
+    for table in tables:
+        rows = list(table_rows(table))
+        reader.check_columns(list(dict.fromkeys(key for _, row in rows for key in row)))
+        beside, find = table.parent.relative_to(source), file_finder(videos or source, link)
+        for place, row in rows:
+            column = reader.columns.get("video") or reader.column("video", row)
+            if column and isinstance(row.get(column), str) and row[column]:
+                row = {**row, column: (PurePosixPath(beside.as_posix()) / row[column]).as_posix()}
+            reader.add(f"{table.relative_to(source)}, {place}", row, find)
+    for parquet in [] if tables else parquets:
+        _read_parquet(source, parquet, reader, videos, link)
+
+
+def _read_parquet(source: Path, parquet: Path, reader: RowReader, videos: Path | None, link: bool) -> None:
+    """Read one parquet file; videos are paths, or `{bytes, path}` as the Hub stores them."""
+    polars = require("polars", extra="vista")
+    frame = polars.scan_parquet(parquet)
+    schema = frame.collect_schema()
+    reader.check_columns(schema.names())
+    column = str(reader.column("video", schema.names()))
+    if isinstance(schema[column], polars.Struct):
+        path = polars.col(column).struct.field("path")
+        held = polars.col(column).struct.field("bytes").is_not_null().alias("__held")
+        frame = frame.with_columns(path.alias(column), held)
+    name = parquet.relative_to(source).as_posix()
+    find = file_finder(videos or source, link)
+    for number, row in enumerate(frame.collect().iter_rows(named=True), start=1):
+        if row.pop("__held", False):
+            row[column] = _free_name(row[column], f"{parquet.stem}_{number:06d}.mp4", reader)
+            reader.add(f"{name}, row {number}", row, _held(partial(_cut, parquet, column, number - 1)))
+        else:
+            reader.add(f"{name}, row {number}", row, find)
+
+
+def _read_saved(source: Path, reader: RowReader, videos: Path | None, link: bool) -> None:
+    """Read a dataset that `save_to_disk` of the package datasets wrote."""
+    datasets = require("datasets", extra="text")
+    saved = datasets.load_from_disk(str(source))
+    reader.check_columns(saved.column_names)
+    column = str(reader.column("video", saved.column_names))
+    if isinstance(saved.features[column], datasets.Video):
+        saved = saved.cast_column(column, datasets.Video(decode=False))
+    names = {name: f.int2str for name, f in saved.features.items() if isinstance(f, datasets.ClassLabel)}
+    find = file_finder(videos or source, link)
+    for number in range(len(saved)):
+        row: dict[str, Any] = saved[number]
+        row |= {name: convert(row[name]) for name, convert in names.items() if row[name] is not None}
+        cell = row[column]
+        if isinstance(cell, dict) and cell.get("bytes") is not None:
+            row[column] = _free_name(cell.get("path"), f"{number + 1:06d}.mp4", reader)
+            reader.add(f"row {number + 1}", row, _held(partial(_cut_saved, saved, column, number)))
+        else:
+            row[column] = cell.get("path") if isinstance(cell, dict) else cell
+            reader.add(f"row {number + 1}", row, find)
+
+
+def _free_name(path: str | None, other: str, reader: RowReader) -> str:
+    """Return the name of a video that the source itself holds: its own, unless that is missing or taken."""
+    name = PurePosixPath(path or "")
+    return other if not name.name or name.is_absolute() or name.as_posix() in reader.videos else name.as_posix()
+
+
+def _held(write: Write) -> Find:
+    """Return the finder of a video that the source itself holds."""
+    return lambda path: (path, write)
+
+
+def _cut(parquet: Path, column: str, row: int, target: Path) -> None:
+    """Write the video of one row of a parquet file."""
+    frame = require("polars", extra="vista").scan_parquet(parquet).select(column).slice(row, 1).collect()
+    target.write_bytes(frame.item()["bytes"])
+
+
+def _cut_saved(saved: Any, column: str, row: int, target: Path) -> None:
+    """Write the video of one row of a saved dataset."""
+    target.write_bytes(saved[row][column]["bytes"])

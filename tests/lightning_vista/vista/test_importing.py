@@ -1,0 +1,249 @@
+"""Import of foreign sources: what is read equals what was written by other libraries, and all faults are listed."""
+
+import csv
+import io
+import json
+import os
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from tiny_data import moving_square
+
+from lightning_vista.cli import main
+from lightning_vista.video import encode_mp4
+from lightning_vista.vista import read_problem_sets
+from lightning_vista.vista.importing import import_problem_sets
+from lightning_vista.vista.shards import build_shards
+from lightning_vista.vista.source_rows import SourceError
+
+NAMES = ("a.mp4", "sub/b.mp4", "c d.mp4")
+TEXTS = ("We open the box", "We close the box", "We take the key")
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three videos below a folder."""
+    folder = tmp_path_factory.mktemp("clips")
+    for seed, name in enumerate(NAMES):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(encode_mp4(moving_square(seed)))
+    return folder
+
+
+def write_csv(path: Path, rows: list[dict[str, Any]]) -> Path:
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+def imported(source: Path, out: Path, **options: Any) -> dict[str, dict[str, set[str]]]:
+    """Import a source, read the result with the official reader, and return the true descriptions of each video."""
+    import_problem_sets(source, out, **options)
+    sets = read_problem_sets(out / "tasks")
+    for problem_set in sets:
+        for video in problem_set.videos:
+            assert (out / "videos" / problem_set.video_key(video)).is_file()
+    return {
+        item.id: {video.path: {item.descriptions[label] for label in video.labels} for video in item.videos}
+        for item in sets
+    }
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "json"])
+def test_a_table_becomes_one_problem_set(ending: str, clips: Path, tmp_path: Path) -> None:
+    rows = [{"video": name, "description": text} for name, text in zip(NAMES, TEXTS, strict=True)]
+    table = tmp_path / f"My clips.{ending}"
+    if ending == "csv":
+        write_csv(table, rows)
+    else:
+        lines = "\n".join(map(json.dumps, rows)) if ending == "jsonl" else json.dumps(rows)
+        table.write_text(lines, encoding="utf-8")
+    found = imported(table, tmp_path / "out", videos=clips)
+    assert found == {
+        "my_clips/foundation/actions/my_clips": {name: {text} for name, text in zip(NAMES, TEXTS, strict=True)}
+    }
+    (problem_set,) = read_problem_sets(tmp_path / "out/tasks")
+    assert set(problem_set.descriptions.values()) == set(TEXTS)
+    index = build_shards(tmp_path / "out/tasks", tmp_path / "out/videos", tmp_path / "shards")
+    assert "1 problem sets, 3 videos" in index.summary()
+
+
+def test_sets_levels_kinds_candidates_and_several_labels(clips: Path, tmp_path: Path) -> None:
+    rows = [
+        {"video": NAMES[0], "description": TEXTS[0], "set": "x", "level": 1, "kind": "properties"},
+        {"video": NAMES[0], "description": TEXTS[1], "set": "x", "level": 1, "kind": "properties"},
+        {"video": NAMES[1], "description": TEXTS[2], "set": "x", "level": 1, "kind": "properties"},
+        {"video": NAMES[0], "description": "First a", "set": "y", "level": 3, "candidates": "First b | First c"},
+        {"video": NAMES[2], "description": "Alone", "level": 2, "kind": "permutation", "candidates": "Enola"},
+    ]
+    found = imported(write_csv(tmp_path / "rows.csv", rows), tmp_path / "out", videos=clips, environment="lab")
+    assert found == {
+        "lab/foundation/properties/x": {NAMES[0]: set(TEXTS[:2]), NAMES[1]: {TEXTS[2]}},
+        "lab/level_3/remix/y": {NAMES[0]: {"First a"}},
+        "lab/level_2/permutation/c_d_00005": {NAMES[2]: {"Alone"}},
+    }
+    kinds = {
+        item.id: (item.kind, sorted(item.descriptions.values())) for item in read_problem_sets(tmp_path / "out/tasks")
+    }
+    assert kinds["lab/foundation/properties/x"][0] == "properties"
+    assert kinds["lab/level_3/remix/y"] == ("general", ["First a", "First b", "First c"])
+
+
+def test_all_bad_rows_are_listed_with_their_lines(clips: Path, tmp_path: Path) -> None:
+    rows = [
+        {"video": NAMES[0], "description": TEXTS[0]},
+        {"video": "none.mp4", "description": TEXTS[1]},
+        {"video": NAMES[1], "description": " "},
+        {"video": "../a.mp4", "description": TEXTS[1], "level": "two"},
+        {"video": NAMES[2], "description": TEXTS[2], "kind": "permutaton"},
+    ]
+    with pytest.raises(SourceError) as raised:
+        import_problem_sets(write_csv(tmp_path / "rows.csv", rows), tmp_path / "out", videos=clips)
+    errors = raised.value.errors
+    assert [error.split(":")[0] for error in errors[:5]] == ["line 3", "line 4", "line 5", "line 5", "line 6"]
+    assert "no such file" in errors[0]
+    assert "Did you mean 'permutation'?" in errors[4]
+    assert not (tmp_path / "out").exists()
+
+
+def test_repeated_rows_and_single_descriptions_are_faults(clips: Path, tmp_path: Path) -> None:
+    rows = [{"video": NAMES[0], "description": TEXTS[0]}] * 2
+    with pytest.raises(SourceError, match="same video and description as line 2") as raised:
+        import_problem_sets(write_csv(tmp_path / "rows.csv", rows), tmp_path / "out", videos=clips)
+    assert "at least two descriptions" in str(raised.value)
+
+
+def test_other_column_names_and_their_mistakes(clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{"clip_file": name, "words": text, "size": 3} for name, text in zip(NAMES, TEXTS, strict=True)]
+    table = write_csv(tmp_path / "rows.csv", rows)
+    arguments = ["import", str(table), str(tmp_path / "out"), "--videos", str(clips)]
+    with pytest.raises(SystemExit, match="expected a column 'video', got the columns clip_file, words, size"):
+        main(arguments)
+    with pytest.raises(SystemExit, match="Did you mean 'clip_file'"):
+        main([*arguments, "--columns", "video=clip_fil", "description=words"])
+    main([*arguments, "--columns", "video=clip_file", "description=words"])
+    printed = capsys.readouterr().out
+    assert "columns that are not read: size" in printed
+    assert "1 problem sets, 3 videos" in printed
+    with pytest.raises(SystemExit, match="expected no problem sets yet"):
+        main([*arguments, "--columns", "video=clip_file", "description=words"])
+
+
+def test_a_row_that_lacks_a_named_column_is_a_fault_of_its_own(clips: Path, tmp_path: Path) -> None:
+    rows = [{"clip_file": NAMES[0], "text": TEXTS[0]}, {"text": TEXTS[1]}, {"clip_file": NAMES[2], "text": TEXTS[2]}]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    with pytest.raises(SourceError) as raised:
+        import_problem_sets(tmp_path / "rows.jsonl", tmp_path / "out", videos=clips, columns={"video": "clip_file"})
+    assert raised.value.errors == ("line 2: `video`: expected text, got nothing.",)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")
+def test_links_take_no_space(clips: Path, tmp_path: Path) -> None:
+    rows = [{"video": name, "description": text} for name, text in zip(NAMES, TEXTS, strict=True)]
+    imported(write_csv(tmp_path / "rows.csv", rows), tmp_path / "out", videos=clips, link=True)
+    assert (tmp_path / "out/videos/rows/a.mp4").resolve() == (clips / "a.mp4").resolve()
+
+
+def test_a_video_folder_of_hugging_face(clips: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "videofolder"
+    for split, name, text in zip(("train", "train", "test"), NAMES, TEXTS, strict=True):
+        target = folder / split / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes((clips / name).read_bytes())
+        with (folder / split / "metadata.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"file_name": name, "text": text}) + "\n")
+    found = imported(folder, tmp_path / "out")
+    pairs = {
+        f"{split}/{name}": {text} for split, name, text in zip(("train", "train", "test"), NAMES, TEXTS, strict=True)
+    }
+    assert found == {"videofolder/foundation/actions/videofolder": pairs}
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_parquet_files_with_bytes_or_paths(held: bool, clips: Path, tmp_path: Path) -> None:
+    cells = [{"bytes": (clips / name).read_bytes() if held else None, "path": name} for name in NAMES]
+    (tmp_path / "data/data").mkdir(parents=True)
+    pl.DataFrame({"video": cells, "caption": list(TEXTS)}).write_parquet(tmp_path / "data/data/test-00000.parquet")
+    found = imported(tmp_path / "data", tmp_path / "out", videos=None if held else clips)
+    assert found == {"data/foundation/actions/data": {name: {text} for name, text in zip(NAMES, TEXTS, strict=True)}}
+    for name in NAMES:
+        assert (tmp_path / "out/videos/data" / name).read_bytes() == (clips / name).read_bytes()
+
+
+def test_a_dataset_that_the_library_has_saved(clips: Path, tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    columns = {"video": [str(clips / name) for name in NAMES], "label": [0, 1, 2]}
+    label = datasets.ClassLabel(names=list(TEXTS))
+    options = {"columns": {"description": "label"}, "environment": "saved"}
+    wanted = dict(zip(NAMES, ({text} for text in TEXTS), strict=True))
+    # With a feature of its own the library stores the videos and the last part of their names, else their paths.
+    for name, feature in (("held", datasets.Video(decode=False)), ("named", datasets.Value("string"))):
+        saved = datasets.Dataset.from_dict(columns, features=datasets.Features({"video": feature, "label": label}))
+        saved.save_to_disk(str(tmp_path / name))
+    (found,) = imported(tmp_path / "held", tmp_path / "a", **options).values()
+    assert found == {Path(name).name: texts for name, texts in wanted.items()}
+    assert (tmp_path / "a/videos/saved/a.mp4").read_bytes() == (clips / "a.mp4").read_bytes()
+    (found,) = imported(tmp_path / "named", tmp_path / "b", **options, videos=clips).values()
+    assert found == wanted
+    with pytest.raises(SourceError, match=r"row 1: `video`: expected a path inside"):
+        imported(tmp_path / "named", tmp_path / "c", **options)
+
+
+def test_shards_of_webdataset(clips: Path, tmp_path: Path) -> None:
+    webdataset = pytest.importorskip("webdataset")
+    (tmp_path / "tars").mkdir()
+    with webdataset.TarWriter(str(tmp_path / "tars/000.tar")) as tar:
+        tar.write({"__key__": "x/one", "mp4": (clips / NAMES[0]).read_bytes(), "txt": TEXTS[0]})
+        tar.write({"__key__": "two", "mp4": (clips / NAMES[1]).read_bytes(), "json": {"caption": TEXTS[1], "level": 1}})
+    found = imported(tmp_path / "tars", tmp_path / "out")
+    assert found == {"tars/foundation/actions/tars": {"x/one.mp4": {TEXTS[0]}, "two.mp4": {TEXTS[1]}}}
+    assert (tmp_path / "out/videos/tars/two.mp4").read_bytes() == (clips / NAMES[1]).read_bytes()
+
+
+def test_a_broken_sample_of_webdataset_is_named(tmp_path: Path) -> None:
+    (tmp_path / "tars").mkdir()
+    with tarfile.open(tmp_path / "tars/000.tar", "w") as tar:
+        for name, data in (("a.txt", b"text"), ("b.mp4", b"x"), ("c.mp4", b"x"), ("c.json", b"{")):
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    with pytest.raises(SourceError) as raised:
+        import_problem_sets(tmp_path / "tars", tmp_path / "out")
+    assert [error.split(":")[0] for error in raised.value.errors] == [f"sample {key} of 000.tar" for key in "abc"]
+
+
+@pytest.mark.parametrize("answer", ["open it", 1, "B", "(B)"])
+def test_questions_with_candidates(answer: object, clips: Path, tmp_path: Path) -> None:
+    question = {"video": NAMES[0], "question": "What is next?", "candidates": ["close it", "open it"], "answer": answer}
+    (tmp_path / "mvbench.json").write_text(json.dumps([question, question]), encoding="utf-8")
+    found = imported(tmp_path / "mvbench.json", tmp_path / "out", videos=clips)
+    ids = [f"mvbench/foundation/actions/question_{number}" for number in (1, 2)]
+    assert found == {id: {NAMES[0]: {"What is next? open it"}} for id in ids}
+
+
+def test_pairs_of_videos_and_captions(clips: Path, tmp_path: Path) -> None:
+    pair = {"index": 7, "pos_vid": NAMES[0], "neg_vid": NAMES[1], "pos_cap": TEXTS[0], "neg_cap": TEXTS[1]}
+    (tmp_path / "pairs.json").write_text(json.dumps({"test": [pair]}), encoding="utf-8")
+    found = imported(tmp_path / "pairs.json", tmp_path / "out", videos=clips)
+    assert found == {"pairs/foundation/actions/pair_7": {NAMES[0]: {TEXTS[0]}, NAMES[1]: {TEXTS[1]}}}
+
+
+def test_broken_questions_are_listed(clips: Path, tmp_path: Path) -> None:
+    good = {"video": NAMES[0], "question": "?", "candidates": ["a", "b"], "answer": "a"}
+    rows = [
+        good,
+        {**good, "answer": "c"},
+        {**good, "candidates": ["a"]},
+        {**good, "start": 2.0},
+        {**good, "video": "n"},
+    ]
+    (tmp_path / "q.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    with pytest.raises(SourceError) as raised:
+        import_problem_sets(tmp_path / "q.jsonl", tmp_path / "out", videos=clips)
+    assert [error.split(":")[0] for error in raised.value.errors] == ["line 2", "line 3", "line 4", "line 5"]
