@@ -5,26 +5,26 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
 
 from lightning_vista.evaluation import Scores
-from lightning_vista.metrics import macro_f1
 from lightning_vista.options import check_word
-from lightning_vista.scorers.dual.heads import HEADS, MAX_CLAUSES, Head, SlotHead
-from lightning_vista.scorers.dual.losses import PairBatch, across_sets, frames_to_clauses, slots_to_clauses, within_sets
-from lightning_vista.scorers.dual.pretraining import (
-    SHIPPED,
-    SMALL_CNN,
-    FrameEncoder,
-    load_weights,
-    one_cycle,
-    save_weights,
+from lightning_vista.scorers.dual.heads import (
+    HEADS,
+    MAX_CLAUSES,
+    Head,
+    SlotHead,
+    add_modules,
+    cut_modules,
 )
+from lightning_vista.scorers.dual.losses import PairBatch, across_sets, frames_to_clauses, slots_to_clauses, within_sets
+from lightning_vista.scorers.dual.pretraining import SHIPPED, SMALL_CNN, FrameEncoder, load_weights, save_weights
 from lightning_vista.scorers.dual.texts import ClauseEncoder, split_clauses
-from lightning_vista.scorers.embedding import EmbeddingScorer
+from lightning_vista.scorers.pair_training import PairTraining
 from lightning_vista.video import FrameSpec
 from lightning_vista.vista.batch import VideoBatch
 
@@ -32,7 +32,7 @@ UNKNOWN_WORDS = "unknown_words"
 TOO_MANY_STEPS = "too_many_steps"
 
 
-class DualEncoderScorer(EmbeddingScorer):
+class DualEncoderScorer(PairTraining):
     """A scorer by the cosine of a description with a video, both embedded by small networks of our own.
 
     `DualEncoderScorer("temporal", weights="shipped")` is ready for the embedded dataset's home world. Train others with
@@ -52,6 +52,9 @@ class DualEncoderScorer(EmbeddingScorer):
         vocabulary: Words of descriptions; by default those of the home world.
         allow_unknown: Whether to score descriptions with words outside the vocabulary, ignoring these words.
         learning_rate: Highest AdamW learning rate; it rises for a tenth of the steps and then falls as a cosine.
+        modules: Names of modules beside the parts of the head that see time and order, see `add_modules`: routes can
+            train them on problem sets of some types only. `weights` have their own.
+        without: Names of modules of `weights` to cut off: a capability profile of the scorer.
         name: Name in tables and figures; `dual-<head>` by default.
 
     Raises:
@@ -75,6 +78,8 @@ class DualEncoderScorer(EmbeddingScorer):
         vocabulary: Sequence[str] | None = None,
         allow_unknown: bool = False,
         learning_rate: float = 1.5e-3,
+        modules: Sequence[str] = (),
+        without: Sequence[str] = (),
         name: str | None = None,
     ) -> None:
         check_word("head", head, get_args(Head))
@@ -96,18 +101,22 @@ class DualEncoderScorer(EmbeddingScorer):
             "head": head,
             "num_frames": num_frames,
             "vocabulary": list(vocabulary or _home_vocabulary()),
+            "modules": list(modules),
             **(frame_settings or {"tower": tower, "size": size, "dim": 192}),
         }
         # Not through the base class: with a FrameSpec among the hyperparameters, torch refuses to load a checkpoint.
         self.frame_spec = FrameSpec(self.settings["num_frames"], size=self.settings["size"])
         self.frames = FrameEncoder(self.settings["tower"], self.settings["size"], self.settings["dim"])
-        self.head = HEADS[head](self.settings["dim"], self.settings["vocabulary"], self.settings["num_frames"])
+        make = partial(HEADS[head], self.settings["dim"], self.settings["vocabulary"], self.settings["num_frames"])
+        self.head = make()
+        add_modules(self.head, self.settings.get("modules", []), make)
         self.log_scale = nn.Parameter(torch.tensor(math.log(10.0)))
         if frame_state:
             self.frames.load_state_dict(frame_state)
             self.frames.requires_grad_(False)
         if state:
             self._load(state)
+        cut_modules(self.head, without)
 
     @property
     def vocabulary(self) -> tuple[str, ...]:
@@ -162,19 +171,19 @@ class DualEncoderScorer(EmbeddingScorer):
             for row, sets in zip(scores, batch.candidates, strict=True)
         ]
 
-    def training_step(self, batch: PairBatch, batch_idx: int) -> Tensor:
-        """Return the sum of the losses in `dual.losses`.
+    def scale(self) -> Tensor:
+        """Return the factor of dot products before the softmax, a scalar of at most 100."""
+        return self.log_scale.exp().clamp(max=100)
 
-        Args:
-            batch: Problem sets of the train split.
-            batch_idx: Unused.
+    def embed_pairs(self, batch: PairBatch) -> tuple[Tensor, Tensor]:
+        """Return the embeddings of videos and descriptions."""
+        return self.embed_videos(batch.frames), self.head.embed_texts(batch.texts).whole
 
-        Returns:
-            The loss, a scalar.
-        """
+    def losses(self, batch: PairBatch) -> dict[str, Tensor]:
+        """Return the terms of the loss, see `dual.losses`."""
         videos = self.head.embed_videos(self._features(batch.frames))
         texts = self.head.embed_texts(batch.texts)
-        scale = self.log_scale.exp().clamp(max=100)
+        scale = self.scale()
         logits = scale * videos.whole @ texts.whole.T
         losses = {
             "within": within_sets(logits, batch),
@@ -183,30 +192,7 @@ class DualEncoderScorer(EmbeddingScorer):
         }
         if videos.slots is not None and texts.slots is not None:
             losses["slots"] = slots_to_clauses(videos.slots, texts.slots, scale, batch)
-        self.log_dict({f"train/{name}": loss for name, loss in losses.items()}, prog_bar=True)
-        return torch.stack(list(losses.values())).sum()
-
-    def validation_step(self, batch: PairBatch, batch_idx: int) -> None:
-        """Log the macro F1 of problem sets, by level and over all.
-
-        Args:
-            batch: Problem sets of the validation split.
-            batch_idx: Unused.
-        """
-        videos, texts = self.embed_videos(batch.frames), self.head.embed_texts(batch.texts).whole
-        with torch.autocast(videos.device.type, enabled=False):  # which would round scores, and so make ties
-            scores = videos @ texts.T
-        for group in range(int(batch.video_groups.max()) + 1):
-            shown = batch.video_groups == group
-            asked = (batch.text_groups == group).nonzero().flatten()
-            predicted = asked[scores[shown][:, asked].argmax(1)]
-            f1 = macro_f1(predicted[:, None] == asked, batch.answers[shown][:, None] == asked).float()
-            level = int(batch.levels[asked[0]])
-            self.log_dict({"val/macro_f1": f1, f"val/macro_f1/level_{level}": f1}, on_epoch=True, batch_size=1)
-
-    def configure_optimizers(self) -> Any:  # one of Lightning's many forms
-        """Return AdamW with one cycle of the learning rate."""
-        return one_cycle(self, self.learning_rate)
+        return losses
 
     def on_train_end(self) -> None:
         """Write the weights, except those of a frozen frame encoder, which have their own file."""

@@ -1,12 +1,13 @@
 """Heads that map features of frames and words of descriptions to one space, with three treatments of time."""
 
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize, pad
 
+from lightning_vista.routing.surgery import Branches, cut_branch
 from lightning_vista.scorers.dual.texts import ClauseEncoder, SequenceEncoder
 
 Head = Literal["mean", "temporal", "slot"]
@@ -36,6 +37,9 @@ class MeanHead(nn.Module):
         vocabulary: Words of descriptions.
         num_frames: Unused; the head takes any number of frames.
     """
+
+    #: Parts that named modules stand beside, see `add_modules`.
+    PLACES: ClassVar = ("frames", "texts.transformer")
 
     def __init__(self, features: int, vocabulary: Sequence[str], num_frames: int) -> None:
         super().__init__()
@@ -100,6 +104,9 @@ class TemporalHead(nn.Module):
         num_frames: Number of frames of a video.
     """
 
+    #: Parts that named modules stand beside, see `add_modules`.
+    PLACES: ClassVar = ("timeline", "texts.transformer")
+
     def __init__(self, features: int, vocabulary: Sequence[str], num_frames: int) -> None:
         super().__init__()
         self.timeline = _Timeline(features, num_frames)
@@ -126,6 +133,9 @@ class SlotHead(nn.Module):
         vocabulary: Words of descriptions.
         num_frames: Unused; the head takes any number of frames.
     """
+
+    #: Parts that named modules stand beside, see `add_modules`.
+    PLACES: ClassVar = ("recurrence", "decoder", "steps")
 
     def __init__(self, features: int, vocabulary: Sequence[str], num_frames: int) -> None:
         super().__init__()
@@ -165,3 +175,43 @@ HEADS: dict[Head, Callable[[int, Sequence[str], int], AnyHead]] = {
     "temporal": TemporalHead,
     "slot": SlotHead,
 }
+
+
+def add_modules(head: AnyHead, names: Sequence[str], make: Callable[[], AnyHead]) -> None:
+    """Put named modules beside the parts of a head that see time and order, in place; outputs are added.
+
+    The part `<part>` becomes `<part>.old` and `<part>.<name>`, so that routes name a module as `head.*.<name>` and
+    `head.texts.transformer.<name>`. `cut_modules` removes one.
+
+    Args:
+        head: The head.
+        names: Names of the modules.
+        make: Function that makes a head of the same kind, whose parts become those of a module.
+
+    Raises:
+        ValueError: If a name is not an identifier, or taken.
+    """
+    for name in names:
+        twin = make()
+        for place in head.PLACES:
+            part = head.get_submodule(place)
+            branches = part if isinstance(part, Branches) else Branches(part)
+            if not name.isidentifier() or hasattr(branches, name):
+                raise ValueError(f"`modules`: expected different identifiers that are not in use, got {name!r}.")
+            branches.add_module(name, twin.get_submodule(place))
+            head.set_submodule(place, branches)
+
+
+def cut_modules(head: AnyHead, names: Sequence[str]) -> None:
+    """Remove named modules from a head, in place.
+
+    Args:
+        head: The head.
+        names: Names of modules that `add_modules` made.
+
+    Raises:
+        ValueError: If the head has no such module.
+    """
+    for name in names:
+        for place in head.PLACES:
+            cut_branch(head, place, name)
