@@ -18,6 +18,7 @@ from lightning_vista.callbacks.routing_check import RoutingCheck
 from lightning_vista.callbacks.routing_monitor import RoutingMonitor
 from lightning_vista.callbacks.run_config import RunConfigCallback
 from lightning_vista.callbacks.score_logging import ScoreLogging, log_evaluation
+from lightning_vista.callbacks.set_relearning import SetRelearning
 from lightning_vista.callbacks.steering_scalar import SteeringScalar
 from lightning_vista.callbacks.undo import Undo
 from lightning_vista.evaluation import Evaluation
@@ -43,6 +44,7 @@ __all__ = [
     "RoutingMonitor",
     "RunConfigCallback",
     "ScoreLogging",
+    "SetRelearning",
     "SteeringScalar",
     "Undo",
     "log_evaluation",

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from lightning_vista.datamodules.pair_stream import PairStream, SetEncoder, StreamSettings, join_all
 from lightning_vista.options import check_word
 from lightning_vista.scorers.dual.losses import PairBatch
+from lightning_vista.scorers.dual.pretraining import frame_file
 from lightning_vista.video import FrameSpec
 from lightning_vista.video.resizing import resize_frames
 
@@ -92,7 +93,7 @@ class MiniTrainingDataModule(L.LightningDataModule):
 
     Args:
         frame_spec: Frames of each video; LightningCLI takes it from the scorer.
-        frame_weights: Weights of a frozen frame encoder, whose features then replace the frames in batches.
+        frame_weights: Weights of a frozen frame encoder, or `shipped` for the package's own, whose features then replace the frames in batches.
         sets_per_batch: Number of problem sets in a batch.
         videos_per_set: Highest number of videos of each problem set.
         first_chunks: Number of chunks of 64 problem sets before training starts.
@@ -154,7 +155,7 @@ class MiniTrainingDataModule(L.LightningDataModule):
         self.worlds, self.groups, self.labelled, self.dropped = list(worlds), groups, labelled, list(dropped)
         self.test_split, self.test_scale, self.draw_seed = test_split, test_scale, draw_seed
         self.frame_spec = frame_spec or FrameSpec(16, size=96)
-        self.frame_weights, self.cache_dir = frame_weights, cache_dir
+        self.frame_weights, self.cache_dir = frame_file(frame_weights), cache_dir
         self.sets_per_batch, self.videos_per_set = sets_per_batch, videos_per_set
         self.first_chunks, self.steps_per_chunk, self.max_chunks = first_chunks, steps_per_chunk, max_chunks
         self.level_every, self.num_workers, self.val_scale, self.seed = level_every, num_workers, val_scale, seed
@@ -190,16 +191,17 @@ class MiniTrainingDataModule(L.LightningDataModule):
         """Return the problem sets of the test split without held-out combinations, several per batch."""
         return self._held_out_batches(self.test_split, self.test_scale, self.sets_per_batch)
 
-    def sample_sets(self, types: Sequence[str], count: int, seed: int) -> PairBatch:
+    def sample_sets(self, types: Sequence[str], count: int, seed: int, size: int) -> list[PairBatch]:
         """Sample problem sets that occur in no training batch, for a relearning attack.
 
         Args:
-            types: Types of the problem sets, such as `home/permutation`.
+            types: Types of the problem sets, such as `home/permutation`, of one world.
             count: Number of problem sets.
             seed: Random seed of the sample.
+            size: Highest number of problem sets in a batch.
 
         Returns:
-            All their videos and descriptions.
+            Batches with all their videos and descriptions.
         """
         from lightning_vista.mini.training_groups import training_chunk
 
@@ -211,7 +213,7 @@ class MiniTrainingDataModule(L.LightningDataModule):
             frames = self.encoder().encode_all(chunk, f"{world}-{self.seed}-{number:05d}")
             chosen += [pair for pair in zip(chunk, frames, strict=True) if pair[0].type in types]
             number += 1
-        return join_all(chosen[:count], "permutation")
+        return [join_all(chosen[start : min(start + size, count)], "permutation") for start in range(0, count, size)]
 
     def encoder(self) -> SetEncoder:
         """Return an encoder from tile codes to frames, or to features."""

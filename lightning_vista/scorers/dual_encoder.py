@@ -22,7 +22,14 @@ from lightning_vista.scorers.dual.heads import (
     cut_modules,
 )
 from lightning_vista.scorers.dual.losses import PairBatch, across_sets, frames_to_clauses, slots_to_clauses, within_sets
-from lightning_vista.scorers.dual.pretraining import SHIPPED, SMALL_CNN, FrameEncoder, load_weights, save_weights
+from lightning_vista.scorers.dual.pretraining import (
+    SHIPPED,
+    SMALL_CNN,
+    FrameEncoder,
+    frame_file,
+    load_weights,
+    save_weights,
+)
 from lightning_vista.scorers.dual.texts import ClauseEncoder, split_clauses
 from lightning_vista.scorers.pair_training import PairTraining
 from lightning_vista.video import FrameSpec
@@ -43,13 +50,14 @@ class DualEncoderScorer(PairTraining):
             frames, as in ViCLIP) or `slot` (one slot for each step).
         weights: File that training wrote with the same head, or `shipped` for the package's own weights (including
             those of the frame encoder); None starts from scratch.
-        frame_weights: File that the pretraining of frames wrote. Its tower and size replace the arguments, and the
+        frame_weights: File that the pretraining of frames wrote, or `shipped` for the package's own. Its tower and size replace the arguments, and the
             frame encoder is frozen.
         out: File for the weights after training; None writes no file.
         tower: `small-cnn` or the name of an image model of timm, see `FrameEncoder`.
         size: Height and width of the frames in pixels.
         num_frames: Number of frames of each video.
-        vocabulary: Words of descriptions; by default those of the home world.
+        vocabulary: Words of descriptions; by default those of `worlds`.
+        worlds: Worlds of the embedded dataset whose words the scorer learns.
         allow_unknown: Whether to score descriptions with words outside the vocabulary, ignoring these words.
         learning_rate: Highest AdamW learning rate; it rises for a tenth of the steps and then falls as a cosine.
         modules: Names of modules beside the parts of the head that see time and order, see `add_modules`: routes can
@@ -76,6 +84,7 @@ class DualEncoderScorer(PairTraining):
         size: int = 96,
         num_frames: int = 16,
         vocabulary: Sequence[str] | None = None,
+        worlds: Sequence[str] = ("home",),
         allow_unknown: bool = False,
         learning_rate: float = 1.5e-3,
         modules: Sequence[str] = (),
@@ -88,8 +97,8 @@ class DualEncoderScorer(PairTraining):
         self.out = out
         self.allow_unknown, self.learning_rate = allow_unknown, learning_rate
         if weights == "shipped":
-            weights, frame_weights = str(SHIPPED / f"{head}.safetensors"), str(SHIPPED / "frames.safetensors")
-        self.frame_weights = frame_weights
+            weights, frame_weights = str(SHIPPED / f"{head}.safetensors"), "shipped"
+        self.frame_weights = frame_weights = frame_file(frame_weights)
         settings, state = load_weights(weights) if weights else ({}, {})
         if settings and settings["head"] != head:
             raise ValueError(
@@ -100,7 +109,7 @@ class DualEncoderScorer(PairTraining):
         self.settings: dict[str, Any] = settings or {
             "head": head,
             "num_frames": num_frames,
-            "vocabulary": list(vocabulary or _home_vocabulary()),
+            "vocabulary": list(vocabulary or _vocabulary(worlds)),
             "modules": list(modules),
             **(frame_settings or {"tower": tower, "size": size, "dim": 192}),
         }
@@ -239,8 +248,10 @@ class DualEncoderScorer(PairTraining):
         return Scores(scores.values.masked_fill(hidden, math.nan), UNKNOWN_WORDS)
 
 
-def _home_vocabulary() -> tuple[str, ...]:
-    """Return the words of the home world; imported here because that takes seconds, and only training needs it."""
+def _vocabulary(worlds: Sequence[str]) -> list[str]:
+    """Return the words of worlds; imported here because that takes seconds, and only training needs it."""
     from lightning_vista.mini import WORLDS
 
-    return tuple(WORLDS["home"].vocabulary)
+    for world in worlds:
+        check_word("worlds", world, WORLDS)
+    return list(dict.fromkeys(word for world in worlds for word in WORLDS[world].vocabulary))

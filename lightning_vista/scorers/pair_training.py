@@ -18,8 +18,8 @@ from lightning_vista.vista.batch import VideoBatch
 class PairData(Protocol):
     """A datamodule whose batches are a `PairBatch`, such as `MiniTrainingDataModule`."""
 
-    def sample_sets(self, types: Sequence[str], count: int, seed: int) -> PairBatch:
-        """Sample problem sets of some types that occur in no training batch."""
+    def sample_sets(self, types: Sequence[str], count: int, seed: int, size: int) -> list[PairBatch]:
+        """Sample problem sets of some types that occur in no training batch, in batches of at most `size`."""
         ...
 
 
