@@ -93,7 +93,8 @@ class MiniTrainingDataModule(L.LightningDataModule):
 
     Args:
         frame_spec: Frames of each video; LightningCLI takes it from the scorer.
-        frame_weights: Weights of a frozen frame encoder, or `shipped` for the package's own, whose features then replace the frames in batches.
+        frame_weights: Weights of a frozen frame encoder, whose features then replace the frames in batches; `shipped`
+            for the package's own.
         sets_per_batch: Number of problem sets in a batch.
         videos_per_set: Highest number of videos of each problem set.
         first_chunks: Number of chunks of 64 problem sets before training starts.

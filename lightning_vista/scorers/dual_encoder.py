@@ -50,8 +50,8 @@ class DualEncoderScorer(PairTraining):
             frames, as in ViCLIP) or `slot` (one slot for each step).
         weights: File that training wrote with the same head, or `shipped` for the package's own weights (including
             those of the frame encoder); None starts from scratch.
-        frame_weights: File that the pretraining of frames wrote, or `shipped` for the package's own. Its tower and size replace the arguments, and the
-            frame encoder is frozen.
+        frame_weights: File that the pretraining of frames wrote, or `shipped` for the package's own. Its tower and size
+            replace the arguments, and the frame encoder is frozen.
         out: File for the weights after training; None writes no file.
         tower: `small-cnn` or the name of an image model of timm, see `FrameEncoder`.
         size: Height and width of the frames in pixels.

@@ -30,10 +30,11 @@ class PairTraining(EmbeddingScorer):
     `test/f1/<world>/<type>` and `test/f1/<world>/<type>/level_<n>`: macro F1 without rescaling.
 
     Attributes:
-        learning_rate: Highest AdamW learning rate; it rises for a tenth of the steps and then falls as a cosine.
+        learning_rate: Highest AdamW learning rate; it rises for a tenth of the steps and then falls as a cosine. None
+            for frozen weights.
     """
 
-    learning_rate: float
+    learning_rate: float | None = None
 
     def scale(self) -> Tensor:
         """Return the factor of dot products before the softmax, a scalar."""
@@ -94,6 +95,8 @@ class PairTraining(EmbeddingScorer):
 
     def configure_optimizers(self) -> Any:  # one of Lightning's many forms
         """Return AdamW with one cycle of the learning rate."""
+        if self.learning_rate is None:
+            raise ValueError(f"`learning_rate`: expected a number to train {self.name}, got None. Set it.")
         return one_cycle(self, self.learning_rate)
 
     def _macro_f1(self, batch: PairBatch) -> Iterator[tuple[str, int, Tensor]]:
