@@ -60,6 +60,7 @@ class DualEncoderScorer(PairTraining):
         worlds: Worlds of the embedded dataset whose words the scorer learns.
         allow_unknown: Whether to score descriptions with words outside the vocabulary, ignoring these words.
         learning_rate: Highest AdamW learning rate; it rises for a tenth of the steps and then falls as a cosine.
+        layers: Number of layers of the transformer over frames, for the head `temporal` only; 3 by default.
         modules: Names of modules beside the parts of the head that see time and order, see `add_modules`: routes can
             train them on problem sets of some types only. `weights` have their own.
         without: Names of modules of `weights` to cut off: a capability profile of the scorer.
@@ -87,12 +88,15 @@ class DualEncoderScorer(PairTraining):
         worlds: Sequence[str] = ("home",),
         allow_unknown: bool = False,
         learning_rate: float = 1.5e-3,
+        layers: int | None = None,
         modules: Sequence[str] = (),
         without: Sequence[str] = (),
         name: str | None = None,
     ) -> None:
         check_word("head", head, get_args(Head))
         super().__init__(name or f"dual-{head}")
+        if layers is not None and head != "temporal":
+            raise ValueError(f"`layers`: expected None for the head {head!r}, got {layers}. Leave it out.")
         self.unknown: dict[str, list[str]] = {}
         self.out = out
         self.allow_unknown, self.learning_rate = allow_unknown, learning_rate
@@ -111,12 +115,16 @@ class DualEncoderScorer(PairTraining):
             "num_frames": num_frames,
             "vocabulary": list(vocabulary or _vocabulary(worlds)),
             "modules": list(modules),
+            **({} if layers is None else {"layers": layers}),
             **(frame_settings or {"tower": tower, "size": size, "dim": 192}),
         }
         # Not through the base class: with a FrameSpec among the hyperparameters, torch refuses to load a checkpoint.
         self.frame_spec = FrameSpec(self.settings["num_frames"], size=self.settings["size"])
         self.frames = FrameEncoder(self.settings["tower"], self.settings["size"], self.settings["dim"])
-        make = partial(HEADS[head], self.settings["dim"], self.settings["vocabulary"], self.settings["num_frames"])
+        sizes = {name: self.settings[name] for name in ("layers",) if name in self.settings}
+        make = partial(
+            HEADS[head], self.settings["dim"], self.settings["vocabulary"], self.settings["num_frames"], **sizes
+        )
         self.head = make()
         add_modules(self.head, self.settings.get("modules", []), make)
         self.log_scale = nn.Parameter(torch.tensor(math.log(10.0)))

@@ -61,12 +61,12 @@ class MeanHead(nn.Module):
 class _Timeline(nn.Module):
     """A transformer over frames, each joined with its differences to its neighbours."""
 
-    def __init__(self, features: int, num_frames: int) -> None:
+    def __init__(self, features: int, num_frames: int, layers: int) -> None:
         super().__init__()
         self.project = nn.Linear(3 * features, _WIDTH)
         self.positions = nn.Parameter(0.1 * torch.randn(num_frames, _WIDTH))
         layer = nn.TransformerEncoderLayer(_WIDTH, 4, 3 * _WIDTH, dropout=0.0, batch_first=True, norm_first=True)
-        self.transformer = nn.TransformerEncoder(layer, 3, nn.LayerNorm(_WIDTH), enable_nested_tensor=False)
+        self.transformer = nn.TransformerEncoder(layer, layers, nn.LayerNorm(_WIDTH), enable_nested_tensor=False)
 
     def forward(self, features: Tensor) -> Tensor:
         result: Tensor = self.transformer(self.project(_with_changes(features)) + self.positions)
@@ -102,14 +102,15 @@ class TemporalHead(nn.Module):
         features: Number of features of a frame.
         vocabulary: Words of descriptions.
         num_frames: Number of frames of a video.
+        layers: Number of layers of the transformer.
     """
 
     #: Parts that named modules stand beside, see `add_modules`.
     PLACES: ClassVar = ("timeline", "texts.transformer")
 
-    def __init__(self, features: int, vocabulary: Sequence[str], num_frames: int) -> None:
+    def __init__(self, features: int, vocabulary: Sequence[str], num_frames: int, layers: int = 3) -> None:
         super().__init__()
-        self.timeline = _Timeline(features, num_frames)
+        self.timeline = _Timeline(features, num_frames, layers)
         self.project = nn.Linear(_WIDTH, _DIM)
         self.parts = nn.Linear(_WIDTH, _WIDTH)
         self.texts = SequenceEncoder(ClauseEncoder(vocabulary, _WIDTH), _WIDTH, _DIM, MAX_CLAUSES)
@@ -170,7 +171,7 @@ def _unit(vectors: Tensor) -> Tensor:
 
 
 AnyHead = MeanHead | TemporalHead | SlotHead
-HEADS: dict[Head, Callable[[int, Sequence[str], int], AnyHead]] = {
+HEADS: dict[Head, Callable[..., AnyHead]] = {
     "mean": MeanHead,
     "temporal": TemporalHead,
     "slot": SlotHead,
