@@ -100,6 +100,7 @@ class MiniTrainingDataModule(L.LightningDataModule):
         first_chunks: Number of chunks of 64 problem sets before training starts.
         steps_per_chunk: Number of batches after which a chunk is added.
         level_every: Number of batches after which the longest descriptions, with 2 steps at first, get another step.
+        max_level: Highest number of steps of problem sets, in training, validation and tests.
         max_chunks: Highest number of chunks in the store; the oldest are dropped.
         worlds: Worlds of the problem sets, `home`, `craft` or both; each has as many chunks.
         groups: Name of a group -> types of its problem sets, such as `home/remix`; a batch then has problem sets of one
@@ -133,6 +134,7 @@ class MiniTrainingDataModule(L.LightningDataModule):
         first_chunks: int = 12,
         steps_per_chunk: int = 16,
         level_every: int = 60,
+        max_level: int = 8,
         max_chunks: int = 400,
         worlds: Sequence[str] = ("home",),
         groups: Mapping[str, Sequence[str]] | None = None,
@@ -154,6 +156,7 @@ class MiniTrainingDataModule(L.LightningDataModule):
         for world in worlds:
             check_word("worlds", world, ("home", "craft"))
         self.worlds, self.groups, self.labelled, self.dropped = list(worlds), groups, labelled, list(dropped)
+        self.max_level = max_level
         self.test_split, self.test_scale, self.draw_seed = test_split, test_scale, draw_seed
         self.frame_spec = frame_spec or FrameSpec(16, size=96)
         self.frame_weights, self.cache_dir = frame_file(frame_weights), cache_dir
@@ -175,6 +178,7 @@ class MiniTrainingDataModule(L.LightningDataModule):
             first_chunks=self.first_chunks,
             steps_per_chunk=self.steps_per_chunk,
             level_every=self.level_every,
+            max_level=self.max_level,
             max_chunks=self.max_chunks,
             seed=self.seed,
             draw_seed=self.draw_seed,
@@ -212,7 +216,8 @@ class MiniTrainingDataModule(L.LightningDataModule):
         while len(chosen) < count:
             chunk = training_chunk(number, self.frame_spec.num_frames, self.seed, self.cache_dir, world)
             frames = self.encoder().encode_all(chunk, f"{world}-{self.seed}-{number:05d}")
-            chosen += [pair for pair in zip(chunk, frames, strict=True) if pair[0].type in types]
+            pairs = zip(chunk, frames, strict=True)
+            chosen += [pair for pair in pairs if pair[0].type in types and pair[0].level <= self.max_level]
             number += 1
         return [join_all(chosen[start : min(start + size, count)], "permutation") for start in range(0, count, size)]
 
@@ -227,9 +232,10 @@ class MiniTrainingDataModule(L.LightningDataModule):
 
         if (key := (split, scale)) not in self._held_out:
             chosen = [slot for slot in slots([split], scale) if slot.world in self.worlds and not slot.held_out]
-            chosen = [slot for slot in chosen if slot.type != "foundation"]  # several descriptions of a video are true
+            # In the set of craft's level 1 several descriptions of a video are true.
+            chosen = [slot for slot in chosen if slot.level <= self.max_level and slot.type != "foundation"]
             groups = validation_groups(self.frame_spec.num_frames, chosen, cache_dir=self.cache_dir)
-            name = "-".join([split, f"{scale:g}", *self.worlds])
+            name = "-".join([split, f"{scale:g}", *self.worlds, str(self.max_level)])
             self._held_out[key] = list(zip(groups, self.encoder().encode_all(groups, name), strict=True))
         known = self._held_out[key]
         batches = [join_all(known[start : start + size]) for start in range(0, len(known), size)]

@@ -110,6 +110,7 @@ class StreamSettings(NamedTuple):
     first_chunks: int
     steps_per_chunk: int
     level_every: int
+    max_level: int
     max_chunks: int
     seed: int
     draw_seed: int
@@ -152,7 +153,7 @@ class PairStream(IterableDataset[PairBatch]):
                 new = self._chunk(have * workers + number, encoder)
                 store = [*store, *new][-len(new) * settings.max_chunks :]
                 have += 1
-            yield self._draw(store, 2 + step // settings.level_every, rng)
+            yield self._draw(store, min(2 + step // settings.level_every, settings.max_level), rng)
             step += workers
 
     def _chunk(self, number: int, encoder: SetEncoder) -> list[StoredSet]:
