@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import lightning as L
 import torch
-from lightning.fabric.utilities.seed import isolate_rng
+from lightning.pytorch.utilities.seed import isolate_rng
 from torch.utils.data import DataLoader
 
 from lightning_vista.callbacks.ablation import routes_with_regions
