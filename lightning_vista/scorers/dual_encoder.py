@@ -5,7 +5,6 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any, get_args
 
 import torch
@@ -61,8 +60,8 @@ class DualEncoderScorer(PairTraining):
         allow_unknown: Whether to score descriptions with words outside the vocabulary, ignoring these words.
         learning_rate: Highest AdamW learning rate; it rises for a tenth of the steps and then falls as a cosine.
         layers: Number of layers of the transformer over frames, for the head `temporal` only; 3 by default.
-        modules: Names of modules beside the parts of the head that see time and order, see `add_modules`: routes can
-            train them on problem sets of some types only. `weights` have their own.
+        modules: Names of modules on top of the parts of the head that see frames and clauses, see `add_modules`: routes
+            can train them on problem sets of some types only. `weights` have their own.
         without: Names of modules of `weights` to cut off: a capability profile of the scorer.
         name: Name in tables and figures; `dual-<head>` by default.
 
@@ -122,11 +121,8 @@ class DualEncoderScorer(PairTraining):
         self.frame_spec = FrameSpec(self.settings["num_frames"], size=self.settings["size"])
         self.frames = FrameEncoder(self.settings["tower"], self.settings["size"], self.settings["dim"])
         sizes = {name: self.settings[name] for name in ("layers",) if name in self.settings}
-        make = partial(
-            HEADS[head], self.settings["dim"], self.settings["vocabulary"], self.settings["num_frames"], **sizes
-        )
-        self.head = make()
-        add_modules(self.head, self.settings.get("modules", []), make)
+        self.head = HEADS[head](self.settings["dim"], self.settings["vocabulary"], self.settings["num_frames"], **sizes)
+        add_modules(self.head, self.settings.get("modules", []))
         self.log_scale = nn.Parameter(torch.tensor(math.log(10.0)))
         if frame_state:
             self.frames.load_state_dict(frame_state)

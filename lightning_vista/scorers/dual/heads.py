@@ -1,7 +1,7 @@
 """Heads that map features of frames and words of descriptions to one space, with three treatments of time."""
 
 from collections.abc import Callable, Sequence
-from typing import ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -38,8 +38,8 @@ class MeanHead(nn.Module):
         num_frames: Unused; the head takes any number of frames.
     """
 
-    #: Parts that named modules stand beside, see `add_modules`.
-    PLACES: ClassVar = ("frames", "texts.transformer")
+    #: Parts with named modules on top, with the width of their outputs, see `add_modules`.
+    PLACES: ClassVar = {"frames": _DIM, "texts.transformer": _WIDTH}
 
     def __init__(self, features: int, vocabulary: Sequence[str], num_frames: int) -> None:
         super().__init__()
@@ -105,8 +105,8 @@ class TemporalHead(nn.Module):
         layers: Number of layers of the transformer.
     """
 
-    #: Parts that named modules stand beside, see `add_modules`.
-    PLACES: ClassVar = ("timeline", "texts.transformer")
+    #: Parts with named modules on top, with the width of their outputs, see `add_modules`.
+    PLACES: ClassVar = {"timeline": _WIDTH, "texts.transformer": _WIDTH}
 
     def __init__(self, features: int, vocabulary: Sequence[str], num_frames: int, layers: int = 3) -> None:
         super().__init__()
@@ -135,8 +135,8 @@ class SlotHead(nn.Module):
         num_frames: Unused; the head takes any number of frames.
     """
 
-    #: Parts that named modules stand beside, see `add_modules`.
-    PLACES: ClassVar = ("recurrence", "decoder", "steps")
+    #: Parts with named modules on top, with the width of their outputs, see `add_modules`.
+    PLACES: ClassVar = {"recurrence": _WIDTH, "decoder": _WIDTH}
 
     def __init__(self, features: int, vocabulary: Sequence[str], num_frames: int) -> None:
         super().__init__()
@@ -178,29 +178,58 @@ HEADS: dict[Head, Callable[..., AnyHead]] = {
 }
 
 
-def add_modules(head: AnyHead, names: Sequence[str], make: Callable[[], AnyHead]) -> None:
-    """Put named modules beside the parts of a head that see time and order, in place; outputs are added.
+class StackedModule(nn.Module):
+    """A transformer layer over frames, clauses or slots, and a projection that returns zero at first.
 
-    The part `<part>` becomes `<part>.old` and `<part>.<name>`, so that routes name a module as `head.*.<name>` and
-    `head.texts.transformer.<name>`. `cut_modules` removes one.
+    Args:
+        width: Size of an item.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.layer = nn.TransformerEncoderLayer(width, 4, 2 * width, dropout=0.0, batch_first=True, norm_first=True)
+        self.project = nn.Linear(width, width)
+        nn.init.zeros_(self.project.weight)
+        nn.init.zeros_(self.project.bias)
+
+    def forward(self, items: Tensor, is_padding: Tensor | None = None) -> Tensor:
+        """Return what to add to items `(batch, items, width)`, of which `is_padding` `(batch, items)` marks some."""
+        result: Tensor = self.project(self.layer(items, src_key_padding_mask=is_padding))
+        return result
+
+
+class Stack(Branches):
+    """A part of a head with named modules on top: each reads what those before it return, and its output is added."""
+
+    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Return the sum of all outputs, `(items, length, width)`."""
+        total: Tensor = self.old(*args, **kwargs)
+        for name in self.names:
+            total = total + self.get_submodule(name)(total, kwargs.get("src_key_padding_mask"))
+        return total
+
+
+def add_modules(head: AnyHead, names: Sequence[str]) -> None:
+    """Put named modules on top of the parts of a head that see frames and clauses, in place.
+
+    The part `<part>` becomes `<part>.old` and `<part>.<name>`, whose output is added, see `StackedModule`. Routes name a
+    module of a temporal head as `head.timeline.<name>` and `head.texts.transformer.<name>`. `cut_modules` removes one.
 
     Args:
         head: The head.
         names: Names of the modules.
-        make: Function that makes a head of the same kind, whose parts become those of a module.
 
     Raises:
         ValueError: If a name is not an identifier, or taken.
     """
     for name in names:
-        twin = make()
-        for place in head.PLACES:
+        for place, width in head.PLACES.items():
             part = head.get_submodule(place)
-            branches = part if isinstance(part, Branches) else Branches(part)
-            if not name.isidentifier() or hasattr(branches, name):
+            stack = part if isinstance(part, Stack) else Stack(part)
+            if not name.isidentifier() or hasattr(stack, name):
                 raise ValueError(f"`modules`: expected different identifiers that are not in use, got {name!r}.")
-            branches.add_module(name, twin.get_submodule(place))
-            head.set_submodule(place, branches)
+            stack.add_module(name, StackedModule(width))
+            head.set_submodule(place, stack)
 
 
 def cut_modules(head: AnyHead, names: Sequence[str]) -> None:
