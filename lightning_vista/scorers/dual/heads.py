@@ -1,18 +1,22 @@
 """Heads that map features of frames and words of descriptions to one space, with three treatments of time."""
 
-from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Literal, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize, pad
 
-from lightning_vista.routing.surgery import Branches, cut_branch
+from lightning_vista.routing.surgery import cut_branch
+from lightning_vista.scorers.dual.head_modules import LayerModule, Stack, TimeModule
 from lightning_vista.scorers.dual.texts import ClauseEncoder, SequenceEncoder
 
 Head = Literal["mean", "temporal", "slot"]
 MAX_CLAUSES = 8
 _WIDTH, _DIM, _HIDDEN = 128, 256, 256
+Places = Mapping[str, Callable[[], nn.Module]]
+_TEXTS: Places = {"texts.transformer": partial(LayerModule, _WIDTH), "texts.project": partial(TimeModule, _DIM)}
 
 
 class Embedded(NamedTuple):
@@ -38,8 +42,8 @@ class MeanHead(nn.Module):
         num_frames: Unused; the head takes any number of frames.
     """
 
-    #: Parts with named modules on top, with the width of their outputs, see `add_modules`.
-    PLACES: ClassVar = {"frames": _DIM, "texts.transformer": _WIDTH}
+    #: Parts that get modules on top, with the kind of module, see `add_modules`.
+    PLACES: ClassVar[Places] = {"frames": partial(TimeModule, _DIM), **_TEXTS}
 
     def __init__(self, features: int, vocabulary: Sequence[str], num_frames: int) -> None:
         super().__init__()
@@ -105,8 +109,12 @@ class TemporalHead(nn.Module):
         layers: Number of layers of the transformer.
     """
 
-    #: Parts with named modules on top, with the width of their outputs, see `add_modules`.
-    PLACES: ClassVar = {"timeline": _WIDTH, "texts.transformer": _WIDTH}
+    #: Parts that get modules on top, with the kind of module, see `add_modules`.
+    PLACES: ClassVar[Places] = {
+        "timeline": partial(LayerModule, _WIDTH),
+        "project": partial(TimeModule, _DIM),
+        **_TEXTS,
+    }
 
     def __init__(self, features: int, vocabulary: Sequence[str], num_frames: int, layers: int = 3) -> None:
         super().__init__()
@@ -118,7 +126,8 @@ class TemporalHead(nn.Module):
     def embed_videos(self, features: Tensor) -> Embedded:
         """Embed features `(videos, frames, features)`."""
         frames = self.timeline(features)
-        return Embedded(_unit(self.project(frames.mean(dim=1))), self.parts(frames))
+        # The projection of the mean is the mean of projections, which named modules may change.
+        return Embedded(_unit(self.project(frames).mean(dim=1)), self.parts(frames))
 
     def embed_texts(self, texts: Sequence[str]) -> Embedded:
         """Embed descriptions."""
@@ -135,8 +144,8 @@ class SlotHead(nn.Module):
         num_frames: Unused; the head takes any number of frames.
     """
 
-    #: Parts with named modules on top, with the width of their outputs, see `add_modules`.
-    PLACES: ClassVar = {"recurrence": _WIDTH, "decoder": _WIDTH}
+    #: Parts that get modules on top, with the kind of module, see `add_modules`.
+    PLACES: ClassVar[Places] = {"recurrence": partial(LayerModule, _WIDTH), "slots": partial(TimeModule, _WIDTH)}
 
     def __init__(self, features: int, vocabulary: Sequence[str], num_frames: int) -> None:
         super().__init__()
@@ -178,42 +187,12 @@ HEADS: dict[Head, Callable[..., AnyHead]] = {
 }
 
 
-class StackedModule(nn.Module):
-    """A transformer layer over frames, clauses or slots, and a projection that returns zero at first.
-
-    Args:
-        width: Size of an item.
-    """
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.layer = nn.TransformerEncoderLayer(width, 4, 2 * width, dropout=0.0, batch_first=True, norm_first=True)
-        self.project = nn.Linear(width, width)
-        nn.init.zeros_(self.project.weight)
-        nn.init.zeros_(self.project.bias)
-
-    def forward(self, items: Tensor, is_padding: Tensor | None = None) -> Tensor:
-        """Return what to add to items `(batch, items, width)`, of which `is_padding` `(batch, items)` marks some."""
-        result: Tensor = self.project(self.layer(items, src_key_padding_mask=is_padding))
-        return result
-
-
-class Stack(Branches):
-    """A part of a head with named modules on top: each reads what those before it return, and its output is added."""
-
-    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
-        """Return the sum of all outputs, `(items, length, width)`."""
-        total: Tensor = self.old(*args, **kwargs)
-        for name in self.names:
-            total = total + self.get_submodule(name)(total, kwargs.get("src_key_padding_mask"))
-        return total
-
-
 def add_modules(head: AnyHead, names: Sequence[str]) -> None:
-    """Put named modules on top of the parts of a head that see frames and clauses, in place.
+    """Put named modules on top of parts of a head, in place.
 
-    The part `<part>` becomes `<part>.old` and `<part>.<name>`, whose output is added, see `StackedModule`. Routes name a
-    module of a temporal head as `head.timeline.<name>` and `head.texts.transformer.<name>`. `cut_modules` removes one.
+    The part `<part>` becomes `<part>.old` and `<part>.<name>`, whose output is added. A temporal head gets a
+    `LayerModule` for `timeline` and `texts.transformer`, and a `TimeModule` for `project` and `texts.project`; routes
+    name them as `head.timeline.<name>` and so on. `cut_modules` removes a module.
 
     Args:
         head: The head.
@@ -223,12 +202,12 @@ def add_modules(head: AnyHead, names: Sequence[str]) -> None:
         ValueError: If a name is not an identifier, or taken.
     """
     for name in names:
-        for place, width in head.PLACES.items():
+        for place, make in head.PLACES.items():
             part = head.get_submodule(place)
             stack = part if isinstance(part, Stack) else Stack(part)
             if not name.isidentifier() or hasattr(stack, name):
                 raise ValueError(f"`modules`: expected different identifiers that are not in use, got {name!r}.")
-            stack.add_module(name, StackedModule(width))
+            stack.add_module(name, make())
             head.set_submodule(place, stack)
 
 

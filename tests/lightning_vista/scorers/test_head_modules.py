@@ -23,9 +23,9 @@ TEXTS = (
 GROUPS = {"order": ["home/permutation"], "rest": ["home/remix"]}
 #: Parts on which each head puts modules.
 PLACES = {
-    "mean": ("frames", "texts.transformer"),
-    "temporal": ("timeline", "texts.transformer"),
-    "slot": ("recurrence", "decoder"),
+    "mean": ("frames", "texts.transformer", "texts.project"),
+    "temporal": ("timeline", "project", "texts.transformer", "texts.project"),
+    "slot": ("recurrence", "slots"),
 }
 
 
@@ -53,7 +53,7 @@ def pairs(kind: str, seed: int, sets: int = 2) -> PairBatch:
 def held_still(head: Head) -> GradientRouting:
     """The routes of configs/vista/regions/order.yaml."""
     videos, texts = (LabelRule(field, GROUPS) for field in ("video_types", "text_types"))
-    by_place = {place: texts if place == "texts.transformer" else videos for place in PLACES[head]}
+    by_place = {place: texts if place.startswith("texts.") else videos for place in PLACES[head]}
     open_to_all = {group: {"order": 1.0} for group in GROUPS}
     routes = [
         Route(f"head.{place}.order", rule, {"order": "rest"}, weights=open_to_all, forward={"rest": ["order"]})
@@ -102,7 +102,7 @@ def _renamed(plain: DualEncoderScorer, head: Head) -> dict[str, torch.Tensor]:
 def test_a_module_changes_what_a_head_says_and_cutting_it_restores_the_head(head: Head, tmp_path: Path) -> None:
     plain, whole = scorer(head, modules=()), scorer(head)
     whole.load_state_dict({**whole.state_dict(), **_renamed(plain, head)})
-    assert torch.allclose(embeddings(plain), embeddings(whole), atol=1e-6)  # silent at first
+    assert not torch.allclose(embeddings(plain), embeddings(whole), atol=1e-3)
     whole.out = str(tmp_path / "weights.safetensors")
     fit(whole, [pairs("home/remix", seed) for seed in range(5)])
     cut = DualEncoderScorer(head, weights=whole.out, without=["order"])
