@@ -31,10 +31,9 @@ def test_the_config_trains_and_measures_profiles(name: str, cache: str, tmp_path
     configs = [part for file in ("base", name) for part in ("--config", str(FOLDER / f"{file}.yaml"))]
     options = [*configs, *SMALL, "--data.cache_dir", cache, "--trainer.default_root_dir", str(tmp_path)]
     options += ["--model.out", str(tmp_path / "scorer.safetensors")]
-    attack = [
-        *("--trainer.callbacks.num_sets", "[1]", "--trainer.callbacks.steps", "1"),
-    ]
-    main(["fit", *options, *attack, "--trainer.max_steps", "10"])
+    # The attack is the last callback.
+    attack = ["--trainer.callbacks.init_args.num_sets", "[1]", "--trainer.callbacks.init_args.steps", "1"]
+    main(["fit", *options, *attack, "--trainer.max_steps", "20"])
     checkpoint = str(tmp_path / "checkpoints" / "last.ckpt")
     metrics = run_lightning(["test", *options, *attack, "--ckpt_path", checkpoint])
     tested = "craft/remix" if name.startswith("world") else "home/permutation_go_only"
@@ -54,7 +53,7 @@ def test_clip_and_siglip_are_fine_tuned_with_a_module(family: str, cache: str, t
     model = save_clip(folder) if family == "clip" else save_siglip(folder, siglip2_tokenizer())
     options = ["--config", str(FOLDER / "clip.yaml"), "--model.model", model, "--model.num_frames", "4", *SMALL]
     options += ["--model.learning_rate", "0.01", "--data.num_workers", "0", "--data.cache_dir", cache]
-    options += ["--trainer.default_root_dir", str(tmp_path), "--trainer.callbacks.every_n_train_steps", "1"]
+    options += ["--trainer.default_root_dir", str(tmp_path), "--trainer.callbacks.init_args.every_n_train_steps", "1"]
     main(["fit", *options, "--trainer.max_steps", "6"])
     checkpoint = str(tmp_path / "checkpoints" / "last.ckpt")
     weights = torch.load(checkpoint, weights_only=True)["state_dict"]
