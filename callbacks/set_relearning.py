@@ -109,5 +109,6 @@ class SetRelearning(L.Callback):
         batches = [parts[step % len(parts)] for step in range(self.steps)]
         module.learning_rate = self.learning_rate
         fitting = inner_trainer(trainer, max_steps=self.steps, limit_val_batches=0)
-        fitting.fit(module, DataLoader(batches, batch_size=None))  # type: ignore[arg-type] # a list is a dataset
+        loader = DataLoader(batches, batch_size=None)  # type: ignore[arg-type] # a list is a dataset
+        fitting.fit(module, loader, loader)  # Lightning warns of a missing loader even where nothing validates
         return module

@@ -61,7 +61,7 @@ def routes() -> list[Route]:
     return [Route(f"head.{at}.order", LabelRule(field, groups), {"order": "rest"}) for at, field in rules.items()]
 
 
-def tested(*callbacks: L.Callback) -> tuple[DualEncoderScorer, Sets, L.Trainer]:
+def measured(*callbacks: L.Callback) -> tuple[DualEncoderScorer, Sets, L.Trainer]:
     torch.manual_seed(0)
     model, data = DualEncoderScorer(vocabulary=WORDS, size=32, num_frames=4, modules=["order"]), Sets()
     trainer = L.Trainer(
@@ -80,7 +80,7 @@ def test_a_few_sets_teach_a_copy_and_leave_the_tested_scorer(tmp_path: Any) -> N
     profiles = CapabilityProfiles({"whole": ["order"], "cut": []}, routes=routes())
     torch.manual_seed(0)
     untouched = DualEncoderScorer(vocabulary=WORDS, size=32, num_frames=4, modules=["order"])
-    model, data, trainer = tested(profiles, attack)
+    model, data, trainer = measured(profiles, attack)
     for name, parameter in untouched.named_parameters():
         assert torch.equal(parameter, model.get_parameter(name)), name
     assert data.asked == [(["home/permutation"], 2, 0, 3), (["home/permutation"], 4, 0, 3)]
@@ -94,7 +94,7 @@ def test_a_few_sets_teach_a_copy_and_leave_the_tested_scorer(tmp_path: Any) -> N
 
 def test_without_regions_the_scorer_itself_is_taught() -> None:
     attack = SetRelearning(["home/permutation"], num_sets=[2], steps=2)
-    _, _, trainer = tested(attack)
+    _, _, trainer = measured(attack)
     assert attack.results[0]["f1/home/permutation"] == pytest.approx(
         float(trainer.callback_metrics["test/f1/home/permutation"])
     )
@@ -104,7 +104,7 @@ def test_what_cannot_be_attacked_is_refused() -> None:
     with pytest.raises(ValueError, match="`types`, `num_sets`, `steps`, `sets_per_step`: expected at least one type"):
         SetRelearning([], num_sets=[4])
     with pytest.raises(ValueError, match=r"`regions`: expected regions of the routes, \['order'\], got \['actions'\]"):
-        tested(SetRelearning(["home/permutation"], ["actions"], routes=routes()))
+        measured(SetRelearning(["home/permutation"], ["actions"], routes=routes()))
     trainer = L.Trainer(
         accelerator="cpu", logger=False, enable_progress_bar=False, callbacks=[SetRelearning(["home/permutation"])]
     )

@@ -74,13 +74,15 @@ def fit(model: L.LightningModule, batches: Sequence[PairBatch], *callbacks: L.Ca
     trainer = L.Trainer(
         accelerator="cpu",
         max_epochs=1,
+        limit_val_batches=0,
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
         callbacks=list(callbacks),
     )
-    trainer.fit(model, DataLoader(batches, batch_size=None))  # type: ignore[arg-type] # a list is a dataset
+    loader = DataLoader(batches, batch_size=None)  # type: ignore[arg-type] # a list is a dataset
+    trainer.fit(model, loader, loader)
 
 
 def embeddings(model: DualEncoderScorer) -> torch.Tensor:
