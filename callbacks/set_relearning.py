@@ -110,5 +110,5 @@ class SetRelearning(L.Callback):
         module.learning_rate = self.learning_rate
         fitting = inner_trainer(trainer, max_steps=self.steps, limit_val_batches=0)
         loader = DataLoader(batches, batch_size=None)  # type: ignore[arg-type] # a list is a dataset
-        fitting.fit(module, loader, loader)  # Lightning warns of a missing loader even where nothing validates
+        fitting.fit(module.train(), loader, loader)  # Lightning warns of a missing loader even where nothing validates
         return module

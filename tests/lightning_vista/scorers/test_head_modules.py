@@ -60,7 +60,11 @@ def held_still(head: Head) -> GradientRouting:
         for place, rule in by_place.items()
     ]
     names = [f"head.{place}.order.*" for place in by_place]
-    return GradientRouting([*routes, ParameterRoute(videos, {"order": 0.0}, exclude=names)])
+    held = [
+        ParameterRoute(videos, {"order": 0.0}, exclude=names),
+        ParameterRoute(videos, {"rest": 0.0}, parameters=names),
+    ]
+    return GradientRouting([*routes, *held])
 
 
 class _Constant(DualEncoderScorer):
@@ -82,7 +86,7 @@ def fit(model: L.LightningModule, batches: Sequence[PairBatch], *callbacks: L.Ca
         callbacks=list(callbacks),
     )
     loader = DataLoader(batches, batch_size=None)  # type: ignore[arg-type] # a list is a dataset
-    trainer.fit(model, loader, loader)
+    trainer.fit(model.train(), loader, loader)
 
 
 def embeddings(model: DualEncoderScorer) -> torch.Tensor:
