@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol, runtime_checkable
 
-import lightning as L
 import torch
 from torch import Tensor
 
@@ -88,10 +87,9 @@ class PairTraining(EmbeddingScorer):
             self.log_dict(figures, on_step=False, on_epoch=True, batch_size=1)
         return None
 
-    def configure_callbacks(self) -> list[L.Callback]:
-        """Bring an `Evaluation`, but not for problem sets in the form of training."""
-        is_pairs = isinstance(getattr(self.trainer, "datamodule", None), PairData)
-        return [] if is_pairs else super().configure_callbacks()
+    def tests_itself(self, datamodule: Any) -> bool:
+        """Return whether the data are problem sets in the form of training, which need no `Evaluation`."""
+        return isinstance(datamodule, PairData)
 
     def configure_optimizers(self) -> Any:  # one of Lightning's many forms
         """Return AdamW with one cycle of the learning rate."""
