@@ -60,3 +60,18 @@ def test_clip_and_siglip_are_fine_tuned_with_a_module(family: str, cache: str, t
     assert any(".mlp.skill." in name for name in weights)
     metrics = run_lightning(["test", *options, "--ckpt_path", checkpoint])
     assert {"test/profile/whole/f1/home/pick_v_put", "test/profile/cut/f1/home/objects"} <= metrics.keys()
+
+
+@pytest.mark.slow
+def test_the_studies_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    studies = FOLDER.parents[1] / "studies"
+    main(["study", str(studies / "scorer_regions.yaml"), "--smoke", "--jobs", "2", "--out", "out"])
+    rows = (tmp_path / "out/results.md").read_text().splitlines()[2:]
+    assert len(rows) == 15
+    weights = tmp_path / "out/runs/order_routed/seed_0/scorer.safetensors"
+    (tmp_path / "runs/regions").mkdir(parents=True, exist_ok=True)
+    weights.rename(tmp_path / "runs/regions/scorer.safetensors")
+    main(["study", str(studies / "scorer_regions_reward.yaml"), "--smoke", "--jobs", "2", "--out", "reward"])
+    rows = (tmp_path / "reward/results.md").read_text().splitlines()[2:]
+    assert [row.split("|")[1].strip() for row in rows] == ["with order", "order cut"]
