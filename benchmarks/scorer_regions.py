@@ -1,4 +1,4 @@
-"""The tables, the CSV and the verdicts of docs/results/scorer_regions.md, from the results of the study.
+"""The tables, the CSV, the JSON and the verdicts of docs/results/scorer_regions.md, from the results of the study.
 
 Run it as `python benchmarks/scorer_regions.py STUDY_FOLDER OUT.csv`; it prints Markdown.
 """
@@ -159,8 +159,20 @@ def write_csv(rows: Sequence[Row], random: Chance, path: str) -> None:
             writer.writerow([*place, *(f"{value:.4f}" for value in values), seeds])
 
 
+def write_json(rows: Sequence[Row], random: Chance, path: Path) -> None:
+    """Write what a page needs: run -> state -> kind -> mean, interval, chance and seeds, over all levels."""
+    content: dict[str, dict[str, dict[str, Any]]] = {}
+    for row in rows:
+        if row.level is None:
+            figure = seed_mean(list(row.seeds.values()))._asdict()
+            known = {name: round(value, 4) for name, value in figure.items() if not math.isnan(value)}
+            known |= {"chance": round(random[row.kind, None], 4), "seeds": len(row.seeds)}
+            content.setdefault(row.run, {}).setdefault(row.state, {})[row.kind] = known
+    path.write_text(json.dumps({"version": 1, "runs": content}, indent=1), encoding="utf-8")
+
+
 def main() -> None:
-    """Read the study, print tables and write the CSV."""
+    """Read the study, print tables, and write the CSV and a JSON file beside it."""
     folder, out, *cache = sys.argv[1:]
     rows = list(figures(json.loads((Path(folder) / "results.json").read_text(encoding="utf-8"))))
     worlds = ["home", "craft"] if any(row.kind.startswith("craft") for row in rows) else ["home"]
@@ -168,6 +180,7 @@ def main() -> None:
     print_tables(rows, random)
     print_verdicts(rows, random)
     write_csv(rows, random, out)
+    write_json(rows, random, Path(out).with_suffix(".json"))
 
 
 if __name__ == "__main__":
