@@ -18,6 +18,7 @@ from lightning_vista.callbacks.routing_check import RoutingCheck
 from lightning_vista.callbacks.routing_monitor import RoutingMonitor
 from lightning_vista.callbacks.run_config import RunConfigCallback
 from lightning_vista.callbacks.score_logging import ScoreLogging
+from lightning_vista.callbacks.set_relearning import SetRelearning
 from lightning_vista.callbacks.steering_scalar import SteeringScalar
 from lightning_vista.callbacks.undo import Undo
 from lightning_vista.callbacks.wandb_continuation import WandbContinuation, continue_wandb_run
@@ -44,6 +45,7 @@ __all__ = [
     "RoutingMonitor",
     "RunConfigCallback",
     "ScoreLogging",
+    "SetRelearning",
     "SteeringScalar",
     "Undo",
     "WandbContinuation",

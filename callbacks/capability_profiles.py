@@ -251,35 +251,57 @@ def measure(
     Returns:
         Label -> metric, without `test/` -> value.
     """
-    device = trainer.strategy.root_device
     taps = find_taps(routes, module) if routes else []
     is_compiled = any("_orig_mod" in name.split(".") for name, _ in module.named_modules())
     measured: dict[tuple[float, ...], dict[str, float]] = {}
-    with _quiet(), progress_bar("profiles", len(settings)) as advance:
-        # A trainer of its own, since a test within a test would end the loop that runs. It logs and writes nothing.
-        inner = L.Trainer(
-            accelerator=trainer.accelerator,
-            devices=[device.index] if device.index is not None else 1,
-            plugins=[trainer.precision_plugin],
-            limit_test_batches=trainer.limit_test_batches,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-        )
+    with quiet(), progress_bar("profiles", len(settings)) as advance:
+        inner = inner_trainer(trainer)
         for setting in settings.values():
             key = tuple(setting.factors.values())
             if key not in measured:  # of several profiles at scale 0 one is enough
                 if is_compiled:  # what was compiled with the hooks of one setting would ignore those of the next
                     torch.compiler.reset()
                 with scaled_regions(taps, setting.factors):
-                    measured[key] = _test(inner, module, trainer)
+                    measured[key] = run_test(inner, module, trainer)
             advance(1)
     return {label: measured[tuple(setting.factors.values())] for label, setting in settings.items()}
 
 
-def _test(inner: L.Trainer, module: L.LightningModule, trainer: L.Trainer) -> dict[str, float]:
-    """Test a module on another trainer's data."""
+def inner_trainer(trainer: L.Trainer, **options: Any) -> L.Trainer:
+    """Make a trainer for a copy of the module, since a test within a test would end the loop that runs.
+
+    Args:
+        trainer: The trainer that runs, in one process.
+        **options: Further options of the new one.
+
+    Returns:
+        A trainer on the same device and in the same precision, which logs and writes nothing.
+    """
+    device = trainer.strategy.root_device
+    return L.Trainer(
+        accelerator=trainer.accelerator,
+        devices=[device.index] if device.index is not None else 1,
+        plugins=[trainer.precision_plugin],
+        limit_test_batches=trainer.limit_test_batches,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        **options,
+    )
+
+
+def run_test(inner: L.Trainer, module: L.LightningModule, trainer: L.Trainer) -> dict[str, float]:
+    """Test a module on another trainer's data.
+
+    Args:
+        inner: The trainer to test with.
+        module: The module.
+        trainer: The trainer with the data.
+
+    Returns:
+        Metric, without `test/` -> value.
+    """
     datamodule = getattr(trainer, "datamodule", None)
     if datamodule is None:
         outcome = inner.test(module, dataloaders=trainer.test_dataloaders, verbose=False)
@@ -289,7 +311,7 @@ def _test(inner: L.Trainer, module: L.LightningModule, trainer: L.Trainer) -> di
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Leave out what Lightning says of each trainer, since the user has one."""
     logger = logging.getLogger("lightning.pytorch")
     level = logger.level

@@ -1,10 +1,8 @@
 """Images and videos of the embedded dataset's worlds for training scorers."""
 
-import hashlib
-import io
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
 
 import lightning as L
 import numpy as np
@@ -12,9 +10,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from lightning_vista.own_files import read_cached, write_cached
+from lightning_vista.datamodules.pair_stream import PairStream, SetEncoder, StreamSettings, join_all
+from lightning_vista.options import check_word
 from lightning_vista.scorers.dual.losses import PairBatch
-from lightning_vista.scorers.dual.pretraining import FrameEncoder, load_weights
+from lightning_vista.scorers.dual.pretraining import frame_file
 from lightning_vista.video import FrameSpec
 from lightning_vista.video.resizing import resize_frames
 
@@ -23,6 +22,8 @@ if TYPE_CHECKING:
 
 
 Batch = tuple[Tensor, Tensor]
+#: First chunk of the problem sets of attacks, which training does not reach.
+_ATTACK_CHUNKS = 10_000
 
 
 class MiniFramesDataModule(L.LightningDataModule):
@@ -85,24 +86,39 @@ class _Images(IterableDataset[Batch]):
 
 
 class MiniTrainingDataModule(L.LightningDataModule):
-    """Endless problem sets of the train split, with the validation split for validation.
+    """Endless problem sets of the train split, with the validation split for validation and the test split for tests.
 
     Each batch has problem sets of a store that grows during training. Most are seen several times, but a frozen frame
     encoder encodes them once.
 
     Args:
         frame_spec: Frames of each video; LightningCLI takes it from the scorer.
-        frame_weights: Weights of a frozen frame encoder, whose features then replace the frames in batches.
+        frame_weights: Weights of a frozen frame encoder, whose features then replace the frames in batches; `shipped`
+            for the package's own.
         sets_per_batch: Number of problem sets in a batch.
         videos_per_set: Highest number of videos of each problem set.
         first_chunks: Number of chunks of 64 problem sets before training starts.
         steps_per_chunk: Number of batches after which a chunk is added.
         level_every: Number of batches after which the longest descriptions, with 2 steps at first, get another step.
+        max_level: Highest number of steps of problem sets, in training, validation and tests.
         max_chunks: Highest number of chunks in the store; the oldest are dropped.
+        worlds: Worlds of the problem sets, `home`, `craft` or both; each has as many chunks.
+        groups: Name of a group -> types of its problem sets, such as `home/remix`; a batch then has problem sets of one
+            group, as routes on parameters need it, and other types do not occur. Descriptions with two steps exchanged
+            are added to permutation sets only, since they teach order. None for batches of all types.
+        labelled: Share of problem sets whose type is known; the others have batches of their own, see
+            `PairBatch.video_types`. Shares are nested: what is labelled stays so with a larger one.
+        dropped: Groups whose labelled problem sets are left out, as a filter by these labels does.
         cache_dir: Folder that keeps chunks for later runs; None for none.
         num_workers: Number of processes that make batches, 0 for none; each has a store of its own.
         val_scale: Share of the validation split to use.
+        test_split: Split that `test` uses, without held-out combinations: `test`, or `val` to choose settings.
+        test_scale: Share of that split to use.
         seed: Random seed of the data.
+        draw_seed: Random seed of the order in which problem sets are drawn from the store, and of labels.
+
+    Raises:
+        ValueError: If a world is unknown, `dropped` names no group, or `labelled` is not a share.
 
     Example:
         >>> MiniTrainingDataModule(sets_per_batch=8).sets_per_batch
@@ -118,149 +134,109 @@ class MiniTrainingDataModule(L.LightningDataModule):
         first_chunks: int = 12,
         steps_per_chunk: int = 16,
         level_every: int = 60,
+        max_level: int = 8,
         max_chunks: int = 400,
+        worlds: Sequence[str] = ("home",),
+        groups: Mapping[str, Sequence[str]] | None = None,
+        labelled: float = 1.0,
+        dropped: Sequence[str] = (),
         cache_dir: str | None = None,
         num_workers: int = 1,
         val_scale: float = 1.0,
+        test_split: str = "test",
+        test_scale: float = 1.0,
         seed: int = 0,
+        draw_seed: int = 0,
     ) -> None:
         super().__init__()
+        if unknown := set(dropped) - set(groups or {}):
+            raise ValueError(f"`dropped`: expected names of `groups`, {list(groups or {})}, got {sorted(unknown)}.")
+        if not 0 <= labelled <= 1:
+            raise ValueError(f"`labelled`: expected a share from 0 to 1, got {labelled}.")
+        for world in worlds:
+            check_word("worlds", world, ("home", "craft"))
+        self.worlds, self.groups, self.labelled, self.dropped = list(worlds), groups, labelled, list(dropped)
+        self.max_level = max_level
+        self.test_split, self.test_scale, self.draw_seed = test_split, test_scale, draw_seed
         self.frame_spec = frame_spec or FrameSpec(16, size=96)
-        self.frame_weights, self.cache_dir = frame_weights, cache_dir
+        self.frame_weights, self.cache_dir = frame_file(frame_weights), cache_dir
         self.sets_per_batch, self.videos_per_set = sets_per_batch, videos_per_set
         self.first_chunks, self.steps_per_chunk, self.max_chunks = first_chunks, steps_per_chunk, max_chunks
         self.level_every, self.num_workers, self.val_scale, self.seed = level_every, num_workers, val_scale, seed
+        self._held_out: dict[tuple[str, float], list[tuple[TrainingGroup, Tensor]]] = {}
 
     def train_dataloader(self) -> DataLoader[PairBatch]:
         """Return endless batches; a resumed run resumes with the data of its step."""
         start = 0 if self.trainer is None else self.trainer.global_step
-        return DataLoader(_Batches(self, start), batch_size=None, num_workers=self.num_workers)
+        settings = StreamSettings(
+            worlds=self.worlds,
+            groups=self.groups,
+            labelled=self.labelled,
+            dropped=self.dropped,
+            sets=self.sets_per_batch,
+            videos=self.videos_per_set,
+            first_chunks=self.first_chunks,
+            steps_per_chunk=self.steps_per_chunk,
+            level_every=self.level_every,
+            max_level=self.max_level,
+            max_chunks=self.max_chunks,
+            seed=self.seed,
+            draw_seed=self.draw_seed,
+        )
+        # Not `self.encoder`: spawned worker processes would have to copy the datamodule's trainer.
+        encoder = partial(SetEncoder, self.frame_spec, self.frame_weights, self.cache_dir)
+        stream = PairStream(settings, encoder, self.cache_dir, self.frame_spec.num_frames, start)
+        return DataLoader(stream, batch_size=None, num_workers=self.num_workers)
 
     def val_dataloader(self) -> DataLoader[PairBatch]:
-        """Return the home world's problem sets of the validation split, one per batch."""
+        """Return the problem sets of the validation split, one per batch."""
+        return self._held_out_batches("val", self.val_scale, 1)
+
+    def test_dataloader(self) -> DataLoader[PairBatch]:
+        """Return the problem sets of the test split without held-out combinations, several per batch."""
+        return self._held_out_batches(self.test_split, self.test_scale, self.sets_per_batch)
+
+    def sample_sets(self, types: Sequence[str], count: int, seed: int, size: int) -> list[PairBatch]:
+        """Sample problem sets that occur in no training batch, for a relearning attack.
+
+        Args:
+            types: Types of the problem sets, such as `home/permutation`, of one world.
+            count: Number of problem sets.
+            seed: Random seed of the sample.
+            size: Highest number of problem sets in a batch.
+
+        Returns:
+            Batches with all their videos and descriptions.
+        """
+        from lightning_vista.mini.training_groups import training_chunk
+
+        chosen: list[tuple[TrainingGroup, Tensor]] = []
+        number = _ATTACK_CHUNKS + 1000 * seed
+        world = types[0].partition("/")[0]
+        while len(chosen) < count:
+            chunk = training_chunk(number, self.frame_spec.num_frames, self.seed, self.cache_dir, world)
+            frames = self.encoder().encode_all(chunk, f"{world}-{self.seed}-{number:05d}")
+            pairs = zip(chunk, frames, strict=True)
+            chosen += [pair for pair in pairs if pair[0].type in types and pair[0].level <= self.max_level]
+            number += 1
+        return [join_all(chosen[start : min(start + size, count)], "permutation") for start in range(0, count, size)]
+
+    def encoder(self) -> SetEncoder:
+        """Return an encoder from tile codes to frames, or to features."""
+        return SetEncoder(self.frame_spec, self.frame_weights, self.cache_dir)
+
+    def _held_out_batches(self, split: str, scale: float, size: int) -> DataLoader[PairBatch]:
+        """Return the problem sets of a split."""
         from lightning_vista.mini import slots
         from lightning_vista.mini.training_groups import validation_groups
 
-        chosen = [slot for slot in slots(["val"], self.val_scale) if slot.world == "home"]
-        encode = self.encoder()
-        groups = validation_groups(self.frame_spec.num_frames, chosen)
-        batches = [_join([group], [encode(group)], [np.arange(len(group.answers))], False) for group in groups]
+        if (key := (split, scale)) not in self._held_out:
+            chosen = [slot for slot in slots([split], scale) if slot.world in self.worlds and not slot.held_out]
+            # In the set of craft's level 1 several descriptions of a video are true.
+            chosen = [slot for slot in chosen if slot.level <= self.max_level and slot.type != "foundation"]
+            groups = validation_groups(self.frame_spec.num_frames, chosen, cache_dir=self.cache_dir)
+            name = "-".join([split, f"{scale:g}", *self.worlds, str(self.max_level)])
+            self._held_out[key] = list(zip(groups, self.encoder().encode_all(groups, name), strict=True))
+        known = self._held_out[key]
+        batches = [join_all(known[start : start + size]) for start in range(0, len(known), size)]
         return DataLoader(batches, batch_size=None)  # type: ignore[arg-type] # a list is a dataset
-
-    def encoder(self) -> "_Encoder":
-        """Return an encoder from tile codes to frames, or to features."""
-        return _Encoder(self.frame_spec, self.frame_weights)
-
-
-class _Encoder:
-    """Encoder from a problem set to its frames, or to the features of a frozen frame encoder."""
-
-    def __init__(self, spec: FrameSpec, weights: str | None) -> None:
-        self.spec = spec
-        self.frames: FrameEncoder | None = None
-        if weights is not None:
-            settings, state = load_weights(weights)
-            self.frames = FrameEncoder(**settings).eval()
-            self.frames.load_state_dict(state)
-
-    @torch.inference_mode()
-    def __call__(self, group: "TrainingGroup") -> Tensor:
-        """Return uint8 frames `(videos, frames, 3, height, width)` or float16 features `(videos, frames, features)`."""
-        from lightning_vista.mini.home_facts import draw_as_video
-
-        shape = group.codes.shape[:2]
-        frames = resize_frames(torch.from_numpy(draw_as_video(group.codes)).flatten(0, 1), self.spec)
-        if self.frames is None:
-            return frames.reshape(*shape, *frames.shape[1:])
-        with torch.autocast("cpu", torch.bfloat16):
-            features: Tensor = self.frames(frames)
-        return features.half().reshape(*shape, -1)
-
-
-class _Batches(IterableDataset[PairBatch]):
-    """Endless batches from a growing store."""
-
-    def __init__(self, data: MiniTrainingDataModule, start: int) -> None:
-        # Only settings are kept: with the datamodule itself, spawned worker processes would have to copy its trainer.
-        self.encoder_arguments = (data.frame_spec, data.frame_weights)
-        self.num_frames, self.cache_dir, self.seed = data.frame_spec.num_frames, data.cache_dir, data.seed
-        self.sets, self.videos, self.level_every = data.sets_per_batch, data.videos_per_set, data.level_every
-        self.first_chunks, self.steps_per_chunk = data.first_chunks, data.steps_per_chunk
-        self.max_chunks, self.start = data.max_chunks, start
-        self.features_dir: Path | None = None
-        if data.cache_dir and data.frame_weights:
-            key = hashlib.sha256(Path(data.frame_weights).read_bytes()).hexdigest()[:8]
-            self.features_dir = Path(data.cache_dir) / f"features-{key}"
-
-    def __iter__(self) -> Iterator[PairBatch]:
-        from lightning_vista.mini.training_groups import training_chunk
-
-        worker = get_worker_info()
-        number, workers = (worker.id, worker.num_workers) if worker else (0, 1)
-        rng = np.random.default_rng([self.seed, number, self.start])
-        encode = _Encoder(*self.encoder_arguments)
-        store: list[tuple[TrainingGroup, Tensor]] = []
-        have = max(0, self._chunks_at(self.start) - self.max_chunks)
-        step = self.start
-        while True:
-            while have < self._chunks_at(step):
-                chunk = training_chunk(have * workers + number, self.num_frames, self.seed, self.cache_dir)
-                store += zip(chunk, self._encoded(chunk, encode, have * workers + number), strict=True)
-                store = store[-len(chunk) * self.max_chunks :]
-                have += 1
-            yield self._draw(store, 2 + step // self.level_every, rng)
-            step += workers
-
-    def _encoded(self, chunk: Sequence["TrainingGroup"], encode: _Encoder, number: int) -> list[Tensor]:
-        """Return the frames of a chunk, or its features, which a cache keeps."""
-        if self.features_dir is None:
-            return [encode(group) for group in chunk]
-        path = self.features_dir / f"{self.seed}-{self.num_frames}-{number:05d}.npy"
-        content = read_cached(path)
-        if content is None:
-            file = io.BytesIO()
-            np.save(file, torch.cat([encode(group) for group in chunk]).numpy())
-            content = file.getvalue()
-            write_cached(path, content)
-        features = torch.from_numpy(np.load(io.BytesIO(content)))
-        return list(torch.split(features, [len(group.answers) for group in chunk]))
-
-    def _chunks_at(self, step: int) -> int:
-        return self.first_chunks + step // self.steps_per_chunk
-
-    def _draw(self, store: Sequence[tuple["TrainingGroup", Tensor]], level: int, rng: np.random.Generator) -> PairBatch:
-        """Draw a batch of random problem sets up to a level."""
-        fitting = [place for place, (group, _) in enumerate(store) if group.level <= level]
-        chosen = [store[place] for place in rng.choice(fitting, min(self.sets, len(fitting)), replace=False)]
-        groups = [group for group, _ in chosen]
-        videos = [rng.permutation(len(group.answers))[: self.videos] for group in groups]
-        return _join(groups, [frames for _, frames in chosen], videos, True)
-
-
-def _join(
-    groups: Sequence["TrainingGroup"], frames: Sequence[Tensor], videos: Sequence[Any], with_swapped: bool
-) -> PairBatch:
-    """Join videos of problem sets to a batch with all descriptions, and optionally swapped ones of these videos."""
-    texts: list[str] = []
-    owners: list[int] = []
-    levels: list[int] = []
-    answers: list[int] = []
-    for number, (group, which) in enumerate(zip(groups, videos, strict=True)):
-        own = list(group.texts)
-        if with_swapped:
-            swapped = (group.swapped[answer] for answer in group.answers[which])
-            own += [text for text in dict.fromkeys(swapped) if text and text not in group.texts]
-        answers += [len(texts) + int(answer) for answer in group.answers[which]]
-        texts += own
-        owners += [number] * len(own)
-        levels += [group.level] * len(own)
-    counts = torch.tensor([len(which) for which in videos])
-    return PairBatch(
-        frames=torch.cat([frame[torch.from_numpy(which)] for frame, which in zip(frames, videos, strict=True)]),
-        video_groups=torch.arange(len(groups)).repeat_interleave(counts),
-        answers=torch.tensor(answers),
-        steps=torch.cat([torch.from_numpy(group.steps[which]) for group, which in zip(groups, videos, strict=True)]),
-        texts=tuple(texts),
-        text_groups=torch.tensor(owners),
-        levels=torch.tensor(levels),
-    )

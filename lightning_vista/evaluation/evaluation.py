@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import lightning as L
 from lightning.pytorch.utilities import rank_zero_warn
 
-from lightning_vista.evaluation.protocols import EvaluationData, Scorer
+from lightning_vista.evaluation.protocols import EvaluationData, Scorer, TestsItself
 from lightning_vista.metrics import RESCALINGS, ProblemSetScores, Rescaling
 from lightning_vista.options import check_word
 from lightning_vista.vista.frame_order import FORWARD, Control, check_controls, reorder_frames
@@ -93,6 +93,8 @@ class Evaluation(L.Callback):
         """Open the run folder, and skip the videos that it holds."""
         self.run = self.metric = None
         if stage not in _STAGES or not isinstance(pl_module, Scorer):
+            return
+        if isinstance(pl_module, TestsItself) and pl_module.tests_itself(getattr(trainer, "datamodule", None)):
             return
         data = _evaluation_data(trainer, pl_module)
         if self.controls and pl_module.frame_spec.num_frames < 2:

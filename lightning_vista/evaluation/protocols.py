@@ -58,3 +58,11 @@ class EvaluationData(Protocol):
 
     def skip(self, videos: Collection[str]) -> None:
         """Leave these videos out of the next test or prediction: they have been scored before."""
+
+
+@runtime_checkable
+class TestsItself(Protocol):
+    """A scorer with a test of its own for some data, such as problem sets in the form of training."""
+
+    def tests_itself(self, datamodule: Any) -> bool:
+        """Return whether `test_step` measures this datamodule's batches, so that there is no run to write."""

@@ -143,11 +143,18 @@ class CraftEpisode:
 
     def frames(self) -> NDArray[np.uint8]:
         """Draw the video `(frames, 108, 108, 3)`."""
-        frames: list[NDArray[np.uint8]] = []
+        return self.frames_at(range(len(self.actions) + 1))
+
+    def frames_at(self, numbers: Sequence[int]) -> NDArray[np.uint8]:
+        """Draw frames of rising numbers `(frames, 108, 108, 3)`, which may repeat."""
+        frames: dict[int, NDArray[np.uint8]] = {}
+        last = -1
         for number, env in enumerate(play(self.start, self.actions)):
-            stands_still = number > 0 and self.scenes[number] == self.scenes[number - 1]
-            frames.append(frames[-1] if stands_still else env.render())
-        return np.stack(frames)
+            if number in numbers:
+                stands_still = last >= 0 and self.scenes[number] == self.scenes[last]
+                frames[number] = frames[last] if stands_still else env.render()
+                last = number
+        return np.stack([frames[number] for number in numbers])
 
     @cached_property
     def changes(self) -> dict[int, Step]:

@@ -41,6 +41,7 @@ class CLIPScorer(FrameEmbeddingScorer):
         frame_batch_size: Number of frames that pass through the vision tower at once; fewer need less memory.
         name: Name in tables and figures; by default the checkpoint's name with the number of frames.
         cache_dir: Folder for embeddings of videos, see `EmbeddingScorer`.
+        learning_rate: Highest AdamW learning rate of `fit`, see `PairTraining`; None leaves the weights frozen.
 
     Raises:
         FileNotFoundError: If there is no such checkpoint, or the hub cannot be reached.
@@ -63,6 +64,7 @@ class CLIPScorer(FrameEmbeddingScorer):
         frame_batch_size: int = 64,
         name: str | None = None,
         cache_dir: str | None = None,
+        learning_rate: float | None = None,
     ) -> None:
         check_word("dtype", dtype, get_args(AutoDType))
         label = name or f"{Path(model).absolute().name}-{num_frames}f"
@@ -78,6 +80,15 @@ class CLIPScorer(FrameEmbeddingScorer):
         self.frame_spec = self.preprocessing.frame_spec
         self.tokenizer = load_pretrained(transformers.AutoTokenizer.from_pretrained, model, _EXPECTED)
         self.model = load_frozen_model(transformers.AutoModel.from_pretrained, model, _EXPECTED, dtype)
+        self.hparams.pop("learning_rate", None)  # it changes no scores but by the weights, which count themselves
+        if learning_rate is not None:
+            self.learning_rate = learning_rate
+            self.model.requires_grad_(True)
+
+    def scale(self) -> Tensor:
+        """Return the checkpoint's factor of cosines, a scalar."""
+        scale: Tensor = self.model.logit_scale.exp()
+        return scale
 
     def embed_frames(self, pixels: Tensor) -> Tensor:
         """Embed normalised frames `(frames, dim)`."""

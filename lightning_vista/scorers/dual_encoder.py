@@ -11,20 +11,26 @@ import torch
 from torch import Tensor, nn
 
 from lightning_vista.evaluation import Scores
-from lightning_vista.metrics import macro_f1
 from lightning_vista.options import check_word
-from lightning_vista.scorers.dual.heads import HEADS, MAX_CLAUSES, Head, SlotHead
+from lightning_vista.scorers.dual.heads import (
+    HEADS,
+    MAX_CLAUSES,
+    Head,
+    SlotHead,
+    add_modules,
+    cut_modules,
+)
 from lightning_vista.scorers.dual.losses import PairBatch, across_sets, frames_to_clauses, slots_to_clauses, within_sets
 from lightning_vista.scorers.dual.pretraining import (
     SHIPPED,
     SMALL_CNN,
     FrameEncoder,
+    frame_file,
     load_weights,
-    one_cycle,
     save_weights,
 )
 from lightning_vista.scorers.dual.texts import ClauseEncoder, split_clauses
-from lightning_vista.scorers.embedding import EmbeddingScorer
+from lightning_vista.scorers.pair_training import PairTraining
 from lightning_vista.video import FrameSpec
 from lightning_vista.vista.batch import VideoBatch
 
@@ -32,7 +38,7 @@ UNKNOWN_WORDS = "unknown_words"
 TOO_MANY_STEPS = "too_many_steps"
 
 
-class DualEncoderScorer(EmbeddingScorer):
+class DualEncoderScorer(PairTraining):
     """A scorer by the cosine of a description with a video, both embedded by small networks of our own.
 
     `DualEncoderScorer("temporal", weights="shipped")` is ready for the embedded dataset's home world. Train others with
@@ -43,15 +49,20 @@ class DualEncoderScorer(EmbeddingScorer):
             frames, as in ViCLIP) or `slot` (one slot for each step).
         weights: File that training wrote with the same head, or `shipped` for the package's own weights (including
             those of the frame encoder); None starts from scratch.
-        frame_weights: File that the pretraining of frames wrote. Its tower and size replace the arguments, and the
-            frame encoder is frozen.
+        frame_weights: File that the pretraining of frames wrote, or `shipped` for the package's own. Its tower and size
+            replace the arguments, and the frame encoder is frozen.
         out: File for the weights after training; None writes no file.
         tower: `small-cnn` or the name of an image model of timm, see `FrameEncoder`.
         size: Height and width of the frames in pixels.
         num_frames: Number of frames of each video.
-        vocabulary: Words of descriptions; by default those of the home world.
+        vocabulary: Words of descriptions; by default those of `worlds`.
+        worlds: Worlds of the embedded dataset whose words the scorer learns.
         allow_unknown: Whether to score descriptions with words outside the vocabulary, ignoring these words.
         learning_rate: Highest AdamW learning rate; it rises for a tenth of the steps and then falls as a cosine.
+        layers: Number of layers of the transformer over frames, for the head `temporal` only; 3 by default.
+        modules: Names of modules on top of the parts of the head that see frames and clauses, see `add_modules`: routes
+            can train them on problem sets of some types only. `weights` have their own.
+        without: Names of modules of `weights` to cut off: a capability profile of the scorer.
         name: Name in tables and figures; `dual-<head>` by default.
 
     Raises:
@@ -73,19 +84,25 @@ class DualEncoderScorer(EmbeddingScorer):
         size: int = 96,
         num_frames: int = 16,
         vocabulary: Sequence[str] | None = None,
+        worlds: Sequence[str] = ("home",),
         allow_unknown: bool = False,
         learning_rate: float = 1.5e-3,
+        layers: int | None = None,
+        modules: Sequence[str] = (),
+        without: Sequence[str] = (),
         name: str | None = None,
     ) -> None:
         check_word("head", head, get_args(Head))
         super().__init__(name or f"dual-{head}")
+        if layers is not None and head != "temporal":
+            raise ValueError(f"`layers`: expected None for the head {head!r}, got {layers}. Leave it out.")
         self.unknown: dict[str, list[str]] = {}
         self.out = out
         self.allow_unknown, self.learning_rate = allow_unknown, learning_rate
         self._is_shipped = weights == "shipped"
         if self._is_shipped:
-            weights, frame_weights = str(SHIPPED / f"{head}.safetensors"), str(SHIPPED / "frames.safetensors")
-        self.frame_weights = frame_weights
+            weights, frame_weights = str(SHIPPED / f"{head}.safetensors"), "shipped"
+        self.frame_weights = frame_weights = frame_file(frame_weights)
         settings, state = load_weights(weights) if weights else ({}, {})
         if settings and settings["head"] != head:
             raise ValueError(
@@ -96,19 +113,24 @@ class DualEncoderScorer(EmbeddingScorer):
         self.settings: dict[str, Any] = settings or {
             "head": head,
             "num_frames": num_frames,
-            "vocabulary": list(vocabulary or _home_vocabulary()),
+            "vocabulary": list(vocabulary or _vocabulary(worlds)),
+            "modules": list(modules),
+            **({} if layers is None else {"layers": layers}),
             **(frame_settings or {"tower": tower, "size": size, "dim": 192}),
         }
         # Not through the base class: with a FrameSpec among the hyperparameters, torch refuses to load a checkpoint.
         self.frame_spec = FrameSpec(self.settings["num_frames"], size=self.settings["size"])
         self.frames = FrameEncoder(self.settings["tower"], self.settings["size"], self.settings["dim"])
-        self.head = HEADS[head](self.settings["dim"], self.settings["vocabulary"], self.settings["num_frames"])
+        sizes = {name: self.settings[name] for name in ("layers",) if name in self.settings}
+        self.head = HEADS[head](self.settings["dim"], self.settings["vocabulary"], self.settings["num_frames"], **sizes)
+        add_modules(self.head, self.settings.get("modules", []))
         self.log_scale = nn.Parameter(torch.tensor(math.log(10.0)))
         if frame_state:
             self.frames.load_state_dict(frame_state)
             self.frames.requires_grad_(False)
         if state:
             self._load(state)
+        cut_modules(self.head, without)
 
     @property
     def vocabulary(self) -> tuple[str, ...]:
@@ -169,19 +191,19 @@ class DualEncoderScorer(EmbeddingScorer):
             for row, sets in zip(scores, batch.candidates, strict=True)
         ]
 
-    def training_step(self, batch: PairBatch, batch_idx: int) -> Tensor:
-        """Return the sum of the losses in `dual.losses`.
+    def scale(self) -> Tensor:
+        """Return the factor of dot products before the softmax, a scalar of at most 100."""
+        return self.log_scale.exp().clamp(max=100)
 
-        Args:
-            batch: Problem sets of the train split.
-            batch_idx: Unused.
+    def embed_pairs(self, batch: PairBatch) -> tuple[Tensor, Tensor]:
+        """Return the embeddings of videos and descriptions."""
+        return self.embed_videos(batch.frames), self.head.embed_texts(batch.texts).whole
 
-        Returns:
-            The loss, a scalar.
-        """
+    def losses(self, batch: PairBatch) -> dict[str, Tensor]:
+        """Return the terms of the loss, see `dual.losses`."""
         videos = self.head.embed_videos(self._features(batch.frames))
         texts = self.head.embed_texts(batch.texts)
-        scale = self.log_scale.exp().clamp(max=100)
+        scale = self.scale()
         logits = scale * videos.whole @ texts.whole.T
         losses = {
             "within": within_sets(logits, batch),
@@ -190,30 +212,7 @@ class DualEncoderScorer(EmbeddingScorer):
         }
         if videos.slots is not None and texts.slots is not None:
             losses["slots"] = slots_to_clauses(videos.slots, texts.slots, scale, batch)
-        self.log_dict({f"train/{name}": loss for name, loss in losses.items()}, prog_bar=True)
-        return torch.stack(list(losses.values())).sum()
-
-    def validation_step(self, batch: PairBatch, batch_idx: int) -> None:
-        """Log the macro F1 of problem sets, by level and over all.
-
-        Args:
-            batch: Problem sets of the validation split.
-            batch_idx: Unused.
-        """
-        videos, texts = self.embed_videos(batch.frames), self.head.embed_texts(batch.texts).whole
-        with torch.autocast(videos.device.type, enabled=False):  # which would round scores, and so make ties
-            scores = videos @ texts.T
-        for group in range(int(batch.video_groups.max()) + 1):
-            shown = batch.video_groups == group
-            asked = (batch.text_groups == group).nonzero().flatten()
-            predicted = asked[scores[shown][:, asked].argmax(1)]
-            f1 = macro_f1(predicted[:, None] == asked, batch.answers[shown][:, None] == asked).float()
-            level = int(batch.levels[asked[0]])
-            self.log_dict({"val/macro_f1": f1, f"val/macro_f1/level_{level}": f1}, on_epoch=True, batch_size=1)
-
-    def configure_optimizers(self) -> Any:  # one of Lightning's many forms
-        """Return AdamW with one cycle of the learning rate."""
-        return one_cycle(self, self.learning_rate)
+        return losses
 
     def on_train_end(self) -> None:
         """Write the weights, except those of a frozen frame encoder, which have their own file."""
@@ -260,8 +259,10 @@ class DualEncoderScorer(EmbeddingScorer):
         return Scores(scores.values.masked_fill(hidden, math.nan), UNKNOWN_WORDS)
 
 
-def _home_vocabulary() -> tuple[str, ...]:
-    """Return the words of the home world; imported here because that takes seconds, and only training needs it."""
+def _vocabulary(worlds: Sequence[str]) -> list[str]:
+    """Return the words of worlds; imported here because that takes seconds, and only training needs it."""
     from lightning_vista.mini import WORLDS
 
-    return tuple(WORLDS["home"].vocabulary)
+    for world in worlds:
+        check_word("worlds", world, WORLDS)
+    return list(dict.fromkeys(word for world in worlds for word in WORLDS[world].vocabulary))

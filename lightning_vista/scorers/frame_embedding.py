@@ -8,12 +8,12 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from lightning_vista.options import check_word
-from lightning_vista.scorers.embedding import EmbeddingScorer
+from lightning_vista.scorers.pair_training import PairTraining
 from lightning_vista.scorers.preprocessing import Preprocessing, PreprocessingMode
 from lightning_vista.scorers.pretrained import hash_part
 
 
-class FrameEmbeddingScorer(EmbeddingScorer):
+class FrameEmbeddingScorer(PairTraining):
     """A scorer by the mean cosine, over frames, of a description with each frame (ViSTa, section 4).
 
     Every frame is encoded and normalised to unit length; the mean of the frames is the video's embedding. Subclasses

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from lightning_vista.routing.place import At, Place
 from lightning_vista.routing.surgery.resizing_units import ablate, expand_at
-from lightning_vista.routing.units import UnitGroup, find_units
+from lightning_vista.routing.units import UnitGroup, UnknownStructureError, find_units
 from lightning_vista.routing.units.parameter_index import ModelIndex
 
 #: The name of a branch where none is given.
@@ -22,10 +22,10 @@ class Branches(nn.Module):
 
     Args:
         old: The original module.
-        place: The place of the hidden units within each of them.
+        place: The place of the hidden units within each of them; None for modules without such, which are cut whole.
     """
 
-    def __init__(self, old: nn.Module, place: Place) -> None:
+    def __init__(self, old: nn.Module, place: Place | None = None) -> None:
         super().__init__()
         self.old, self.place = old, place
 
@@ -44,6 +44,8 @@ class Branches(nn.Module):
 
     def units(self, name: str) -> UnitGroup:
         """Return the hidden units of a branch or of `old`, with names of parameters within that module."""
+        if self.place is None:
+            raise UnknownStructureError(f"{name!r}: expected a branch with hidden units, got one that is cut whole.")
         return find_units(self.get_submodule(name), self.place.patterns[0], self.place)
 
 

@@ -1,17 +1,22 @@
 """Heads that map features of frames and words of descriptions to one space, with three treatments of time."""
 
-from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize, pad
 
+from lightning_vista.routing.surgery import cut_branch
+from lightning_vista.scorers.dual.head_modules import LayerModule, Stack, TimeModule
 from lightning_vista.scorers.dual.texts import ClauseEncoder, SequenceEncoder
 
 Head = Literal["mean", "temporal", "slot"]
 MAX_CLAUSES = 8
 _WIDTH, _DIM, _HIDDEN = 128, 256, 256
+Places = Mapping[str, Callable[[], nn.Module]]
+_TEXTS: Places = {"texts.transformer": partial(LayerModule, _WIDTH), "texts.project": partial(TimeModule, _DIM)}
 
 
 class Embedded(NamedTuple):
@@ -37,6 +42,9 @@ class MeanHead(nn.Module):
         num_frames: Unused; the head takes any number of frames.
     """
 
+    #: Parts that get modules on top, with the kind of module, see `add_modules`.
+    PLACES: ClassVar[Places] = {"frames": partial(TimeModule, _DIM), **_TEXTS}
+
     def __init__(self, features: int, vocabulary: Sequence[str], num_frames: int) -> None:
         super().__init__()
         self.frames = nn.Sequential(nn.Linear(features, _HIDDEN), nn.GELU(), nn.Linear(_HIDDEN, _DIM))
@@ -57,12 +65,12 @@ class MeanHead(nn.Module):
 class _Timeline(nn.Module):
     """A transformer over frames, each joined with its differences to its neighbours."""
 
-    def __init__(self, features: int, num_frames: int) -> None:
+    def __init__(self, features: int, num_frames: int, layers: int) -> None:
         super().__init__()
         self.project = nn.Linear(3 * features, _WIDTH)
         self.positions = nn.Parameter(0.1 * torch.randn(num_frames, _WIDTH))
         layer = nn.TransformerEncoderLayer(_WIDTH, 4, 3 * _WIDTH, dropout=0.0, batch_first=True, norm_first=True)
-        self.transformer = nn.TransformerEncoder(layer, 3, nn.LayerNorm(_WIDTH), enable_nested_tensor=False)
+        self.transformer = nn.TransformerEncoder(layer, layers, nn.LayerNorm(_WIDTH), enable_nested_tensor=False)
 
     def forward(self, features: Tensor) -> Tensor:
         result: Tensor = self.transformer(self.project(_with_changes(features)) + self.positions)
@@ -98,11 +106,19 @@ class TemporalHead(nn.Module):
         features: Number of features of a frame.
         vocabulary: Words of descriptions.
         num_frames: Number of frames of a video.
+        layers: Number of layers of the transformer.
     """
 
-    def __init__(self, features: int, vocabulary: Sequence[str], num_frames: int) -> None:
+    #: Parts that get modules on top, with the kind of module, see `add_modules`.
+    PLACES: ClassVar[Places] = {
+        "timeline": partial(LayerModule, _WIDTH),
+        "project": partial(TimeModule, _DIM),
+        **_TEXTS,
+    }
+
+    def __init__(self, features: int, vocabulary: Sequence[str], num_frames: int, layers: int = 3) -> None:
         super().__init__()
-        self.timeline = _Timeline(features, num_frames)
+        self.timeline = _Timeline(features, num_frames, layers)
         self.project = nn.Linear(_WIDTH, _DIM)
         self.parts = nn.Linear(_WIDTH, _WIDTH)
         self.texts = SequenceEncoder(ClauseEncoder(vocabulary, _WIDTH), _WIDTH, _DIM, MAX_CLAUSES)
@@ -110,7 +126,8 @@ class TemporalHead(nn.Module):
     def embed_videos(self, features: Tensor) -> Embedded:
         """Embed features `(videos, frames, features)`."""
         frames = self.timeline(features)
-        return Embedded(_unit(self.project(frames.mean(dim=1))), self.parts(frames))
+        # The projection of the mean is the mean of projections, which named modules may change.
+        return Embedded(_unit(self.project(frames).mean(dim=1)), self.parts(frames))
 
     def embed_texts(self, texts: Sequence[str]) -> Embedded:
         """Embed descriptions."""
@@ -126,6 +143,9 @@ class SlotHead(nn.Module):
         vocabulary: Words of descriptions.
         num_frames: Unused; the head takes any number of frames.
     """
+
+    #: Parts that get modules on top, with the kind of module, see `add_modules`.
+    PLACES: ClassVar[Places] = {"recurrence": partial(LayerModule, _WIDTH), "slots": partial(TimeModule, _WIDTH)}
 
     def __init__(self, features: int, vocabulary: Sequence[str], num_frames: int) -> None:
         super().__init__()
@@ -160,8 +180,47 @@ def _unit(vectors: Tensor) -> Tensor:
 
 
 AnyHead = MeanHead | TemporalHead | SlotHead
-HEADS: dict[Head, Callable[[int, Sequence[str], int], AnyHead]] = {
+HEADS: dict[Head, Callable[..., AnyHead]] = {
     "mean": MeanHead,
     "temporal": TemporalHead,
     "slot": SlotHead,
 }
+
+
+def add_modules(head: AnyHead, names: Sequence[str]) -> None:
+    """Put named modules on top of parts of a head, in place.
+
+    The part `<part>` becomes `<part>.old` and `<part>.<name>`, whose output is added. A temporal head gets a
+    `LayerModule` for `timeline` and `texts.transformer`, and a `TimeModule` for `project` and `texts.project`; routes
+    name them as `head.timeline.<name>` and so on. `cut_modules` removes a module.
+
+    Args:
+        head: The head.
+        names: Names of the modules.
+
+    Raises:
+        ValueError: If a name is not an identifier, or taken.
+    """
+    for name in names:
+        for place, make in head.PLACES.items():
+            part = head.get_submodule(place)
+            stack = part if isinstance(part, Stack) else Stack(part)
+            if not name.isidentifier() or hasattr(stack, name):
+                raise ValueError(f"`modules`: expected different identifiers that are not in use, got {name!r}.")
+            stack.add_module(name, make())
+            head.set_submodule(place, stack)
+
+
+def cut_modules(head: AnyHead, names: Sequence[str]) -> None:
+    """Remove named modules from a head, in place.
+
+    Args:
+        head: The head.
+        names: Names of modules that `add_modules` made.
+
+    Raises:
+        ValueError: If the head has no such module.
+    """
+    for name in names:
+        for place in head.PLACES:
+            cut_branch(head, place, name)

@@ -20,6 +20,8 @@ class PairBatch:
         texts: Descriptions of all problem sets.
         text_groups: Problem set of each description `(texts,)`, int64.
         levels: Number of clauses of each description `(texts,)`, int64.
+        video_types: World and type of each video's problem set, such as `home/remix`; empty where it is not labelled.
+        text_types: The same for each description.
     """
 
     frames: Tensor
@@ -29,6 +31,13 @@ class PairBatch:
     texts: tuple[str, ...]
     text_groups: Tensor
     levels: Tensor
+    video_types: tuple[str, ...] = ()
+    text_types: tuple[str, ...] = ()
+
+    @property
+    def frame_types(self) -> tuple[str, ...]:
+        """The types of all frames, for routes in a network that sees `(videos * frames, ...)`."""
+        return tuple(kind for kind in self.video_types for _ in range(self.frames.shape[1]))
 
     def to(self, *args: Any, **kwargs: Any) -> "PairBatch":  # whatever Tensor.to takes
         """Return the batch with its tensors moved, as `torch.Tensor.to` does; Lightning calls this."""

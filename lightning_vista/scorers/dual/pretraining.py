@@ -39,6 +39,11 @@ def save_weights(module: nn.Module, settings: dict[str, Any], path: str | Path) 
     write_sealed(path, save(state, metadata))
 
 
+def frame_file(weights: str | None) -> str | None:
+    """Return the file of a frame encoder's weights; `shipped` stands for the package's own, None for none."""
+    return str(SHIPPED / "frames.safetensors") if weights == "shipped" else weights
+
+
 def load_weights(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Read and check weights that `save_weights` wrote; those of an earlier release have no checksum.
 

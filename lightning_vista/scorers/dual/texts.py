@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from lightning_vista.scorers.dual.head_modules import project_items
+
 _PADDING = 0
 
 
@@ -118,5 +120,7 @@ class SequenceEncoder(nn.Module):
         """
         clauses, is_there = self.clauses(texts)
         features = self.transformer(clauses + self.positions[: clauses.shape[1]], src_key_padding_mask=~is_there)
-        mean = (features * is_there[..., None]).sum(1) / is_there.sum(1, keepdim=True)
-        return self.project(mean), clauses, is_there
+        # The projection of the mean is the mean of projections, which named modules may change.
+        projected = project_items(self.project, features, is_there)
+        mean = (projected * is_there[..., None]).sum(1) / is_there.sum(1, keepdim=True)
+        return mean, clauses, is_there
