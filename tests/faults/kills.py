@@ -72,6 +72,7 @@ def _study(folder: Path) -> Any:
 def _fit(workers: int) -> list[str]:
     return [
         "fit", "--model=drifting_model.DriftingModel", _SHARDS, "--data.train_shards={data}/shards",
+        "--data.val_shards={data}/shards",
         "--data.batch_size=2", f"--data.num_workers={workers}", "--data.frame_spec={num_frames: 2, size: 8}",
         "--data.shuffle_buffer=5", *_TRAINER, "--trainer.max_epochs=4", "--trainer.default_root_dir=out",
         "--trainer.limit_val_batches=0", "--trainer.num_sanity_val_steps=0",
@@ -130,7 +131,8 @@ def prepare(folder: Path) -> dict[str, Undisturbed]:
         "data": {
             "class_path": "ViSTaDataModule",
             "init_args": {
-                "train_shards": str(folder / "shards"), "batch_size": 2, "num_workers": 1,
+                "train_shards": str(folder / "shards"), "val_shards": str(folder / "shards"),
+                "batch_size": 2, "num_workers": 1,
                 "frame_spec": {"num_frames": 2, "size": 8},
             },
         },
@@ -146,9 +148,9 @@ def prepare(folder: Path) -> dict[str, Undisturbed]:
         "metrics": {"loss": "train/loss"}, "commands": {"fit": {}},
     }  # fmt: skip
     (folder / "study.yaml").write_text(yaml.safe_dump(study))
-    ended = run_command(filled(COMMANDS["predict"].arguments, folder), folder)
+    ended = run_command(filled(COMMANDS["test"].arguments, folder), folder)
     if ended.exit_code != 0:
-        raise RuntimeError(f"predict failed: {ended.errors}")
+        raise RuntimeError(f"test failed: {ended.errors}")
     return {"": Undisturbed(folder, folder, None, 0.0)}
 
 
@@ -162,11 +164,10 @@ def undisturbed(known: dict[str, Undisturbed], subject: str) -> Undisturbed:
     if subject not in known:
         data = known[""].data
         folder = data / "undisturbed" / subject.replace(" ", "_")
-        folder.mkdir(parents=True)
         # Twice: the first run of a server's process reads modules that the others find in memory.
         for _ in range(2):
-            shutil.rmtree(folder)
-            folder.mkdir()
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
             ended = run_command(filled(COMMANDS[subject].arguments, data), folder)
             if ended.exit_code != 0:
                 raise RuntimeError(f"{subject} failed without a stop: {ended.errors}")

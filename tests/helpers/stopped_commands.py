@@ -81,6 +81,7 @@ def _do(arguments: list[str], folder: str, errors: str, limit: int | None) -> No
     from lightning_vista.cli import main
 
     main(arguments)
+    os._exit(0)  # a signal that comes later finds a finished command
 
 
 def _left_behind(session: int) -> list[int]:
