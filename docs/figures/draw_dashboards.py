@@ -2,10 +2,10 @@
 
     python docs/figures/draw_dashboards.py --shards demo/shards --work runs/dashboards
 
-Three runs, about 4 minutes on 2 CPU cores: the classifier of digits trains with a routing monitor, a small language
-model trains with GRAM and is attacked, and a shipped scorer is tested on the shards of `make demo`. Each logs to wandb
-(offline) and to TensorBoard. A run whose files are there is not repeated. The same in TensorBoard:
-`tensorboard --logdir runs/dashboards/tensorboard`.
+Three runs, half an hour on 2 CPU cores that other processes kept busy: the classifier of digits trains with a routing
+monitor, a small language model trains with GRAM and is attacked, and a shipped scorer is tested on the shards of `make
+demo`. Each logs to wandb (offline) and to TensorBoard. A run whose files are there is not repeated. The same in
+TensorBoard: `tensorboard --logdir runs/dashboards/tensorboard`.
 """
 
 import argparse
