@@ -14,6 +14,7 @@ from lightning_vista.progress import progress_bar
 from lightning_vista.routing import Route
 from lightning_vista.routing.checks import find_taps
 from lightning_vista.routing.surgery import ablate_regions
+from lightning_vista.scorers.dual.losses import PairBatch
 from lightning_vista.scorers.pair_training import PairData, PairTraining
 
 
@@ -109,6 +110,6 @@ class SetRelearning(L.Callback):
         batches = [parts[step % len(parts)] for step in range(self.steps)]
         module.learning_rate = self.learning_rate
         fitting = inner_trainer(trainer, max_steps=self.steps, limit_val_batches=0)
-        loader = DataLoader(batches, batch_size=None)  # type: ignore[arg-type] # a list is a dataset
+        loader: DataLoader[PairBatch] = DataLoader(batches, batch_size=None)  # type: ignore[arg-type] # a list is one
         fitting.fit(module.train(), loader, loader)  # Lightning warns of a missing loader even where nothing validates
         return module

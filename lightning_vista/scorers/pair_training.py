@@ -73,7 +73,7 @@ class PairTraining(EmbeddingScorer):
         for _, level, f1 in self._macro_f1(batch):
             self.log_dict({"val/macro_f1": f1, f"val/macro_f1/level_{level}": f1}, on_epoch=True, batch_size=1)
 
-    def test_step(self, batch: VideoBatch | PairBatch, batch_idx: int) -> Any:  # type: ignore[override] # two kinds
+    def test_step(self, batch: VideoBatch | PairBatch, batch_idx: int) -> Any:  # of two kinds
         """Return the checked scores of videos; for problem sets in the form of training, log their macro F1.
 
         Args:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,8 +28,8 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("groups")
 
 
-def data(cache: Path, **options: object) -> MiniTrainingDataModule:
-    settings = {
+def data(cache: Path, **options: Any) -> MiniTrainingDataModule:
+    settings: dict[str, Any] = {
         "frame_spec": FrameSpec(4, size=16),
         "cache_dir": str(cache),
         "first_chunks": 2,
@@ -40,15 +41,15 @@ def data(cache: Path, **options: object) -> MiniTrainingDataModule:
         "test_scale": 0.01,
         "groups": {"order": ORDER, "rest": REST},
     }
-    return MiniTrainingDataModule(**{**settings, **options})  # type: ignore[arg-type]
+    return MiniTrainingDataModule(**{**settings, **options})
 
 
-def batches(cache: Path, count: int = 12, **options: object) -> Iterator[PairBatch]:
+def batches(cache: Path, count: int = 12, **options: Any) -> Iterator[PairBatch]:
     # Levels are unlocked one by one; by the eighth batch all are.
     return islice(data(cache, **options).train_dataloader(), 8, 8 + count)
 
 
-def pools(cache: Path, **options: object) -> set[str]:
+def pools(cache: Path, **options: Any) -> set[str]:
     names = dict.fromkeys(ORDER, "order") | dict.fromkeys(REST, "rest") | {"": "unlabelled"}
     found = set()
     for batch in batches(cache, **options):
@@ -71,7 +72,7 @@ def test_unlabelled_sets_have_batches_of_their_own_and_a_filter_drops_labelled_o
 
 def test_what_is_labelled_stays_so_with_a_larger_share(cache: Path) -> None:
     def labelled(share: float) -> set[str]:
-        stream = data(cache, labelled=share).train_dataloader().dataset
+        stream: Any = data(cache, labelled=share).train_dataloader().dataset
         store = stream._chunk(0, stream.encoder())
         return {each.group.texts[0] for each in store if each.pool in ("order", "rest")}
 

@@ -27,7 +27,20 @@ class Branches(nn.Module):
 
     def __init__(self, old: nn.Module, place: Place | None = None) -> None:
         super().__init__()
-        self.old, self.place = old, place
+        self.old, self._place = old, place
+
+    @property
+    def place(self) -> Place:
+        """The place of the hidden units within each of the modules.
+
+        Raises:
+            UnknownStructureError: If they have no such units.
+        """
+        if self._place is None:
+            raise UnknownStructureError(
+                f"{', '.join(self.names)}: expected branches with hidden units, got modules that can only be cut whole."
+            )
+        return self._place
 
     @property
     def names(self) -> list[str]:
@@ -44,8 +57,6 @@ class Branches(nn.Module):
 
     def units(self, name: str) -> UnitGroup:
         """Return the hidden units of a branch or of `old`, with names of parameters within that module."""
-        if self.place is None:
-            raise UnknownStructureError(f"{name!r}: expected a branch with hidden units, got one that is cut whole.")
         return find_units(self.get_submodule(name), self.place.patterns[0], self.place)
 
 

@@ -85,7 +85,7 @@ def fit(model: L.LightningModule, batches: Sequence[PairBatch], *callbacks: L.Ca
         enable_model_summary=False,
         callbacks=list(callbacks),
     )
-    loader = DataLoader(batches, batch_size=None)  # type: ignore[arg-type] # a list is a dataset
+    loader: DataLoader[PairBatch] = DataLoader(batches, batch_size=None)  # type: ignore[arg-type] # a list is one
     trainer.fit(model.train(), loader, loader)
 
 
@@ -97,7 +97,7 @@ def embeddings(model: DualEncoderScorer) -> torch.Tensor:
 
 def _renamed(plain: DualEncoderScorer, head: Head) -> dict[str, torch.Tensor]:
     """The parameters of a head without modules by their names in one with modules."""
-    found = {}
+    found: dict[str, torch.Tensor] = {}
     for name, parameter in plain.named_parameters():
         place = next((f"head.{place}" for place in PLACES[head] if name.startswith(f"head.{place}.")), None)
         found[name if place is None else name.replace(f"{place}.", f"{place}.old.", 1)] = parameter
