@@ -154,8 +154,9 @@ def validation_groups(
     """
     key = hashlib.sha256(json.dumps([_VERSION, num_frames, seed, [slot.id for slot in slots]]).encode()).hexdigest()
     path = None if cache_dir is None else Path(cache_dir) / f"slots-{key[:8]}.npz"
-    if path is not None and path.is_file():
-        return _load(path)
+    cached = None if path is None else read_cached(path)
+    if cached is not None:
+        return _load(cached)
     groups = [training_group(slot, num_frames, np.random.default_rng(0), seed) for slot in slots]
     if path is not None:
         _save(groups, path)

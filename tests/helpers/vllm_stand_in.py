@@ -47,6 +47,7 @@ class LLM:
         seed: int = 0,
         max_model_len: int | None = None,
         limit_mm_per_prompt: dict[str, int] | None = None,
+        trust_remote_code: bool = False,
     ) -> None:
         self.arguments = {"model": model, "dtype": dtype, "seed": seed, "max_model_len": max_model_len}
         self.arguments |= {"limit_mm_per_prompt": limit_mm_per_prompt}

@@ -142,7 +142,7 @@ def test_a_run_that_fails_amid_its_controls_is_resumed(fail_at: int, shards: Pat
         run(Clock(fail_at), shards, tmp_path / "cut")
     done = (fail_at - 1) // 5  # batches that are journaled with all of their orders
     journals = [path.read_text().splitlines() for path in (tmp_path / "cut").glob(".scores-*")]
-    journaled = [json.loads(line) for lines in journals for line in lines[1:]]
+    journaled = [json.loads(line.partition(" ")[2]) for lines in journals for line in lines[1:]]  # behind checksums
     assert len(journaled) == 4 * done
     assert all({pair["order"] for pair in pairs} == {"forward", *CONTROLS} for pairs in journaled)
     scorer = Clock()
@@ -208,7 +208,7 @@ def test_transcripts_name_the_order(shards: Path, tmp_path: Path) -> None:
 def test_loggers_get_a_table_of_controls(shards: Path, tmp_path: Path) -> None:
     run(Clock(), shards, tmp_path / "run", controls=["static"])
     tables = read_run_results(tmp_path / "run").tables
-    assert list(tables) == ["problem_sets", "aggregates", "videos", "controls"]
+    assert list(tables) == ["problem_sets", "aggregates", "videos", "controls", "order_verdicts"]
     found = [dict(zip(tables["controls"].columns, row, strict=True)) for row in tables["controls"].rows]
     assert {row["control"] for row in found} == {"static"}
     expected = build_results([read_scores(tmp_path / "run")])["Clock"]["controls"]["rows"]
