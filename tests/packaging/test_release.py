@@ -36,4 +36,4 @@ def test_all_contains_every_extra_for_users() -> None:
         for requirement in extras[name]:
             if requirement.startswith("lightning-vista["):
                 waiting += requirement[len("lightning-vista[") : -1].split(",")
-    assert set(extras) - reached == {"dev", "docs", "pretrained"}  # the last needs a package that is installed alone
+    assert set(extras) - reached == {"dev", "docs", "pretrained", "tensorboard", "mlflow"}  # see their comments

@@ -24,7 +24,7 @@ from lightning_vista.reports.page.reward_table import SUCCESS_COLUMNS
 from lightning_vista.reports.page.scorer_facts import scorer_facts
 from lightning_vista.reports.page.set_entries import set_data, set_entries
 from lightning_vista.reports.page.strip_pictures import Strips, example_strip
-from lightning_vista.reports.page.svg import mark
+from lightning_vista.reports.page.svg import draw_mark
 from lightning_vista.reports.page.type_table import KIND_TITLES
 from lightning_vista.reports.progress_figure import draw_progress
 from lightning_vista.reports.results import results_csv
@@ -110,7 +110,7 @@ def write_page(
         panels=build_panels(results, shown, members),
         members=members,
         judges=judges,
-        marks=lambda member: mark(8, 8, member.look.symbol, member.look.colour, member.is_baseline, 6),
+        marks=lambda member: draw_mark(8, 8, member.look.symbol, member.look.colour, member.is_baseline, 6),
         by_name={member.name: member for member in members},
         left_out=left_out(results),
         left_out_note=left_out_note(results),

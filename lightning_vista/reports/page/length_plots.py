@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from lightning_vista.reports.page.cast import Member
-from lightning_vista.reports.page.level_plot import Line, Point, draw_levels
+from lightning_vista.reports.page.level_plot import LevelPoint, Line, draw_levels
 from lightning_vista.reports.page.verdict_table import level_rows
 from lightning_vista.reports.style import interval
 from lightning_vista.reports.view import Row, View, number
@@ -111,7 +111,7 @@ def _line(
     value: str = "mean_macro_f1",
 ) -> Line:
     points = [
-        Point(int(row["level"]), mean, number(row["ci_low"]), number(row["ci_high"]), int(row["problem_sets"]))
+        LevelPoint(int(row["level"]), mean, number(row["ci_low"]), number(row["ci_high"]), int(row["problem_sets"]))
         for row in rows
         if (mean := number(row[value])) is not None
     ]

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from markupsafe import Markup
 
-from lightning_vista.reports.page.svg import band, curve, line, mark, picture, words
+from lightning_vista.reports.page.svg import band, curve, draw_mark, draw_words, line, picture
 
 #: The plot and its margins, in pixels; the right one holds the names of the lines.
 _WIDTH, _HEIGHT = 250, 150
@@ -14,7 +14,7 @@ _ROW = 14
 
 
 @dataclass(frozen=True)
-class Point:
+class LevelPoint:
     """A figure at a level.
 
     Attributes:
@@ -48,7 +48,7 @@ class Line:
     name: str
     colour: str
     symbol: str
-    points: Sequence[Point]
+    points: Sequence[LevelPoint]
     chance: Mapping[int, float] = field(default_factory=dict)
     is_dashed: bool = False
 
@@ -65,28 +65,30 @@ def draw_levels(title: str, lines: Sequence[Line], y_title: str = "macro F1") ->
         An SVG element.
 
     Example:
-        >>> points = [Point(2, 0.9, 0.8, 1.0, 8), Point(3, 0.4, 0.2, 0.6, 8)]
+        >>> points = [LevelPoint(2, 0.9, 0.8, 1.0, 8), LevelPoint(3, 0.4, 0.2, 0.6, 8)]
         >>> draw_levels("Order", [Line("order", "red", "circle", points, {2: 0.5, 3: 0.3})]).count("<circle")
         2
     """
     levels = sorted({point.level for each in lines for point in each.points})
     bottom = _TOP + _HEIGHT
-    parts = [words(0, 11, y_title)]
+    parts = [draw_words(0, 11, y_title)]
     for value in (0.0, 0.5, 1.0):
         parts.append(line(_LEFT, _y(value), _LEFT + _WIDTH, _y(value)))
-        parts.append(words(_LEFT - 6, _y(value) + 4, f"{value:g}", "end"))
-    parts += [words(_x(level, levels), bottom + 16, level, "middle") for level in levels]
-    parts.append(words(_LEFT + _WIDTH + 8, bottom + 16, "steps"))
+        parts.append(draw_words(_LEFT - 6, _y(value) + 4, f"{value:g}", "end"))
+    parts += [draw_words(_x(level, levels), bottom + 16, level, "middle") for level in levels]
+    parts.append(draw_words(_LEFT + _WIDTH + 8, bottom + 16, "steps"))
     ends = _spread([(each.name, _y(each.points[-1].value), each.colour) for each in lines])
     for row, each in enumerate(lines):
         parts += _draw_line(each, levels)
         y = bottom + 30 + row * _ROW
-        parts.append(words(_LEFT - 6, y, "n", "end", fill=each.colour, font_size=10))
+        parts.append(draw_words(_LEFT - 6, y, "n", "end", fill=each.colour, font_size=10))
         parts += [
-            words(_x(point.level, levels), y, point.sets, "middle", fill=each.colour, font_size=10)
+            draw_words(_x(point.level, levels), y, point.sets, "middle", fill=each.colour, font_size=10)
             for point in each.points
         ]
-    parts += [words(_LEFT + _WIDTH + 8, y + 4, name, fill=colour, font_weight=600) for name, y, colour in ends if name]
+    parts += [
+        draw_words(_LEFT + _WIDTH + 8, y + 4, name, fill=colour, font_weight=600) for name, y, colour in ends if name
+    ]
     height = bottom + 24 + len(lines) * _ROW
     return picture(_LEFT + _WIDTH + _RIGHT, height, title, parts, class_="levels")
 
@@ -108,7 +110,7 @@ def _draw_line(each: Line, levels: Sequence[int]) -> list[Markup]:
         parts.append(line(x, low, x, high, each.colour))
     places = [(_x(point.level, levels), _y(point.value)) for point in each.points]
     parts.append(curve(places, each.colour, stroke_dasharray="6 4" if each.is_dashed else None))
-    return parts + [mark(x, y, each.symbol, each.colour, radius=3.5) for x, y in places]
+    return parts + [draw_mark(x, y, each.symbol, each.colour, radius=3.5) for x, y in places]
 
 
 def _spread(ends: list[tuple[str, float, str]]) -> list[tuple[str, float, str]]:

@@ -9,12 +9,12 @@ from markupsafe import Markup
 from lightning_vista.reports.order_controls import ControlLine, control_lines
 from lightning_vista.reports.page.cast import Member, judges_of
 from lightning_vista.reports.page.difference_matrix import DifferenceMatrix, difference_matrix
-from lightning_vista.reports.page.finding import read_verdicts, reward_sentence, sentences, title
 from lightning_vista.reports.page.length_plots import SmallPlot, length_plots, trace_plots, wrong_order_plots
 from lightning_vista.reports.page.reward_table import RewardTable, reward_table
 from lightning_vista.reports.page.track import Dot, draw_track
 from lightning_vista.reports.page.type_table import Overview, TypeRow, overview, type_rows
 from lightning_vista.reports.page.verdict_table import VerdictTable, verdict_table
+from lightning_vista.reports.page.verdict_text import read_verdicts, reward_sentence, sentences, title
 from lightning_vista.reports.view import View, number
 
 

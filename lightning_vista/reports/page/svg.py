@@ -44,7 +44,7 @@ def picture(width: float, height: float, title: str, children: Iterable[str], **
     return element("svg", *children, **size, **attributes)
 
 
-def words(x: float, y: float, text: object, anchor: str = "start", **attributes: Value) -> Markup:
+def draw_words(x: float, y: float, text: object, anchor: str = "start", **attributes: Value) -> Markup:
     """Return a line of text in the muted colour, unless `fill` says otherwise."""
     look: dict[str, Value] = {"font_size": 11, "fill": "var(--muted)", **attributes}
     return element("text", str(text), x=x, y=y, text_anchor=anchor, **look)
@@ -69,7 +69,7 @@ def band(points: Sequence[tuple[float, float, float]], fill: str) -> Markup:
     return element("path", d=f"M{'L'.join(there + back)}Z", fill=fill, fill_opacity=0.16)
 
 
-def mark(x: float, y: float, symbol: str, colour: str, is_hollow: bool = False, radius: float = 5) -> Markup:
+def draw_mark(x: float, y: float, symbol: str, colour: str, is_hollow: bool = False, radius: float = 5) -> Markup:
     """Return a mark; its shape repeats what its colour says.
 
     Args:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from lightning_vista.reports.page.svg import element, line, mark, picture
+from lightning_vista.reports.page.svg import draw_mark, element, line, picture
 
 _WIDTH, _HEIGHT, _EDGE = 180, 22, 8
 
@@ -56,7 +56,7 @@ def draw_track(title: str, dots: list[Dot], colour: str, symbol: str = "circle",
     if len(found) > 1:
         ends = [x for x, _ in found]
         parts.append(line(min(ends), middle, max(ends), middle, colour, stroke_width=2))
-    parts += [mark(x, middle, symbol, colour, dot.is_hollow) for x, dot in found]
+    parts += [draw_mark(x, middle, symbol, colour, dot.is_hollow) for x, dot in found]
     return picture(_WIDTH, _HEIGHT, title, parts, class_="track")
 
 

@@ -13,7 +13,7 @@ from report_data import score_table
 
 from lightning_vista.metrics.level_slopes import level_slopes
 from lightning_vista.reports.page.cast import cast, judges_of
-from lightning_vista.reports.page.finding import Verdicts, read_verdicts, sentences, title
+from lightning_vista.reports.page.verdict_text import Verdicts, read_verdicts, sentences, title
 from lightning_vista.reports.results import build_results
 from lightning_vista.reports.verdicts import ABOVE, AT, BELOW
 from lightning_vista.reports.view import views
