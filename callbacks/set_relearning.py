@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import lightning as L
 import torch
@@ -14,8 +15,10 @@ from lightning_vista.progress import progress_bar
 from lightning_vista.routing import Route
 from lightning_vista.routing.checks import find_taps
 from lightning_vista.routing.surgery import ablate_regions
-from lightning_vista.scorers.dual.losses import PairBatch
-from lightning_vista.scorers.pair_training import PairData, PairTraining
+
+if TYPE_CHECKING:  # scorers need the extra `vista`, which other callbacks do not
+    from lightning_vista.scorers.dual.losses import PairBatch
+    from lightning_vista.scorers.pair_training import PairData, PairTraining
 
 
 class SetRelearning(L.Callback):
@@ -75,6 +78,8 @@ class SetRelearning(L.Callback):
         self.results = {}
         if trainer.fast_dev_run:  # type: ignore[attr-defined] # set by Lightning's connectors
             return
+        from lightning_vista.scorers.pair_training import PairData, PairTraining
+
         datamodule = getattr(trainer, "datamodule", None)
         if not isinstance(pl_module, PairTraining) or not isinstance(datamodule, PairData):
             raise ValueError(
@@ -96,7 +101,7 @@ class SetRelearning(L.Callback):
         for count, metrics in self.results.items():
             pl_module.log_dict({f"test/relearned/{count}/{name}": value for name, value in metrics.items()})
 
-    def _cut(self, trainer: L.Trainer, module: PairTraining) -> PairTraining:
+    def _cut(self, trainer: L.Trainer, module: "PairTraining") -> "PairTraining":
         """Return a copy without the regions."""
         cut = copy.deepcopy(module)
         if self.regions:
@@ -104,7 +109,7 @@ class SetRelearning(L.Callback):
             ablate_regions(cut, find_taps(routes, cut), self.regions, "zero", {})
         return cut
 
-    def _teach(self, trainer: L.Trainer, module: PairTraining, datamodule: PairData, count: int) -> PairTraining:
+    def _teach(self, trainer: L.Trainer, module: "PairTraining", datamodule: "PairData", count: int) -> "PairTraining":
         """Train a scorer on problem sets."""
         parts = datamodule.sample_sets(self.types, count, self.seed, self.sets_per_step)
         batches = [parts[step % len(parts)] for step in range(self.steps)]
