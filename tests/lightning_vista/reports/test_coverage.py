@@ -164,7 +164,11 @@ def test_n_stands_at_every_figure() -> None:
         ("order", 2),
     ]
     (plot, _) = length_plots(view, judges, "home")
-    assert [(row[0], row[1], row[-1]) for row in plot.rows] == [("order", "2", "1"), ("order", "3", "1")]
+    assert [(row[0], row[1], row[-1]) for row in plot.rows] == [
+        ("steps", "2", "1"),
+        ("order", "2", "1"),
+        ("order", "3", "1"),
+    ]
     assert overview(view, members, "home").columns[:2] == [("Trace-free order", 2), ("Overall", 5)]
     notes = {
         m.name: c.note for m, c in zip(members, difference_matrix(view, members, "home").rows[0][1], strict=True) if c
