@@ -44,7 +44,7 @@ def answer_log_probabilities(
     """
     length = min(shared_length(sequences), min(starts) - 1)
     cache = read_prefix(model, inputs, sequences[0][:length]) if length else None
-    values = torch.empty(len(sequences))
+    values = torch.empty(len(sequences), dtype=torch.float32)  # whatever the precision of the run
     by_length = sorted(range(len(sequences)), key=lambda number: len(sequences[number]))  # little is padded
     for begin in range(0, len(sequences), batch_size):
         numbers = by_length[begin : begin + batch_size]

@@ -39,7 +39,7 @@ def test_the_config_trains_and_measures_profiles(name: str, cache: str, tmp_path
     tested = "craft/remix" if name.startswith("world") else "home/permutation_go_only"
     assert 0 <= metrics[f"test/f1/{tested}"] <= 1
     assert 0 <= metrics[f"test/relearned/1/f1/{tested}"] <= 1
-    if not name.endswith("_filtered"):
+    if not name.endswith("_filtered") and name != "stairs":  # which has no cut
         profiles = {key.split("/")[2] for key in metrics if key.startswith("test/profile/")}
         assert {"whole", "cut"} <= profiles
         assert metrics["test/profile/cut/f1/home/objects"] == pytest.approx(

@@ -3,6 +3,7 @@
 import inspect
 import pkgutil
 import re
+import runpy
 from importlib import import_module
 from pathlib import Path
 
@@ -59,11 +60,11 @@ def test_rows_and_configs_are_the_same() -> None:
 
 
 def test_every_config_is_run_and_listed() -> None:
-    from test_configs import CHATS, EVALUATIONS  # the lists of what those tests run
+    tests = runpy.run_path(str(Path(__file__).with_name("test_configs.py")))  # the lists of what those tests run
 
-    run = {Path(config).stem for config in (*CHATS, *EVALUATIONS)}
+    run = {Path(config).stem for config in (*tests["CHATS"], *tests["EVALUATIONS"])}
     assert run == set(classes_of_configs())
     listed = set(re.findall(r"`(\w+)\.yaml`", (ROOT / "configs" / "vista" / "README.md").read_text()))
     assert run <= listed
     chats = (ROOT / "tests" / "configs" / "test_chat_configs.py").read_text()
-    assert [name for name in (Path(config).stem for config in CHATS) if f'"{name}' not in chats] == []
+    assert [name for name in (Path(config).stem for config in tests["CHATS"]) if f'"{name}' not in chats] == []

@@ -169,7 +169,7 @@ def test_n_stands_at_every_figure() -> None:
         ("order", "2", "1"),
         ("order", "3", "1"),
     ]
-    assert overview(view, members, "home").columns[:2] == [("Trace-free order", 2), ("Overall", 5)]
+    assert {("Trace-free order", 2), ("Overall", 5)} <= set(overview(view, members, "home").columns)
     notes = {
         m.name: c.note for m, c in zip(members, difference_matrix(view, members, "home").rows[0][1], strict=True) if c
     }
