@@ -83,7 +83,7 @@ class CLIPScorer(FrameEmbeddingScorer):
         self.hparams.pop("learning_rate", None)  # it changes no scores but by the weights, which count themselves
         if learning_rate is not None:
             self.learning_rate = learning_rate
-            self.model.requires_grad_(True)
+            self.model.requires_grad_(True).train()
 
     def scale(self) -> Tensor:
         """Return the checkpoint's factor of cosines, a scalar."""

@@ -313,9 +313,7 @@ def test_a_cached_reply_that_cannot_be_read_is_fetched_again(
     ask(server, [text_request("a")], tmp_path)
     with sqlite3.connect(tmp_path / "replies.sqlite") as connection:
         connection.execute("UPDATE replies SET reply = CAST(? AS TEXT)", (damage,))
-    with pytest.warns(
-        UserWarning, match=r"replies\.sqlite: 1 damaged replies( so far)?\. Their requests are sent again\."
-    ):
+    with pytest.warns(UserWarning, match=r"replies\.sqlite: 1 damaged replies( so far)?\. Their requests"):
         assert ask(server, [text_request("a")], tmp_path) == [Reply("reply to a")]
     assert ask(server, [text_request("a")], tmp_path) == [Reply("reply to a")]
     assert sum(server.received.values()) == 2
