@@ -3,8 +3,6 @@
 A board shows them in one logger. Packages of loggers are imported only where a run has that logger.
 """
 
-import csv
-import io
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,6 +18,7 @@ from torch import Tensor
 
 from lightning_vista.chart_drawing import draw_chart
 from lightning_vista.charts import Chart
+from lightning_vista.csv_tables import csv_text
 from lightning_vista.optional import require
 from lightning_vista.own_files import write_csv
 from lightning_vista.pictures import render_figure
@@ -157,9 +156,8 @@ class MLFlowBoard(Board):
 
     def table(self, name: str, table: Table, step: int) -> None:
         """Log a CSV file, which MLflow shows as a table."""
-        shown, buffer = table.with_paths(), io.StringIO()
-        csv.writer(buffer, lineterminator="\n").writerows([shown.columns, *shown.rows])
-        self.logger.experiment.log_text(self.logger.run_id, buffer.getvalue(), f"{name}.csv")
+        shown = table.with_paths()
+        self.logger.experiment.log_text(self.logger.run_id, csv_text([shown.columns, *shown.rows]), f"{name}.csv")
 
     def picture(self, name: str, path: Path, pixels: Tensor, step: int) -> None:
         """Log the file of a picture."""

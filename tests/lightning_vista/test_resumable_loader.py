@@ -22,6 +22,10 @@ pytestmark = [
 ]
 
 
+#: Validation is off, and takes no part in what is compared.
+pytestmark = pytest.mark.filterwarnings("ignore:You passed in a `val_dataloader` but have no `validation_step`")
+
+
 class Noisy(DriftingModel):
     """The model with numbers of all generators in its training."""
 
