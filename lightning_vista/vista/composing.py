@@ -1,6 +1,5 @@
 """Problem sets of sequences, composed of a user's own clips of single steps."""
 
-import csv
 import hashlib
 import random
 from collections.abc import Iterator, Sequence
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from torch.nn.functional import interpolate, pad
 
 from lightning_vista.options import check_counts
+from lightning_vista.own_files import write_csv
 from lightning_vista.progress import progress_bar
 from lightning_vista.video import encode_mp4
 from lightning_vista.video.decoding import decode_frames
@@ -154,8 +154,7 @@ class _Writer:
                     advance(1)
                 problem_sets.append(_problem_set(id, plan, names))
                 leaks.append(find_leaks(id, plan))
-        with (folder / "leaks.csv").open("w", encoding="utf-8", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerows(leak_rows(leaks))
+        write_csv(folder / "leaks.csv", leak_rows(leaks))
         write_problem_sets(problem_sets, folder)  # last: their presence marks a finished split
         return leaks
 

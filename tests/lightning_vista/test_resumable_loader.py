@@ -19,11 +19,9 @@ from lightning_vista.video import FrameSpec
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Checkpoint directory:UserWarning"),
     pytest.mark.filterwarnings("ignore:.*does not have many workers:UserWarning"),
+    pytest.mark.filterwarnings("ignore:You passed in a `val_dataloader` but have no `validation_step`"),  # it is off
+    pytest.mark.filterwarnings("ignore:The dirpath has changed"),
 ]
-
-
-#: Validation is off, and takes no part in what is compared.
-pytestmark = pytest.mark.filterwarnings("ignore:You passed in a `val_dataloader` but have no `validation_step`")
 
 
 class Noisy(DriftingModel):
