@@ -18,8 +18,8 @@ from lightning_vista.redaction import settings_without_secrets
 from lightning_vista.run_files import sealed_config
 from lightning_vista.vista.frame_order import CONTROLS, FORWARD
 from lightning_vista.vista.index import sample_key
-from lightning_vista.vista.problem_sets import ProblemSet
-from lightning_vista.vista.tables import TABLE_NAME, ScoreTable, declared_kinds, read_scores, write_scores
+from lightning_vista.vista.problem_sets import ProblemSet, declared_kinds
+from lightning_vista.vista.tables import TABLE_NAME, ScoreTable, read_scores, write_scores
 
 TRANSCRIPTS = "transcripts"
 #: Version of the journals; version 1 has no checksums, and its first line does not say a version.

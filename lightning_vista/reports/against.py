@@ -12,7 +12,8 @@ from lightning_vista.metrics import Rescaling, bootstrap_interval, video_cluster
 from lightning_vista.reports.joining import BASELINES
 from lightning_vista.reports.results import build_results
 from lightning_vista.vista import KINDS
-from lightning_vista.vista.tables import ScoreTable, outline, read_scores
+from lightning_vista.vista.problem_sets import outline
+from lightning_vista.vista.tables import ScoreTable, read_scores
 
 _RESULTS_NAME = "results.json"
 

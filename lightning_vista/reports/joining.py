@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from lightning_vista.metrics import Rescaling, predict_labels, rescale_scores
-from lightning_vista.vista.problem_sets import ProblemSet
-from lightning_vista.vista.tables import ScoreTable, order_rows, outline
+from lightning_vista.vista.problem_sets import ProblemSet, outline
+from lightning_vista.vista.tables import ScoreTable, order_rows
 
 BASELINES = ("majority", "random")
 ABSENT = "not in the table"

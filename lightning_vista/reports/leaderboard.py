@@ -9,8 +9,9 @@ from lightning_vista.csv_tables import plain_cell
 from lightning_vista.own_files import write_whole
 from lightning_vista.vista.index import INDEX_NAME, ShardIndex
 from lightning_vista.vista.layout import read_problem_sets
+from lightning_vista.vista.problem_sets import outline
 from lightning_vista.vista.storage import Storage
-from lightning_vista.vista.tables import ScoreTable, outline, read_scores
+from lightning_vista.vista.tables import ScoreTable, read_scores
 
 LEADERBOARD_COLUMNS = (
     "model",

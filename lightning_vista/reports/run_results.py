@@ -15,7 +15,8 @@ from lightning_vista.reports.joining import predictions
 from lightning_vista.reports.order_controls import CONTROL_COLUMNS, order_verdicts
 from lightning_vista.reports.results import CSV_COLUMNS, build_results
 from lightning_vista.reports.view import View
-from lightning_vista.vista.tables import ScoreTable, outline, read_scores
+from lightning_vista.vista.problem_sets import outline
+from lightning_vista.vista.tables import ScoreTable, read_scores
 
 _SET_COLUMNS = ("model", "rescaling", "problem_set", "environment", "level", "kind")
 _SET_FIGURES = ("macro_f1", "accuracy", "videos", "unscored", "ties")

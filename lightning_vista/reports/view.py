@@ -12,7 +12,7 @@ from lightning_vista.reports.comparisons import SPLIT_OF_TYPE
 from lightning_vista.reports.coverage import left_out, partial_notes
 from lightning_vista.reports.joining import BASELINES
 from lightning_vista.vista import KINDS
-from lightning_vista.vista.tables import outline
+from lightning_vista.vista.problem_sets import outline
 
 Row = Mapping[str, Any]
 Key = tuple[str, str, str]

@@ -1,7 +1,7 @@
 """Problem sets: descriptions to choose from, and the videos to choose for."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -184,3 +184,66 @@ def kind_of(type_folder: str, metadata: object = None) -> str:
         )
     check_word("metadata.kind", kind, KINDS)
     return str(kind)
+
+
+def declared_kinds(problem_sets: Iterable[ProblemSet]) -> dict[str, str]:
+    """Return the kinds that problem sets declare in their own `metadata`, for the `kinds` of a score table.
+
+    Args:
+        problem_sets: Any problem sets.
+
+    Returns:
+        Problem set id -> kind, without the sets whose type folder already determines it.
+
+    Example:
+        >>> declared_kinds([
+        ...     ProblemSet("home/level_2/remix/a", {}, ()),
+        ...     ProblemSet("home/level_2/juggling/b", {}, (), extra={"metadata": {"kind": "actions"}}),
+        ... ])
+        {'home/level_2/juggling/b': 'actions'}
+    """
+    return {item.id: item.kind for item in problem_sets if KIND_OF_TYPE.get(item.type) != item.kind}
+
+
+def declared_held_out(problem_sets: Iterable[ProblemSet]) -> dict[str, bool]:
+    """Return the sets that say in their `metadata` whether their combinations were held out of training.
+
+    Args:
+        problem_sets: Any problem sets.
+
+    Returns:
+        Problem set id -> `held_out`, for the sets that declare it.
+
+    Example:
+        >>> a = ProblemSet("home/level_2/remix/a", {}, (), extra={"metadata": {"held_out": True}})
+        >>> declared_held_out([a, ProblemSet("home/level_2/remix/b", {}, ())])
+        {'home/level_2/remix/a': True}
+    """
+    declared = {item.id: (item.extra.get("metadata") or {}).get("held_out") for item in problem_sets}
+    return {id: held_out for id, held_out in declared.items() if isinstance(held_out, bool)}
+
+
+def outline(problem_set: str, kinds: Mapping[str, str] | None = None) -> ProblemSet:
+    """Return the environment, level, type and kind that a problem set's id determines.
+
+    Args:
+        problem_set: Problem set id, `<environment>/<level folder>/<type>/<name>`.
+        kinds: Problem set id -> kind, for sets whose type folder does not determine it.
+
+    Returns:
+        A problem set without descriptions and videos, which a score table does not hold.
+
+    Raises:
+        ValueError: If the id has fewer than three parts, or its level or kind is unknown.
+
+    Example:
+        >>> a = outline("alfred/foundation/clean/apple")
+        >>> a.environment, a.level, a.type, a.kind
+        ('alfred', 1, 'clean', 'actions')
+    """
+    kind = (kinds or {}).get(problem_set)
+    result = ProblemSet(problem_set, {}, (), extra={} if kind is None else {"metadata": {"kind": kind}})
+    if problem_set.count("/") < 2:
+        raise ValueError(f"expected <environment>/<level folder>/<type>/<name>, got {problem_set!r}.")
+    _ = result.level, result.kind  # both properties raise for an unknown folder
+    return result
