@@ -165,7 +165,8 @@ class _Counts:
 
 
 def _place(event: yaml.Event) -> str:
-    return f", line {event.start_mark.line + 1}"
+    mark = event.start_mark
+    return "" if mark is None else f", line {mark.line + 1}"
 
 
 def _check_values(data: Any) -> None:

@@ -125,8 +125,9 @@ def _change(
     before, after = (torch.tensor([e["macro_f1"] for e in part], dtype=torch.float64) for part in (old, new))
     clusters = video_clusters(videos)
     low, high = bootstrap_interval((after - before)[:, None], clusters, f"against {kind}")[:, 0].tolist()
-    ends = (None, None) if low != low else (low, high)  # NaN for a single cluster
-    return Change(model, earlier, kind, before.mean().item(), after.mean().item(), *ends, len(old))
+    if low != low:  # NaN for a single cluster
+        low = high = None
+    return Change(model, earlier, kind, before.mean().item(), after.mean().item(), low, high, len(old))
 
 
 def _read_results(file: Path, rescaling: Rescaling, strict: bool) -> dict[str, dict[str, Any]]:

@@ -6,7 +6,6 @@ import shutil
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 from lightning_vista.own_files import from_sealed_json, to_sealed_json, write_whole, written_whole
 from lightning_vista.progress import progress_bar
@@ -16,7 +15,8 @@ from lightning_vista.vista.index import INDEX_NAME, INDEX_VERSION, ShardError, S
 _PART_NAME = re.compile(r"part-(\d+)-of-(\d+)\.json")
 
 
-class BuildPart(NamedTuple):
+@dataclass(frozen=True)
+class BuildPart:
     """One of several parts of a build: every `count`-th shard, beginning with shard `number` - 1.
 
     The parts of a build have about the same size, and a machine needs to know only its number.

@@ -106,10 +106,12 @@ class RemoteFiles:
 
         def ask() -> dict[str, Any]:
             if isinstance(self._files, HTTPFileSystem):
-                return _run(self._files, _http_info, path, self._retries.read_timeout)
+                found: dict[str, Any] = _run(self._files, _http_info, path, self._retries.read_timeout)
+                return found
             self._files.invalidate_cache(path)  # the file system may remember an outdated listing
             if isinstance(self._files, AsyncFileSystem):
-                return _run(self._files, self._files._info, path, timeout=self._retries.read_timeout)
+                listed: dict[str, Any] = _run(self._files, self._files._info, path, timeout=self._retries.read_timeout)
+                return listed
             info: dict[str, Any] = self._files.info(path)
             return info
 

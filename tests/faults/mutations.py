@@ -248,7 +248,7 @@ def _write_config(folder: Path) -> None:
 
 
 FORMATS: dict[str, Format] = {
-    "score table": Format(200, lambda folder: _table(folder).finish({}), "scores.parquet", _scores),
+    "score table": Format(200, lambda folder: _table(folder).finish([]), "scores.parquet", _scores),
     "journal": Format(200, _table, ".scores-0.jsonl", _journal, is_cache=True),
     "index": Format(200, _copy_shards, "index.json", _index),
     "record of a shard": Format(100, _write_record, ".000000.tar.json", _record, is_cache=True),

@@ -1,5 +1,6 @@
 import importlib.util
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -31,13 +32,13 @@ class BrokenCallback(L.Callback):
 
 
 @pytest.fixture
-def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     """A module of a user."""
     path = tmp_path / "my_judges.py"
     path.write_text(PLUGIN)
     monkeypatch.syspath_prepend(tmp_path)
     module = importlib.import_module("my_judges")
-    yield module  # type: ignore[misc]
+    yield module
     del sys.modules["my_judges"]
 
 
@@ -102,7 +103,7 @@ def test_a_damaged_checkpoint_is_named(damage: str, shards: Path, tmp_path: Path
     check_checkpoint(path)
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
-    path.write_bytes({"empty": b"", "cut": content[:-900], "flipped": content}[damage])
+    path.write_bytes({"empty": b"", "cut": bytes(content[:-900]), "flipped": bytes(content)}[damage])
     with pytest.raises(DamagedFileError, match=r"The checkpoint .*last\.ckpt is "):
         check_checkpoint(path)
     message = run_test(shards, tmp_path / "run", "--model=RandomScorer", f"--ckpt_path={path}")

@@ -17,7 +17,12 @@ def test_a_signal_ends_a_command_in_one_line(
     number: signal.Signals, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = signal.getsignal(number)
-    monkeypatch.setattr("lightning_vista.cli._run", lambda arguments: (os.kill(os.getpid(), number), time.sleep(60)))
+
+    def run(arguments: list[str]) -> None:
+        os.kill(os.getpid(), number)
+        time.sleep(60)
+
+    monkeypatch.setattr("lightning_vista.cli._run", run)
     with pytest.raises(SystemExit) as caught:
         main(["shards", "build"])
     assert caught.value.code == code

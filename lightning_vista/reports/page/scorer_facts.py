@@ -48,11 +48,11 @@ def scorer_facts(
         for member in members
         if results[member.name].get("config_hash") or member.name in recorded or not member.is_baseline
     ]
-    found = [recorded.get(member.name) for member in shown]
-    rows = [(name, [read(each) if each else _UNKNOWN for each in found]) for name, read in _READERS.items()]
-    rows.insert(1, ("Arguments", _differences(found)))
-    for key in dict.fromkeys(key for each in found if each for key in each.facts):
-        rows.append((key.capitalize(), [each.facts.get(key, "–") if each else _UNKNOWN for each in found]))  # noqa: RUF001
+    known = [recorded.get(member.name) for member in shown]
+    rows = [(name, [read(each) if each else _UNKNOWN for each in known]) for name, read in _READERS.items()]
+    rows.insert(1, ("Arguments", _differences(known)))
+    for key in dict.fromkeys(key for each in known if each for key in each.facts):
+        rows.append((key.capitalize(), [each.facts.get(key, "–") if each else _UNKNOWN for each in known]))  # noqa: RUF001
     rows.append(("Unscored", [_unscored(results[member.name]) for member in shown]))
     rows.append(("Configuration", [results[member.name].get("config_hash", "")[:12] or _UNKNOWN for member in shown]))
     rows = [(name, values) for name, values in rows if set(values) - {_UNKNOWN, ""}]

@@ -75,7 +75,7 @@ def set_entries(
                 environment,
                 int(level),
                 kind,
-                {True: "held out", False: "seen"}.get(held_out.get(id), ""),
+                {True: "held out", False: "seen", None: ""}[held_out.get(id)],
                 id not in view.left_out,
                 len(known["videos"]) or max(e["videos"] for e in _results_of(view, id)),
                 described(known["labels"], descriptions.get(id, {}), truth[0] if truth else 0),

@@ -40,7 +40,7 @@ def picture(width: float, height: float, title: str, children: Iterable[str], **
         attributes: Further attributes.
     """
     box = f"0 0 {width:g} {height:g}"
-    size = {"viewBox": box, "width": width, "height": height, "role": "img", "aria_label": title}
+    size: dict[str, Value] = {"viewBox": box, "width": width, "height": height, "role": "img", "aria_label": title}
     return element("svg", *children, **size, **attributes)
 
 

@@ -47,8 +47,9 @@ def draw_track(title: str, dots: list[Dot], colour: str, symbol: str = "circle",
     parts = [line(_EDGE, middle, _WIDTH - _EDGE, middle, "var(--rule)", stroke_width=2)]
     if len(dots) == 1 and dots[0].low is not None and dots[0].high is not None:
         left, right = _place(dots[0].low), _place(dots[0].high)
-        look = {"fill": colour, "fill_opacity": 0.35}
-        parts.append(element("rect", x=left, y=middle - 4, width=max(right - left, 1.0), height=8, rx=2, **look))
+        width = max(right - left, 1.0)
+        band = element("rect", x=left, y=middle - 4, width=width, height=8, rx=2, fill=colour, fill_opacity=0.35)
+        parts.append(band)
     if chance is not None:
         x = _place(chance)
         parts.append(line(x, 1, x, _HEIGHT - 1, "var(--ink)", stroke_width=1.5, stroke_dasharray="3 2"))

@@ -121,16 +121,18 @@ def _type_cell(member: Member, found: dict[str, Row] | None) -> tuple[Markup, st
         return None
     pair = [found[split] for split in ("seen", "held_out") if split in found]
     chance = float(found["all"]["chance"])
-    look = {"colour": member.look.colour, "symbol": member.look.symbol, "chance": chance}
+    colour, symbol = member.look.colour, member.look.symbol
     if len(pair) == 2:
         seen, held_out = (number(row["mean_macro_f1"]) for row in pair)
         text = f"{_two(seen)} / {_two(held_out)}"
         dots = [Dot(seen), Dot(held_out, is_hollow=True)]
-        return draw_track(f"{member.name}: seen / held out {text}, chance {chance:.2f}", dots, **look), text
+        return draw_track(
+            f"{member.name}: seen / held out {text}, chance {chance:.2f}", dots, colour, symbol, chance
+        ), text
     row = found["all"]
     mean = number(row["mean_macro_f1"])
     dot = Dot(mean, number(row["ci_low"]), number(row["ci_high"]))
-    return draw_track(f"{member.name}: {_two(mean)}, chance {chance:.2f}", [dot], **look), _two(mean)
+    return draw_track(f"{member.name}: {_two(mean)}, chance {chance:.2f}", [dot], colour, symbol, chance), _two(mean)
 
 
 def _figure(view: View, model: str, environment: str, kind: str) -> Figure | None:

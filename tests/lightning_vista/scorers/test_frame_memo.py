@@ -98,7 +98,7 @@ def test_a_scorer_encodes_repeated_frames_of_its_batch_once() -> None:
 def test_scores_of_repeated_frames_are_those_without_the_memo(head: Head, monkeypatch: pytest.MonkeyPatch) -> None:
     scorer = DualEncoderScorer(head, weights="shipped")
     spec = scorer.frame_spec
-    assert spec.size is not None
+    assert isinstance(spec.size, int)
     generator = torch.Generator().manual_seed(0)
     pictures = torch.randint(0, 256, (4, 3, spec.size, spec.size), dtype=torch.uint8, generator=generator)
     frames = pictures[torch.arange(2 * spec.num_frames).reshape(2, -1) * 4 // (2 * spec.num_frames)]

@@ -13,7 +13,6 @@ from loopback import Remote, loopback
 from lightning_vista.cli import main
 from lightning_vista.datamodules import ViSTaDataModule
 from lightning_vista.video import FrameSpec
-from lightning_vista.vista import remote as remote_files
 from lightning_vista.vista.index import ShardError, ShardIndex
 from lightning_vista.vista.remote import RemoteError, Retries, join_path
 from lightning_vista.vista.samples import read_members
@@ -36,7 +35,7 @@ def remote() -> Iterator[Remote]:
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The waits between attempts, which take no time here."""
     found: list[float] = []
-    monkeypatch.setattr(remote_files.time, "sleep", found.append)
+    monkeypatch.setattr("lightning_vista.vista.remote.time.sleep", found.append)
     return found
 
 
@@ -83,7 +82,12 @@ def test_progress_renews_the_attempts(remote: Remote, tmp_path: Path) -> None:
     """A shard arrives over a line that drops every connection after a third of the rest."""
     remote.always, remote.share = "drop", 0.34
     storage = Storage(remote.url, tmp_path, 1, Retries(attempts=8, read_timeout=5))
-    remote.meanwhile = lambda name: remote.sent > 0.9 * SIZE and setattr(remote, "always", "")
+
+    def end_drops(name: str) -> None:
+        if remote.sent > 0.9 * SIZE:
+            remote.always = ""
+
+    remote.meanwhile = end_drops
     assert storage.read_range("000000.tar", 0, SIZE) == CONTENT
     assert remote.sent == SIZE  # nothing came twice
 

@@ -9,7 +9,6 @@ import pytest
 
 from lightning_vista.datamodules import ViSTaDataModule
 from lightning_vista.video import FrameSpec
-from lightning_vista.vista import remote as remote_files
 from lightning_vista.vista.index import ShardError, ShardIndex
 from lightning_vista.vista.remote import RemoteError, Retries
 from lightning_vista.vista.samples import read_members
@@ -34,7 +33,7 @@ def bucket(shards: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         ("AWS_DEFAULT_REGION", "us-east-1"),
     ):
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(remote_files.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr("lightning_vista.vista.remote.time.sleep", lambda seconds: None)
     s3fs.S3FileSystem.clear_instance_cache()
     files = s3fs.S3FileSystem()
     files.makedirs("bucket", exist_ok=True)  # servers of one process share their buckets

@@ -7,15 +7,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from lightning_vista.vista.problem_sets import ProblemSet
-from lightning_vista.vista.tables import (
-    SCORE_COLUMNS,
-    ScoreTableError,
-    declared_kinds,
-    outline,
-    read_scores,
-    write_scores,
-)
+from lightning_vista.vista.problem_sets import ProblemSet, declared_kinds, outline
+from lightning_vista.vista.tables import SCORE_COLUMNS, ScoreTableError, read_scores, write_scores
 
 pytestmark = pytest.mark.portable
 
