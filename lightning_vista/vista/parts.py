@@ -4,7 +4,7 @@ import os
 import re
 import shutil
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lightning_vista.own_files import from_sealed_json, to_sealed_json, write_whole, written_whole

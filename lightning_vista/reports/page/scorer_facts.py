@@ -1,6 +1,6 @@
 """The table of scorers: class, arguments, frames, weights, cost, time, and what is unscored."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,7 +75,7 @@ def _time(run: Provenance) -> str:
     return f"{run.seconds:,.0f} s for {run.videos:,} videos on {run.device}"
 
 
-_READERS = {
+_READERS: dict[str, Callable[[Provenance], str]] = {
     "Class": lambda run: run.class_path.rpartition(".")[2],
     "Frames": _frames,
     "Precision": lambda run: run.precision,

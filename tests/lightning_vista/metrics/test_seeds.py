@@ -1,7 +1,7 @@
 import math
 
 import pytest
-from scipy.stats import t  # type: ignore[import-untyped] # the package has no types
+from scipy.stats import t
 
 from lightning_vista.metrics.aggregation import seed_mean
 

@@ -39,7 +39,8 @@ def best_threshold(rows: list[dict[str, Any]]) -> float:
             for side in (False, True)
         )
 
-    return max(candidates, key=lambda least: (round(balanced(least), 9), -least))
+    best: float = max(candidates, key=lambda least: (round(balanced(least), 9), -least))
+    return best
 
 
 @pytest.mark.parametrize("environment", ["home", "craft", None])
