@@ -109,10 +109,10 @@ def cross_validate_threshold(scores: Tensor, succeeded: Tensor, is_second: Tenso
         ValueError: If the shapes differ.
 
     Example:
-        >>> scores, succeeded = torch.tensor([0.2, 0.8, 0.1, 0.3]), torch.tensor([False, True, False, True])
+        >>> scores, succeeded = torch.tensor([0.25, 0.75, 0.0, 0.5]), torch.tensor([False, True, False, True])
         >>> found = cross_validate_threshold(scores, succeeded, torch.tensor([False, False, True, True]))
         >>> found.threshold, found.confusion
-        (0.25, ((2, 0), (1, 1)))
+        (0.375, ((1, 1), (0, 2)))
     """
     if is_second.shape != scores.shape or succeeded.shape != scores.shape:
         raise ValueError(
