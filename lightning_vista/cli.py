@@ -51,7 +51,7 @@ def main(args: Sequence[str] | None = None) -> None:
     if show_traceback:
         arguments.remove("--traceback")
     try:
-        with stop_signals():
+        with stop_signals(is_program=args is None):
             _run(arguments)
     except (StopSignal, KeyboardInterrupt) as stop:
         if show_traceback:

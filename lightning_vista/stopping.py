@@ -46,25 +46,30 @@ class StopSignal(BaseException):
 
 
 @contextmanager
-def stop_signals() -> Iterator[None]:
+def stop_signals(is_program: bool = False) -> Iterator[None]:
     """Raise `StopSignal` on Ctrl-C and SIGTERM, and restore the former handlers at the end.
 
-    A second signal ends the process at once, as does a minute without an end. Processes that are forked meanwhile
-    ignore Ctrl-C, which a terminal sends to all of them: their parent ends them. Outside the main thread, which alone
-    gets signals, nothing happens.
+    A second signal ends the process at once, as does a minute in which this context does not end. Processes that are
+    forked meanwhile ignore Ctrl-C, which a terminal sends to all of them: their parent ends them. Outside the main
+    thread, which alone gets signals, nothing happens.
+
+    Args:
+        is_program: Whether the process ends with the context, and so has to end within the minute, too.
     """
     global _active
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
+    timers: list[threading.Timer] = []
+
     def stop(number: int, frame: FrameType | None) -> None:
         for each in (signal.SIGINT, signal.SIGTERM):
             signal.signal(each, _end_now)
         # Python drops exceptions in finalizers, and libraries may wait for what never comes.
-        timer = threading.Timer(_PATIENCE, os._exit, [128 + number])
-        timer.daemon = True
-        timer.start()
+        timers.append(threading.Timer(_PATIENCE, os._exit, [128 + number]))
+        timers[0].daemon = True
+        timers[0].start()
         raise StopSignal(number)
 
     former: dict[int, Any] = {each: signal.signal(each, stop) for each in (signal.SIGINT, signal.SIGTERM)}
@@ -73,6 +78,9 @@ def stop_signals() -> Iterator[None]:
         yield
     finally:
         _active = False
+        if not is_program:
+            for timer in timers:
+                timer.cancel()
         for each, handler in former.items():
             signal.signal(each, handler)
 

@@ -9,6 +9,7 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
 def test_it_measures_both_ways_of_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(BENCHMARKS)
     main = runpy.run_path(str(BENCHMARKS / "checked_reading.py"))["main"]
     out = tmp_path / "results.json"
     arguments = ["--videos", "4", "--frames", "8", "--size", "32", "--rounds", "1", "--json", str(out)]

@@ -29,6 +29,8 @@ def test_a_signal_ends_a_command_in_one_line(
     name = {130: "Ctrl-C", 143: "SIGTERM"}[code]
     assert capsys.readouterr().err == f"\nlightning-vista: Stopped by {name}. The same command resumes.\n"
     assert signal.getsignal(number) == before
+    timers = [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]
+    assert all(timer.finished.is_set() for timer in timers), "a timer would end this process, which lives longer"
 
 
 def test_only_the_first_of_several_processes_says_so(

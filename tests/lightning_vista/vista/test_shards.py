@@ -191,7 +191,7 @@ def test_a_damaged_record_of_an_interrupted_build_is_dropped(
         with pytest.raises(KeyboardInterrupt):
             build_shards(dataset / "tasks", dataset / "videos", tmp_path, max_shard_mb=0.008)
     record = tmp_path / ".000000.tar.json"
-    record.write_text(record.read_text().replace('"toy', '"tov', 1))
+    record.write_text(record.read_text().replace('"dig"', '"dog"', 1))
     with pytest.warns(UserWarning, match=r"\.000000\.tar\.json is damaged.*000000.tar is packed again"):
         build_shards(dataset / "tasks", dataset / "videos", tmp_path, max_shard_mb=0.008)
     assert contents(tmp_path) == contents(shards)
@@ -367,7 +367,7 @@ def test_a_damaged_index_says_so(  # type: ignore[no-untyped-def]
         (tmp_path / "index.json").write_bytes(changed)
     else:
         (tmp_path / "index.json").write_text(changed)
-        message = "is damaged: its content does not match its checksum"
+        message = message if len(changed) < len(text) / 2 else "is damaged: its content does not match its checksum"
     with pytest.raises(ShardError, match=message):
         ShardIndex.read(Storage(tmp_path))
 
