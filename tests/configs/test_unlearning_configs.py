@@ -182,7 +182,7 @@ def test_studies_fit_their_configs(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "rows"), [("unlearning_stories", 9), ("steering_scalar", 2)])
+@pytest.mark.parametrize(("name", "rows"), [("unlearning_stories", 8), ("steering_scalar", 2)])
 def test_studies_run_small(name: str, rows: int, tmp_path: Path) -> None:
     study = ROOT / f"configs/studies/{name}.yaml"
     main(["study", str(study), "--smoke", "--jobs", "2", "--out", str(tmp_path)])
