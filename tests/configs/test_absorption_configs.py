@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from study_runs import printed_table
 
 from lightning_vista.cli import main
 from lightning_vista.models import LanguageModelModule
@@ -45,8 +46,7 @@ def test_studies_run_small(name: str, rows: int, tmp_path: Path, monkeypatch: py
     monkeypatch.chdir(tmp_path)
     main(["pretrained", "runs/pretrained", "--tiny"])
     main(["study", str(STUDIES / f"{name}.yaml"), "--smoke", "--jobs", "2", "--out", "out"])
-    table = (tmp_path / "out/results.md").read_text(encoding="utf-8").splitlines()
-    assert len(table) == rows + 2
+    assert len(printed_table(tmp_path / "out")) == rows + 2
     assert (tmp_path / "out/study.html").exists()
 
 
@@ -131,7 +131,7 @@ def test_tuning_on_two_languages_gives_both_methods_three_trials_on_another_seed
 )
 def test_studies_of_two_languages_run_small(name: str, rows: int, tmp_path: Path) -> None:
     main(["study", str(STUDIES / f"{name}.yaml"), "--smoke", "--jobs", "2", "--out", str(tmp_path)])
-    table = (tmp_path / "results.md").read_text(encoding="utf-8").splitlines()
+    table = printed_table(tmp_path)
     assert len(table) == rows + 2
     assert ("leakage" in table[0]) == ("tuning" not in name)
     assert (tmp_path / "study.html").exists()

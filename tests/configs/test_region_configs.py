@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from study_runs import printed_table
 from tiny_checkpoints import save_clip, save_siglip, siglip2_tokenizer
 
 from lightning_vista.cli import main, run_lightning
@@ -68,11 +69,10 @@ def test_the_studies_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.chdir(tmp_path)
     studies = FOLDER.parents[1] / "studies"
     main(["study", str(studies / "scorer_regions.yaml"), "--smoke", "--jobs", "2", "--out", "out"])
-    rows = (tmp_path / "out/results.md").read_text().splitlines()[2:]
-    assert len(rows) == 15
+    assert len(printed_table(tmp_path / "out")) == 2 + 15
     weights = tmp_path / "out/runs/order_routed/seed_0/scorer.safetensors"
     (tmp_path / "runs/regions").mkdir(parents=True, exist_ok=True)
     weights.rename(tmp_path / "runs/regions/scorer.safetensors")
     main(["study", str(studies / "scorer_regions_reward.yaml"), "--smoke", "--jobs", "2", "--out", "reward"])
-    rows = (tmp_path / "reward/results.md").read_text().splitlines()[2:]
+    rows = printed_table(tmp_path / "reward")[2:]
     assert [row.split("|")[1].strip() for row in rows] == ["with order", "order cut"]

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from study_runs import printed_table
 
 from lightning_vista.cli import main
 
@@ -26,7 +27,7 @@ def test_the_study_runs(tmp_path: Path) -> None:
     main(
         ["study", str(ROOT / "configs/studies/judge_as_reward.yaml"), "--smoke", "--jobs", "2", "--out", str(tmp_path)]
     )
-    rows = (tmp_path / "results.md").read_text().splitlines()[2:]
+    rows = printed_table(tmp_path)[2:]
     assert len(rows) == 12
     empty = [row.count("–") for row in rows]  # noqa: RUF001  of the true reward, seven columns of scripts
     assert empty == [7, 7, *[0] * 10]

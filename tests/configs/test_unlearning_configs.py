@@ -11,6 +11,7 @@ import pytest
 import torch
 import yaml
 from own_model import write_own_model
+from study_runs import printed_table
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from lightning_vista.callbacks import RelearningAttack
@@ -186,7 +187,7 @@ def test_studies_fit_their_configs(name: str, tmp_path: Path) -> None:
 def test_studies_run_small(name: str, rows: int, tmp_path: Path) -> None:
     study = ROOT / f"configs/studies/{name}.yaml"
     main(["study", str(study), "--smoke", "--jobs", "2", "--out", str(tmp_path)])
-    assert len((tmp_path / "results.md").read_text(encoding="utf-8").splitlines()) == rows + 2
+    assert len(printed_table(tmp_path)) == rows + 2
     assert (tmp_path / "study.html").exists()
 
 
@@ -240,7 +241,7 @@ def test_a_study_derives_compute_ratios_and_frontiers_from_the_losses_of_its_run
     }  # fmt: skip
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(study), encoding="utf-8")
     main(["study", str(tmp_path / "study.yaml"), "--smoke", "--jobs", "2", "--out", str(tmp_path / "out")])
-    table = (tmp_path / "out/results.md").read_text(encoding="utf-8").splitlines()
+    table = printed_table(tmp_path / "out")
     assert table[0] == "| run | forget loss | compute ratio |"
     ratios = {cells[1].strip(): float(cells[3]) for cells in (line.split("|") for line in table[2:])}
     assert all(1 / 3 <= ratio <= 1 for ratio in ratios.values())  # validations after 2, 4 and 6 steps

@@ -7,6 +7,12 @@ from pathlib import Path
 import yaml
 
 
+def printed_table(folder: Path) -> list[str]:
+    """The lines of the table in a study's `results.md`: names of columns, a rule, and the rows."""
+    lines = (folder / "results.md").read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if line.startswith("| ")]
+
+
 def measure(arguments: Sequence[str]) -> dict[str, float]:
     """What a run logs that trains nothing: some value of its config; some runs fail, others kill their process."""
     config = yaml.safe_load(Path(arguments[arguments.index("--config") + 1]).read_text())
