@@ -95,7 +95,8 @@ def measure(page: Path, rounds: int = 5) -> None:
             for name, found in times.items():
                 found.append(browser.run(f"performance.getEntriesByType('navigation')[0].{name}"))
     for name, title in (("domContentLoadedEventEnd", "interactive"), ("loadEventEnd", "loaded")):
-        print(f"{title}: {statistics.median(times[name]):.0f} ms (median of {rounds}, least {min(times[name]):.0f} ms)")
+        least, middle, most = min(times[name]), statistics.median(times[name]), max(times[name])
+        print(f"{title}: {middle:.0f} ms (median of {rounds}; {least:.0f} to {most:.0f} ms)")
 
 
 def main() -> None:
