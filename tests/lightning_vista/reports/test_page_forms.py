@@ -83,6 +83,14 @@ def test_the_bar_has_room_for_all_sections(page: Path, browser: Browser) -> None
     )
 
 
+def test_the_bar_stays_in_sight(page: Path, browser: Browser) -> None:
+    browser.resize(1440)
+    browser.open(page)
+    browser.run("document.getElementById('definitions').scrollIntoView({behavior: 'instant'})")
+    assert browser.run("scrollY") > 1000
+    assert browser.run("document.querySelector('.bar').getBoundingClientRect().top") == 0
+
+
 def test_paper_is_white_and_holds_the_columns(page: Path, browser: Browser) -> None:
     browser.resize(PAPER, 1047)
     dark = {"name": "prefers-color-scheme", "value": "dark"}

@@ -15,8 +15,9 @@ from lightning_vista.reports.page.difference_matrix import difference_matrix
 from lightning_vista.reports.page.example_cards import Card, chosen_first, make_card, raw_scores
 from lightning_vista.reports.page.level_plot import LevelPoint, Line, draw_levels
 from lightning_vista.reports.page.panels import build_panels
+from lightning_vista.reports.page.reward_table import reward_table
 from lightning_vista.reports.page.scorer_facts import scorer_facts
-from lightning_vista.reports.page.type_table import type_rows
+from lightning_vista.reports.page.type_table import overview, type_rows
 from lightning_vista.reports.results import build_results
 from lightning_vista.reports.view import views
 from lightning_vista.vista.tables import ScoreTable
@@ -116,6 +117,26 @@ def test_types_show_seen_and_held_out_as_a_pair() -> None:
     assert drawn.count("<circle") == 2
     assert drawn.count('fill="var(--surface)"') == 1  # the hollow mark
     assert rows["remix"].split == ""
+
+
+def test_unscored_videos_have_a_column_only_where_there_are_any() -> None:
+    for table, expected in ((certain("right", 0), False), (score_table("judge", 0.5), True)):
+        results = build_results([table], "none")
+        view = views(results)[0]
+        found = overview(view, cast(results, view, {}), "all")
+        assert found.has_unscored is expected
+        assert found.rows[0][0].name == table.model
+        assert found.columns[0][0] == "Trace-free order"  # by which the rows are sorted
+
+
+def test_auc_stands_on_a_line_with_a_tick_at_a_half() -> None:
+    results = build_results([certain("right", 0)], "none")
+    view = views(results)[0]
+    ((_, cells),) = reward_table(view, judges_of(cast(results, view, {})), "home").rows
+    middle = 180 / 2  # of the track's width
+    for track, text in (cell for cell in cells if cell):
+        assert f'd="M{middle:.1f} 1.0L{middle:.1f} 21.0" stroke="var(--ink)"' in track
+        assert text == "1.00"
 
 
 def test_the_finding_says_what_it_means_for_rewards() -> None:
