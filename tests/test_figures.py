@@ -94,3 +94,45 @@ def test_the_template_of_a_report_names_what_is_logged(scripts: Any) -> None:
     blocks = repr(list(scripts("wandb_report").sections(wr, wr.Runset(entity="me", project="p"))))
     tables = set(re.findall(r"table_name='([^']+)'", blocks))
     assert tables >= {"test/videos", "test/order_verdicts", "routing/shares", "test/relearning", "test/profiles_table"}
+
+
+def test_the_pictures_of_the_report_page_are_those_of_the_script(scripts: Any) -> None:
+    from PIL import Image
+
+    script = scripts("draw_report")
+    text = (ROOT / "docs" / "report.md").read_text(encoding="utf-8")
+    shown = {match for match in re.findall(r"\]\(report/(\w+)\.png\)", text)}
+    assert shown == set(script.FORMS) == {path.stem for path in script.OUT.iterdir()}
+    for name, form in script.FORMS.items():
+        path = script.OUT / f"{name}.png"
+        assert path.stat().st_size < 150_000
+        with Image.open(path) as picture:
+            assert picture.size == (form.width, form.height)
+
+
+@pytest.mark.slow
+def test_the_script_of_the_report_page_takes_and_measures(
+    scripts: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from PIL import Image, ImageChops
+    from report_data import minimal
+
+    from lightning_vista.reports.page import write_page
+
+    script = scripts("draw_report")
+    if script.CHROMIUM is None:
+        pytest.skip("needs Chromium: apt-get install chromium")
+    page = write_page(*minimal(), tmp_path / "report.html")
+    script.draw(page, tmp_path / "pictures")
+    with (
+        Image.open(tmp_path / "pictures" / "light.png") as light,
+        Image.open(tmp_path / "pictures" / "dark.png") as dark,
+    ):
+        means = [sum(picture.convert("L").resize((1, 1)).getdata()) for picture in (light, dark)]
+        assert ImageChops.difference(light.convert("RGB"), dark.convert("RGB")).getbbox()
+    assert means[0] > 200
+    assert means[1] < 60
+    script.measure(page, rounds=1)
+    printed = capsys.readouterr().out
+    assert f"weight: {page.stat().st_size / 1e6:.2f} MB" in printed
+    assert re.search(r"interactive: \d+ ms \(median of 1;", printed)

@@ -78,7 +78,9 @@ def read_earlier(paths: Sequence[str | Path], rescaling: Rescaling, strict: bool
 def compare_with_earlier(
     results: Mapping[str, Mapping[str, Any]], earlier: Mapping[str, Mapping[str, Any]], tables: Sequence[ScoreTable]
 ) -> list[Change]:
-    """Compare every scorer with the earlier one of its name, or with the only one there is.
+    """Compare every scorer with the earlier one of its name.
+
+    Where the only earlier scorer has a name that none has now, all are compared with it.
 
     Args:
         results: Content of `results.json`.
@@ -94,8 +96,11 @@ def compare_with_earlier(
     videos = _videos(tables)
     kinds = {id: kind for table in tables for id, kind in table.kinds.items()}
     changes: list[Change] = []
+    only = next(iter(earlier)) if len(earlier) == 1 else None
+    if only in {table.model for table in tables}:
+        only = None  # it has its own successor, so that the others are new
     for table in tables:
-        name = table.model if table.model in earlier else next(iter(earlier)) if len(earlier) == 1 else None
+        name = table.model if table.model in earlier else only
         if name is None:
             continue
         old, new = (part["problem_sets"] for part in (earlier[name], results[table.model]))

@@ -47,7 +47,7 @@ def draw_progress(curves: Mapping[str, Progress], models: Sequence[str]) -> str:
             lines.append(
                 f'<polyline points="{points}" fill="none" {colour} stroke-width="2"><title>{title}</title></polyline>'
             )
-    said = html.escape("; ".join(f"{model}: {_order(curve)}" for model, curve in curves.items()), quote=True)
+    said = html.escape(value_orders(curves), quote=True)
     bottom = _TOP + _HEIGHT
     axes = (
         f'<path d="M{_LEFT} {_TOP}V{bottom}H{_LEFT + _WIDTH}" fill="none" stroke="var(--axis)"/>'
@@ -60,6 +60,19 @@ def draw_progress(curves: Mapping[str, Progress], models: Sequence[str]) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" {size} {look} '
         f'aria-label="Score of the true description over time. {said}">{axes}{"".join(lines)}</svg>'
     )
+
+
+def value_orders(curves: Mapping[str, Progress]) -> str:
+    """Return each scorer's value order in words.
+
+    Args:
+        curves: Model -> its curve.
+
+    Example:
+        >>> value_orders({"clip": Progress("We wait", (1, 5, 9), (0.0, 0.5, 1.0), (0.1, 0.4, 0.9))})
+        'clip: value order 1.00'
+    """
+    return "; ".join(f"{model}: {_order(curve)}" for model, curve in curves.items())
 
 
 def _runs(curve: Progress) -> list[list[tuple[float, float]]]:

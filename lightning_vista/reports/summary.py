@@ -102,7 +102,8 @@ def against_table(changes: Sequence[Change]) -> Table:
     for change in changes:
         ends = "-" if change.low is None else f"{change.low:+.3f} to {change.high:+.3f}"
         figures = (f"{change.old:.3f}", f"{change.new:.3f}", f"{change.difference:+.3f}", ends)
-        name = escape(change.model) if change.kind == "all" else ""
+        other = f" (earlier: {change.earlier})" if change.earlier != change.model else ""
+        name = escape(change.model + other) if change.kind == "all" else ""
         table.add_row(name, change.kind, str(change.problem_sets), *figures)
     return table
 

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -84,14 +85,15 @@ def test_videos_with_too_few_frames_are_listed(shards: Path, tmp_path: Path) -> 
 
 def test_the_page_shows_the_curves(run: Path, tmp_path: Path) -> None:
     page = write_report([run], tmp_path, rescaling="none").read_text(encoding="utf-8")
-    assert page.count('<div class="progress">') > 0
+    assert page.count('<figure class="progress">') > 0
+    assert re.search(r"<figcaption>[^<]*: (?:value order -?\d\.\d\d|constant)", page)
     assert "rank correlation with time" in page
 
 
 def test_a_page_without_curves_does_not_speak_of_them(shards: Path, tmp_path: Path) -> None:
     evaluate(shards, tmp_path / "run")
     page = write_report([tmp_path / "run"], tmp_path, rescaling="none").read_text(encoding="utf-8")
-    assert '<div class="progress">' not in page
+    assert '<figure class="progress">' not in page
     assert "rank correlation with time" not in page
 
 

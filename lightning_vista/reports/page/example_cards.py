@@ -45,6 +45,7 @@ class Card:
         heading: Why the card was chosen; empty for the others.
         file: Number of the video among those that the page holds; None if it holds only the strip.
         progress: SVG of progress; empty without any.
+        value_orders: Correlation of progress with time, in words.
         transcripts: Numbers and runs of the transcripts about the video.
     """
 
@@ -58,6 +59,7 @@ class Card:
     heading: str = ""
     file: int | None = None
     progress: str = ""
+    value_orders: str = ""
     transcripts: Sequence[tuple[int, str]] = field(default_factory=tuple)
 
     @property

@@ -26,7 +26,7 @@ from lightning_vista.reports.page.set_entries import set_data, set_entries
 from lightning_vista.reports.page.strip_pictures import Strips, example_strip
 from lightning_vista.reports.page.svg import draw_mark
 from lightning_vista.reports.page.type_table import KIND_TITLES
-from lightning_vista.reports.progress_figure import draw_progress
+from lightning_vista.reports.progress_figure import draw_progress, value_orders
 from lightning_vista.reports.results import results_csv
 from lightning_vista.reports.style import interval
 from lightning_vista.reports.view import View, views
@@ -71,6 +71,7 @@ def write_page(
     kinds = {problem_set: kind for table in tables for problem_set, kind in table.kinds.items()}
     shown = views(results, kinds)
     members = cast(results, shown[0], partial_notes(results))
+    results = {member.name: results[member.name] for member in members}  # every part has the page's order
     judges = judges_of(members)
     folders = [Path(run) for run in runs]
     # What a scorer of random numbers was shown is of interest only where there is no other scorer.
@@ -234,11 +235,13 @@ def _cards(
     models = [member.name for member in judges]
     cards = []
     for id, video in pairs:
-        curves = showcase.progress.get((video, id), {})
+        found = showcase.progress.get((video, id), {})
+        curves = {model: found[model] for model in models if model in found}
         told = [(n, t.run) for n, t in enumerate(showcase.transcripts) if t.key == keys[id, video]]
         more = {
             "strip": None,
-            "progress": draw_progress({model: curves[model] for model in models if model in curves}, models),
+            "progress": draw_progress(curves, models),
+            "value_orders": value_orders(curves),
             "transcripts": told,
         }
         cards.append(make_card(view, judges, predicted, texts.get(id, {}), scores[id, video], id, video, **more))

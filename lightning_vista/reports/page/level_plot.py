@@ -9,7 +9,7 @@ from lightning_vista.reports.page.svg import band, curve, draw_mark, draw_words,
 
 #: The plot and its margins, in pixels; the right one holds the names of the lines.
 _WIDTH, _HEIGHT = 250, 150
-_LEFT, _TOP, _RIGHT = 34, 22, 66
+_LEFT, _TOP, _RIGHT = 34, 22, 82
 _ROW = 14
 
 

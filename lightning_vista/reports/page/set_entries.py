@@ -53,7 +53,7 @@ def set_entries(
     held_out: Mapping[str, bool],
     strips: Strips,
 ) -> list[SetEntry]:
-    """Build the entries, ordered by id.
+    """Build the entries, ordered by id; those that are not compared come last.
 
     Args:
         view: The chosen view.
@@ -64,7 +64,8 @@ def set_entries(
         strips: Film strips.
     """
     entries = []
-    for id in sorted({id for part in view.models.values() for id in part["problem_sets"]}):
+    found = {id for part in view.models.values() for id in part["problem_sets"]}
+    for id in sorted(found, key=lambda id: (id in view.left_out, id)):
         environment, level, kind = view.place(id)
         known = predicted.get(id, NOTHING)
         video = strips.video_of(known["videos"])

@@ -8,10 +8,12 @@ import numpy as np
 import polars as pl
 import pytest
 from report_data import SETS, score_table
+from rich.console import Console
 
 from lightning_vista.reports import write_report
 from lightning_vista.reports.against import compare_with_earlier, read_earlier
 from lightning_vista.reports.results import build_results
+from lightning_vista.reports.summary import against_table
 from lightning_vista.vista.tables import ScoreTable, write_scores
 
 pytestmark = pytest.mark.portable
@@ -40,9 +42,20 @@ def test_a_single_earlier_scorer_may_have_another_name() -> None:
     new, old = table(1.5), table(0.1, "former judge")
     earlier = {"former judge": build_results([old], "none")["former judge"]}
     assert compare_with_earlier(build_results([new], "none"), earlier, [new])[0].earlier == "former judge"
+    printed = Console(width=100, record=True)
+    printed.print(against_table(compare_with_earlier(build_results([new], "none"), earlier, [new])))
+    assert "(earlier:" in printed.export_text()
     two = {**earlier, "another": earlier["former judge"]}
     with pytest.raises(ValueError, match=r"`--against`: expected scorers of the same names .* former judge, another"):
         compare_with_earlier(build_results([new], "none"), two, [new])
+
+
+def test_a_new_scorer_is_not_compared_with_the_earlier_one_of_another() -> None:
+    """A scorer that was not in the earlier report used to be compared with the only scorer that was."""
+    judged = [table(1.5), table(0.5, "newcomer")]
+    earlier = {"judge": build_results([table(0.1)], "none")["judge"]}
+    changes = compare_with_earlier(build_results(judged, "none"), earlier, judged)
+    assert {(change.model, change.earlier) for change in changes} == {("judge", "judge")}
 
 
 def test_a_report_and_its_folder_and_a_table_are_the_same(tmp_path: Path) -> None:

@@ -138,6 +138,11 @@ def test_one_panel_is_open_without_scripts(full: Page) -> None:
     assert all("hidden" in a for _, a in full.elements if "scripted" in (a.get("class") or ""))
 
 
+def test_the_switch_says_what_it_does_not_change(full: Page) -> None:
+    assert "Order or traces, rewards, differences and examples keep the scores they name." in full.text
+    assert full.text.count("These figures keep the scores they name, whatever is chosen above.") == 2
+
+
 def test_optional_parts_may_be_missing(tmp_path: Path) -> None:
     results, judged = minimal()
     page = Page(write_page(results, judged, tmp_path / "deep" / "report.html"))

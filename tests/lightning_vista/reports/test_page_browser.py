@@ -449,6 +449,7 @@ def test_sets_that_are_not_compared_are_listed_and_open(browser: Browser, tmp_pa
         "[...document.querySelectorAll('.panel:not([hidden]) .hardest a')].map((link) => link.textContent)"
     )
     assert sorted(ranked) == sorted(home)
+    assert set(browser.run(ROWS)[: len(home)]) == set(home)  # what is compared comes first
     assert sorted(browser.run(ROWS)) == sorted(SETS)
     browser.run("openSet('craft/level_2/remix/i')")
     assert browser.run("document.querySelectorAll('details[open] .confusion').length") == 1

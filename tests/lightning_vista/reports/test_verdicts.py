@@ -1,6 +1,7 @@
 """Verdicts against chance, slopes over levels, and the finding that is stated from them."""
 
 import random
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -13,9 +14,11 @@ from report_data import score_table
 
 from lightning_vista.metrics.level_slopes import level_slopes
 from lightning_vista.reports.page.cast import cast, judges_of
+from lightning_vista.reports.page.length_plots import length_plots
+from lightning_vista.reports.page.verdict_table import verdict_table
 from lightning_vista.reports.page.verdict_text import Verdicts, read_verdicts, sentences, title
 from lightning_vista.reports.results import build_results
-from lightning_vista.reports.verdicts import ABOVE, AT, BELOW
+from lightning_vista.reports.verdicts import ABOVE, ASPECTS, AT, BELOW
 from lightning_vista.reports.view import views
 from lightning_vista.vista.tables import SCORE_COLUMNS, ScoreTable, order_rows
 
@@ -163,3 +166,23 @@ def test_held_out_sets_are_averaged_apart() -> None:
     splits = {(row["type"], row["split"]) for row in rows if row["environment"] == "home"}
     assert {("remix", "all"), ("remix", "held_out"), ("objects", "seen")} <= splits
     assert ("remix", "seen") not in splits
+
+
+def test_the_table_tells_each_verdict_beside_chance() -> None:
+    results = build_results([JUDGES["fading"], JUDGES["blind"]], "none")
+    view = views(results)[0]
+    members = cast(results, view, {})
+    table = verdict_table(view, members, "home")
+    assert [aspect.title for aspect in table.aspects] == list(ASPECTS.values())
+    assert [aspect.scope for aspect in table.aspects] == [
+        *("level 1", "level 1"),
+        *("levels 2–6", "trace-free, levels 2–6"),  # noqa: RUF001
+    ]
+    cells = {member.name: row for member, row in table.rows}
+    assert next(iter(cells)) == "fading"  # the best on order first
+    for name, order in (("fading", ABOVE), ("blind", AT)):
+        assert [cell.verdict if cell else "" for cell in cells[name]] == [ABOVE, ABOVE, ABOVE, order]
+        assert all(cell and "stroke-dasharray" in cell.track and "<rect" in cell.track for cell in cells[name])
+        assert all(cell and cell.sets and "chance 0." in cell.detail for cell in cells[name])
+    notes = {plot.member.name: plot.notes for plot in length_plots(view, judges_of(members), "home")}
+    assert re.fullmatch(r"order -0\.\d{3} per step \(-0\.\d{3} to -0\.\d{3}\)", notes["fading"][1])

@@ -18,7 +18,7 @@ function aboveChance(entry) {
 }
 
 const orders = new Map([
-  ["id", ["Name", (entry) => setOf(entry).id]],
+  ["id", ["Name", (entry) => `${"apart" in entry.dataset ? 1 : 0} ${setOf(entry).id}`]], // what is not compared comes last
   ["hard", ["Hardest first (F1 − chance)", aboveChance]],
   ["easy", ["Easiest first", (entry) => (aboveChance(entry) === null ? null : -aboveChance(entry))]],
   ["level", ["Level", (entry) => Number(entry.dataset.level)]],
