@@ -77,7 +77,8 @@ def draw_levels(title: str, lines: Sequence[Line], y_title: str = "macro F1") ->
         parts.append(draw_words(_LEFT - 6, _y(value) + 4, f"{value:g}", "end"))
     parts += [draw_words(_x(level, levels), bottom + 16, level, "middle") for level in levels]
     parts.append(draw_words(_LEFT + _WIDTH + 8, bottom + 16, "steps"))
-    ends = _spread([(each.name, _y(each.points[-1].value), each.colour) for each in lines])
+    ends = [(each.name, _y(each.points[-1].value), each.colour) for each in lines if each.name]
+    ends += [("chance", _y(each.chance[max(each.chance)]), each.colour) for each in lines if each.chance]
     for row, each in enumerate(lines):
         parts += _draw_line(each, levels)
         y = bottom + 30 + row * _ROW
@@ -86,9 +87,9 @@ def draw_levels(title: str, lines: Sequence[Line], y_title: str = "macro F1") ->
             draw_words(_x(point.level, levels), y, point.sets, "middle", fill=each.colour, font_size=10)
             for point in each.points
         ]
-    parts += [
-        draw_words(_LEFT + _WIDTH + 8, y + 4, name, fill=colour, font_weight=600) for name, y, colour in ends if name
-    ]
+    for name, y, colour in _spread(ends):
+        weight = 400 if name == "chance" else 600
+        parts.append(draw_words(_LEFT + _WIDTH + 8, y + 4, name, fill=colour, font_weight=weight))
     height = bottom + 24 + len(lines) * _ROW
     return picture(_LEFT + _WIDTH + _RIGHT, height, title, parts, class_="levels")
 

@@ -7,6 +7,8 @@ from typing import Any
 from lightning_vista.reports.verdicts import ABOVE, ASPECTS, AT, BELOW
 from lightning_vista.reports.view import Row, View, number
 
+#: Scorers that a sentence about rewards names one by one; of more, it names the first and the last.
+_NAMED = 4
 _SEEN = {"objects": "what is there", "actions": "what is done", "steps": "which steps were done"}
 
 
@@ -200,9 +202,10 @@ def reward_sentence(view: View, judges: Sequence[str], environment: str) -> list
                 shares.append((model, share))
     if not shares:
         return []
-    least, most = min(shares, key=lambda pair: pair[1]), max(shares, key=lambda pair: pair[1])
-    said = [("As a reward, ", False), (least[0], True)]
-    said.append((f" pays a wrong order as much as the right one in {least[1]:.0%} of the permutation sets", False))
-    if len(shares) > 1:
-        said += [(", ", False), (most[0], True), (f" in {most[1]:.0%}", False)]
+    shares.sort(key=lambda pair: pair[1])
+    named = shares if len(shares) <= _NAMED else [shares[0], shares[-1]]
+    said = [("As a reward, ", False), (named[0][0], True)]
+    said.append((f" pays a wrong order as much as the right one in {named[0][1]:.0%} of the permutation sets", False))
+    for place, (model, share) in enumerate(named[1:], start=2):
+        said += [(" and " if place == len(named) else ", ", False), (model, True), (f" in {share:.0%}", False)]
     return [*said, (".", False)]

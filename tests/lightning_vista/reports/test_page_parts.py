@@ -81,7 +81,7 @@ def test_plots_name_their_axes_and_lines_and_count_sets() -> None:
     words = re.findall(r"<text[^>]*>([^<]*)</text>", draw_levels("Title", lines))
     assert words[:4] == ["macro F1", "0", "0.5", "1"]
     assert words.count("8") == words.count("7") == 2  # n, under the ticks of each line
-    assert words[-2:] == ["steps", "order"]  # at the ends of the lines
+    assert words[-4:] == ["steps", "order", "chance", "chance"]  # at the ends of the lines
     heights = re.findall(r'<text x="[\d.]+" y="([\d.]+)"[^>]*>(?:steps|order)</text>', draw_levels("Title", lines))
     assert len(set(heights)) == len(heights)  # names of lines that end together stand apart
 
