@@ -40,7 +40,7 @@ def numbers(cell: str) -> Iterator[Sequence[str]]:
 
 
 def columns_of(head: str, cell: str) -> Iterator[Sequence[str]]:
-    """Yield the column and the numbers of a cell; a standard deviation and held-out combinations are columns of their own."""
+    """Yield column and numbers of a cell; standard deviations and held-out combinations are columns of their own."""
     parts = cell.split(" / ")
     if not all(_DEVIATION.match(part) for part in parts):
         yield from ((head, *found) for found in numbers(cell))
