@@ -99,7 +99,7 @@ def _find(
 
 def _shifted(named: Iterable[str], pattern: str) -> list[str]:
     """Return the pattern with first parts that it lacks or without one that is too much, at most three that match."""
-    # In a LightningModule names begin with the attribute that holds the model; in the model's own documents they do not.
+    # In a LightningModule names begin with the attribute that holds the model; in that model's documents they do not.
     surplus = len(pattern.split("."))
     prefixes = dict.fromkeys(".".join(name.split(".")[:-surplus]) for name in named)
     longer = (f"{prefix}.{pattern}" for prefix in prefixes if prefix)
