@@ -62,14 +62,26 @@ def test_all_figures_are_drawn_from_the_committed_files(
 
 def test_numbers_of_gone_runs_are_those_that_the_page_prints(scripts: Any) -> None:
     found = 0
-    for path in RESULTS.glob("*.csv"):
+    for path in (*RESULTS.glob("*.csv"), RESULTS.with_name("model_card.csv")):
         with path.open(encoding="utf-8", newline="") as file:
             head, *rows = list(csv.reader(file))
         if "source" in head:
             found += 1
             page = path.with_suffix(".md").read_text(encoding="utf-8")
             assert rows == scripts("tables_to_csv").rows_of(page), path.name
-    assert found == 8
+    assert found == 9
+
+
+def test_every_page_of_results_names_its_command_and_its_numbers() -> None:
+    interval = re.compile(r"\d \([-+]?\d*\.\d+ to ")
+    pages = [path for path in RESULTS.glob("*.md") if path.name != "README.md"]
+    assert len(pages) >= 12
+    for path in pages:
+        text = path.read_text(encoding="utf-8")
+        assert re.search(r"^ +(lightning-vista|python) ", text, flags=re.MULTILINE), f"{path.name}: no command"
+        if interval.search(text):
+            assert f"]({path.stem}.csv)" in text, f"{path.name}: no CSV file of its numbers"
+            assert path.with_suffix(".csv").exists()
 
 
 def test_cells_of_pages_are_means_with_intervals_or_seeds(scripts: Any) -> None:
@@ -77,6 +89,13 @@ def test_cells_of_pages_are_means_with_intervals_or_seeds(scripts: Any) -> None:
     assert list(numbers(".080 (-.009 to .168)")) == [("", ".080", "-.009", ".168")]
     assert list(numbers("1.5")) == [("", "1.5", "", "")]
     assert list(numbers("1 / 844 / .2")) == [("0", "1", "", ""), ("1", "844", "", ""), ("2", ".2", "", "")]
+    columns = scripts("tables_to_csv").columns_of("dual-mean", "1.00 ± 0.01 / 0.56 ± 0.15")
+    assert [(column, value) for column, _, value, *_ in columns] == [
+        ("dual-mean", "1.00"),
+        ("dual-mean, standard deviation", "0.01"),
+        ("dual-mean, held out", "0.56"),
+        ("dual-mean, held out, standard deviation", "0.15"),
+    ]
     assert list(numbers(".013, .037, -.016")) == [("0", ".013", "", ""), ("1", ".037", "", ""), ("2", "-.016", "", "")]
     assert list(numbers("not run")) == list(numbers("")) == []
 

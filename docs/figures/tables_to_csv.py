@@ -1,9 +1,10 @@
-"""Writes the numbers in the tables of a page of docs/results as a CSV file beside it.
+"""Writes the numbers in the tables of a page of docs as a CSV file beside it.
 
     python docs/figures/tables_to_csv.py docs/results/partition_digits.md
 
 For studies whose runs are gone: the file has what the page prints, no more, and says so in its last column. A cell is a
-mean, with its 95 % interval if there is one, or values of single seeds between slashes. Studies that run now write
+mean, with its 95 % interval if there is one, or values of single seeds between slashes. In the model card it is a mean
+and a standard deviation over seeds, of seen combinations and after a slash of held-out ones. Studies that run now write
 `results.csv` and `seeds.csv`, which belong beside the page instead.
 """
 
@@ -16,6 +17,7 @@ from pathlib import Path
 COLUMNS = ("table", "row", "column", "seed", "value", "ci_low", "ci_high", "source")
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)"
 _MEAN = re.compile(rf"({_NUMBER})(?: \(({_NUMBER}) to ({_NUMBER})\))?$")
+_DEVIATION = re.compile(rf"({_NUMBER}) ± ({_NUMBER})$")
 
 
 def tables(text: str) -> Iterator[list[list[str]]]:
@@ -37,14 +39,26 @@ def numbers(cell: str) -> Iterator[Sequence[str]]:
         yield from ((str(seed), part, "", "") for seed, part in enumerate(parts))
 
 
+def columns_of(head: str, cell: str) -> Iterator[Sequence[str]]:
+    """Yield column and numbers of a cell; standard deviations and held-out combinations are columns of their own."""
+    parts = cell.split(" / ")
+    if not all(_DEVIATION.match(part) for part in parts):
+        yield from ((head, *found) for found in numbers(cell))
+        return
+    for part, suffix in zip(parts, ("", ", held out"), strict=False):
+        value, deviation = part.split(" ± ")
+        yield f"{head}{suffix}", "", value, "", ""
+        yield f"{head}{suffix}, standard deviation", "", deviation, "", ""
+
+
 def rows_of(text: str) -> list[list[str]]:
     """Return the rows of the CSV file for the text of a page."""
     return [
-        [str(number), line[0], head, *found, "printed in the page"]
+        [str(number), line[0], *found, "printed in the page"]
         for number, (heads, *lines) in enumerate(tables(text), 1)
         for line in lines
         for head, cell in zip(heads[1:], line[1:], strict=True)
-        for found in numbers(cell)
+        for found in columns_of(head, cell)
     ]
 
 

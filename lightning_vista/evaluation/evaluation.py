@@ -1,12 +1,13 @@
 """The run of a scorer, as a Lightning callback."""
 
+import shlex
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import lightning as L
-from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from lightning_vista.evaluation.protocols import EvaluationData, Scorer, TestsItself
 from lightning_vista.metrics import RESCALINGS, ProblemSetScores, Rescaling
@@ -220,6 +221,9 @@ class Evaluation(L.Callback):
                     f"{table.num_videos} of {table.planned} videos are scored, so the figures are those of a part. "
                     "The same command without a limit of batches scores the others."
                 )
+            folder = shlex.quote(str(self.run.path))
+            report = f" Next: lightning-vista report {folder} --out report" if trainer.testing else ""
+            rank_zero_info(f"The scores are in {folder}.{report}")
 
 
 def find_evaluation(trainer: L.Trainer) -> Evaluation | None:

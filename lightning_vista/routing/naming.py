@@ -1,6 +1,6 @@
 """Names of modules and parameters, and the one language of patterns for them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import TypeVar
@@ -89,11 +89,23 @@ def _find(
     found = {name: value for name, value in named.items() if any(matches(name, pattern) for pattern in patterns)}
     for pattern in patterns:
         if not any(matches(name, pattern) for name in found):
-            close = get_close_matches(pattern, named, n=3, cutoff=0.3) or [name for name in named if name][:3]
+            close = _shifted(named, pattern) or get_close_matches(pattern, named, n=3, cutoff=0.3)
+            close = close or [name for name in named if name][:3]
             raise ValueError(
                 f"expected {kind} of {type(model).__name__}, got {pattern!r}. Did you mean one of {close}?"
             )
     return found
+
+
+def _shifted(named: Iterable[str], pattern: str) -> list[str]:
+    """Return the pattern with first parts that it lacks or without one that is too much, at most three that match."""
+    # In a LightningModule names begin with the attribute that holds the model; in that model's documents they do not.
+    surplus = len(pattern.split("."))
+    prefixes = dict.fromkeys(".".join(name.split(".")[:-surplus]) for name in named)
+    longer = (f"{prefix}.{pattern}" for prefix in prefixes if prefix)
+    shorter = pattern.partition(".")[2]
+    candidates = (*longer, *([shorter] if shorter and not shorter.startswith("*") else []))
+    return [text for text in candidates if any(_matches(name, text) for name in named)][:3]
 
 
 def _matches(name: str, pattern: str) -> bool:

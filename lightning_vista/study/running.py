@@ -48,7 +48,8 @@ def run_study(
     """
     if jobs < 1:
         raise ValueError(f"`jobs`: expected at least 1 process, got {jobs}.")
-    require("matplotlib", "plots")  # better to fail now than after the runs
+    for package in ("matplotlib", "jinja2"):
+        require(package, "vista")  # better to fail now than after the runs
     runs = expand_study(study, out_dir, smoke, full)
     left = [run for run in runs if run.result() is None]
     failed: list[Run] = []

@@ -2,15 +2,39 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import get_args
 
+from lightning_vista.chart_drawing import ChartForm, chart_file
 from lightning_vista.charts import Chart, Point
+from lightning_vista.own_files import write_csv, write_whole
 from lightning_vista.study import FigureSpec
 from lightning_vista.study.loss_curves import frontiers
 from lightning_vista.study.overrides import key_labels
 from lightning_vista.study.study_table import StudyRow
 
+_FILE_COLUMNS = ("figure", "series", "x", "value")
 #: Points along the axis for each series.
 Series = dict[str, list[Point]]
+
+
+def write_figures(specs: Sequence[FigureSpec], rows: Sequence[StudyRow], out: Path) -> None:
+    """Write each figure as `figure_1.pdf` and `figure_1.png`, and the values of all of them as `figures.csv`.
+
+    Args:
+        specs: Specifications of the figures.
+        rows: Rows of the study's table.
+        out: The folder to write.
+    """
+    table: list[Sequence[object]] = [_FILE_COLUMNS]
+    for number, spec in enumerate(specs, 1):
+        chart = replace(plan_figure(spec, rows), title=spec.title)
+        for form in get_args(ChartForm):
+            write_whole(out / f"figure_{number}.{form}", chart_file(chart, form))
+        for name, points in chart.series.items():
+            table += [(spec.title, name, point.x, value) for point in points for value in point.values]
+    write_csv(out / "figures.csv", table, line_end="\r\n")
 
 
 def plan_figure(spec: FigureSpec, rows: Sequence[StudyRow]) -> Chart:

@@ -17,7 +17,7 @@ from lightning_vista.study import Run, Study
 from lightning_vista.study.differing import differing_settings
 from lightning_vista.study.loss_curves import add_compute_ratios, plan_curves, write_frontiers
 from lightning_vista.study.spec import CELL
-from lightning_vista.study.study_figures import plan_figure
+from lightning_vista.study.study_figures import plan_figure, write_figures
 from lightning_vista.study.study_table import (
     StudyRow,
     add_differences,
@@ -42,8 +42,9 @@ def write_study(
 ) -> Path:
     """Write the results of a study, and print the table.
 
-    Tables are `results.csv`, `seeds.csv`, and for figures of frontiers `frontiers.csv`; `results.json` has everything
-    that was logged; `results.md` and `study.html` are for readers. None of the last three has a path of this machine.
+    Tables are `results.csv`, `seeds.csv`, for figures `figures.csv`, and for those of frontiers `frontiers.csv`. Each
+    figure is also a file, `figure_1.pdf` and `figure_1.png`. `results.json` has everything that was logged;
+    `results.md` and `study.html` are for readers. None of the last three has a path of this machine.
 
     Args:
         study: The study.
@@ -70,6 +71,8 @@ def write_study(
         print(f"No run logged {', '.join(absent)}. See {out / 'results.json'} for all logged metrics.")
     if shown := [spec for spec in study.figures if spec.frontier]:
         write_frontiers(shown, rows, out / "frontiers.csv")
+    if study.figures and rows:
+        write_figures(study.figures, rows, out)
     facts = {
         "title": study.title,
         "smoke": smoke,

@@ -97,7 +97,7 @@ def plan_sets(
         num_sets: Number of problem sets of each level and kind.
         candidates: Number of descriptions of a general set, at most.
         held_out: Pairs of steps that ordinary sequences do not show together.
-        test: Whether every third set consists of sequences with such pairs.
+        test: Whether every third set consists of sequences with such pairs, as far as there are two such sequences.
         seed: Random seed, another one for each split.
 
     Returns:
@@ -109,9 +109,11 @@ def plan_sets(
     found = [_single_steps(clips, seed)] if 1 in levels else []
     for level, kind in product(sorted(set(levels) - {1}), kinds):
         _check_level(level, len(clips), len(held_out))
+        # With two steps and a single pair, the pair itself is the only choice of different steps.
+        has_held_out = test and len(held_out) > (kind == "general" and level == 2)
         for number in range(num_sets):
             generator = random.Random(f"{seed} {level} {kind} {number}")
-            is_held_out = test and bool(held_out) and number % _HELD_OUT_EVERY == _HELD_OUT_EVERY - 1
+            is_held_out = has_held_out and number % _HELD_OUT_EVERY == _HELD_OUT_EVERY - 1
             pool = _Pool(sorted(clips), level, held_out, is_held_out, generator)
             tasks = pool.general(candidates) if kind == "general" else pool.permutation()
             videos = _videos(tasks, kind, clips, generator)

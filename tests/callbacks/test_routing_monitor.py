@@ -1,4 +1,5 @@
 import csv
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -72,6 +73,18 @@ def test_what_is_written_without_a_logger(tmp_path: Path) -> None:
     with Image.open(tmp_path / "routing" / "encoder.1.png") as picture:
         colours = {colour for _, colour in picture.getcolors(100_000) or []}
     assert {(23, 78, 134), (245, 245, 245)} <= colours  # full and empty cells
+
+
+def test_tables_need_no_matplotlib(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    make_trainer(RoutingMonitor(), routing(), default_root_dir=tmp_path).fit(Regression(), Batches())
+    assert "pip install 'lightning-vista[plots]'" in caplog.text
+    assert (tmp_path / "routing.csv").read_text(encoding="utf-8").count("\n") == 1 + 4
+    assert not list(tmp_path.rglob("*.png"))
 
 
 def test_without_the_packages_of_pictures_the_table_is_written(

@@ -95,7 +95,9 @@ def test_samples() -> None:
     few, more = (data.sample("train", True, count) for count in (2, 4))
     assert more["is_forget"].tolist() == [1] * 4
     assert torch.equal(few["attention_mask"].sum(1), more["attention_mask"].sum(1)[:2])
-    with pytest.raises(ValueError, match="the rows to retain in the test data, got 500"):
+    with pytest.raises(
+        ValueError, match=r"test data: expected at least 500 rows to retain, got \d+.*`test_share`.*`num_evaluated`"
+    ):
         data.sample("test", False, 500)
 
 

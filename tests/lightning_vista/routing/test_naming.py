@@ -1,5 +1,7 @@
 """One language of patterns for modules and parameters."""
 
+import re
+
 import pytest
 import torch
 from torch import nn
@@ -46,6 +48,19 @@ def test_a_star_at_either_end_of_a_parameters_name_is_any_number_of_parts(patter
     inner.new, inner.old = new, leaf()
     model.a, model.new = inner, leaf()
     assert sorted(find_parameters(model, [pattern])) == found
+
+
+@pytest.mark.parametrize(
+    ("pattern", "suggested"),
+    [
+        ("blocks.*.0", "model.blocks.*.0"),  # as in the model's own documentation
+        ("module.model.blocks.*.0", "model.blocks.*.0"),
+        ("model.block.*.0", "model.blocks.2.0"),
+    ],
+)
+def test_an_error_suggests_the_whole_pattern_where_only_its_beginning_is_wrong(pattern: str, suggested: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(f"Did you mean one of ['{suggested}'")):
+        find_modules(nn.ModuleDict({"model": network()}), [pattern])
 
 
 def test_wrappers_add_nothing_to_names() -> None:

@@ -1,9 +1,11 @@
+import io
 import json
 import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from lightning_vista.study import FigureSpec, Run, Study, StudyError, Variant, expand_study, read_study
 from lightning_vista.study.differing import differing_settings
@@ -59,6 +61,21 @@ def test_finding_direction_and_command_are_told(study: tuple[Study, list[Run], P
     assert "    lightning-vista study losses.yaml --set data.path=…/texts\n" in text
     content = json.loads((out / "results.json").read_text(encoding="utf-8"))
     assert (content["smoke"], content["better"]) == (False, {"loss": "lower"})
+
+
+def test_figures_are_files_with_their_values(study: tuple[Study, list[Run], Path]) -> None:
+    made, runs, out = study
+    finish(runs)
+    write_study(made, runs, out)
+    files = {form: (out / f"figure_1.{form}").read_bytes() for form in ("pdf", "png")}
+    assert files["pdf"].startswith(b"%PDF-")
+    with Image.open(io.BytesIO(files["png"])) as picture:
+        assert picture.width > 600
+        assert len(set(picture.convert("L").tobytes())) > 10
+    lines = (out / "figures.csv").read_text(encoding="utf-8").splitlines()
+    assert lines[:3] == ["figure,series,x,value", "Losses,loss,routed,2.0", "Losses,loss,routed,2.25"]
+    write_study(made, runs, out)
+    assert files == {form: (out / f"figure_1.{form}").read_bytes() for form in ("pdf", "png")}
 
 
 def test_no_path_of_the_machine_is_in_what_is_shared(study: tuple[Study, list[Run], Path]) -> None:

@@ -14,7 +14,7 @@ from lightning_vista.commands.compose_command import parse_levels
 from lightning_vista.video import FrameSpec, decode_video, encode_mp4
 from lightning_vista.vista import ProblemSets, read_problem_sets
 from lightning_vista.vista.composing import clip_frames, compose_problem_sets
-from lightning_vista.vista.sequence_plans import held_out_pairs
+from lightning_vista.vista.sequence_plans import held_out_pairs, plan_sets
 from lightning_vista.vista.shards import build_shards
 from lightning_vista.vista.source_rows import SourceError
 from lightning_vista.vista.step_clips import StepClip, read_step_clips
@@ -129,6 +129,15 @@ def test_held_out_pairs_occur_only_where_the_set_says_so(composed: Path) -> None
                 assert any(pair <= set(described(text)) for pair in pairs) == is_held_out
             assert not (split == "train" and is_held_out)
     assert counts == {True: 8, False: 40}
+
+
+def test_a_single_held_out_pair_is_left_to_sets_that_have_a_choice() -> None:
+    clips = {step: [StepClip("line 1", Path(f"{step}.mp4"), step)] for step in "abcde"}
+    options: Any = {"num_sets": 3, "candidates": 4, "held_out": {frozenset("ab")}, "test": True, "seed": "0"}
+    plans = plan_sets(clips, [2, 3], ["general", "permutation"], **options)
+    held_out = {(plan.level, plan.kind) for plan in plans if plan.held_out}
+    assert held_out == {(2, "permutation"), (3, "general"), (3, "permutation")}
+    assert all(len(plan.tasks) > 1 for plan in plans)
 
 
 def test_no_clip_is_in_two_splits(table: Path) -> None:
