@@ -87,11 +87,11 @@ def draw_levels(title: str, lines: Sequence[Line], y_title: str = "macro F1") ->
             draw_words(_x(point.level, levels), y, point.sets, "middle", fill=each.colour, font_size=10)
             for point in each.points
         ]
-    for name, y, colour in _spread(ends):
+    for name, height, colour in _spread(ends):
         weight = 400 if name == "chance" else 600
-        parts.append(draw_words(_LEFT + _WIDTH + 8, y + 4, name, fill=colour, font_weight=weight))
-    height = bottom + 24 + len(lines) * _ROW
-    return picture(_LEFT + _WIDTH + _RIGHT, height, title, parts, class_="levels")
+        parts.append(draw_words(_LEFT + _WIDTH + 8, height + 4, name, fill=colour, font_weight=weight))
+    total = bottom + 24 + len(lines) * _ROW
+    return picture(_LEFT + _WIDTH + _RIGHT, total, title, parts, class_="levels")
 
 
 def _draw_line(each: Line, levels: Sequence[int]) -> list[Markup]:
