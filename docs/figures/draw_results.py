@@ -207,6 +207,62 @@ def pretrained() -> None:
     sheet([panel(chart) for chart in charts], OUT / "absorption_pretrained.png")
 
 
+def _seeds(name: str, run: str, metric: str) -> dict[str, float]:
+    """Return the values of a run by seed, from a study's `seeds.csv`."""
+    values = {row["seed"]: float(row["value"]) for row in read(name) if (row["run"], row["metric"]) == (run, metric)}
+    if not values:
+        raise ValueError(f"{name}.csv: expected values of `{metric}` for `{run}`, got none.")
+    return values
+
+
+def _above(name: str, run: str, baseline: str, metric: str, place: float | str) -> Point:
+    """Return the differences of two runs, by seed."""
+    own, other = (_seeds(name, which, metric) for which in (run, baseline))
+    return Point(place, tuple(own[seed] - other[seed] for seed in own if seed in other))
+
+
+def robustness() -> None:
+    """Draw forget losses while relearning, and what methods differ from filtering in."""
+    name, counts = "unlearning_robustness", (0, 4, 16, 64)
+    runs = list(dict.fromkeys(row["run"] for row in read(name)))
+    curves = {
+        run: [Point(count, tuple(_seeds(name, run, f"test/relearned/{count}/forget").values())) for count in counts]
+        for run in runs
+    }
+    title = "Forget loss, relearned from so many stories"
+    charts = [Chart(title, curves, "Forest stories to relearn from", "Nats per token", lines=True)]
+    others = [run for run in runs if run not in ("base", "pure")]
+    for metric, title, allowed in (
+        ("test/relearned/64/forget", "Relearned from 64, above filtering: higher is more robust", {"allowed": -0.05}),
+        ("test/loss/retain", "Retain loss above filtering: lower is better", {"allowed": 0.02}),
+    ):
+        points = [_above(name, run, "pure", metric, run) for run in others]
+        references = {"filtering": 0.0, **allowed}
+        charts.append(Chart(title, {"method": points}, "", "Nats per token", True, references=references))
+    sheet([panel(chart) for chart in charts], OUT / f"{name}.png")
+
+
+def cipher() -> None:
+    """Draw what routing gains over filtering by the same labels, and what it costs."""
+    name, share = "absorption_cipher", "cipher_share 0.25, forget 0.8"
+    charts = []
+    for title, metrics, references in (
+        (
+            "Loss on the cipher above filtering: higher is better",
+            {"after the cut": "test/loss/forget", "relearned from 16 stories": "test/relearned/16/forget",
+             "relearned from 64": "test/relearned/64/forget"},
+            {},
+        ),
+        ("Loss on English above filtering: lower is better", {"after the cut": "test/loss/retain"}, {"allowed": 0.02}),
+    ):  # fmt: skip
+        points = [
+            _above(name, f"routing, {share}", f"filtering, {share}", metric, place) for place, metric in metrics.items()
+        ]
+        references = {"filtering": 0.0, **references}
+        charts.append(Chart(title, {"routing": points}, "", "Nats per token", True, references=references))
+    sheet([panel(chart) for chart in charts], OUT / f"{name}.png")
+
+
 def poison() -> None:
     """Draw healed and clean accuracy against the share that is discovered, seeds 5 to 9."""
     rows = [row for row in read("poison_discovery") if (row["study"], row["look"]) == ("poison_discovery", "second")]
@@ -257,7 +313,7 @@ def latents() -> None:
 FIGURES: tuple[Callable[[], None], ...] = (
     lambda: partition("partition_digits", "digits"),
     lambda: partition("partition_fashion", "clothes"),
-    classifier, steering, oversight, judge, partial_labels, stories, pretrained, poison, latents,
+    classifier, steering, oversight, judge, partial_labels, stories, robustness, pretrained, cipher, poison, latents,
 )  # fmt: skip
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ def _files(folder: Path, left_out: tuple[str, ...] = ()) -> dict[str, str]:
 
 
 def _scores(folder: Path) -> Any:
-    return _files(folder / "run", left_out=(".yaml",))  # the configuration names the folder
+    return _files(folder / "run", left_out=(".yaml", "run.json"))  # these name the folder and the time
 
 
 def _newest(folder: Path) -> list[str]:
@@ -132,7 +132,8 @@ def prepare(folder: Path) -> dict[str, Undisturbed]:
             "class_path": "ViSTaDataModule",
             "init_args": {
                 "train_shards": str(folder / "shards"), "val_shards": str(folder / "shards"),
-                "batch_size": 2, "num_workers": 1,
+                # A limit on files holds for shared memory, too, and torch's loading processes then wait forever.
+                "batch_size": 2, "num_workers": 0,
                 "frame_spec": {"num_frames": 2, "size": 8},
             },
         },

@@ -55,7 +55,7 @@ def run_command(
     while not errors.exists() and process.is_alive():  # the server takes a while the first time
         time.sleep(0.005)
     start = time.monotonic()
-    process.join(delay if stop is not None else 20 * _PATIENCE)
+    process.join(delay if stop is not None else 5 * _PATIENCE)
     if stop is not None and process.is_alive() and process.pid is not None:
         os.kill(process.pid, stop)
         process.join(_PATIENCE)
