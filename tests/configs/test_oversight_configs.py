@@ -95,4 +95,4 @@ def test_the_study_runs(name: str, rows: int, tmp_path: Path) -> None:
     table = printed_table(tmp_path / "out")
     assert len(table) == 2 + rows
     assert "true return" in table[0]
-    assert (tmp_path / "out/study.html").stat().st_size > 100_000
+    assert "true return" in (tmp_path / "out/study.html").read_text()
