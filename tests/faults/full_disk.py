@@ -11,6 +11,8 @@ from stopped_commands import run_command
 _TRIALS = {
     "mini": 4, "shards build": 6, "test": 6, "predict": 4, "fit": 6, "report": 4, "export": 4, "study": 2
 }  # fmt: skip
+#: Bytes that any file may have: the limit holds for the file of the command's messages, too, which tell how it ended.
+_MESSAGES = 3000
 
 
 def trial(known: dict[str, Undisturbed], subject: str, rng: random.Random, folder: Path) -> Verdict:
@@ -18,7 +20,7 @@ def trial(known: dict[str, Undisturbed], subject: str, rng: random.Random, folde
     command, whole = COMMANDS[subject], undisturbed(known, subject)
     arguments = filled(command.arguments, whole.data)
     largest = max((path.stat().st_size for path in whole.folder.rglob("*") if path.is_file()), default=1)
-    limit = rng.randrange(min(largest, 200_000)) + 1
+    limit = _MESSAGES + rng.randrange(min(largest, 200_000))
     ended = run_command(arguments, folder, limit=limit)
     if ended.exit_code is None or ended.orphans:
         return Verdict(Outcome.HANG, f"limit {limit}: {ended}")
