@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 
 from lightning_vista.options import check_word
 from lightning_vista.resumable_loader import ResumableLoader
+from lightning_vista.stopping import init_loading
 from lightning_vista.video import FrameSpec, VideoLimits
 from lightning_vista.vista import KINDS
 from lightning_vista.vista.batch import VideoBatch
@@ -169,7 +170,7 @@ class ViSTaDataModule(L.LightningDataModule):
         )
 
     def _loader(self, stream: SampleStream) -> DataLoader[VideoBatch]:
-        return DataLoader(stream, batch_size=None, num_workers=self.num_workers)
+        return DataLoader(stream, batch_size=None, num_workers=self.num_workers, worker_init_fn=init_loading)
 
     def _selected(self, index: ShardIndex) -> ShardIndex:
         """Return the index with only the selected problem sets and their videos."""

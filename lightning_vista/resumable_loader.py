@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
+from lightning_vista.stopping import init_loading
+
 T = TypeVar("T")
 
 
@@ -36,6 +38,7 @@ class ResumableLoader(DataLoader[T]):
     """
 
     def __init__(self, *args: Any, trainer: L.Trainer | None = None, **kwargs: Any) -> None:
+        kwargs.setdefault("worker_init_fn", init_loading)
         super().__init__(*args, **kwargs)
         self.trainer = trainer
         self._start: dict[str, Any] = {}  # the states at the beginning of the epoch, and the number of its order

@@ -1,5 +1,6 @@
 """Stopping a command: by Ctrl-C, by SIGTERM, or with the process that started it."""
 
+import multiprocessing
 import os
 import signal
 import sys
@@ -103,19 +104,30 @@ if hasattr(os, "register_at_fork"):
 def exit_with_parent(with_group: bool = False) -> None:
     """End this process soon after the one that started it, even if that is killed; to be called in workers.
 
+    Where a server forks processes ("forkserver", the default of Python 3.14), it is the one that asked for this process.
+
     Args:
         with_group: Whether to end all processes of the group of this one, which leads it.
     """
-    parent = os.getppid()
+    forked_by, asked_by = os.getppid(), multiprocessing.parent_process()
 
     def watch() -> None:
-        while os.getppid() == parent:
+        while os.getppid() == forked_by and (asked_by is None or asked_by.is_alive()):
             time.sleep(0.5)
         if with_group and hasattr(os, "killpg"):
             os.killpg(os.getpid(), signal.SIGKILL)
         os._exit(1)
 
     threading.Thread(target=watch, name="exit with parent", daemon=True).start()
+
+
+def init_loading(number: int) -> None:
+    """End a loading process with its command; the `worker_init_fn` of loaders. Those of torch miss it under a server.
+
+    Args:
+        number: Number of the process, from 0.
+    """
+    exit_with_parent()
 
 
 #: Words of a command -> how to resume it.
