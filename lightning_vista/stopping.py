@@ -104,7 +104,7 @@ if hasattr(os, "register_at_fork"):
 def exit_with_parent(with_group: bool = False) -> None:
     """End this process soon after the one that started it, even if that is killed; to be called in workers.
 
-    Where a server forks processes ("forkserver", the default of Python 3.14), it is the one that asked for this process.
+    Where a server forks processes (the default of Python 3.14), it is the one that asked for this process.
 
     Args:
         with_group: Whether to end all processes of the group of this one, which leads it.
