@@ -4,7 +4,7 @@
     python benchmarks/gpu.py --smoke --out /tmp/gpu.md     # tries it on a CPU, with tiny sizes
 
 Needs nothing beyond torch, lightning, transformers and this repository, and no network. A part that fails is named in
-the page, and the others go on.
+the page, and the others continue.
 """
 
 import argparse

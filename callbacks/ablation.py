@@ -224,7 +224,7 @@ def routes_with_regions(
         The routes.
 
     Raises:
-        ValueError: If a region is in no route, or there is no `GradientRouting`.
+        ValueError: If a region is missing from all routes, or the trainer lacks a `GradientRouting`.
     """
     if routes is None:
         every = (route for routing in find_routing(trainer, asker) for route in routing.router.routes)

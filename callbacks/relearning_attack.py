@@ -75,7 +75,7 @@ class RelearningAttack(L.Callback):
     Raises:
         ValueError: If `num_samples` is empty or has a number below 1, an option is out of its range, module or
             datamodule lack what is needed, there are too few texts, or the file of `baseline` has another form.
-        FileNotFoundError: If there is no file at `baseline`.
+        FileNotFoundError: If the file at `baseline` does not exist.
 
     Example:
         >>> attack = RelearningAttack([4], repeats=2, learning_rate=[1e-3, 1e-4], retain_share=0.5)
@@ -223,7 +223,7 @@ def read_reference(path: str) -> float:
         The loss on held-out test texts, in nats.
 
     Raises:
-        FileNotFoundError: If there is no such file.
+        FileNotFoundError: If the file does not exist.
         ValueError: If it has no loss of 0 texts.
     """
     file = Path(path) / "relearning.csv" if Path(path).is_dir() else Path(path)

@@ -38,7 +38,7 @@ class RoutingCheck(L.Callback):
 
     Raises:
         RoutingError: At the start of training, with everything that is wrong.
-        ValueError: If there is no `GradientRouting`, or if the module optimizes manually; if there are no batches.
+        ValueError: If the trainer lacks a `GradientRouting` or batches, or the module optimizes manually.
     """
 
     def __init__(self, num_batches: int = 20) -> None:

@@ -78,7 +78,7 @@ class RoutingMonitor(L.Callback):
         num_left_out: The number of measured steps that were left out because a gradient was infinite or NaN.
 
     Raises:
-        ValueError: At the start of training, if there is no `GradientRouting` that weighs gradients.
+        ValueError: At the start of training, if the trainer lacks a `GradientRouting` that weighs gradients.
 
     Example:
         >>> trainer = L.Trainer(logger=False, enable_progress_bar=False, callbacks=[RoutingMonitor(every_n_steps=10)])

@@ -42,7 +42,7 @@ class SteeringScalar(L.Callback):
         seed: Random seed for sampling.
 
     Raises:
-        ValueError: If there are no targets; while testing, if there is no datamodule, or a word is not one token.
+        ValueError: If `targets` is empty; while testing, if the trainer lacks a datamodule, or a word is not one token.
 
     Example:
         >>> steering = SteeringScalar("model.transformer.h.2", targets=["whale"], related=["sea", "dolphin"])

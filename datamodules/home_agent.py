@@ -14,6 +14,8 @@ from lightning_vista.scorers import VLMScorer
 if TYPE_CHECKING:
     from gymnasium.vector import VectorEnv
 
+    from lightning_vista.rewards import VideoJudge
+
 #: Number of prefixes of a scripted episode at which its value is measured.
 _POINTS = 9
 
@@ -98,7 +100,8 @@ class HomeTaskDataModule(L.LightningDataModule):
             with their true rewards, and `value_order`, the mean value-order correlation of the right order (see
             `lightning_vista.metrics.reward_tests`). Empty for the true reward.
         """
-        if self.judge is None:
+        judge = self.judge
+        if judge is None:
             return {}
         steps = self.task.steps
         right, *others = permutations(steps)
@@ -109,34 +112,24 @@ class HomeTaskDataModule(L.LightningDataModule):
             name: [[self.task.film(start, order, rng) for start in self.task.starts] for order in orders]
             for name, orders in plays.items()
         }
-        earned = {name: [self._mean_reward(of_order) for of_order in shown] for name, shown in films.items()}
+        earned = {name: [self._mean_reward(judge, of_order) for of_order in shown] for name, shown in films.items()}
         true = [self._true_reward(order) for orders in plays.values() for order in orders]
         ranking = policy_ranking([reward for rewards in earned.values() for reward in rewards], true)
         means = {name: float(np.mean(rewards)) for name, rewards in earned.items()}
-        return means | {"policy_ranking": ranking, "value_order": self._value_order(films["right_order"][0])}
+        return means | {"policy_ranking": ranking, "value_order": _value_order(judge, films["right_order"][0])}
 
-    def _mean_reward(self, films: "list[Any]") -> float:
+    def _mean_reward(self, judge: "VideoJudge", films: "list[Any]") -> float:
         """Return the mean reward of episodes `(frames, height, width, 3)`."""
         from lightning_vista.rewards import episode_rewards
         from lightning_vista.rewards.film import Schedule
 
-        assert self.judge is not None
-        return float(episode_rewards(self.judge, self.mode, Schedule(self.every), films).mean())
+        return float(episode_rewards(judge, self.mode, Schedule(self.every), films).mean())
 
     def _true_reward(self, order: tuple[Step, ...]) -> float:
         """Return the true reward of a script."""
         from lightning_vista.mini.home_task import right_share
 
         return right_share(tuple(self.task.steps.index(step) for step in order), self.level)
-
-    def _value_order(self, films: "list[Any]") -> float:
-        """Return the mean value-order correlation of episodes whose right order is scripted."""
-        ends = np.linspace(1, len(films[0]), _POINTS).round().astype(int)
-        judge = self.judge
-        if judge is None:
-            raise ValueError("`judge`: expected a scorer for the value order, got None. Give a scorer.")
-        values = [judge.rewards([film[:end] for end in ends]).tolist() for film in films]
-        return float(np.mean([value_order_correlation(of_film) for of_film in values]))
 
     def train_dataloader(self) -> DataLoader[int]:
         """Return a loader of the numbers of updates."""
@@ -150,3 +143,10 @@ class HomeTaskDataModule(L.LightningDataModule):
 def _numbers(count: int) -> DataLoader[int]:
     numbers: Any = range(count)  # a dataset, as far as a DataLoader is concerned
     return DataLoader(numbers, batch_size=None)
+
+
+def _value_order(judge: "VideoJudge", films: "list[Any]") -> float:
+    """Return the mean value-order correlation of episodes whose right order is scripted."""
+    ends = np.linspace(1, len(films[0]), _POINTS).round().astype(int)
+    values = [judge.rewards([film[:end] for end in ends]).tolist() for film in films]
+    return float(np.mean([value_order_correlation(of_film) for of_film in values]))

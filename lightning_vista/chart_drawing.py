@@ -25,7 +25,7 @@ _VARIABLES = {_INK: "--ink", _GREY: "--muted", _RULE: "--rule"} | {
 #: In inches: the plot without its titles and names, and the height of a line of text.
 _WIDTH, _HEIGHT, _LINE = 4.6, 2.7, 0.2
 _DPI = 100
-#: Letters after which titles and names go on in another line.
+#: Letters after which titles and names continue in another line.
 _TITLE, _NAME = 72, 44
 #: In points: a line of a legend or title, and the names of references above a plot.
 _LEGEND_POINTS, _NAME_POINTS = 14, 12

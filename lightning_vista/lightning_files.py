@@ -1,4 +1,4 @@
-"""What a command does around Lightning's own run: its files are checked, its errors named, its processes ended."""
+"""A command's work around Lightning's own run: files are checked, errors named, and processes ended."""
 
 import os
 import signal
@@ -30,7 +30,7 @@ def check_named_files(arguments: Sequence[str]) -> None:
     for option, value in zip(arguments, [*arguments[1:], ""], strict=True):
         name, separator, given = option.partition("=")
         path = Path(given if separator else value)
-        with suppress(OSError):  # a value that is no path, or a file that Lightning cannot read either
+        with suppress(OSError):  # a value that is not a path, or a file that Lightning cannot read either
             if name in ("--config", "-c"):
                 check_config(path)
             elif name == "--ckpt_path":

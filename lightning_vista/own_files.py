@@ -220,7 +220,7 @@ def read_cached(path: str | Path) -> bytes | None:
         path: File of a cache.
 
     Returns:
-        The content; None if there is no file, or, with a warning, if it is damaged or has no seal.
+        The content; None without a file, or, with a warning, if it is damaged or has no seal.
     """
     try:
         content = Path(path).read_bytes()

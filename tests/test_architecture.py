@@ -122,3 +122,14 @@ def test_the_package_exports_what_a_newcomer_needs() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "True"
+
+
+def test_the_stub_types_the_exported_names() -> None:
+    """Both files list them: one for the interpreter, which is lazy, and one for type checkers, which are not."""
+    import lightning_vista
+
+    stub = ast.parse((ROOT / "lightning_vista" / "__init__.pyi").read_text(encoding="utf-8"))
+    imports = [node for node in stub.body if isinstance(node, ast.ImportFrom)]
+    typed = {(node.module, alias.asname) for node in imports for alias in node.names}
+    homes = vars(lightning_vista)["_HOMES"].items()
+    assert typed == {(f"lightning_vista.{home}", name) for home, names in homes for name in names}

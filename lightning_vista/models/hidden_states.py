@@ -36,7 +36,7 @@ class HiddenStates:
             processors that support it. The states are float32 in any case.
 
     Raises:
-        FileNotFoundError: If there is no such folder.
+        FileNotFoundError: If the folder does not exist.
         ValueError: If `precision` is another word; when states are computed, if the model cannot be divided.
     """
 

@@ -55,7 +55,7 @@ def quantise(module: nn.Module, rounding: Rounding) -> float:
         The share of the module's parameters that were rounded.
 
     Raises:
-        ValueError: If there is no such layer.
+        ValueError: If the layer does not exist.
 
     Example:
         >>> quantise(nn.Sequential(nn.Embedding(4, 4), nn.Linear(4, 4, bias=False)), Rounding(bits=8))

@@ -61,7 +61,7 @@ def success_rows(
 
 
 def _row(items: Sequence[JoinedProblemSet], seconds: Sequence[Tensor], model: str) -> dict[str, Any] | None:
-    """Return the figures of a model on some problem sets; None if there is no threshold."""
+    """Return the figures of a model on some problem sets; None without a threshold."""
     scores = torch.cat([item.scores[model].flatten() for item in items])
     succeeded = torch.cat([item.targets.flatten() for item in items])
     quality = cross_validate_threshold(scores, succeeded, torch.cat([second.flatten() for second in seconds]))

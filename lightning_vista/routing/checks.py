@@ -103,7 +103,7 @@ def _units(model: nn.Module, name: str, route: Route) -> tuple[UnitGroup | None,
         raise  # the hook would route columns of images
     except UnknownStructureError as error:
         if route.at == "experts":
-            raise  # there is no tensor to route instead
+            raise  # without a tensor to route instead
         return None, str(error)
 
 

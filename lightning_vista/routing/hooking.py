@@ -32,7 +32,7 @@ def hook_tensor(
         The handle that removes the hook.
 
     Raises:
-        ValueError: If `at` is another word, or there is no such tensor, as for the parts of mixtures of experts.
+        ValueError: If `at` is another word, or the tensor does not exist, as for the parts of mixtures of experts.
     """
     check_word("at", at, get_args(At))
     if at == "experts" or (at == "output" and is_gate(module)):

@@ -22,7 +22,7 @@ def steering(model: nn.Module, module: str, amount: float, unit: int = 0, at: At
         at: Whether the unit is in what the module returns or in what it is given.
 
     Raises:
-        AttributeError: If there is no such module.
+        AttributeError: If the module does not exist.
         ValueError: If `at` is another word.
 
     Example:

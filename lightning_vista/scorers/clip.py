@@ -44,7 +44,7 @@ class CLIPScorer(FrameEmbeddingScorer):
         learning_rate: Highest AdamW learning rate of `fit`, see `PairTraining`; None leaves the weights frozen.
 
     Raises:
-        FileNotFoundError: If there is no such checkpoint, or the hub cannot be reached.
+        FileNotFoundError: If the checkpoint does not exist, or the hub cannot be reached.
         ValueError: If the checkpoint is another kind of model or lacks weights, if its image processor cannot be
             followed exactly, or if another argument is outside the ranges above.
 

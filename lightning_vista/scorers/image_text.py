@@ -51,7 +51,7 @@ def load_image_text(model: str, dtype: AutoDType, frames_as: FramesAs, split_fra
         The model with its processor.
 
     Raises:
-        FileNotFoundError: If there is no such checkpoint, or the hub cannot be reached.
+        FileNotFoundError: If the checkpoint does not exist, or the hub cannot be reached.
         ValueError: If a word is unknown, the checkpoint is not an image-text model or lacks weights, or its processor
             does not take the videos that `frames_as` asks for.
     """

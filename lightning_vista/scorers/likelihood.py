@@ -57,7 +57,7 @@ class LikelihoodScorer(VLMScorer):
         name: Name in tables and figures; by default the checkpoint's name.
 
     Raises:
-        FileNotFoundError: If there is no such checkpoint, or the hub cannot be reached.
+        FileNotFoundError: If the checkpoint does not exist, or the hub cannot be reached.
         ValueError: If the checkpoint is not an image-text model with a chat template, or another argument is outside
             its range; while scoring, if the model does not read from left to right.
 
@@ -198,7 +198,7 @@ def encode_queries(processor: Any, parts: Sequence[dict[str, Any]], queries: Seq
         Tokens exactly as if each query were processed by itself.
 
     Raises:
-        ValueError: If the chat template begins a thought, whose first token is no answer.
+        ValueError: If the chat template begins a thought, whose first token is not an answer.
     """
     template = {"enable_thinking": False} if "enable_thinking" in str(processor.chat_template) else {}
     talks = [[{"role": "user", "content": [*parts, {"type": "text", "text": text}]}] for text, _ in queries]

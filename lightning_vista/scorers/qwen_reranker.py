@@ -45,7 +45,7 @@ class QwenRerankerScorer(LikelihoodScorer):
         name: Name in tables and figures; by default the checkpoint's name.
 
     Raises:
-        FileNotFoundError: If there is no such checkpoint, or the hub cannot be reached.
+        FileNotFoundError: If the checkpoint does not exist, or the hub cannot be reached.
         ValueError: If the checkpoint is not an image-text model, or another argument is outside its range.
 
     Example:

@@ -39,7 +39,7 @@ class S3DScorer(EmbeddingScorer):
         unknown: Description -> words that the dictionary lacks.
 
     Raises:
-        FileNotFoundError: If there is no such file.
+        FileNotFoundError: If the file does not exist.
         ValueError: If a file is not what it should be, or another argument is outside the ranges above.
 
     Example:
@@ -118,7 +118,7 @@ def load_s3d(path: str | Path) -> S3D:
         The model, on the CPU and in evaluation mode.
 
     Raises:
-        FileNotFoundError: If there is no such file.
+        FileNotFoundError: If the file does not exist.
         ValueError: If the file is not an S3D.
     """
     if not Path(path).is_file():
@@ -141,7 +141,7 @@ def read_dictionary(path: str | Path, rows: int) -> dict[str, int]:
         Word -> its row.
 
     Raises:
-        FileNotFoundError: If there is no such file.
+        FileNotFoundError: If the file does not exist.
         ValueError: If the file does not hold words, or more than the model has rows for.
     """
     expected = f"Expected the published s3d_dict.npy, an array of at most {rows - 1} words."

@@ -35,7 +35,7 @@ class ViCLIPScorer(EmbeddingScorer):
         cache_dir: Folder for embeddings of videos, see `EmbeddingScorer`.
 
     Raises:
-        FileNotFoundError: If there is no such file.
+        FileNotFoundError: If the file does not exist.
         ValueError: If the file is not a ViCLIP, or another argument is outside the ranges above.
 
     Example:
@@ -94,7 +94,7 @@ def load_viclip(path: str | Path) -> ViCLIP:
         The model, on the CPU and in evaluation mode.
 
     Raises:
-        FileNotFoundError: If there is no such file.
+        FileNotFoundError: If the file does not exist.
         ValueError: If the file is not a ViCLIP.
     """
     expected = "Expected a published ViCLIP, such as ViCLIP-L_InternVid-FLT-10M.pth."

@@ -36,7 +36,7 @@ class XCLIPScorer(EmbeddingScorer):
         cache_dir: Folder for embeddings of videos, see `EmbeddingScorer`.
 
     Raises:
-        FileNotFoundError: If there is no such checkpoint, or the hub cannot be reached.
+        FileNotFoundError: If the checkpoint does not exist, or the hub cannot be reached.
         ValueError: If the checkpoint is another kind of model or lacks weights, or `dtype` is unknown.
 
     Example:

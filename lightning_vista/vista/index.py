@@ -134,7 +134,7 @@ class ShardIndex:
             The index.
 
         Raises:
-            FileNotFoundError: If there is no index: the build has not finished, or the folder is the wrong one.
+            FileNotFoundError: If the index is missing: the build has not finished, or the folder is the wrong one.
             ShardError: If the file is damaged, not an index of a known version, or names something other than shards.
         """
         source = f"{INDEX_NAME} in {storage.shown_url}"

@@ -71,7 +71,7 @@ class _Settings:
 
     @property
     def plan(self) -> Any:
-        """What identifies a build; without the usual limits, which earlier releases did not have."""
+        """Identity of a build; without the usual limits, which earlier releases did not have."""
         return self.frames if self.limits == USUAL_LIMITS else [self.frames, self.limits]
 
 

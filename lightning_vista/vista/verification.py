@@ -37,7 +37,7 @@ def verify_shards(
         The index.
 
     Raises:
-        FileNotFoundError: If there is no index.
+        FileNotFoundError: If the index is missing.
         RemoteError: If a remote server does not answer, which says nothing about the shards.
         ShardError: If any sample is missing, changed or undecodable; the message lists all of them.
 

@@ -85,7 +85,7 @@ def test_expand_route_ablate_tune_attack(tmp_path: Path) -> None:
         assert {f"test/relearned/{n}/{kind}" for n in (0, 1, 2) for kind in ("forget", "retain")} <= set(logged)
     with (tmp_path / "relearning.csv").open(encoding="utf-8") as file:
         assert len(list(csv.reader(file))) == 1 + 1 + 2 * 2
-    # Both folders are of plain transformers, and go on as checkpoints of the module.
+    # Both folders are of plain transformers, and continue as checkpoints of the module.
     model = GPTNeoForCausalLM.from_pretrained(tmp_path / "tuned")
     assert torch.equal(model.state_dict()["transformer.h.1.mlp.c_proj.weight"], tuned[columns])
     own = ["--model.model_type", "null", "--model.sizes", "null", "--model.checkpoint", str(tmp_path / "tuned")]

@@ -56,7 +56,7 @@ def _refusal(work: Callable[[], object], name: str) -> Verdict:
 
 
 def video(state: State, rng: random.Random, folder: Path) -> Verdict:
-    """Score, or build shards of, a file that is no video or far too large a one, beside a private one."""
+    """Score, or build shards of, a file that is not a video, or far too large a one, beside a private one."""
     kind = rng.choice(list(HOSTILE_VIDEOS))
     private = next((state.dataset / "videos").rglob("*.mp4"))
     shutil.copy(private, folder / "private.mp4")

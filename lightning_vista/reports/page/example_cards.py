@@ -15,7 +15,7 @@ _Scores = Mapping[tuple[str, str], Mapping[str, Mapping[str, float | None]]]
 
 @dataclass(frozen=True)
 class Said:
-    """What one scorer said of a video.
+    """Answer of one scorer to a video.
 
     Attributes:
         member: The scorer.

@@ -74,7 +74,7 @@ def write_page(
     results = {member.name: results[member.name] for member in members}  # every part has the page's order
     judges = judges_of(members)
     folders = [Path(run) for run in runs]
-    # What a scorer of random numbers was shown is of interest only where there is no other scorer.
+    # What a scorer of random numbers was shown is of interest only without other scorers.
     drawn = [run for run in folders if _is_drawn(run, members)]
     showcase = read_showcase([run for run in folders if run not in drawn])
     predicted = predictions(tables, [view.rescaling for view in shown])
@@ -87,42 +87,18 @@ def write_page(
     played = sorted({card.file for card in cards if card.file is not None})
     videos = list(showcase.videos.values())
     data = {
-        "models": [
-            {
-                "name": m.name,
-                "glyph": m.look.glyph,
-                "colour": m.look.colour,
-                "baseline": m.is_baseline,
-                "part": bool(m.part),
-            }
-            for m in members
-        ],
+        "models": [_script_model(member) for member in members],
         "rescalings": [view.rescaling for view in shown],
         "sets": set_data(shown, members, entries, predicted),
         "videos": {place: videos[place] for place in played},
         "csv": results_csv(results, digits=3),
     }
-    scripts = [(TEMPLATES / "report" / name).read_text("utf-8") for name in _SCRIPTS]
-    css = (TEMPLATES / "report.css").read_text("utf-8")
-    css += "".join(_MARK % (m.index, m.index, m.look.glyph, m.look.colour) for m in members)
     page = _template().render(
         views=shown,
         view=shown[0],
         panels=build_panels(results, shown, members),
         members=members,
         judges=judges,
-        marks=lambda member: draw_mark(8, 8, member.look.symbol, member.look.colour, member.is_baseline, 6),
-        by_name={member.name: member for member in members},
-        left_out=left_out(results),
-        left_out_note=left_out_note(results),
-        single_videos=single_videos(results),
-        single_videos_note=single_videos_note(results),
-        strict=all(part.get("strict", True) for part in results.values()),
-        verdicts=order_verdicts(results),
-        control_kinds=control_kinds,
-        kind_titles=KIND_TITLES,
-        interval=interval,
-        success_columns=SUCCESS_COLUMNS,
         entries=entries,
         cards=cards,
         watch=_watch(shown[0], judges, predicted, texts, tables, strips),
@@ -133,15 +109,55 @@ def write_page(
         facts=scorer_facts(results, members, folders),
         changes=changes,
         run_names=[run.name for run in folders],
-        code_version=code_version(),
         data=embed_json(data),
-        css=css,
-        scripts=scripts,
-        policy=content_policy(scripts, [css]),
+        **_of_results(results),
+        **_of_looks(members),
     )
     path = Path(out_path)
     write_whole(path, page)
     return path
+
+
+def _script_model(member: Member) -> dict[str, Any]:
+    """Return what the page's scripts know of a scorer."""
+    return {
+        "name": member.name,
+        "glyph": member.look.glyph,
+        "colour": member.look.colour,
+        "baseline": member.is_baseline,
+        "part": bool(member.part),
+    }
+
+
+def _of_results(results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the template's values that follow from `results.json` alone."""
+    return {
+        "left_out": left_out(results),
+        "left_out_note": left_out_note(results),
+        "single_videos": single_videos(results),
+        "single_videos_note": single_videos_note(results),
+        "strict": all(part.get("strict", True) for part in results.values()),
+        "verdicts": order_verdicts(results),
+    }
+
+
+def _of_looks(members: Sequence[Member]) -> dict[str, Any]:
+    """Return the template's values that decide how the page looks and what it may run."""
+    scripts = [(TEMPLATES / "report" / name).read_text("utf-8") for name in _SCRIPTS]
+    css = (TEMPLATES / "report.css").read_text("utf-8")
+    css += "".join(_MARK % (m.index, m.index, m.look.glyph, m.look.colour) for m in members)
+    return {
+        "marks": lambda member: draw_mark(8, 8, member.look.symbol, member.look.colour, member.is_baseline, 6),
+        "by_name": {member.name: member for member in members},
+        "control_kinds": control_kinds,
+        "kind_titles": KIND_TITLES,
+        "interval": interval,
+        "success_columns": SUCCESS_COLUMNS,
+        "code_version": code_version(),
+        "css": css,
+        "scripts": scripts,
+        "policy": content_policy(scripts, [css]),
+    }
 
 
 def embed_json(value: object) -> str:

@@ -14,7 +14,7 @@ _SEEN = {"objects": "what is there", "actions": "what is done", "steps": "which 
 
 @dataclass(frozen=True)
 class Verdicts:
-    """What the tests say of one scorer in one environment.
+    """Outcome of the tests of one scorer in one environment.
 
     Attributes:
         of: Aspect -> its row over all levels.

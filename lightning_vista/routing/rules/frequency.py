@@ -70,7 +70,7 @@ class FrequencyRule(Rule):
             datamodule: A datamodule with a tokenizer and training data.
 
         Raises:
-            ValueError: If there is no datamodule.
+            ValueError: If the datamodule is missing.
         """
         self.split.setup(datamodule)
         if datamodule is None:

@@ -144,7 +144,7 @@ def encode(text: str, datamodule: Any) -> list[int]:
         The token ids.
 
     Raises:
-        ValueError: If there is no tokenizer.
+        ValueError: If the datamodule lacks a tokenizer.
     """
     tokenizer = getattr(datamodule, "tokenizer", None)
     if tokenizer is None:

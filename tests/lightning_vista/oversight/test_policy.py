@@ -17,7 +17,7 @@ from lightning_vista.routing import FieldRule, Route, Router
 
 
 class Silent(OversightPolicy):
-    """Logs nowhere, since there is no trainer."""
+    """Log nowhere, for want of a trainer."""
 
     def log(self, *args: Any, **kwargs: Any) -> None:
         pass

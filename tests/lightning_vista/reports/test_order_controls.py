@@ -70,8 +70,8 @@ def test_f1_and_changes_are_those_counted_by_hand(strict: bool) -> None:
     assert (backwards["problem_sets"], backwards["level"]) == (2, "all")
     general = row_of(part, "reversed", "general")
     assert (general["mean_difference"], general["changed"]) == (0, 0)
-    # In `a` two of four are right: each label has one of two, so F1 1/2. In `b` the unscored video is no change; it is
-    # wrong in strict figures, where its label is missed: F1 1 and 0.
+    # In `a` two of four are right: each label has one of two, so F1 1/2. In `b` the unscored video does not count as a
+    # change; it is wrong in strict figures, where its label is missed: F1 1 and 0.
     still = row_of(part, "static", "permutation")
     assert still["mean_macro_f1"] == pytest.approx((1 / 2 + (1 / 2 if strict else 1)) / 2)
     assert still["changed"] == pytest.approx((1 / 2 + 0) / 2)

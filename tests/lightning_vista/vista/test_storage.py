@@ -261,7 +261,7 @@ def test_killed_at_any_moment_nothing_half_is_left(remote: Remote, tmp_path: Pat
 def test_what_a_killed_process_left_of_a_shard_does_not_block_it(remote: Remote, tmp_path: Path) -> None:
     Storage(remote.url, tmp_path, cache_mb=0.1).read_range(NAMES[0], 0, 1)
     (shard,) = tmp_path.glob("*.tar")
-    shard.rename(shard.with_suffix(f".{SIZE}.part"))  # there is no room for both
+    shard.rename(shard.with_suffix(f".{SIZE}.part"))  # without room for both
     process = FORK.Process(target=Storage(remote.url, tmp_path, cache_mb=0.1).read_range, args=(NAMES[0], 0, 1))
     process.start()
     process.join(300)
