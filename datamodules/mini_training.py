@@ -12,9 +12,9 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from lightning_vista.datamodules.pair_stream import PairStream, SetEncoder, StreamSettings, join_all
 from lightning_vista.options import check_word
+from lightning_vista.resumable_loader import init_worker
 from lightning_vista.scorers.dual.losses import PairBatch
 from lightning_vista.scorers.dual.pretraining import frame_file
-from lightning_vista.stopping import init_loading
 from lightning_vista.video import FrameSpec
 from lightning_vista.video.resizing import resize_frames
 
@@ -58,7 +58,7 @@ class MiniFramesDataModule(L.LightningDataModule):
         """Return endless batches of images; a resumed run gets new ones."""
         start = 0 if self.trainer is None else self.trainer.global_step
         stream = _Images(self.frame_spec, self.batch_size, (self.seed, 1, start), None)
-        return DataLoader(stream, batch_size=None, num_workers=self.num_workers, worker_init_fn=init_loading)
+        return DataLoader(stream, batch_size=None, num_workers=self.num_workers, worker_init_fn=init_worker)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Return the same few batches each time."""
@@ -187,7 +187,7 @@ class MiniTrainingDataModule(L.LightningDataModule):
         # Not `self.encoder`: spawned worker processes would have to copy the datamodule's trainer.
         encoder = partial(SetEncoder, self.frame_spec, self.frame_weights, self.cache_dir)
         stream = PairStream(settings, encoder, self.cache_dir, self.frame_spec.num_frames, start)
-        return DataLoader(stream, batch_size=None, num_workers=self.num_workers, worker_init_fn=init_loading)
+        return DataLoader(stream, batch_size=None, num_workers=self.num_workers, worker_init_fn=init_worker)
 
     def val_dataloader(self) -> DataLoader[PairBatch]:
         """Return the problem sets of the validation split, one per batch."""

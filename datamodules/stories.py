@@ -15,9 +15,8 @@ from torch.utils.data import DataLoader
 
 from lightning_vista.models.hidden_states import HiddenStates
 from lightning_vista.options import check_word
-from lightning_vista.resumable_loader import ResumableLoader
+from lightning_vista.resumable_loader import ResumableLoader, init_worker
 from lightning_vista.run_files import run_files
-from lightning_vista.stopping import init_loading
 from lightning_vista.text import (
     Exclude,
     Labelling,
@@ -312,7 +311,7 @@ class StoriesDataModule(L.LightningDataModule):
         options: dict[str, Any] = {"batch_size": None, "sampler": sampler, "num_workers": self.num_workers}
         if order.get("shuffle"):
             return ResumableLoader(dataset, trainer=self.trainer, **options)
-        return DataLoader(dataset, worker_init_fn=init_loading, **options)
+        return DataLoader(dataset, worker_init_fn=init_worker, **options)
 
     def _process(self) -> dict[str, Any]:
         if self.trainer is None:

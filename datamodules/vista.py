@@ -9,8 +9,7 @@ import lightning as L
 from torch.utils.data import DataLoader
 
 from lightning_vista.options import check_word
-from lightning_vista.resumable_loader import ResumableLoader
-from lightning_vista.stopping import init_loading
+from lightning_vista.resumable_loader import ResumableLoader, init_worker
 from lightning_vista.video import FrameSpec, VideoLimits
 from lightning_vista.vista import KINDS
 from lightning_vista.vista.batch import VideoBatch
@@ -170,7 +169,7 @@ class ViSTaDataModule(L.LightningDataModule):
         )
 
     def _loader(self, stream: SampleStream) -> DataLoader[VideoBatch]:
-        return DataLoader(stream, batch_size=None, num_workers=self.num_workers, worker_init_fn=init_loading)
+        return DataLoader(stream, batch_size=None, num_workers=self.num_workers, worker_init_fn=init_worker)
 
     def _selected(self, index: ShardIndex) -> ShardIndex:
         """Return the index with only the selected problem sets and their videos."""

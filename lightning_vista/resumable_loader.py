@@ -1,5 +1,6 @@
-"""A data loader whose batches continue after a resume as if nothing had happened."""
+"""A data loader whose batches continue after a resume as if nothing had happened, and the start of its workers."""
 
+import os
 import random
 from collections.abc import Iterator
 from typing import Any, TypeVar
@@ -7,11 +8,27 @@ from typing import Any, TypeVar
 import lightning as L
 import numpy as np
 import torch
+from lightning.fabric.utilities.seed import pl_worker_init_function
 from torch.utils.data import DataLoader
 
-from lightning_vista.stopping import init_loading
+from lightning_vista.stopping import exit_with_parent
 
 T = TypeVar("T")
+
+
+def init_worker(number: int) -> None:
+    """Make a worker of a loader end with its command, even if that is killed, and seed it; a `worker_init_fn`.
+
+    Torch's workers watch the process that forked them, which is a server under the start method "forkserver" (the
+    default of Python 3.14) and outlives the command. Lightning seeds only workers without such a function, so this one
+    does it in the same way, if `seed_everything(..., workers=True)` was called.
+
+    Args:
+        number: Number of the worker, from 0.
+    """
+    exit_with_parent()
+    if int(os.environ.get("PL_SEED_WORKERS", "0")):
+        pl_worker_init_function(number)
 
 
 class ResumableLoader(DataLoader[T]):
@@ -38,7 +55,7 @@ class ResumableLoader(DataLoader[T]):
     """
 
     def __init__(self, *args: Any, trainer: L.Trainer | None = None, **kwargs: Any) -> None:
-        kwargs.setdefault("worker_init_fn", init_loading)
+        kwargs.setdefault("worker_init_fn", init_worker)
         super().__init__(*args, **kwargs)
         self.trainer = trainer
         self._start: dict[str, Any] = {}  # the states at the beginning of the epoch, and the number of its order

@@ -121,15 +121,6 @@ def exit_with_parent(with_group: bool = False) -> None:
     threading.Thread(target=watch, name="exit with parent", daemon=True).start()
 
 
-def init_loading(number: int) -> None:
-    """End a loading process with its command; the `worker_init_fn` of loaders. Those of torch miss it under a server.
-
-    Args:
-        number: Number of the process, from 0.
-    """
-    exit_with_parent()
-
-
 #: Words of a command -> how to resume it.
 _RESUMING = {
     "fit": "Without a checkpoint, the same command starts again.",

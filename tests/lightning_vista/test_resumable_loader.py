@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 import torch
 from drifting_model import DriftingModel
+from lightning.fabric.utilities.data import _auto_add_worker_init_fn
 from lightning.pytorch.callbacks import ModelCheckpoint
-from torch.utils.data import DataLoader, TensorDataset
+from lightning.pytorch.utilities import rank_zero_only
+from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from lightning_vista.datamodules import ImagesDataModule, ViSTaDataModule
-from lightning_vista.resumable_loader import ResumableLoader
+from lightning_vista.resumable_loader import ResumableLoader, init_worker
 from lightning_vista.video import FrameSpec
 
 pytestmark = [
@@ -98,3 +100,26 @@ def test_a_fit_that_nobody_resumes_draws_what_an_ordinary_loader_draws() -> None
         loader: Any = kind(rows, batch_size=3, shuffle=True)
         orders.append([[batch[0].tolist() for batch in loader] for _ in range(2)] + [torch.rand(2).tolist()])
     assert orders[0] == orders[1]
+
+
+class Draws(Dataset[list[float]]):
+    """Numbers of all generators."""
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int) -> list[float]:
+        return [float(torch.rand(())), float(np.random.random()), random.random()]
+
+
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_workers_are_seeded_as_lightning_seeds_them(rank: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rank_zero_only, "rank", int(rank))
+    drawn = []
+    for init in (init_worker, None):
+        L.seed_everything(5, workers=True, verbose=False)
+        loader: DataLoader[list[float]] = DataLoader(Draws(), batch_size=None, num_workers=2, worker_init_fn=init)
+        _auto_add_worker_init_fn(loader, int(rank))
+        drawn.append(list(loader))
+    assert drawn[0] == drawn[1]
+    assert len({number for numbers in drawn[0] for number in numbers}) == 12

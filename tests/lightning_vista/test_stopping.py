@@ -1,3 +1,4 @@
+import multiprocessing
 import os
 import signal
 import threading
@@ -6,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from stopped_commands import run_command
+from watching_processes import start_watching
 
 from lightning_vista.cli import main
 from lightning_vista.parallel import process_map
@@ -83,3 +85,16 @@ def test_no_worker_of_mini_survives(stop: signal.Signals, tmp_path: Path) -> Non
     assert not ended.orphans
     assert ended.exit_code == (-9 if stop == signal.SIGKILL else 128 + stop)
     assert "Traceback" not in ended.errors
+
+
+def test_a_process_that_a_server_forked_ends_with_the_one_that_asked_for_it() -> None:
+    """The server itself stays, as long as any process that it forked."""
+    ours, theirs = multiprocessing.Pipe()
+    parent = multiprocessing.get_context("forkserver").Process(target=start_watching, args=(theirs,))
+    parent.start()
+    theirs.close()
+    ours.recv()
+    parent.kill()
+    assert ours.poll(30)
+    with pytest.raises(EOFError):  # its end of the pipe closes with it
+        ours.recv()
