@@ -27,8 +27,8 @@ class SetRelearning(L.Callback):
     At the start of `test`, for each number of problem sets, a copy without the regions is trained on them by the
     scorer's own loss, and tested on the same data as the scorer. All parameters are trained. Every metric is logged as
     `test/relearned/<number>/<metric>`, without the `test/` of the metric; `test/relearned/0/` is the copy before
-    training. The problem sets are the same for any scorer. The tested scorer stays as it is. With `fast_dev_run`
-    nothing happens.
+    training. The problem sets are the same for any scorer. The tested scorer and its file of weights stay as they are.
+    With `fast_dev_run` nothing happens.
 
     Args:
         types: Types of the problem sets, such as `home/permutation`, which are of one world.
@@ -113,7 +113,7 @@ class SetRelearning(L.Callback):
         """Train a scorer on problem sets."""
         parts = datamodule.sample_sets(self.types, count, self.seed, self.sets_per_step)
         batches = [parts[step % len(parts)] for step in range(self.steps)]
-        module.learning_rate = self.learning_rate
+        module.learning_rate, module.out = self.learning_rate, None
         fitting = inner_trainer(trainer, max_steps=self.steps, limit_val_batches=0)
         loader: DataLoader[PairBatch] = DataLoader(batches, batch_size=None)  # type: ignore[arg-type] # a list is one
         fitting.fit(module.train(), loader, loader)  # Lightning warns of a missing loader even where nothing validates

@@ -31,9 +31,11 @@ class PairTraining(EmbeddingScorer):
     Attributes:
         learning_rate: Highest AdamW learning rate; it rises for a tenth of the steps and then falls as a cosine. None
             for frozen weights.
+        out: File for the weights after training; None, which attacks set for the copies that they train, writes no file.
     """
 
     learning_rate: float | None = None
+    out: str | None = None
 
     def scale(self) -> Tensor:
         """Return the factor of dot products before the softmax, a scalar."""

@@ -1,6 +1,7 @@
 """The attack that teaches a scorer again what was cut off."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -61,9 +62,9 @@ def routes() -> list[Route]:
     return [Route(f"head.{at}.order", LabelRule(field, groups), {"order": "rest"}) for at, field in rules.items()]
 
 
-def measured(*callbacks: L.Callback) -> tuple[DualEncoderScorer, Sets, L.Trainer]:
+def measured(*callbacks: L.Callback, out: str | None = None) -> tuple[DualEncoderScorer, Sets, L.Trainer]:
     torch.manual_seed(0)
-    model, data = DualEncoderScorer(vocabulary=WORDS, size=32, num_frames=4, modules=["order"]), Sets()
+    model, data = DualEncoderScorer(vocabulary=WORDS, size=32, num_frames=4, modules=["order"], out=out), Sets()
     trainer = L.Trainer(
         accelerator="cpu",
         logger=False,
@@ -75,7 +76,16 @@ def measured(*callbacks: L.Callback) -> tuple[DualEncoderScorer, Sets, L.Trainer
     return model, data, trainer
 
 
-def test_a_few_sets_teach_a_copy_and_leave_the_tested_scorer(tmp_path: Any) -> None:
+def test_a_copy_does_not_write_over_the_weights_of_the_scorer(tmp_path: Path) -> None:
+    out = tmp_path / "scorer.safetensors"
+    out.write_bytes(b"trained")
+    attack = SetRelearning(["home/permutation"], ["order"], [2], steps=1, routes=routes())
+    measured(attack, out=str(out))
+    assert attack.results.keys() == {0, 2}
+    assert out.read_bytes() == b"trained"
+
+
+def test_a_few_sets_teach_a_copy_and_leave_the_tested_scorer(tmp_path: Path) -> None:
     attack = SetRelearning(["home/permutation"], ["order"], [2, 4], steps=30, routes=routes(), sets_per_step=3)
     profiles = CapabilityProfiles({"whole": ["order"], "cut": []}, routes=routes())
     torch.manual_seed(0)
