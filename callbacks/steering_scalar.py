@@ -23,8 +23,9 @@ class SteeringScalar(L.Callback):
     It needs a module whose `model` is a causal language model of transformers, and a datamodule with a `tokenizer` and
     `sample`, such as `StoriesDataModule`. Texts start like retain texts of the test data.
 
-    It logs `test/steering/<coefficient>/concept` and `/target`, the shares of generated tokens that are among all
-    concept tokens or the target's. `/perplexity` is that of the generated tokens to the model without steering.
+    It logs `test/steering/<coefficient>/concept`, `/target` and `/related`, the shares of generated tokens that are
+    among all concept tokens, the targets, or the related ones alone. `/perplexity` is that of the generated tokens to
+    the model without steering.
     `test/unembedding/target_rank` and `/concept_rank` are the mean ranks of the tokens' unembeddings by cosine to the
     unit, from 1. The ranking goes to `unembedding.csv`, and a text of each coefficient to `steered.txt`.
 
@@ -91,7 +92,8 @@ class SteeringScalar(L.Callback):
         ranks = unembedding_ranks(unembedding, self.unit, sign).cpu()
         pl_module.log("test/unembedding/target_rank", ranks[targets].float().mean())
         pl_module.log("test/unembedding/concept_rank", ranks[concept].float().mean())
-        texts = self._steer(pl_module, datamodule, sign, {"concept": concept, "target": targets})
+        counted = {"concept": concept, "target": targets, **({"related": related} if self.related else {})}
+        texts = self._steer(pl_module, datamodule, sign, counted)
         if trainer.is_global_zero:
             _write_files(run_files(trainer), ranks, concept, datamodule.tokenizer, texts)
 

@@ -229,9 +229,9 @@ class StoriesDataModule(L.LightningDataModule):
         chosen = [row for row in rows if row.is_forget == is_forget]
         if len(chosen) < count:
             kind = "to forget" if is_forget else "to retain"
-            remedy = "lower `num_samples`" if split == "train" else f"raise `{split}_share` or lower `num_evaluated`"
             raise ValueError(
-                f"{split} data: expected at least {count} rows {kind}, got {len(chosen)}. Give more texts, or {remedy}."
+                f"`count`: expected at most {len(chosen)}, the number of {split} rows {kind}, got {count}. Give more "
+                "texts, or let what samples them (such as `num_samples`, `num_evaluated`, `num_texts`) take fewer."
             )
         random.Random(seed).shuffle(chosen)
         return collate_rows(chosen[:count], self.tokenizer.pad_token_id)

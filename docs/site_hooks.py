@@ -66,23 +66,34 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def exported(module: str) -> list[str]:
-    """Return the full paths of what a module exports: the names of `__all__`, else its public classes and functions."""
+    """Return the full paths of what a module exports.
+
+    These are the names of its stub or its `__all__`, else its public classes and functions. What a module exports from
+    another room is on the page of that room.
+    """
     path = ROOT.joinpath(*module.split("."))
     file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-    tree = ast.parse(file.read_text(encoding="utf-8"))
+    stub = file.with_suffix(".pyi")
+    tree = ast.parse((stub if stub.exists() else file).read_text(encoding="utf-8"))
     homes = {
-        alias.asname or alias.name: f"{node.module}.{alias.name}"
+        alias.asname or alias.name: f"{module}." * node.level + f"{node.module}.{alias.name}"
         for node in ast.walk(tree)
         if isinstance(node, ast.ImportFrom)
         for alias in node.names
     }
-    for node in tree.body:
-        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "__all__":
-            names = ast.literal_eval(node.value)
-            # What a module exports from another room is on the page of that room.
-            return [homes[name] for name in names if homes.get(name, "").startswith(f"{module}.")]
+    names = list(homes) if stub.exists() else _declared(tree)
+    if names is not None:
+        return [homes[name] for name in names if homes.get(name, "").startswith(f"{module}.")]
     kinds = (ast.FunctionDef, ast.ClassDef)
     return [f"{module}.{node.name}" for node in tree.body if isinstance(node, kinds) and not node.name.startswith("_")]
+
+
+def _declared(tree: ast.Module) -> list[str] | None:
+    """Return the names of `__all__`, or None without it."""
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "__all__":
+            return list(ast.literal_eval(node.value))
+    return None
 
 
 def command_help(command: list[str]) -> str:

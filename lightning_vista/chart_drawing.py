@@ -6,17 +6,20 @@ import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from lightning_vista.charts import COLOURS, Chart, Point, series_look, spread
 from lightning_vista.optional import require
+from lightning_vista.options import check_word
 
 if TYPE_CHECKING:  # matplotlib is optional
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 #: Formats of files with a chart.
-ChartForm: TypeAlias = Literal["pdf", "png"]
+ChartFormat: TypeAlias = Literal["pdf", "png"]
+#: Format -> metadata of its files without a date and a version, which would differ between equal charts.
+_METADATA: dict[str, dict[str, None]] = {"pdf": {"CreationDate": None}, "png": {"Software": None}}
 _INK, _GREY, _RULE = "#1c1e21", "#575c63", "#dcd8cf"
 #: CSS variables of a page for the colours of a chart, so that it follows the page's theme.
 _VARIABLES = {_INK: "--ink", _GREY: "--muted", _RULE: "--rule"} | {
@@ -90,29 +93,35 @@ def chart_svg(chart: Chart) -> str:
     return re.sub(r'<svg [^>]*?width="([\d.]+)pt"', lambda found: found[0].replace("<svg ", '<svg class="chart" '), svg)
 
 
-def chart_file(chart: Chart, form: ChartForm) -> bytes:
+def chart_file(chart: Chart, file_format: ChartFormat) -> bytes:
     """Draw a chart as a file of its own, for papers and slides.
 
     Args:
         chart: The chart.
-        form: The format; text in a PDF stays text.
+        file_format: `pdf`, in which text stays text, or `png`.
 
     Returns:
         The content of the file, the same for the same chart.
 
     Raises:
         ModuleNotFoundError: If matplotlib is missing; the message names the extra.
+        ValueError: If the format is another word.
 
     Example:
         >>> from lightning_vista.charts import Chart, Point
         >>> chart_file(Chart("", {"a": [Point("one", (1.0, 2.0))]}, rows=True), "pdf")[:5]
         b'%PDF-'
     """
+    check_word("file_format", file_format, get_args(ChartFormat))
     buffer = io.BytesIO()
-    undated: dict[str, Any] = {"CreationDate": None} if form == "pdf" else {"Software": None}
     with _plain_text({"pdf.fonttype": 42}):
         draw_chart(chart).savefig(
-            buffer, format=form, dpi=2 * _DPI, bbox_inches="tight", pad_inches=0.04, metadata=undated
+            buffer,
+            format=file_format,
+            dpi=2 * _DPI,
+            bbox_inches="tight",
+            pad_inches=0.04,
+            metadata=_METADATA[file_format],
         )
     return buffer.getvalue()
 

@@ -1,10 +1,8 @@
-"""Lazy imports: of packages that come with an extra, and of the names that a package of ours exports."""
+"""Imports of packages that come with an extra."""
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from types import ModuleType
-from typing import Any
 
 
 def require(package: str, extra: str) -> ModuleType:
@@ -47,27 +45,3 @@ def is_installed(*packages: str) -> bool:
         False
     """
     return all(find_spec(package) is not None for package in packages)
-
-
-def lazy_exports(package: str, homes: Mapping[str, Sequence[str]]) -> Callable[[str], Any]:
-    """Return the `__getattr__` of a package whose names are imported when they are first used.
-
-    Args:
-        package: The package's name.
-        homes: Submodule -> the names that it defines.
-
-    Returns:
-        A function from a name to what it stands for. It raises AttributeError for other names.
-
-    Example:
-        >>> lazy_exports("lightning_vista", {"optional": ["require"]})("require") is require
-        True
-    """
-
-    def get(name: str) -> Any:
-        for home, names in homes.items():
-            if name in names:
-                return getattr(importlib.import_module(f"{package}.{home}"), name)
-        raise AttributeError(f"module {package!r} has no attribute {name!r}")
-
-    return get

@@ -95,6 +95,12 @@ class ResumableLoader(DataLoader[T]):
     def _resume(self, trainer: L.Trainer) -> Iterator[T]:
         resumed, self._resumed = self._resumed or {}, None
         done = trainer.fit_loop.epoch_loop.batch_progress.current.ready
+        epochs = trainer.fit_loop.epoch_progress
+        if epochs.current.ready == epochs.current.processed:
+            # From a checkpoint of an epoch's last step, Lightning ends that epoch and does not count the next one, in
+            # which a further checkpoint would then pass for one between two epochs.
+            epochs.increment_ready()
+            epochs.increment_started()
         _set_random_states(resumed["start"] if done else resumed["now"])
         # By now, Lightning has told the epoch to the sampler; but to one that it has made anew it does so too late.
         is_new = bool(trainer.reload_dataloaders_every_n_epochs)  # type: ignore[attr-defined] # set by connectors

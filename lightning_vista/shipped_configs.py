@@ -45,7 +45,7 @@ def shipped_name(name: str, folder: str = "") -> str:
         folder: Folder of shipped files in which short names are looked up, too.
 
     Raises:
-        FileNotFoundError: If the name does not exist; names the closest one.
+        FileNotFoundError: If no shipped file has this name; suggests the closest one.
 
     Example:
         >>> shipped_name("configs/vista/clip.yaml"), shipped_name("partition_digits", "studies")

@@ -45,6 +45,8 @@ def columns_of(head: str, cell: str) -> Iterator[Sequence[str]]:
     if not all(_DEVIATION.match(part) for part in parts):
         yield from ((head, *found) for found in numbers(cell))
         return
+    if len(parts) > 2:
+        raise ValueError(f"`{head}`: expected seen and held-out combinations, got {len(parts)} numbers in {cell!r}.")
     for part, suffix in zip(parts, ("", ", held out"), strict=False):
         value, deviation = part.split(" ± ")
         yield f"{head}{suffix}", "", value, "", ""

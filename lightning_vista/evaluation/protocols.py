@@ -65,4 +65,4 @@ class TestsItself(Protocol):
     """A scorer with a test of its own for some data, such as problem sets in the form of training."""
 
     def tests_itself(self, datamodule: Any) -> bool:
-        """Return whether `test_step` measures this datamodule's batches, so that it writes without a run."""
+        """Return whether `test_step` measures this datamodule's batches, which then writes no run folder."""

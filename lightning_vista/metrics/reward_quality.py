@@ -41,7 +41,7 @@ def reward_quality(scores: Tensor, targets: Tensor) -> RewardQuality:
         targets: True labels `(videos, labels)`, bool.
 
     Returns:
-        Means over the labels with scores of both right and wrong videos; NaN without such a label.
+        Means over the labels with scores of both right and wrong videos; NaN if no label has both.
 
     Raises:
         ValueError: If the shapes differ.

@@ -55,7 +55,7 @@ def quantise(module: nn.Module, rounding: Rounding) -> float:
         The share of the module's parameters that were rounded.
 
     Raises:
-        ValueError: If the layer does not exist.
+        ValueError: If the module has no linear layers.
 
     Example:
         >>> quantise(nn.Sequential(nn.Embedding(4, 4), nn.Linear(4, 4, bias=False)), Rounding(bits=8))

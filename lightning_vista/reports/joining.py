@@ -65,7 +65,7 @@ def join_tables(tables: Sequence[ScoreTable]) -> JoinedTables:
         The joined tables.
 
     Raises:
-        ValueError: If tables are missing, a name occurs twice or is reserved, targets are missing, or tables disagree
+        ValueError: If `tables` is empty, a name occurs twice or is reserved, targets are missing, or tables disagree
             about a problem set's labels, targets or kind.
     """
     faults = list(_name_faults(tables)) or list(_content_faults(tables))

@@ -192,7 +192,7 @@ def views(results: Mapping[str, Mapping[str, Any]], kinds: Mapping[str, str] | N
         One or two views of the same models, with the baselines last.
 
     Raises:
-        ValueError: If models are missing, or their rescalings differ, so that they cannot be compared.
+        ValueError: If `results` holds only baselines, or rescalings differ, so that models cannot be compared.
     """
     rescalings = {part["rescaling"] for model, part in results.items() if model not in BASELINES}
     if len(rescalings) != 1:

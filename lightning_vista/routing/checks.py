@@ -103,7 +103,7 @@ def _units(model: nn.Module, name: str, route: Route) -> tuple[UnitGroup | None,
         raise  # the hook would route columns of images
     except UnknownStructureError as error:
         if route.at == "experts":
-            raise  # without a tensor to route instead
+            raise  # a mixture has no other tensor that could be routed
         return None, str(error)
 
 

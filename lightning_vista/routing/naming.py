@@ -100,12 +100,15 @@ def _find(
 def _shifted(named: Iterable[str], pattern: str) -> list[str]:
     """Return the pattern with first parts that it lacks or without one that is too much, at most three that match."""
     # In a LightningModule names begin with the attribute that holds the model; in that model's documents they do not.
-    surplus = len(pattern.split("."))
-    prefixes = dict.fromkeys(".".join(name.split(".")[:-surplus]) for name in named)
-    longer = (f"{prefix}.{pattern}" for prefix in prefixes if prefix)
+    length = len(pattern.split("."))
+    found: dict[str, None] = {}
+    for parts in (name.split(".") for name in named):
+        if len(parts) > length and _matches(".".join(parts[-length:]), pattern):
+            found[".".join([*parts[:-length], pattern])] = None
     shorter = pattern.partition(".")[2]
-    candidates = (*longer, *([shorter] if shorter and not shorter.startswith("*") else []))
-    return [text for text in candidates if any(_matches(name, text) for name in named)][:3]
+    if shorter and not shorter.startswith("*") and any(_matches(name, shorter) for name in named):
+        found[shorter] = None
+    return list(found)[:3]
 
 
 def _matches(name: str, pattern: str) -> bool:

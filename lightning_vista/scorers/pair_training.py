@@ -31,7 +31,7 @@ class PairTraining(EmbeddingScorer):
     Attributes:
         learning_rate: Highest AdamW learning rate; it rises for a tenth of the steps and then falls as a cosine. None
             for frozen weights.
-        out: File for the weights after training; None, which attacks set for the copies that they train, writes no file.
+        out: File for the weights after training; None, as in copies that attacks train, writes no file.
     """
 
     learning_rate: float | None = None

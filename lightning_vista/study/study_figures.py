@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
-from lightning_vista.chart_drawing import ChartForm, chart_file
+from lightning_vista.chart_drawing import ChartFormat, chart_file
 from lightning_vista.charts import Chart, Point
 from lightning_vista.own_files import write_csv, write_whole
 from lightning_vista.study import FigureSpec
@@ -14,26 +14,30 @@ from lightning_vista.study.loss_curves import frontiers
 from lightning_vista.study.overrides import key_labels
 from lightning_vista.study.study_table import StudyRow
 
-_FILE_COLUMNS = ("figure", "series", "x", "value")
+_FILE_COLUMNS = ("number", "figure", "series", "x", "value")
 #: Points along the axis for each series.
 Series = dict[str, list[Point]]
 
 
-def write_figures(specs: Sequence[FigureSpec], rows: Sequence[StudyRow], out: Path) -> None:
+def write_figures(figures: Sequence[tuple[FigureSpec, Chart]], out: Path) -> None:
     """Write each figure as `figure_1.pdf` and `figure_1.png`, and the values of all of them as `figures.csv`.
 
     Args:
-        specs: Specifications of the figures.
-        rows: Rows of the study's table.
+        figures: Specifications of the figures, each with its chart from `plan_figure`.
         out: The folder to write.
+
+    Raises:
+        ModuleNotFoundError: If matplotlib is missing; the message names the extra.
+        OSError: If a file cannot be written.
     """
     table: list[Sequence[object]] = [_FILE_COLUMNS]
-    for number, spec in enumerate(specs, 1):
-        chart = replace(plan_figure(spec, rows), title=spec.title)
-        for form in get_args(ChartForm):
-            write_whole(out / f"figure_{number}.{form}", chart_file(chart, form))
+    for number, (spec, chart) in enumerate(figures, 1):
+        for file_format in get_args(ChartFormat):
+            write_whole(
+                out / f"figure_{number}.{file_format}", chart_file(replace(chart, title=spec.title), file_format)
+            )
         for name, points in chart.series.items():
-            table += [(spec.title, name, point.x, value) for point in points for value in point.values]
+            table += [(number, spec.title, name, point.x, value) for point in points for value in point.values]
     write_csv(out / "figures.csv", table, line_end="\r\n")
 
 

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from lightning_vista.chart_drawing import chart_svg
+from lightning_vista.charts import Chart
 from lightning_vista.optional import require
 from lightning_vista.own_files import write_whole
-from lightning_vista.study import Run, Study
+from lightning_vista.study import FigureSpec, Run, Study
 from lightning_vista.study.differing import differing_settings
 from lightning_vista.study.loss_curves import add_compute_ratios, plan_curves, write_frontiers
 from lightning_vista.study.spec import CELL
@@ -71,8 +72,9 @@ def write_study(
         print(f"No run logged {', '.join(absent)}. See {out / 'results.json'} for all logged metrics.")
     if shown := [spec for spec in study.figures if spec.frontier]:
         write_frontiers(shown, rows, out / "frontiers.csv")
-    if study.figures and rows:
-        write_figures(study.figures, rows, out)
+    figures = [(spec, plan_figure(spec, rows)) for spec in study.figures] if rows else []
+    if figures:
+        write_figures(figures, out)
     facts = {
         "title": study.title,
         "smoke": smoke,
@@ -89,7 +91,7 @@ def write_study(
     write_whole(out / "results.json", _without_places(json.dumps(content, indent=1), out))
     write_whole(out / "results.md", "\n".join(_markdown(facts, metrics, table)))
     path = out / "study.html"
-    write_whole(path, _render(study, runs, rows, metrics, facts, out))
+    write_whole(path, _render(study, runs, rows, metrics, facts, figures, out))
     return path
 
 
@@ -128,6 +130,7 @@ def _render(
     rows: Sequence[StudyRow],
     metrics: Mapping[str, str],
     facts: Mapping[str, Any],
+    figures: Sequence[tuple[FigureSpec, Chart]],
     out: Path,
 ) -> str:
     """Return the page."""
@@ -149,7 +152,7 @@ def _render(
             arrows=_ARROWS,
             best=_best(study, rows, metrics),
             differing=differing,
-            figures=[(spec, chart_svg(plan_figure(spec, rows))) for spec in study.figures] if rows else [],
+            figures=[(spec, chart_svg(chart)) for spec, chart in figures],
             curves=[(chart.title, chart_svg(chart)) for chart in plan_curves(rows, study.curves)],
             pictures=list(_pictures(study, rows)),
             commands=_without_places(runs[0].command_lines, out),

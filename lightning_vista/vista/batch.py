@@ -201,7 +201,7 @@ def clips_batch(
         The batch, with one problem set named "clip".
 
     Raises:
-        ValueError: If descriptions are missing or repeated, or the frames have another shape or type.
+        ValueError: If `descriptions` is empty or has one twice, or the frames have another shape or type.
 
     Example:
         >>> batch = clips_batch(torch.zeros(2, 8, 3, 16, 16, dtype=torch.uint8), ["We see a ball", "We see a cup"])

@@ -53,7 +53,8 @@ def test_what_a_unit_means_is_seen_in_ranks_and_texts(tmp_path: Path) -> None:
     assert logged["test/unembedding/concept_rank"] > 1
     assert logged["test/steering/0/target"] < 0.05
     assert logged["test/steering/100/target"] > 0.9
-    assert logged["test/steering/100/concept"] >= logged["test/steering/100/target"]
+    shares = [logged[f"test/steering/100/{name}"] for name in ("concept", "target", "related")]
+    assert shares[0] == pytest.approx(shares[1] + shares[2])
     assert logged["test/steering/100/perplexity"] > logged["test/steering/0/perplexity"]
     assert all(torch.equal(value, state[name]) for name, value in module.state_dict().items())
     with (tmp_path / "unembedding.csv").open(encoding="utf-8") as file:

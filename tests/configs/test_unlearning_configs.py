@@ -168,7 +168,14 @@ def test_configs_of_the_papers_size_run_small(name: str, own: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    "name", ["unlearning_tuning", "unlearning_stories", "unlearning_partial_labels", "steering_scalar"]
+    "name",
+    [
+        "unlearning_tuning",
+        "unlearning_stories",
+        "unlearning_robustness",
+        "unlearning_partial_labels",
+        "steering_scalar",
+    ],
 )
 def test_studies_fit_their_configs(name: str, tmp_path: Path) -> None:
     study = read_study(ROOT / f"configs/studies/{name}.yaml")
@@ -183,7 +190,7 @@ def test_studies_fit_their_configs(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "rows"), [("unlearning_stories", 8), ("steering_scalar", 2)])
+@pytest.mark.parametrize(("name", "rows"), [("unlearning_robustness", 8), ("steering_scalar", 2)])
 def test_studies_run_small(name: str, rows: int, tmp_path: Path) -> None:
     study = ROOT / f"configs/studies/{name}.yaml"
     main(["study", str(study), "--smoke", "--jobs", "2", "--out", str(tmp_path)])
@@ -216,7 +223,7 @@ def test_the_yaml_of_the_docs_is_what_classes_take(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_study_derives_compute_ratios_and_frontiers_from_the_losses_of_its_runs(tmp_path: Path) -> None:
-    stories = read_study(ROOT / "configs/studies/unlearning_stories.yaml")
+    stories = read_study(ROOT / "configs/studies/unlearning_robustness.yaml")
     smoke = {key: value for key, value in stories.smoke.items() if not key.startswith("callbacks.CoherenceTuning")}
     frontier = {"title": "F", "series": {"forget": "forget"}, "x": "retain", "frontier": "max_entropy.csv"}
     small = {f"callbacks.{name}": SMALL_CALLBACKS[name] for name in ("MaxEntropyTuning", "Undo", "QuantisationAttack")}

@@ -96,7 +96,7 @@ def test_samples() -> None:
     assert more["is_forget"].tolist() == [1] * 4
     assert torch.equal(few["attention_mask"].sum(1), more["attention_mask"].sum(1)[:2])
     with pytest.raises(
-        ValueError, match=r"test data: expected at least 500 rows to retain, got \d+.*`test_share`.*`num_evaluated`"
+        ValueError, match=r"`count`: expected at most \d+, the number of test rows to retain, got 500.*`num_evaluated`"
     ):
         data.sample("test", False, 500)
 

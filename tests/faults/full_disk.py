@@ -7,9 +7,9 @@ from harness import Kind, Outcome, Verdict
 from kills import COMMANDS, Undisturbed, filled, prepare, undisturbed
 from stopped_commands import run_command
 
-#: Command -> number of trials.
+#: Command -> number of trials. The limit holds for shared memory, too, without which torch's workers wait forever.
 _TRIALS = {
-    "mini": 4, "shards build": 6, "test": 6, "predict": 4, "fit": 6, "report": 4, "export": 4, "study": 2
+    "mini": 4, "shards build": 6, "test": 6, "predict": 4, "fit": 6, "report": 4, "export": 4, "study, no workers": 2
 }  # fmt: skip
 #: Bytes that any file may have: the limit holds for the file of the command's messages, too, which tell how it ended.
 _MESSAGES = 3000

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import random
 import shutil
 import signal
@@ -21,6 +22,7 @@ from lightning_vista.vista.shards import build_shards
 _SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 _TRAINER = ["--trainer.accelerator=cpu", "--trainer.logger=false", "--trainer.enable_progress_bar=false"]
 _SHARDS = "--data=ViSTaDataModule"
+_STUDY = ["study", "{data}/study.yaml", "--jobs", "2", "--out", "study"]
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,15 @@ def _files(folder: Path, left_out: tuple[str, ...] = ()) -> dict[str, Any]:
 
 
 def _scores(folder: Path) -> Any:
-    return _files(folder / "run", left_out=(".yaml", "run.json"))  # these name the folder and the time
+    # The configuration names the folder.
+    return _files(folder / "run", left_out=(".yaml", "run.json")) | _circumstances(folder / "run")
+
+
+def _circumstances(folder: Path) -> dict[str, Any]:
+    """Return what each `run.json` says, but for the session's duration, end and number of videos."""
+    session = ("seconds", "finished", "videos", "seal")
+    found = {str(path.relative_to(folder)): json.loads(path.read_text()) for path in folder.rglob("run.json")}
+    return {name: {key: content[key] for key in content if key not in session} for name, content in found.items()}
 
 
 class _Near(float):
@@ -60,7 +70,7 @@ class _Near(float):
     __hash__ = None  # type: ignore[assignment] # near numbers cannot have equal hashes
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, float) and abs(self - other) < 1e-5
+        return isinstance(other, int | float) and math.isclose(self, other, abs_tol=1e-5)
 
 
 def _demo(folder: Path) -> Any:
@@ -69,7 +79,8 @@ def _demo(folder: Path) -> Any:
         path.parent.name: json.loads(path.read_text(), parse_float=_Near)["curves"]
         for path in (folder / "out").rglob("progress.json")
     }
-    return _files(folder / "out", left_out=(".yaml", ".html", "run.json", "progress.json")) | {"curves": curves}
+    files = _files(folder / "out", left_out=(".yaml", ".html", "run.json", "progress.json"))
+    return files | _circumstances(folder / "out") | {"curves": curves}
 
 
 def _newest(folder: Path) -> list[str]:
@@ -116,7 +127,8 @@ COMMANDS: dict[str, Command] = {
     "predict": Command(10, ["predict", *_SCORER, "--evaluation.run_dir=run", "--data.num_workers=0"], _scores),
     "fit": Command(16, _fit(0), _weights, _newest),
     "fit, 2 workers": Command(10, _fit(2), _weights, _newest),
-    "study": Command(4, ["study", "{data}/study.yaml", "--jobs", "2", "--out", "study"], _study),
+    "study": Command(4, [*_STUDY], _study),
+    "study, no workers": Command(2, [*_STUDY, "--set", "data.init_args.num_workers=0"], _study),
     "report": Command(6, ["report", "{data}/run", "--out", "out"], lambda folder: _files(folder / "out")),
     "export": Command(
         4, ["export", "lmms-eval", "{data}/shards", "--out", "out"], lambda folder: _files(folder / "out", (".yaml",))
@@ -150,8 +162,7 @@ def prepare(folder: Path) -> dict[str, Undisturbed]:
             "class_path": "ViSTaDataModule",
             "init_args": {
                 "train_shards": str(folder / "shards"), "val_shards": str(folder / "shards"),
-                # A limit on files holds for shared memory, too, and torch's loading processes then wait forever.
-                "batch_size": 2, "num_workers": 0,
+                "batch_size": 2, "num_workers": 1,
                 "frame_spec": {"num_frames": 2, "size": 8},
             },
         },

@@ -8,7 +8,7 @@ import yaml
 
 
 def printed_table(folder: Path) -> list[str]:
-    """The lines of the table in a study's `results.md`: names of columns, a rule, and the rows."""
+    """Return the lines of the table in a study's `results.md`: names of columns, a rule, and the rows."""
     lines = (folder / "results.md").read_text(encoding="utf-8").splitlines()
     return [line for line in lines if line.startswith("| ")]
 

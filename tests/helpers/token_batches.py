@@ -29,7 +29,7 @@ class Descending(LanguageModelModule):
         torch.manual_seed(0)
         super().__init__("gpt_neo", SIZES, **options)
 
-    validation_step = L.LightningModule.validation_step  # type: ignore[assignment] # without such data
+    validation_step = L.LightningModule.validation_step  # type: ignore[assignment] # its data have no validation split
 
     def configure_optimizers(self) -> Any:
         return torch.optim.SGD(self.parameters(), lr=0.5)

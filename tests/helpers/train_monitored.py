@@ -40,7 +40,7 @@ class Shared(L.LightningDataModule):
 class Still(Regression):
     """Does not move, so that all batches see the same weights."""
 
-    validation_step = L.LightningModule.validation_step  # type: ignore[assignment] # without such data
+    validation_step = L.LightningModule.validation_step  # type: ignore[assignment] # its data have no validation split
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.SGD(self.parameters(), lr=0.0)

@@ -82,6 +82,25 @@ def test_a_fit_resumed_anywhere_ends_with_the_same_weights(
         }, checkpoint.name
 
 
+@pytest.mark.parametrize("kind", ["images", "stream"])
+def test_a_fit_resumed_at_the_end_of_an_epoch_and_within_the_next_ends_with_the_same_weights(
+    kind: str, shards: Path, tmp_path: Path
+) -> None:
+    def data() -> L.LightningDataModule:
+        return images() if kind == "images" else videos(shards, 0)
+
+    at = {"every_n_train_steps": 1}
+    whole, checkpoints = fit(data(), tmp_path / "whole", at)
+    per_epoch = len(checkpoints) // 3
+    _, later = fit(data(), tmp_path / "once", at, checkpoints[per_epoch - 1])
+    assert len(later) == 2 * per_epoch
+    for number, checkpoint in enumerate(later[:per_epoch]):
+        twice, _ = fit(data(), tmp_path / f"twice_{number}", at, checkpoint)
+        assert {name: value.tolist() for name, value in twice.items()} == {
+            name: value.tolist() for name, value in whole.items()
+        }, checkpoint.name
+
+
 def test_another_order_gives_other_weights(shards: Path, tmp_path: Path) -> None:
     """The test above can fail."""
     whole, checkpoints = fit(images(), tmp_path / "whole", {"every_n_train_steps": 1})

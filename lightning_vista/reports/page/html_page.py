@@ -110,8 +110,8 @@ def write_page(
         changes=changes,
         run_names=[run.name for run in folders],
         data=embed_json(data),
-        **_of_results(results),
-        **_of_looks(members),
+        **_notes(results),
+        **_frame(members),
     )
     path = Path(out_path)
     write_whole(path, page)
@@ -129,8 +129,8 @@ def _script_model(member: Member) -> dict[str, Any]:
     }
 
 
-def _of_results(results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the template's values that follow from `results.json` alone."""
+def _notes(results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the notes on `results.json` as a whole: coverage, strictness, and verdicts on order."""
     return {
         "left_out": left_out(results),
         "left_out_note": left_out_note(results),
@@ -141,8 +141,8 @@ def _of_results(results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _of_looks(members: Sequence[Member]) -> dict[str, Any]:
-    """Return the template's values that decide how the page looks and what it may run."""
+def _frame(members: Sequence[Member]) -> dict[str, Any]:
+    """Return styles, scripts and their policy, and what the template draws and names with."""
     scripts = [(TEMPLATES / "report" / name).read_text("utf-8") for name in _SCRIPTS]
     css = (TEMPLATES / "report.css").read_text("utf-8")
     css += "".join(_MARK % (m.index, m.index, m.look.glyph, m.look.colour) for m in members)

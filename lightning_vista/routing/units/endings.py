@@ -12,7 +12,7 @@ from lightning_vista.routing.units.parameter_index import ModelIndex, Site, is_l
 
 
 def chain_units(site: Site) -> UnitGroup | None:
-    """Return the units of a tensor in a chain of modules, or None without a chain.
+    """Return the units of a tensor in a chain of modules, or None if they do not form a chain.
 
     Its consumers are the columns of the next layer, and the norms on the way there that treat each unit separately.
     """

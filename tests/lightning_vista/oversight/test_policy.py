@@ -17,7 +17,7 @@ from lightning_vista.routing import FieldRule, Route, Router
 
 
 class Silent(OversightPolicy):
-    """Log nowhere, for want of a trainer."""
+    """Log nowhere: it has no trainer."""
 
     def log(self, *args: Any, **kwargs: Any) -> None:
         pass

@@ -73,7 +73,7 @@ def test_figures_are_files_with_their_values(study: tuple[Study, list[Run], Path
         assert picture.width > 600
         assert len(set(picture.convert("L").tobytes())) > 10
     lines = (out / "figures.csv").read_text(encoding="utf-8").splitlines()
-    assert lines[:3] == ["figure,series,x,value", "Losses,loss,routed,2.0", "Losses,loss,routed,2.25"]
+    assert lines[:3] == ["number,figure,series,x,value", "1,Losses,loss,routed,2.0", "1,Losses,loss,routed,2.25"]
     write_study(made, runs, out)
     assert files == {form: (out / f"figure_1.{form}").read_bytes() for form in ("pdf", "png")}
 

@@ -28,7 +28,7 @@ function confusionMatrix(set, model, size) {
   return make("table", {}, make("thead", {}, head), make("tbody", {}, ...rows));
 }
 
-/** Count hits, misses and false alarms of each label: with several true labels per video a matrix does not exist. */
+/** Count hits, misses and false alarms of each label: with several true labels per video a matrix would need one prediction for each. */
 function labelCounts(set, model, size) {
   const rows = Array.from({ length: size }, (_, place) => {
     const counts = { hit: 0, missed: 0, wrong: 0 };

@@ -1,0 +1,9 @@
+from .evaluation import Evaluation as Evaluation
+from .evaluation import find_evaluation as find_evaluation
+from .pairs import PairScores as PairScores
+from .pairs import Scores as Scores
+from .pairs import pair_scores as pair_scores
+from .protocols import EvaluationData as EvaluationData
+from .protocols import Scorer as Scorer
+from .run_folder import RunFolder as RunFolder
+from .run_folder import RunFolderError as RunFolderError
