@@ -233,7 +233,11 @@ def robustness() -> None:
     charts = [Chart(title, curves, "Forest stories to relearn from", "Nats per token", lines=True)]
     others = [run for run in runs if run not in ("base", "pure")]
     for metric, title, allowed in (
-        ("test/relearned/64/forget", "Relearned from 64, above filtering: higher is more robust", {"allowed": -0.05}),
+        (
+            "test/relearned/64/forget",
+            "Relearned from 64, above filtering: higher is more robust",
+            {"-.05": -0.05, ".05": 0.05},
+        ),
         ("test/loss/retain", "Retain loss above filtering: lower is better", {"allowed": 0.02}),
     ):
         points = [_above(name, run, "pure", metric, run) for run in others]
