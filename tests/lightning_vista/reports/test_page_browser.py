@@ -232,6 +232,20 @@ def test_the_address_restores_the_state(page: Path, browser: Browser) -> None:
     assert browser.run("location.hash") == address
 
 
+@pytest.mark.parametrize("is_allowed", [True, False])
+def test_the_link_is_copied_or_stands_in_the_address_bar(page: Path, browser: Browser, is_allowed: bool) -> None:
+    show(browser, page)
+    pick(browser, "environment", "home")
+    write = "window.copied = text" if is_allowed else "throw new Error('refused')"
+    clipboard = f"{{value: {{writeText: async (text) => {{ {write}; }}}}}}"
+    browser.run(f"Object.defineProperty(navigator, 'clipboard', {clipboard})")
+    browser.run("document.getElementById('share').click()")
+    said = "Copied" if is_allowed else "The address bar has it"
+    browser.wait_for(f"document.getElementById('announcer').textContent === '{said}'")
+    assert browser.run("location.hash").endswith("env=home")
+    assert not is_allowed or browser.run("window.copied === location.href")
+
+
 def test_an_address_of_something_unknown_is_harmless(page: Path, browser: Browser) -> None:
     show(browser, page, "env=nowhere&show=99&set=nothing&kind=none&order=none&q=&scores=magic")
     assert browser.run("document.getElementById('announcer').textContent") == "This report has no problem set nothing."
