@@ -13,14 +13,15 @@ import torch
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 
-from lightning_vista.boards import CellValue, Table, log_picture, log_table
 from lightning_vista.callbacks.ablation import Ablation, routes_with_regions
 from lightning_vista.callbacks.finishing import ResultForm, find_pretrained, replace_weights, write_pretrained
+from lightning_vista.drawing.boards import CellValue, Table, log_picture, log_table
+from lightning_vista.drawing.pictures import draw_curves, draw_heat_map, shades
+from lightning_vista.files.own_files import write_csv
+from lightning_vista.files.run_files import run_files
 from lightning_vista.optional import require
 from lightning_vista.options import check_word
-from lightning_vista.own_files import write_csv
-from lightning_vista.pictures import draw_curves, draw_heat_map, shades
-from lightning_vista.progress import progress_bar
+from lightning_vista.processes.progress import progress_bar
 from lightning_vista.routing import Route, RoutingError
 from lightning_vista.routing.checks import find_taps
 from lightning_vista.routing.hooking import hook_tensor
@@ -32,7 +33,6 @@ from lightning_vista.routing.surgery import (
     unplain_weights,
 )
 from lightning_vista.routing.tap import Tap
-from lightning_vista.run_files import run_files
 
 _log = logging.getLogger(__name__)
 _COLUMNS = ("profile", "scale", "metric", "value")
@@ -62,7 +62,7 @@ class CapabilityProfiles(L.Callback):
     that the module logs are logged as `test/profile/<profile>/<metric>`, for scales other than 1 as
     `test/profile/<profile>@<scale>/<metric>`, without the `test/` of the metric. The run's folder gets `profiles.csv`,
     a heat map `test/profiles.png`, and the curves of each profile over the scales, `test/titration/<profile>.png`.
-    Loggers get the table and pictures, see `lightning_vista.boards`. With `fast_dev_run` nothing happens.
+    Loggers get the table and pictures, see `lightning_vista.drawing.boards`. With `fast_dev_run` nothing happens.
 
     Exported profiles are models of their own. Regions that are off are cut off; branches that are on become hidden
     units of their MLPs (see `merge_branch`), so that transformers loads the folder `profiles/<profile>/` as any model.

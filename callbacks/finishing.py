@@ -10,9 +10,9 @@ import lightning as L
 import torch
 from torch import nn
 
+from lightning_vista.files.own_files import written_whole
+from lightning_vista.files.run_files import run_files
 from lightning_vista.options import check_word
-from lightning_vista.own_files import written_whole
-from lightning_vista.run_files import run_files
 
 #: Forms in which a result is written.
 ResultForm = Literal["both", "checkpoint", "folder"]

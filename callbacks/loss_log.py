@@ -9,9 +9,9 @@ import lightning as L
 from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor
 
-from lightning_vista.csv_tables import csv_text
-from lightning_vista.own_files import named_error, write_csv
-from lightning_vista.run_files import free_path, run_files
+from lightning_vista.files.csv_tables import csv_text
+from lightning_vista.files.own_files import named_error, write_csv
+from lightning_vista.files.run_files import free_path, run_files
 
 _STEP, _EPOCH = "step", "epoch"
 #: Entry of checkpoints for the name of the table.

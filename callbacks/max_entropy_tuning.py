@@ -6,11 +6,11 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from lightning_vista.callbacks.finishing import Finishing, ResultForm
+from lightning_vista.files.run_files import run_files
 from lightning_vista.models.curve import Curve, write_curve
 from lightning_vista.models.finetuning import Batch, Sampling, check_logits, draw_rows, held_out_texts, optimize
 from lightning_vista.models.token_losses import divergence_from_uniform
 from lightning_vista.options import check_counts
-from lightning_vista.run_files import run_files
 
 
 class MaxEntropyTuning(Finishing):

@@ -10,15 +10,15 @@ from statistics import fmean
 import lightning as L
 import torch
 
-from lightning_vista.boards import Table, log_chart, log_table
-from lightning_vista.charts import Chart, Point
+from lightning_vista.drawing.boards import Table, log_chart, log_table
+from lightning_vista.drawing.charts import Chart, Point
+from lightning_vista.files.own_files import write_csv
+from lightning_vista.files.run_files import run_files
 from lightning_vista.models.curve import Curve, lowest, steps_to_reach
 from lightning_vista.models.finetuning import Batch, Sampling, TokenLosses, check_finetuning, finetune, held_out_texts
 from lightning_vista.optional import require
 from lightning_vista.options import check_counts
-from lightning_vista.own_files import write_csv
-from lightning_vista.progress import progress_bar
-from lightning_vista.run_files import run_files
+from lightning_vista.processes.progress import progress_bar
 
 #: For each number of texts and each learning rate the curve of each repeat.
 Attacks = dict[int, dict[float, list[Curve]]]
@@ -33,7 +33,7 @@ class RelearningAttack(L.Callback):
     second. `test/relearned/0/forget` and `.../retain` are the losses of the tested model on the same held-out texts.
     Compare the others with these: `test/loss/forget` is over all test texts. `relearning.csv` in the run's folder has
     all losses, and the pictures `test/relearning/forget.png` and `retain.png` show them over the steps; loggers get
-    both (see `lightning_vista.boards`). The tested model stays as it is. With `fast_dev_run` nothing happens.
+    both (see `lightning_vista.drawing.boards`). The tested model stays as it is. With `fast_dev_run` nothing happens.
 
     All models are attacked alike: with the same data and seed, the texts are the same for any tested model.
 

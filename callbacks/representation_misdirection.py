@@ -11,7 +11,7 @@ from lightning_vista.callbacks.finishing import Finishing, ResultForm
 from lightning_vista.models.finetuning import Batch, check_finetuning, draw_rows
 from lightning_vista.models.misdirection import layer_outputs, misdirection_loss
 from lightning_vista.options import check_counts
-from lightning_vista.progress import progress_bar
+from lightning_vista.processes.progress import progress_bar
 from lightning_vista.routing.naming import find_parameters
 
 

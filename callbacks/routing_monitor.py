@@ -11,17 +11,17 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from lightning_vista.boards import Table, log_chart, log_picture, log_table
 from lightning_vista.callbacks.gradient_routing import find_routing
-from lightning_vista.charts import Chart, Point
+from lightning_vista.drawing.boards import Table, log_chart, log_picture, log_table
+from lightning_vista.drawing.charts import Chart, Point
+from lightning_vista.drawing.pictures import draw_heat_maps
+from lightning_vista.files.own_files import write_csv
+from lightning_vista.files.run_files import run_files
 from lightning_vista.optional import is_installed
-from lightning_vista.own_files import write_csv
-from lightning_vista.pictures import draw_heat_maps
 from lightning_vista.routing import Router, Rule
 from lightning_vista.routing.gauges import ActivationGauge, Gauge, Reading, gauge_parameters, gauge_units, norms
 from lightning_vista.routing.masking import energy_shares
 from lightning_vista.routing.strategies import DEFAULT_STRATEGY
-from lightning_vista.run_files import run_files
 
 _log = logging.getLogger(__name__)
 _COLUMNS = ("module", "group", "region", "energy", "share", "norm", "share_before")
@@ -60,8 +60,8 @@ class RoutingMonitor(L.Callback):
     the end of training the run's folder gets `routing.csv` with shares and norms over all measured steps,
     `routing_steps.csv` with the shares of each, heat maps of the shares before the mask and behind it as
     `routing/<module>.png`, and curves over the steps, `routing/<module>/before_mask.png` and `.../behind_mask.png`.
-    Loggers get the tables, pictures and curves, see `lightning_vista.boards`. Without the packages of the extra `plots`
-    there are no pictures; a warning at the start of training says so.
+    Loggers get the tables, pictures and curves, see `lightning_vista.drawing.boards`. Without the packages of the extra
+    `plots` there are no pictures; a warning at the start of training says so.
 
     Args:
         every_n_steps: The number of optimizer steps (`trainer.global_step`) from one measured step to the next.

@@ -4,17 +4,17 @@ import lightning as L
 import yaml
 from lightning.pytorch.cli import SaveConfigCallback
 
-from lightning_vista.own_files import write_whole
-from lightning_vista.redaction import settings_without_secrets
-from lightning_vista.run_files import free_path, owned_run_files, run_files, sealed_config
+from lightning_vista.files.own_files import write_whole
+from lightning_vista.files.redaction import settings_without_secrets
+from lightning_vista.files.run_files import free_path, owned_run_files, run_files, sealed_config
 
 
 class RunConfigCallback(SaveConfigCallback):
     """Writes `config.yaml` into the folder of the run: a scorer's run folder, else that of the run's checkpoints.
 
-    See `lightning_vista.run_files`. A file of an earlier run is never replaced: a resumed evaluation keeps its first
-    configuration, and where other runs share a folder the next one writes `config-2.yaml`. The last line holds the
-    file's checksum, which `--config` checks. Passwords and keys in addresses, and settings such as `api_key`, are
+    See `lightning_vista.files.run_files`. A file of an earlier run is never replaced: a resumed evaluation keeps its
+    first configuration, and where other runs share a folder the next one writes `config-2.yaml`. The last line holds
+    the file's checksum, which `--config` checks. Passwords and keys in addresses, and settings such as `api_key`, are
     written as `***`.
     """
 

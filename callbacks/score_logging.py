@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import lightning as L
 import torch
 
-from lightning_vista.boards import FiguresBoard, ShownVideo, boards, log_chart, log_films, log_table
+from lightning_vista.drawing.boards import FiguresBoard, ShownVideo, boards, log_chart, log_films, log_table
 from lightning_vista.evaluation import find_evaluation
 
 if TYPE_CHECKING:  # needs the extra `vista`, which is not installed for training alone
@@ -21,10 +21,10 @@ class ScoreLogging(L.Callback):
     """A callback that shows tables, charts and example videos of a scorer's `test` in every logger.
 
     The `Evaluation` callback logs the main figures with any logger. This one adds the tables and charts of
-    `lightning_vista.reports.run_results`, as far as the logger can show them, see `lightning_vista.boards`: wandb gets
-    tables with videos, interactive charts and videos, TensorBoard texts, pictures and film strips, MLflow artifacts,
-    `CSVLogger` files beside its `metrics.csv`. Every other logger gets the means of all cells. The run folder gets the
-    charts as PNG files. Without an evaluation the callback does nothing.
+    `lightning_vista.reports.run_results`, as far as the logger can show them, see `lightning_vista.drawing.boards`:
+    wandb gets tables with videos, interactive charts and videos, TensorBoard texts, pictures and film strips, MLflow
+    artifacts, `CSVLogger` files beside its `metrics.csv`. Every other logger gets the means of all cells. The run
+    folder gets the charts as PNG files. Without an evaluation the callback does nothing.
 
     Example:
         >>> trainer = L.Trainer(logger=False, enable_progress_bar=False, callbacks=[ScoreLogging()])

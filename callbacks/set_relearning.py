@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from lightning_vista.callbacks.ablation import routes_with_regions
 from lightning_vista.callbacks.capability_profiles import inner_trainer, quiet, run_test
-from lightning_vista.progress import progress_bar
+from lightning_vista.processes.progress import progress_bar
 from lightning_vista.routing import Route
 from lightning_vista.routing.checks import find_taps
 from lightning_vista.routing.surgery import ablate_regions

@@ -8,13 +8,13 @@ import lightning as L
 import torch
 from torch import Tensor
 
+from lightning_vista.files.own_files import write_csv, write_whole
+from lightning_vista.files.run_files import run_files
 from lightning_vista.models.token_losses import next_token_losses
-from lightning_vista.own_files import write_csv, write_whole
-from lightning_vista.progress import progress_bar
+from lightning_vista.processes.progress import progress_bar
 from lightning_vista.routing.hooking import hook_tensor
 from lightning_vista.routing.rules.tokens import encode
 from lightning_vista.routing.steering import steering, unembedding_ranks
-from lightning_vista.run_files import run_files
 
 
 class SteeringScalar(L.Callback):

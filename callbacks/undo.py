@@ -8,6 +8,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from lightning_vista.callbacks.finishing import Finishing, ResultForm
+from lightning_vista.files.run_files import run_files
 from lightning_vista.models.curve import Curve, write_curve
 from lightning_vista.models.finetuning import (
     Batch,
@@ -21,7 +22,6 @@ from lightning_vista.models.finetuning import (
 from lightning_vista.models.fresh_weights import corrupt, fresh_weights
 from lightning_vista.models.token_losses import divergence_from_teacher
 from lightning_vista.options import check_counts
-from lightning_vista.run_files import run_files
 
 
 class Undo(Finishing):

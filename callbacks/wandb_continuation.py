@@ -12,8 +12,8 @@ import torch
 from lightning.pytorch.loggers import WandbLogger
 
 from lightning_vista.evaluation import Scorer, find_evaluation
+from lightning_vista.files.redaction import without_secrets
 from lightning_vista.optional import require
-from lightning_vista.redaction import without_secrets
 
 #: Entry of checkpoints, and file in the run folder of an evaluation.
 _KEY, _FILE = "wandb_run_id", "wandb_run.txt"

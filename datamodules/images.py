@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from lightning_vista.optional import require
 from lightning_vista.options import check_word
-from lightning_vista.resumable_loader import ResumableLoader
+from lightning_vista.processes.resumable_loader import ResumableLoader
 
 #: Beginnings of MNIST's file names.
 _MNIST_SPLITS = {"train": "train", "test": "t10k"}

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from lightning_vista.datamodules.pair_stream import PairStream, SetEncoder, StreamSettings, join_all
 from lightning_vista.options import check_word
-from lightning_vista.resumable_loader import init_worker
+from lightning_vista.processes.resumable_loader import init_worker
 from lightning_vista.scorers.dual.losses import PairBatch
 from lightning_vista.scorers.dual.pretraining import frame_file
 from lightning_vista.video import FrameSpec

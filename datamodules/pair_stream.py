@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
-from lightning_vista.own_files import read_cached, write_cached
+from lightning_vista.files.own_files import read_cached, write_cached
 from lightning_vista.scorers.dual.losses import PairBatch
 from lightning_vista.scorers.dual.pretraining import FrameEncoder, load_weights
 from lightning_vista.video import FrameSpec

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 from lightning_vista.datamodules.images import Batch, ImageRows, ImagesDataModule, LabelledImages
 from lightning_vista.models.poison_detectors import Detector, extend_labels
 from lightning_vista.options import check_word
-from lightning_vista.resumable_loader import ResumableLoader
+from lightning_vista.processes.resumable_loader import ResumableLoader
 from lightning_vista.text.batch_sampler import RowBatchSampler
 
 Known = Literal["discovered", "trusted", "unknown"]

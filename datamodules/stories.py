@@ -13,10 +13,10 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from lightning_vista.files.run_files import run_files
 from lightning_vista.models.hidden_states import HiddenStates
 from lightning_vista.options import check_word
-from lightning_vista.resumable_loader import ResumableLoader, init_worker
-from lightning_vista.run_files import run_files
+from lightning_vista.processes.resumable_loader import ResumableLoader, init_worker
 from lightning_vista.text import (
     Exclude,
     Labelling,

@@ -9,7 +9,7 @@ import lightning as L
 from torch.utils.data import DataLoader
 
 from lightning_vista.options import check_word
-from lightning_vista.resumable_loader import ResumableLoader, init_worker
+from lightning_vista.processes.resumable_loader import ResumableLoader, init_worker
 from lightning_vista.video import FrameSpec, VideoLimits
 from lightning_vista.vista import KINDS
 from lightning_vista.vista.batch import VideoBatch

@@ -15,13 +15,13 @@ from types import TracebackType
 from typing import Any, NoReturn
 
 from lightning_vista import __version__
-from lightning_vista.command_options import add_export_options, add_shards_options
 from lightning_vista.commands import CommandParser, add_commands
-from lightning_vista.error_lines import describe_error
+from lightning_vista.commands.command_options import add_export_options, add_shards_options
+from lightning_vista.commands.error_lines import describe_error
+from lightning_vista.commands.shipped_configs import find_config, with_config_paths
+from lightning_vista.files.redaction import without_secrets
 from lightning_vista.optional import require
-from lightning_vista.redaction import without_secrets
-from lightning_vista.shipped_configs import find_config, with_config_paths
-from lightning_vista.stopping import StopSignal, end_quietly, stop_signals
+from lightning_vista.processes.stopping import StopSignal, end_quietly, stop_signals
 
 #: The commands that LightningCLI runs, with their help.
 LIGHTNING_COMMANDS = {
@@ -105,7 +105,7 @@ def run_lightning(arguments: Sequence[str], callbacks: Sequence[Any] = ()) -> di
     from lightning_vista.callbacks import Evaluation, LossLog, RunConfigCallback, ScoreLogging, WandbContinuation
     from lightning_vista.callbacks.wandb_continuation import continue_wandb_run, own_wandb_run
     from lightning_vista.commands.lightning_errors import class_names, explain
-    from lightning_vista.lightning_files import check_named_files, stopped_cleanly
+    from lightning_vista.commands.lightning_files import check_named_files, stopped_cleanly
 
     unavailable = _import_classes()
 

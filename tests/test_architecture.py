@@ -15,6 +15,9 @@ PLUGINS = ("callbacks", "datamodules")
 #: Rooms from the ground up; files directly in the package are "common", but for the command line, which is the roof.
 FLOORS = (
     {"common"},
+    {"processes"},
+    {"files"},
+    {"drawing"},
     {"video", "text", "routing"},
     {"vista"},
     {"metrics", "integrations"},

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from lightning_vista.charts import Chart
+from lightning_vista.drawing.charts import Chart
 
 ROOT = Path(__file__).parents[1]
 RESULTS, SCRIPTS = ROOT / "docs" / "results", ROOT / "docs" / "figures"

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from lightning_vista.cli import main
-from lightning_vista.shipped_configs import (
+from lightning_vista.commands.shipped_configs import (
     config_summary,
     copy_configs,
     find_config,

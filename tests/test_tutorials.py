@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from lightning_vista.shipped_configs import find_config, shipped_name
+from lightning_vista.commands.shipped_configs import find_config, shipped_name
 from lightning_vista.study import read_study
 from lightning_vista.study.overrides import override
 from lightning_vista.study.spec import merge

@@ -21,9 +21,9 @@ import yaml
 from PIL import Image, ImageDraw, ImageFont
 from sheets import panel, sheet
 
-from lightning_vista.boards import Table
-from lightning_vista.charts import Chart, Point
 from lightning_vista.cli import main as lightning_vista
+from lightning_vista.drawing.boards import Table
+from lightning_vista.drawing.charts import Chart, Point
 from lightning_vista.video import FrameSpec, decode_video
 
 ROOT = Path(__file__).parents[2]

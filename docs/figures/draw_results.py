@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sheets import panel, sheet
 
-from lightning_vista.charts import Chart, Point
+from lightning_vista.drawing.charts import Chart, Point
 
 RESULTS = Path(__file__).parents[1] / "results"
 OUT = RESULTS

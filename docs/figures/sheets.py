@@ -5,9 +5,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from lightning_vista.chart_drawing import draw_chart
-from lightning_vista.charts import Chart
-from lightning_vista.pictures import render_figure
+from lightning_vista.drawing.chart_drawing import draw_chart
+from lightning_vista.drawing.charts import Chart
+from lightning_vista.drawing.pictures import render_figure
 
 
 def panel(chart: Chart) -> Image.Image:

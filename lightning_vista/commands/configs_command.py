@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from lightning_vista.shipped_configs import config_summary, copy_configs, shipped_configs, shipped_name
+from lightning_vista.commands.shipped_configs import config_summary, copy_configs, shipped_configs, shipped_name
 
 
 def add_configs_command(commands: Any) -> None:  # argparse's own type is private

@@ -85,7 +85,7 @@ class Evaluation(L.Callback):
         return path.with_name(f"{path.name}-dry-run") if self.dry_run else path
 
     def run_files(self, trainer: L.Trainer) -> Path | None:
-        """Return the run folder where a scorer is run, at any time of the run; see `lightning_vista.run_files`."""
+        """Return the run folder where a scorer is run, at any time of the run; see `files.run_files`."""
         module = trainer.lightning_module
         is_run = (trainer.testing or trainer.predicting) and not trainer.fast_dev_run  # type: ignore[attr-defined]
         return self.run_path(trainer, module) if is_run and isinstance(module, Scorer) else None

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from lightning_vista.own_files import DamagedFileError, from_sealed_json, to_sealed_json, write_whole
+from lightning_vista.files.own_files import DamagedFileError, from_sealed_json, to_sealed_json, write_whole
 from lightning_vista.video import FrameSpec, decode_video, encode_mp4
 from lightning_vista.video.encoding import decode_jpeg
 from lightning_vista.vista.index import Sample, ShardError, ShardIndex

@@ -4,7 +4,7 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lightning_vista.own_files import EMPTY_SEAL, DamagedFileError, is_sealed, write_sealed
+from lightning_vista.files.own_files import EMPTY_SEAL, DamagedFileError, is_sealed, write_sealed
 from lightning_vista.video.sampling import sample_indices
 from lightning_vista.vista.index import ShardIndex, sample_key
 

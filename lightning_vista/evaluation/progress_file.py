@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from lightning_vista.files.own_files import write_whole
 from lightning_vista.metrics.reward_tests import value_order_correlation
-from lightning_vista.own_files import write_whole
 
 PROGRESS_NAME = "progress.json"
 _VERSION = 1

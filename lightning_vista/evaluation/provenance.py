@@ -12,7 +12,7 @@ from typing import Any
 from lightning_vista.code_version import code_version
 from lightning_vista.evaluation.identity import arguments, class_path
 from lightning_vista.evaluation.protocols import Scorer
-from lightning_vista.own_files import DamagedFileError, from_sealed_json, to_sealed_json, write_whole
+from lightning_vista.files.own_files import DamagedFileError, from_sealed_json, to_sealed_json, write_whole
 from lightning_vista.vista.index import ShardIndex
 
 PROVENANCE_NAME = "run.json"

@@ -13,9 +13,9 @@ import yaml
 from lightning_vista.evaluation.identity import arguments, class_path
 from lightning_vista.evaluation.pairs import PairScores
 from lightning_vista.evaluation.protocols import Scorer
-from lightning_vista.own_files import line_checksum, named_error, write_whole
-from lightning_vista.redaction import settings_without_secrets
-from lightning_vista.run_files import sealed_config
+from lightning_vista.files.own_files import line_checksum, named_error, write_whole
+from lightning_vista.files.redaction import settings_without_secrets
+from lightning_vista.files.run_files import sealed_config
 from lightning_vista.vista.frame_order import CONTROLS, FORWARD
 from lightning_vista.vista.index import sample_key
 from lightning_vista.vista.problem_sets import ProblemSet, declared_kinds

@@ -11,9 +11,9 @@ import jsonargparse
 import torch
 from torch import Tensor, nn
 
-from lightning_vista.documents import read_yaml
+from lightning_vista.files.documents import read_yaml
+from lightning_vista.files.own_files import written_whole
 from lightning_vista.optional import require
-from lightning_vista.own_files import written_whole
 from lightning_vista.routing import ParameterRoute, Route, Router, RoutingError, Rule
 from lightning_vista.routing.descriptions import describe_routes, differences
 from lightning_vista.routing.masking import MaskWeightMode, check_annealing, warmup

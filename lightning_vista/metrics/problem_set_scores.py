@@ -11,7 +11,7 @@ from torchmetrics import Metric
 from lightning_vista.metrics.rescaling import RESCALINGS, Rescaling
 from lightning_vista.metrics.scoring import ProblemSetResult, score_problem_set
 from lightning_vista.options import check_word
-from lightning_vista.parallel import one_thread
+from lightning_vista.processes.parallel import one_thread
 from lightning_vista.vista.problem_sets import ProblemSet
 
 

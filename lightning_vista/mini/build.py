@@ -8,10 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from lightning_vista.files.own_files import VERSION_KEY, from_sealed_json, to_sealed_json, write_whole
 from lightning_vista.mini.slots import SPLITS, Slot, sample_draft, slots
-from lightning_vista.own_files import VERSION_KEY, from_sealed_json, to_sealed_json, write_whole
-from lightning_vista.parallel import process_map
-from lightning_vista.progress import progress_bar
+from lightning_vista.processes.parallel import process_map
+from lightning_vista.processes.progress import progress_bar
 from lightning_vista.video.encoding import encode_mp4
 from lightning_vista.vista.layout import write_problem_sets
 from lightning_vista.vista.problem_sets import ProblemSet

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from lightning_vista.files.own_files import read_cached, write_cached
 from lightning_vista.mini.craft_episode import CraftEpisode
 from lightning_vista.mini.draft import Draft
 from lightning_vista.mini.home_episode import HomeEpisode
 from lightning_vista.mini.slots import Slot, sample_draft
 from lightning_vista.mini.steps import Step
-from lightning_vista.own_files import read_cached, write_cached
 from lightning_vista.video import sample_indices
 
 #: Share of each type among the drawn problem sets of the home world, independent of the level.

@@ -3,7 +3,7 @@
 import math
 from pathlib import Path
 
-from lightning_vista.own_files import write_csv
+from lightning_vista.files.own_files import write_csv
 
 #: For each evaluated step its number, `step`, and the mean loss over each kind of held-out texts.
 Curve = list[dict[str, float]]

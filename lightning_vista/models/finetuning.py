@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_vista.models.curve import Curve, is_stale, lowest
-from lightning_vista.progress import progress_bar
+from lightning_vista.processes.progress import progress_bar
 
 Batch = Mapping[str, Tensor]
 #: Makes the context of a forward pass, such as `trainer.precision_plugin.forward_context`.

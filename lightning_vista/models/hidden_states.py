@@ -9,11 +9,11 @@ import torch
 from lightning.fabric.utilities import rank_zero_info
 from torch import Tensor
 
+from lightning_vista.files.own_files import write_whole
 from lightning_vista.models.language_model import load_model
 from lightning_vista.models.upper_layers import keep_lower_layers, lower_states
 from lightning_vista.optional import require
 from lightning_vista.options import check_word
-from lightning_vista.own_files import write_whole
 from lightning_vista.text import Row
 
 _VERSION = "1"

@@ -11,7 +11,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from lightning_vista.checkpoints import load_without_code
+from lightning_vista.files.checkpoints import load_without_code
 from lightning_vista.metrics.group_means import GroupMeans
 from lightning_vista.models.token_losses import (
     activation_l1,

@@ -7,9 +7,9 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
-from lightning_vista.boards import log_picture
+from lightning_vista.drawing.boards import log_picture
+from lightning_vista.drawing.pictures import tile_pictures
 from lightning_vista.metrics.group_means import GroupMeans
-from lightning_vista.pictures import tile_pictures
 
 
 def reconstruction_loss(reconstruction: Tensor, image: Tensor) -> Tensor:

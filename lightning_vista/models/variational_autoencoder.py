@@ -7,11 +7,11 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
-from lightning_vista.boards import log_picture
+from lightning_vista.drawing.boards import log_picture
+from lightning_vista.drawing.pictures import tile_pictures
 from lightning_vista.models.partition_autoencoder import dense_layers
 from lightning_vista.models.partition_classifier import LinearProbe, training_features
 from lightning_vista.optional import require
-from lightning_vista.pictures import tile_pictures
 
 #: Ends and number of the values of a latent in a traversal; the standard deviation of the prior is 1.
 _TRAVERSAL = (-3.0, 3.0, 13)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from lightning_vista.drawing.pictures import DPI, render_figure
 from lightning_vista.optional import require
-from lightning_vista.pictures import DPI, render_figure
 
 if TYPE_CHECKING:  # matplotlib is optional
     from matplotlib.axes import Axes

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, log_softmax
 
-from lightning_vista.boards import log_picture
+from lightning_vista.drawing.boards import log_picture
+from lightning_vista.drawing.pictures import tile_pictures
 from lightning_vista.options import check_word
 from lightning_vista.oversight.drawing import MOVES, draw_grid
 from lightning_vista.oversight.grid import Outcome, OversightGridworld, observe
@@ -25,7 +26,6 @@ from lightning_vista.oversight.rollout import (
     policy_loss,
     roll_out,
 )
-from lightning_vista.pictures import tile_pictures
 
 
 @torch.no_grad()

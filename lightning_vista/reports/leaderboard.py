@@ -5,8 +5,8 @@ from pathlib import Path
 
 import polars as pl
 
-from lightning_vista.csv_tables import plain_cell
-from lightning_vista.own_files import write_whole
+from lightning_vista.files.csv_tables import plain_cell
+from lightning_vista.files.own_files import write_whole
 from lightning_vista.vista.index import INDEX_NAME, ShardIndex
 from lightning_vista.vista.layout import read_problem_sets
 from lightning_vista.vista.problem_sets import outline

@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 
 from lightning_vista.evaluation.progress_file import PROGRESS_NAME, Progress, read_progress
-from lightning_vista.own_files import write_whole
+from lightning_vista.files.own_files import write_whole
 
 
 def export_lerobot(run: str | Path, out: str | Path) -> pl.DataFrame:

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from lightning_vista.own_files import write_whole
+from lightning_vista.files.own_files import write_whole
 from lightning_vista.reports import lmms_eval_utils
 from lightning_vista.vista.index import Sample, ShardIndex
 from lightning_vista.vista.problem_sets import KINDS, ProblemSet

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_vista.csv_tables import csv_text
+from lightning_vista.files.csv_tables import csv_text
+from lightning_vista.files.own_files import write_whole
 from lightning_vista.metrics import (
     RESCALINGS,
     ProblemSetResult,
@@ -20,8 +21,7 @@ from lightning_vista.metrics import (
     score_problem_set,
 )
 from lightning_vista.options import check_word
-from lightning_vista.own_files import write_whole
-from lightning_vista.parallel import one_thread
+from lightning_vista.processes.parallel import one_thread
 from lightning_vista.reports.comparisons import (
     Cell,
     cells,

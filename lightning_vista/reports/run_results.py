@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lightning_vista.boards import CellValue, Table
-from lightning_vista.charts import Chart, Point
+from lightning_vista.drawing.boards import CellValue, Table
+from lightning_vista.drawing.charts import Chart, Point
 from lightning_vista.evaluation.example_videos import read_examples
 from lightning_vista.metrics import RESCALINGS, Rescaling
 from lightning_vista.options import check_word

@@ -14,11 +14,11 @@ from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
 from torch.optim import Optimizer
 
-from lightning_vista.boards import log_picture
+from lightning_vista.drawing.boards import log_picture
+from lightning_vista.drawing.pictures import tile_pictures
+from lightning_vista.files.run_files import run_files
 from lightning_vista.mini.home_task import outcome_shares
 from lightning_vista.optional import require
-from lightning_vista.pictures import tile_pictures
-from lightning_vista.run_files import run_files
 
 Array = NDArray[Any]
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lightning_vista.evaluation import Evaluation, PairScores, Scores, find_evaluation, pair_scores
 from lightning_vista.evaluation.progress_file import Progress
-from lightning_vista.redaction import settings_without_secrets
+from lightning_vista.files.redaction import settings_without_secrets
 from lightning_vista.scorers.prefixes import score_prefixes
 from lightning_vista.video import FrameSpec, decode_video
 from lightning_vista.video.video_limits import named_video

@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
-from lightning_vista.checkpoints import load_without_code
+from lightning_vista.files.checkpoints import load_without_code
 
 #: Types of a model's weights; `auto` is the type that the checkpoint was saved with.
 DType = Literal["float32", "bfloat16", "float16"]

@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from lightning_vista.stopping import exit_with_parent
+from lightning_vista.processes.stopping import exit_with_parent
 from lightning_vista.study.runs import Run
 
 #: Runs one command of `lightning-vista` and returns what it logged.

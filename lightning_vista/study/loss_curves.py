@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 import torch
 
-from lightning_vista.charts import Chart, Point
+from lightning_vista.drawing.charts import Chart, Point
+from lightning_vista.files.own_files import write_csv
 from lightning_vista.metrics.unlearning import compute_ratio, retain_forget_frontier
-from lightning_vista.own_files import write_csv
 from lightning_vista.study import ComputeRatioSpec, FigureSpec
 from lightning_vista.study.study_table import StudyRow
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lightning_vista.optional import require
-from lightning_vista.progress import progress_bar
+from lightning_vista.processes.progress import progress_bar
 from lightning_vista.study.jobs import RunOne, do_runs
 from lightning_vista.study.runs import Run, expand_study
 from lightning_vista.study.spec import Study, StudyError

@@ -14,10 +14,10 @@ from typing import Any
 import yaml
 
 from lightning_vista.code_version import code_version
-from lightning_vista.documents import read_yaml
-from lightning_vista.own_files import DamagedFileError, from_sealed_json, to_sealed_json, write_whole
-from lightning_vista.redaction import settings_without_secrets, without_secrets
-from lightning_vista.run_files import check_config, sealed_config
+from lightning_vista.files.documents import read_yaml
+from lightning_vista.files.own_files import DamagedFileError, from_sealed_json, to_sealed_json, write_whole
+from lightning_vista.files.redaction import settings_without_secrets, without_secrets
+from lightning_vista.files.run_files import check_config, sealed_config
 from lightning_vista.study.overrides import key_labels, override
 from lightning_vista.study.spec import Config, Study, StudyError, Variant, fill_words, merge
 

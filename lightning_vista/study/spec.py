@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import jsonargparse
 
-from lightning_vista.documents import read_yaml
+from lightning_vista.files.documents import read_yaml
 
 Config = dict[str, Any]
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
-from lightning_vista.chart_drawing import ChartFormat, chart_file
-from lightning_vista.charts import Chart, Point
-from lightning_vista.own_files import write_csv, write_whole
+from lightning_vista.drawing.chart_drawing import ChartFormat, chart_file
+from lightning_vista.drawing.charts import Chart, Point
+from lightning_vista.files.own_files import write_csv, write_whole
 from lightning_vista.study import FigureSpec
 from lightning_vista.study.loss_curves import frontiers
 from lightning_vista.study.overrides import key_labels

@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lightning_vista.chart_drawing import chart_svg
-from lightning_vista.charts import Chart
+from lightning_vista.drawing.chart_drawing import chart_svg
+from lightning_vista.drawing.charts import Chart
+from lightning_vista.files.own_files import write_whole
 from lightning_vista.optional import require
-from lightning_vista.own_files import write_whole
 from lightning_vista.study import FigureSpec, Run, Study
 from lightning_vista.study.differing import differing_settings
 from lightning_vista.study.loss_curves import add_compute_ratios, plan_curves, write_frontiers

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lightning_vista.files.own_files import write_csv
 from lightning_vista.metrics.aggregation import SeedMean, seed_mean
 from lightning_vista.metrics.unlearning import leakage
-from lightning_vista.own_files import write_csv
 from lightning_vista.study import LeakageSpec, Run
 
 _COLUMNS = ("run", "metric", "mean", "ci_low", "ci_high", "seeds")

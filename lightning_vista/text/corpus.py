@@ -8,7 +8,7 @@ from typing import Any
 
 from lightning.fabric.utilities import rank_zero_info
 
-from lightning_vista.checkpoints import load_without_code
+from lightning_vista.files.checkpoints import load_without_code
 from lightning_vista.optional import require
 from lightning_vista.text.corpus_files import ENDINGS, describe_corpus, find_corpus_files, group_by_split
 

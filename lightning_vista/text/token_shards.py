@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
+from lightning_vista.files.own_files import DamagedFileError, from_sealed_json, to_sealed_json, write_whole
 from lightning_vista.optional import require
-from lightning_vista.own_files import DamagedFileError, from_sealed_json, to_sealed_json, write_whole
 from lightning_vista.text.rows import Batch, Row, collate_rows
 
 _INDEX = "index.json"

@@ -5,7 +5,7 @@ import random
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from lightning_vista.own_files import write_whole
+from lightning_vista.files.own_files import write_whole
 from lightning_vista.text.corpus import Record
 
 #: Nouns of WordNet where Debian's package `wordnet-base` puts them.

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lightning_vista.own_files import DamagedFileError, from_sealed_json, to_sealed_json, write_whole
+from lightning_vista.files.own_files import DamagedFileError, from_sealed_json, to_sealed_json, write_whole
 from lightning_vista.vista.index import INDEX_NAME, Sample, sample_from_json
 from lightning_vista.vista.layout import Skipped
 from lightning_vista.vista.samples import END_OF_SHARD

@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import interpolate, pad
 
+from lightning_vista.files.own_files import write_csv
 from lightning_vista.options import check_counts
-from lightning_vista.own_files import write_csv
-from lightning_vista.progress import progress_bar
+from lightning_vista.processes.progress import progress_bar
 from lightning_vista.video import encode_mp4
 from lightning_vista.video.decoding import decode_frames
 from lightning_vista.vista.layout import write_problem_sets

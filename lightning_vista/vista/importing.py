@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from lightning_vista.progress import progress_bar
+from lightning_vista.processes.progress import progress_bar
 from lightning_vista.vista.layout import ProblemSets, write_problem_sets
 from lightning_vista.vista.problem_sets import KIND_OF_TYPE, LabelledVideo, ProblemSet
 from lightning_vista.vista.source_readers import read_source

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lightning_vista.own_files import VERSION_KEY, DamagedFileError, from_sealed_json, to_sealed_json, write_whole
+from lightning_vista.files.own_files import VERSION_KEY, DamagedFileError, from_sealed_json, to_sealed_json, write_whole
 from lightning_vista.video import FrameSpec
 from lightning_vista.vista.layout import ProblemSets, Skipped, stays_inside
 from lightning_vista.vista.problem_sets import LabelledVideo, ProblemSet

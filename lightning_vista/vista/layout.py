@@ -11,9 +11,9 @@ from typing import Any, overload
 
 import yaml
 
-from lightning_vista.csv_tables import csv_text
-from lightning_vista.documents import DocumentError, parse_json, parse_yaml, read_document
-from lightning_vista.own_files import write_whole
+from lightning_vista.files.csv_tables import csv_text
+from lightning_vista.files.documents import DocumentError, parse_json, parse_yaml, read_document
+from lightning_vista.files.own_files import write_whole
 from lightning_vista.vista.problem_sets import FaultsError, LabelledVideo, ProblemSet, kind_of, level_of
 
 METADATA_COLUMNS = ("video", "level", "description", "environment", "problem_set_type", "problem_set")

@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lightning_vista.own_files import from_sealed_json, to_sealed_json, write_whole, written_whole
-from lightning_vista.progress import progress_bar
+from lightning_vista.files.own_files import from_sealed_json, to_sealed_json, write_whole, written_whole
+from lightning_vista.processes.progress import progress_bar
 from lightning_vista.vista.build_folder import ShardRecord, refuse_foreign, remove_leftovers, sole_builder
 from lightning_vista.vista.index import INDEX_NAME, INDEX_VERSION, ShardError, ShardIndex
 

@@ -16,7 +16,7 @@ import fsspec
 from fsspec.asyn import AsyncFileSystem, sync
 from fsspec.implementations.http import HTTPFileSystem
 
-from lightning_vista.redaction import without_secrets
+from lightning_vista.files.redaction import without_secrets
 
 #: Bytes that are asked for at once where a file system reads only whole parts.
 _PART = 8_000_000

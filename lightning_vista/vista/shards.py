@@ -9,10 +9,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
+from lightning_vista.files.own_files import file_sha256, written_whole
 from lightning_vista.options import check_word
-from lightning_vista.own_files import file_sha256, written_whole
-from lightning_vista.parallel import ordered_map
-from lightning_vista.progress import progress_bar
+from lightning_vista.processes.parallel import ordered_map
+from lightning_vista.processes.progress import progress_bar
 from lightning_vista.video import FrameSpec, check_video, decode_video
 from lightning_vista.video.encoding import encode_jpeg
 from lightning_vista.video.video_limits import USUAL_LIMITS, VideoLimits

@@ -2,7 +2,7 @@
 
 import argparse
 
-from lightning_vista.redaction import without_secrets
+from lightning_vista.files.redaction import without_secrets
 from lightning_vista.video import FrameSpec, VideoLimits
 from lightning_vista.vista.index import ShardIndex
 from lightning_vista.vista.parts import merge_parts, parse_part

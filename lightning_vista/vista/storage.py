@@ -14,7 +14,7 @@ from typing import IO, NamedTuple
 from filelock import FileLock, Timeout
 from fsspec.implementations.local import LocalFileSystem
 
-from lightning_vista.redaction import address_identity, without_secrets
+from lightning_vista.files.redaction import address_identity, without_secrets
 from lightning_vista.vista.remote import RemoteFiles, Retries, connect, join_path
 
 #: Names that file systems give to whatever changes with a file's content; in lower case, without punctuation.

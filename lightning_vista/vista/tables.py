@@ -15,7 +15,7 @@ require("polars", extra="vista")
 
 import polars as pl
 
-from lightning_vista.own_files import (
+from lightning_vista.files.own_files import (
     EMPTY_SEAL,
     SEAL_KEY,
     VERSION_KEY,

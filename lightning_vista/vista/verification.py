@@ -6,8 +6,8 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from lightning_vista.parallel import ordered_map
-from lightning_vista.progress import progress_bar
+from lightning_vista.processes.parallel import ordered_map
+from lightning_vista.processes.progress import progress_bar
 from lightning_vista.video import check_video
 from lightning_vista.video.encoding import decode_jpeg
 from lightning_vista.video.video_limits import USUAL_LIMITS, VideoLimits

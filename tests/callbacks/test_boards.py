@@ -12,9 +12,9 @@ from PIL import Image
 from torch import Tensor
 from wandb_runs import media_of, offline_runs, summary, table
 
-from lightning_vista.boards import ShownVideo, Table, boards, log_chart, log_films, log_picture, log_table
-from lightning_vista.charts import Chart, Point
-from lightning_vista.run_files import run_files
+from lightning_vista.drawing.boards import ShownVideo, Table, boards, log_chart, log_films, log_picture, log_table
+from lightning_vista.drawing.charts import Chart, Point
+from lightning_vista.files.run_files import run_files
 
 PICTURE = torch.arange(4 * 6 * 3, dtype=torch.uint8).view(4, 6, 3)
 CHART = Chart("Loss", {"a": [Point(1, (1.0, 3.0)), Point(2, (1.0,))]}, "Step", "Loss", lines=True)

@@ -208,7 +208,7 @@ def test_tensorboard_shows_the_tables_as_text(shards: Path, tmp_path: Path) -> N
 def test_a_long_table_is_cut_in_tensorboard_and_says_so(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lightning_vista.boards._MARKDOWN_ROWS", 3)
+    monkeypatch.setattr("lightning_vista.drawing.boards._MARKDOWN_ROWS", 3)
     logger = RecordedTensorBoard()
     evaluate(shards, tmp_path, logger)
     *table, _, note = logger.texts["test/videos"].splitlines()

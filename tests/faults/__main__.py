@@ -21,7 +21,7 @@ from harness import (  # noqa: E402
     wrong_trials,
 )
 
-from lightning_vista.progress import progress_bar  # noqa: E402
+from lightning_vista.processes.progress import progress_bar  # noqa: E402
 
 
 def main() -> int:

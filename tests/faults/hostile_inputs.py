@@ -14,8 +14,8 @@ from harness import Kind, Outcome, Verdict
 from hostile_videos import HOSTILE_VIDEOS
 from mutations import make_dataset
 
-from lightning_vista.checkpoints import load_without_code
-from lightning_vista.own_files import SEAL_KEY, VERSION_KEY, to_sealed_json
+from lightning_vista.files.checkpoints import load_without_code
+from lightning_vista.files.own_files import SEAL_KEY, VERSION_KEY, to_sealed_json
 from lightning_vista.scorers import RandomScorer
 from lightning_vista.video import VideoError
 from lightning_vista.vista import read_problem_sets

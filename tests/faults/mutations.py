@@ -16,13 +16,13 @@ import torch
 from harness import Kind, Outcome, Verdict
 from tiny_data import moving_square, tiny_problem_sets
 
+from lightning_vista.commands.lightning_files import check_checkpoint
 from lightning_vista.evaluation import PairScores, RunFolder
 from lightning_vista.evaluation.example_videos import read_examples, write_examples
 from lightning_vista.evaluation.progress_file import Progress, ProgressFile, read_progress, write_progress
-from lightning_vista.lightning_files import check_checkpoint
+from lightning_vista.files.own_files import read_cached, to_sealed_json, write_cached, write_whole
+from lightning_vista.files.run_files import check_config, sealed_config
 from lightning_vista.mini.build import STATE_FILE, read_state
-from lightning_vista.own_files import read_cached, to_sealed_json, write_cached, write_whole
-from lightning_vista.run_files import check_config, sealed_config
 from lightning_vista.scorers.chat.reply_cache import ReplyCache
 from lightning_vista.scorers.dual.pretraining import FrameEncoder, load_weights, save_weights
 from lightning_vista.scorers.embedding_cache import EmbeddingCache

@@ -5,7 +5,7 @@ import os
 import time
 from multiprocessing.connection import Connection
 
-from lightning_vista.stopping import exit_with_parent
+from lightning_vista.processes.stopping import exit_with_parent
 
 
 def watch_parent(connection: Connection) -> None:

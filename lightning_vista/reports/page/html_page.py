@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from lightning_vista.code_version import code_version
+from lightning_vista.files.own_files import write_whole
 from lightning_vista.optional import require
-from lightning_vista.own_files import write_whole
-from lightning_vista.parallel import one_thread
+from lightning_vista.processes.parallel import one_thread
 from lightning_vista.reports.against import Change
 from lightning_vista.reports.coverage import left_out, left_out_note, partial_notes, single_videos, single_videos_note
 from lightning_vista.reports.examples import Showcase, read_showcase

@@ -9,8 +9,8 @@ from typing import Any, Literal, TypeVar, get_args
 
 import torch
 
+from lightning_vista.files.redaction import address_identity, settings_without_secrets, without_secrets
 from lightning_vista.options import check_word
-from lightning_vista.redaction import address_identity, settings_without_secrets, without_secrets
 from lightning_vista.video import FrameClock, encode_mp4
 from lightning_vista.video.encoding import decode_jpeg
 

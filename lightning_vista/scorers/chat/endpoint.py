@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Coroutine, Mapping
 from typing import Any, TypeVar
 
-from lightning_vista.redaction import HIDDEN, secrets_of, without_secrets
+from lightning_vista.files.redaction import HIDDEN, secrets_of, without_secrets
 from lightning_vista.scorers.chat.advice import advise
 from lightning_vista.scorers.chat.anthropic_provider import AnthropicProvider
 from lightning_vista.scorers.chat.budget import Budget, text_tokens

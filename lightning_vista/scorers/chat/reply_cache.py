@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lightning_vista.own_files import DamagedFileError
+from lightning_vista.files.own_files import DamagedFileError
 from lightning_vista.scorers.chat.budget import Usage
 
 _TABLE = """

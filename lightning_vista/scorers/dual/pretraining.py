@@ -13,9 +13,9 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from lightning_vista.files.own_files import EMPTY_SEAL, SEAL_KEY, VERSION_KEY, DamagedFileError, is_sealed, write_sealed
 from lightning_vista.metrics import macro_f1
 from lightning_vista.optional import require
-from lightning_vista.own_files import EMPTY_SEAL, SEAL_KEY, VERSION_KEY, DamagedFileError, is_sealed, write_sealed
 from lightning_vista.video import FrameSpec
 
 #: Folder of the weights that ship with the package.

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from lightning_vista.datamodules import ViSTaDataModule
-from lightning_vista.own_files import SEAL_KEY, VERSION_KEY, to_sealed_json
+from lightning_vista.files.own_files import SEAL_KEY, VERSION_KEY, to_sealed_json
 from lightning_vista.vista.index import INDEX_VERSION, ShardError, ShardIndex
 from lightning_vista.vista.storage import Storage
 

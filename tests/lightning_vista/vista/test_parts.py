@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lightning_vista.cli import main
-from lightning_vista.own_files import DamagedFileError
+from lightning_vista.files.own_files import DamagedFileError
 from lightning_vista.vista.index import ShardError
 from lightning_vista.vista.parts import BuildPart, merge_parts, parse_part
 from lightning_vista.vista.shards import build_shards

@@ -15,7 +15,7 @@ import webdataset
 from killing import build_small_shards, killed_after
 from tiny_data import moving_square, tiny_problem_sets
 
-from lightning_vista.own_files import EMPTY_SEAL, seal
+from lightning_vista.files.own_files import EMPTY_SEAL, seal
 from lightning_vista.video import FrameSpec, encode_mp4
 from lightning_vista.vista import read_problem_sets
 from lightning_vista.vista import shards as shards_module

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lightning_vista.own_files import DamagedFileError
+from lightning_vista.files.own_files import DamagedFileError
 from lightning_vista.scorers.chat.budget import Usage
 from lightning_vista.scorers.chat.reply_cache import ReplyCache
 

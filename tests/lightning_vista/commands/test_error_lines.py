@@ -10,9 +10,9 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from lightning_vista.cli import main
-from lightning_vista.error_lines import describe_error
-from lightning_vista.lightning_files import check_checkpoint
-from lightning_vista.own_files import DamagedFileError
+from lightning_vista.commands.error_lines import describe_error
+from lightning_vista.commands.lightning_files import check_checkpoint
+from lightning_vista.files.own_files import DamagedFileError
 
 PLUGIN = """
 import lightning as L

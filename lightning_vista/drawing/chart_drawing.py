@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
-from lightning_vista.charts import COLOURS, Chart, Point, series_look, spread
+from lightning_vista.drawing.charts import COLOURS, Chart, Point, series_look, spread
 from lightning_vista.optional import require
 from lightning_vista.options import check_word
 
@@ -75,7 +75,7 @@ def chart_svg(chart: Chart) -> str:
         ModuleNotFoundError: If matplotlib is missing; the message names the extra.
 
     Example:
-        >>> from lightning_vista.charts import Chart, Point
+        >>> from lightning_vista.drawing.charts import Chart, Point
         >>> svg = chart_svg(Chart("", {"a": [Point("one", (1.0, 2.0))]}, rows=True))
         >>> svg.startswith("<svg"), "var(--series-1)" in svg
         (True, True)
@@ -108,7 +108,7 @@ def chart_file(chart: Chart, file_format: ChartFormat) -> bytes:
         ValueError: If the format is another word.
 
     Example:
-        >>> from lightning_vista.charts import Chart, Point
+        >>> from lightning_vista.drawing.charts import Chart, Point
         >>> chart_file(Chart("", {"a": [Point("one", (1.0, 2.0))]}, rows=True), "pdf")[:5]
         b'%PDF-'
     """

@@ -3,7 +3,7 @@ import string
 
 import pytest
 
-from lightning_vista.redaction import address_identity, secrets_of, settings_without_secrets, without_secrets
+from lightning_vista.files.redaction import address_identity, secrets_of, settings_without_secrets, without_secrets
 
 SECRET = "hunter2Zq"
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lightning_vista.own_files import (
+from lightning_vista.files.own_files import (
     EMPTY_SEAL,
     DamagedFileError,
     from_sealed_json,
@@ -17,7 +17,7 @@ from lightning_vista.own_files import (
     write_whole,
     written_whole,
 )
-from lightning_vista.run_files import check_config, sealed_config
+from lightning_vista.files.run_files import check_config, sealed_config
 
 pytestmark = pytest.mark.portable
 

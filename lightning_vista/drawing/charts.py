@@ -1,4 +1,4 @@
-"""Charts of numbers over seeds, as data; `lightning_vista.chart_drawing` draws them.
+"""Charts of numbers over seeds, as data; `lightning_vista.drawing.chart_drawing` draws them.
 
 Every seed is a dot and their mean a tick or a line: with three to five seeds an interval says less than the dots, and
 cannot end where no value can be.

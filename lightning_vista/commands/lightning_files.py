@@ -13,9 +13,12 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 
-from lightning_vista.own_files import DamagedFileError, named_error
-from lightning_vista.run_files import check_config
-from lightning_vista.stopping import StopSignal, exit_with_parent
+from lightning_vista.files.own_files import DamagedFileError, named_error
+from lightning_vista.files.run_files import check_config
+from lightning_vista.processes.stopping import StopSignal, exit_with_parent
+
+#: Variable with the number of the process that starts the others of a run.
+_FIRST_PROCESS = "LIGHTNING_VISTA_FIRST_PROCESS"
 
 
 def check_named_files(arguments: Sequence[str]) -> None:
@@ -95,7 +98,7 @@ class NamingCheckpointIO(TorchCheckpointIO):
 
 @contextmanager
 def stopped_cleanly(trainer: L.Trainer) -> Iterator[None]:
-    """Name checkpoints in errors; and, when a signal stops the run, say how to resume, and end its other processes.
+    """Name checkpoints in errors, end the other processes of a failed run, and say how to resume a stopped one.
 
     Args:
         trainer: The trainer of the run.
@@ -104,13 +107,17 @@ def stopped_cleanly(trainer: L.Trainer) -> Iterator[None]:
     if type(strategy) in (SingleDeviceStrategy, DDPStrategy) and type(strategy.checkpoint_io) is TorchCheckpointIO:
         strategy.checkpoint_io = NamingCheckpointIO()
     if "LOCAL_RANK" in os.environ and "TORCHELASTIC_RUN_ID" not in os.environ:
-        exit_with_parent()  # started by the first process of the run
+        first = os.environ.get(_FIRST_PROCESS)  # which started this one, and may have ended by now
+        exit_with_parent(parent=None if first is None else int(first))
+    else:
+        os.environ[_FIRST_PROCESS] = str(os.getpid())
     try:
         yield
-    except StopSignal as stop:
-        stop.resume = _how_to_resume(trainer)
+    except BaseException as error:
+        if isinstance(error, StopSignal):
+            error.resume = _how_to_resume(trainer)
         if hasattr(strategy.launcher, "kill"):
-            strategy.launcher.kill(signal.SIGKILL)
+            strategy.launcher.kill(signal.SIGKILL)  # they would wait for this process
         raise
 
 

@@ -15,7 +15,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from lightning_vista.datamodules import ImagesDataModule, ViSTaDataModule
-from lightning_vista.resumable_loader import ResumableLoader, init_worker
+from lightning_vista.processes.resumable_loader import ResumableLoader, init_worker
 from lightning_vista.video import FrameSpec
 
 pytestmark = [

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import torch
 
-from lightning_vista.stopping import exit_with_parent
+from lightning_vista.processes.stopping import exit_with_parent
 
 T = TypeVar("T")
 R = TypeVar("R")

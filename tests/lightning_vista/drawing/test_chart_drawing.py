@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from matplotlib.lines import Line2D
 
-from lightning_vista.chart_drawing import chart_svg, draw_chart
-from lightning_vista.charts import Chart, Point, series_look, spread
+from lightning_vista.drawing.chart_drawing import chart_svg, draw_chart
+from lightning_vista.drawing.charts import Chart, Point, series_look, spread
 
 ROWS = Chart("", {"a": [Point("one", (0.9, 1.0, 1.0)), Point("two", (0.1, math.nan))]}, y_title="Share", rows=True)
 

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 #: A link to the repository's `configs/`, and an ordinary folder in the installed package.
-CONFIGS = Path(__file__).parent / "configs"
+CONFIGS = Path(__file__).parents[1] / "configs"
 
 
 def shipped_configs() -> dict[str, Path]:

@@ -8,7 +8,7 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 from types import CodeType, TracebackType
 
-from lightning_vista.redaction import without_secrets
+from lightning_vista.files.redaction import without_secrets
 
 _OURS = "lightning_vista"
 #: Packages whose frames say nothing about who is at fault: they call the code of others.
@@ -95,7 +95,7 @@ def _owner(file: Path) -> str:
     """Say whose code a file is: ours, a plugin's, or a library's."""
     package = _top_package(file)
     if package is None:
-        own = Path(__file__).parent
+        own = Path(__file__).parents[1]
         roots = (own, own.parent / "callbacks", own.parent / "datamodules")
         if any(file.is_relative_to(root) for root in roots):
             return _OURS

@@ -101,15 +101,16 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-def exit_with_parent(with_group: bool = False) -> None:
+def exit_with_parent(with_group: bool = False, parent: int | None = None) -> None:
     """End this process soon after the one that started it, even if that is killed; to be called in workers.
 
     Where a server forks processes (the default of Python 3.14), it is the one that asked for this process.
 
     Args:
         with_group: Whether to end all processes of the group of this one, which leads it.
+        parent: Number of the process that started this one, where it may have ended already.
     """
-    forked_by, asked_by = os.getppid(), multiprocessing.parent_process()
+    forked_by, asked_by = parent or os.getppid(), multiprocessing.parent_process()
 
     def watch() -> None:
         while os.getppid() == forked_by and (asked_by is None or asked_by.is_alive()):

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from lightning_vista.csv_tables import csv_text
+from lightning_vista.files.csv_tables import csv_text
 
 _MARK = "lightning-vista-sha256:"
 #: The place for a seal, as it is written before `seal` fills in the digits.

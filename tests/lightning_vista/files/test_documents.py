@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import yaml
 
-from lightning_vista.documents import MAX_DEPTH, DocumentError, parse_json, parse_yaml, read_document, read_yaml
+from lightning_vista.files.documents import MAX_DEPTH, DocumentError, parse_json, parse_yaml, read_document, read_yaml
 
 
 def bomb(levels: int) -> str:

@@ -1,6 +1,9 @@
 import multiprocessing
 import os
 import signal
+import socket
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -10,8 +13,8 @@ from stopped_commands import run_command
 from watching_processes import start_watching
 
 from lightning_vista.cli import main
-from lightning_vista.parallel import process_map
-from lightning_vista.stopping import StopSignal, end_quietly, stop_signals
+from lightning_vista.processes.parallel import process_map
+from lightning_vista.processes.stopping import StopSignal, end_quietly, stop_signals
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -98,3 +101,19 @@ def test_a_process_that_a_server_forked_ends_with_the_one_that_asked_for_it() ->
     assert ours.poll(30)
     with pytest.raises(EOFError):  # its end of the pipe closes with it
         ours.recv()
+
+
+@pytest.mark.slow
+def test_a_run_that_cannot_begin_leaves_no_process(shards: Path, tmp_path: Path) -> None:
+    """The port at which its processes meet is taken: the first one fails, and the other one would wait for it."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(server.getsockname()[1])}
+        trainer = ["--trainer.logger=false", "--trainer.accelerator=cpu", "--trainer.devices=2"]
+        data = ["--data=ViSTaDataModule", f"--data.shards={shards}", f"--evaluation.run_dir={tmp_path / 'run'}"]
+        command = [sys.executable, "-m", "lightning_vista", "test", "--model=RandomScorer", *data, *trainer]
+        # Returns when no process has the other end of its output any more.
+        ended = subprocess.run(
+            command, capture_output=True, text=True, timeout=600, cwd=tmp_path, env={**os.environ, **place}
+        )
+    assert ended.returncode == 1
+    assert "lightning-vista: DistNetworkError" in ended.stderr

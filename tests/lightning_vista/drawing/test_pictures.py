@@ -1,6 +1,6 @@
 import torch
 
-from lightning_vista.pictures import draw_curves, draw_heat_map, tile_pictures
+from lightning_vista.drawing.pictures import draw_curves, draw_heat_map, tile_pictures
 
 
 def test_small_images_are_enlarged_and_lie_in_rows() -> None:

@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 
 import lightning as L
 
-from lightning_vista.own_files import EMPTY_SEAL, DamagedFileError, is_sealed, seal
+from lightning_vista.files.own_files import EMPTY_SEAL, DamagedFileError, is_sealed, seal
 
 
 @runtime_checkable

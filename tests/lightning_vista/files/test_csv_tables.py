@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from lightning_vista.csv_tables import csv_text, plain_cell
+from lightning_vista.files.csv_tables import csv_text, plain_cell
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize(

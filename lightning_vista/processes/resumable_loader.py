@@ -11,7 +11,7 @@ import torch
 from lightning.fabric.utilities.seed import pl_worker_init_function
 from torch.utils.data import DataLoader
 
-from lightning_vista.stopping import exit_with_parent
+from lightning_vista.processes.stopping import exit_with_parent
 
 T = TypeVar("T")
 
@@ -95,7 +95,7 @@ class ResumableLoader(DataLoader[T]):
     def _resume(self, trainer: L.Trainer) -> Iterator[T]:
         resumed, self._resumed = self._resumed or {}, None
         done = trainer.fit_loop.epoch_loop.batch_progress.current.ready
-        epochs = trainer.fit_loop.epoch_progress
+        epochs: Any = trainer.fit_loop.epoch_progress
         if epochs.current.ready == epochs.current.processed:
             # From a checkpoint of an epoch's last step, Lightning ends that epoch and does not count the next one, in
             # which a further checkpoint would then pass for one between two epochs.

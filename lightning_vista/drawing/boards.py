@@ -16,13 +16,13 @@ from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoa
 from lightning.pytorch.loggers.logger import DummyLogger
 from torch import Tensor
 
-from lightning_vista.chart_drawing import draw_chart
-from lightning_vista.charts import Chart
-from lightning_vista.csv_tables import csv_text
+from lightning_vista.drawing.chart_drawing import draw_chart
+from lightning_vista.drawing.charts import Chart
+from lightning_vista.drawing.pictures import render_figure
+from lightning_vista.files.csv_tables import csv_text
+from lightning_vista.files.own_files import write_csv
+from lightning_vista.files.run_files import free_path, run_files
 from lightning_vista.optional import require
-from lightning_vista.own_files import write_csv
-from lightning_vista.pictures import render_figure
-from lightning_vista.run_files import free_path, run_files
 
 #: Maximum number of rows in TensorBoard, which renders tables anew at every view.
 _MARKDOWN_ROWS = 500

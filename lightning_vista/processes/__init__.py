@@ -1,0 +1,1 @@
+"""Processes of a command: loading workers, pools, stops, and progress bars."""
