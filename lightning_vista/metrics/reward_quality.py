@@ -4,6 +4,8 @@ ViSTa asks which description fits a video. A reward asks the opposite: among all
 does the description's own video get the highest score?
 """
 
+import math
+from statistics import fmean
 from typing import NamedTuple
 
 import torch
@@ -64,12 +66,13 @@ def reward_quality(scores: Tensor, targets: Tensor) -> RewardQuality:
     scores, right, wrong = scores[:, known].T, right[:, known].T, wrong[:, known].T  # (labels, videos)
     margin = _best(scores, right) - _best(scores, wrong)
     deviation = torch.stack([row[~row.isnan()].std() for row in scores])
+    orders = [_auc_and_tau(*row) for row in zip(scores, right, wrong, strict=True)]
     return RewardQuality(
-        auc=_auc(scores, right, wrong).mean().item(),
+        auc=fmean(auc for auc, _ in orders),
         rank_accuracy=(margin > 0).double().mean().item(),
         margin=torch.where(deviation > 0, margin / deviation, 0.0).mean().item(),
         exploitable=float((margin <= 0).any()),
-        kendall_tau=_kendall_tau(scores, right, wrong).mean().item(),
+        kendall_tau=fmean(tau for _, tau in orders),
     )
 
 
@@ -78,18 +81,19 @@ def _best(scores: Tensor, chosen: Tensor) -> Tensor:
     return scores.masked_fill(~chosen, -torch.inf).amax(dim=1)
 
 
-def _auc(scores: Tensor, right: Tensor, wrong: Tensor) -> Tensor:
-    """Return the area under the receiver operating characteristic of each label `(labels,)`: Mann and Whitney's U."""
-    pairs = (right.unsqueeze(2) & wrong.unsqueeze(1)).double()  # (labels, right videos, wrong videos)
-    above = (scores.unsqueeze(2) - scores.unsqueeze(1)).nan_to_num().sign()
-    return ((above + 1) / 2 * pairs).sum(dim=(1, 2)) / pairs.sum(dim=(1, 2))
+def _auc_and_tau(scores: Tensor, right: Tensor, wrong: Tensor) -> tuple[float, float]:
+    """Return the area under the receiver operating characteristic of a label, and Kendall's tau-b.
 
-
-def _kendall_tau(scores: Tensor, right: Tensor, wrong: Tensor) -> Tensor:
-    """Return Kendall's tau-b of scores and truth of each label `(labels,)`, over its scored videos."""
+    Both count pairs of videos, and follow from ranks (Mann and Whitney's U) without making the pairs.
+    """
     known = right | wrong
-    order = (scores.unsqueeze(2) - scores.unsqueeze(1)).nan_to_num().sign()  # (labels, videos, videos)
-    differ = (order.abs() * (known.unsqueeze(2) & known.unsqueeze(1))).sum(dim=(1, 2))  # ordered pairs without a tie
-    mixed = (right.unsqueeze(2) & wrong.unsqueeze(1)).double()
-    concordance = 2 * (order * mixed).sum(dim=(1, 2))
-    return torch.where(differ > 0, concordance / (differ * 2 * mixed.sum(dim=(1, 2))).sqrt(), 0.0)
+    values, places, ties = scores[known].unique(return_inverse=True, return_counts=True)
+    ties = ties.double()
+    ranks = (ties.cumsum(0) - (ties - 1) / 2)[places]  # from 1; equal scores share the mean of their ranks
+    num_right, num_wrong = int(right.sum()), int(wrong.sum())
+    mixed = num_right * num_wrong
+    wins = ranks[right[known]].sum().item() - num_right * (num_right + 1) / 2  # a tie counts half
+    num_known = len(places)
+    differ = num_known * (num_known - 1) - (ties * (ties - 1)).sum().item()  # ordered pairs without a tie
+    tau = 2 * (2 * wins - mixed) / math.sqrt(differ * 2 * mixed) if differ else 0.0
+    return wins / mixed, tau

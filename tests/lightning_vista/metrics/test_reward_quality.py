@@ -79,3 +79,11 @@ def test_the_highest_rank_correlation_is_as_documented() -> None:
 def test_other_shapes_are_refused() -> None:
     with pytest.raises(ValueError, match="expected the same shape"):
         reward_quality(torch.zeros(2, 3), torch.zeros(3, 2, dtype=torch.bool))
+
+
+def test_many_videos_of_one_set_need_no_pairs() -> None:
+    """All pairs of 100,000 videos would be 80 GB."""
+    targets = (torch.arange(100_000) % 2 == 0)[:, None]
+    quality = reward_quality(torch.arange(100_000)[:, None] + 1.5 * targets, targets)
+    assert quality.auc == pytest.approx(0.5 + 1 / 100_000, abs=1e-5)
+    assert quality.kendall_tau == pytest.approx((2 * quality.auc - 1) * math.sqrt(0.5), rel=1e-3)
