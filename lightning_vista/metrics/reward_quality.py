@@ -87,7 +87,7 @@ def _auc_and_tau(scores: Tensor, right: Tensor, wrong: Tensor) -> tuple[float, f
     Both count pairs of videos, and follow from ranks (Mann and Whitney's U) without making the pairs.
     """
     known = right | wrong
-    values, places, ties = scores[known].unique(return_inverse=True, return_counts=True)
+    _, places, ties = scores[known].unique(return_inverse=True, return_counts=True)
     ties = ties.double()
     ranks = (ties.cumsum(0) - (ties - 1) / 2)[places]  # from 1; equal scores share the mean of their ranks
     num_right, num_wrong = int(right.sum()), int(wrong.sum())
