@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -106,10 +107,17 @@ def _kept_in_checkpoint(path: str | Path) -> str | None:
     """Return the id in a checkpoint; None for words such as "last", and for files elsewhere."""
     if not Path(path).is_file():
         return None
-    # Mapped rather than read: only this entry is wanted. Lightning loads the same file, as trusting, right after.
-    content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=False, mmap=True)
-    id: str | None = content.get(_KEY)
-    return id
+    try:
+        # Mapped rather than read: only this entry is wanted.
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:  # any, since a pickle decides what is called; Lightning's reading of the file names it
+        warnings.warn(
+            f"The wandb run of {path} is not continued: its id cannot be read without unpickling "
+            f"({type(error).__name__}). Set `id` of WandbLogger.",
+            stacklevel=2,
+        )
+        return None
+    return content.get(_KEY) if isinstance(content, dict) else None
 
 
 def _kept_in_folder(trainer: L.Trainer, module: L.LightningModule) -> str | None:

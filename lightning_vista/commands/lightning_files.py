@@ -1,6 +1,8 @@
 """A command's work around Lightning's own run: files are checked, errors named, and processes ended."""
 
 import os
+import pickle
+import re
 import signal
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -19,6 +21,9 @@ from lightning_vista.processes.stopping import StopSignal, exit_with_parent
 
 #: Variable with the number of the process that starts the others of a run.
 _FIRST_PROCESS = "LIGHTNING_VISTA_FIRST_PROCESS"
+_ZIP_BEGINNING = b"PK\x03\x04"
+#: Entries without which Lightning cannot read a checkpoint.
+_ENTRIES = ("state_dict", "pytorch-lightning_version")
 
 
 def check_named_files(arguments: Sequence[str]) -> None:
@@ -43,23 +48,28 @@ def check_named_files(arguments: Sequence[str]) -> None:
 def check_checkpoint(path: Path) -> None:
     """Check a checkpoint of torch, a zip archive, against the checksums of its parts.
 
-    Other files, and folders of sharded checkpoints, are left to Lightning.
+    Folders of sharded checkpoints are left to Lightning.
 
     Args:
         path: The file, which need not exist.
 
     Raises:
-        DamagedFileError: If the file is damaged or cut short; names it.
+        DamagedFileError: If the file is damaged, cut short or something else; names it.
     """
-    if not path.is_file():
+    if path.is_dir() or not path.exists():
         return
     remedy = "Give another one, such as an earlier checkpoint of the run."
+    if not path.is_file():  # reading a pipe would wait forever
+        raise DamagedFileError(f"The checkpoint {path} is not a regular file. {remedy}")
     with path.open("rb") as file:
-        beginning = file.read(2)
+        beginning = file.read(len(_ZIP_BEGINNING))
     if not beginning:
         raise DamagedFileError(f"The checkpoint {path} is empty. {remedy}")
-    if beginning != b"PK" and not zipfile.is_zipfile(path):
-        return
+    if beginning != _ZIP_BEGINNING:  # torch would read anything else as a pickle
+        raise DamagedFileError(
+            f"The checkpoint {path} is damaged or of another format: expected a zip archive, as torch 1.6 and later "
+            f"versions write, got a file that begins with {beginning!r}. {remedy}"
+        )
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
@@ -84,16 +94,40 @@ class NamingCheckpointIO(TorchCheckpointIO):
             raise named_error(error, Path(path)) from error
 
     def load_checkpoint(self, path: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Check and read a checkpoint.
+        """Check and read a checkpoint: weights and plain values only, unless `weights_only` is False.
 
         Raises:
-            DamagedFileError: If the file is damaged.
+            DamagedFileError: If the file is damaged, or not a checkpoint of Lightning.
         """
         check_checkpoint(Path(path))
+        if kwargs.get("weights_only") is None:  # with which Lightning would unpickle anything from an address
+            kwargs["weights_only"] = True
         try:
-            return super().load_checkpoint(path, *args, **kwargs)
-        except (RuntimeError, EOFError) as error:
-            raise DamagedFileError(f"The checkpoint {path} cannot be read: {error}") from error
+            checkpoint = super().load_checkpoint(path, *args, **kwargs)
+        except OSError:
+            raise
+        except Exception as error:  # any, since a pickle decides what is called
+            raise DamagedFileError(f"The checkpoint {path} cannot be read: {_reading_fault(error)}") from error
+        if not isinstance(checkpoint, dict) or not checkpoint.keys() >= set(_ENTRIES):
+            got = ", ".join(map(str, checkpoint))[:80] if isinstance(checkpoint, dict) else type(checkpoint).__name__
+            raise DamagedFileError(
+                f"The checkpoint {path}: expected one of Lightning, with {' and '.join(_ENTRIES)}, got {got}. Give a "
+                "file that `fit` has written."
+            )
+        return checkpoint
+
+
+def _reading_fault(error: Exception) -> str:
+    """Say in one line why a checkpoint cannot be read, without torch's advice to unpickle it."""
+    said = str(error)
+    if held := re.search(r"GLOBAL ([\w.]+)", said):
+        return (
+            f"only weights and plain values are read, got {held[1]}. Give another one; or, if nobody else has written "
+            "it, add --weights_only false, which runs what the file says."
+        )
+    # The first line of an UnpicklingError is advice.
+    said = "" if isinstance(error, pickle.UnpicklingError) else said.partition("\n")[0]
+    return f"{type(error).__name__}: {said}".removesuffix(": ")
 
 
 @contextmanager

@@ -10,8 +10,9 @@ import torch
 from lightning_vista.files.own_files import DamagedFileError, from_sealed_json, to_sealed_json, write_whole
 from lightning_vista.video import FrameSpec, decode_video, encode_mp4
 from lightning_vista.video.encoding import decode_jpeg
-from lightning_vista.vista.index import Sample, ShardError, ShardIndex
-from lightning_vista.vista.samples import read_members
+from lightning_vista.vista.index import Sample, ShardIndex
+from lightning_vista.vista.remote import RemoteError
+from lightning_vista.vista.samples import check_same_size, read_members, sample_description
 from lightning_vista.vista.storage import Storage
 
 MAX_EXAMPLES = 20
@@ -40,7 +41,9 @@ def write_examples(run_folder: Path, index: ShardIndex, storage: Storage) -> Non
     for sample in _choose(index):
         try:
             video = _small_video(read_members(storage, sample))
-        except ShardError:
+        except RemoteError:
+            raise
+        except (OSError, ValueError):
             continue
         name = f"{sample.key}.mp4"
         write_whole(folder / name, video, sync=False)
@@ -125,6 +128,9 @@ def _small_video(members: dict[str, bytes]) -> bytes:
             return members["mp4"]
         frames = decode_video(members["mp4"], _SMALL).frames
     else:
-        frames = torch.stack([decode_jpeg(members[name]) for name in sorted(members) if name.endswith("jpg")])
+        count = len(sample_description(members)["frame_indices"])
+        pictures = [decode_jpeg(members[f"{number:03d}.jpg"]) for number in range(count)]
+        check_same_size(picture.shape for picture in pictures)
+        frames = torch.stack(pictures)
     height, width = (size - size % 2 for size in frames.shape[2:])
     return encode_mp4(frames[:, :, :height, :width].permute(0, 2, 3, 1).numpy(), fps=4, crf=28)

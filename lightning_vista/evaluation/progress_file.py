@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from lightning_vista.files.documents import parse_json
 from lightning_vista.files.own_files import write_whole
 from lightning_vista.metrics.reward_tests import value_order_correlation
 
@@ -127,7 +128,7 @@ def read_progress(folder: str | Path) -> ProgressFile | None:
     if not path.is_file():
         return None
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = parse_json(path.read_text(encoding="utf-8"))
         version, checksum = document.pop("version"), document.pop("sha256")
         if version != _VERSION or checksum != _checksum(document):
             raise ValueError(f"version {version}, or other content than its checksum says")

@@ -211,7 +211,7 @@ def _read_line(line: str, checked: bool) -> Any:
     checksum, _, text = line.partition(" ") if checked else ("", "", line)
     try:
         return json.loads(text) if not checked or checksum == line_checksum(text) else None
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 

@@ -1,6 +1,8 @@
 """YAML and JSON from anywhere: plain data only, within limits, and with errors that say what is wrong."""
 
+import errno
 import json
+import os
 import re
 from collections import Counter
 from collections.abc import Hashable
@@ -116,6 +118,23 @@ def read_document(path: str | Path, max_bytes: int = MAX_BYTES) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DocumentError(f"not UTF-8: {error}") from error
+
+
+def check_regular(path: Path) -> None:
+    """Check that a path is that of a regular file, or of a link to one: reading a pipe would wait forever.
+
+    Args:
+        path: The file, which may come from anywhere.
+
+    Raises:
+        DocumentError: If there is anything else.
+        FileNotFoundError: If there is nothing.
+    """
+    if path.is_file():
+        return
+    if path.exists():
+        raise DocumentError(f"{path}: expected a regular file, got a folder, a pipe or a device. Replace it")
+    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
 
 
 def _check_size(text: str | bytes, max_bytes: int) -> None:

@@ -1,6 +1,5 @@
 """Comparison of a report with an earlier one: old, new, and the paired difference."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 import torch
 
+from lightning_vista.files.documents import parse_json
 from lightning_vista.metrics import Rescaling, bootstrap_interval, video_clusters
 from lightning_vista.reports.joining import BASELINES
 from lightning_vista.reports.results import build_results
@@ -138,10 +138,10 @@ def _change(
 def _read_results(file: Path, rescaling: Rescaling, strict: bool) -> dict[str, dict[str, Any]]:
     """Return the content of a `results.json` that can be compared with."""
     try:
-        found: dict[str, dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))
+        found: dict[str, dict[str, Any]] = parse_json(file.read_text(encoding="utf-8"))
         settings = {(part["rescaling"], part.get("strict", True)) for part in found.values()}
         _ = [part["problem_sets"] for part in found.values()]
-    except (json.JSONDecodeError, AttributeError, KeyError, TypeError) as error:
+    except (ValueError, AttributeError, KeyError, TypeError) as error:
         raise ValueError(f"{file}: expected the results of a report, got {error!r}. Give another file.") from error
     if settings != {(rescaling, strict)}:
         raise ValueError(

@@ -11,7 +11,7 @@ from lightning_vista.files.own_files import write_whole
 from lightning_vista.reports import lmms_eval_utils
 from lightning_vista.vista.index import Sample, ShardIndex
 from lightning_vista.vista.problem_sets import KINDS, ProblemSet
-from lightning_vista.vista.samples import read_members
+from lightning_vista.vista.samples import read_members, sample_error
 from lightning_vista.vista.storage import Storage
 
 _DATA, _UTILS = "test.jsonl", "utils.py"
@@ -48,7 +48,10 @@ def export_lmms_eval(shards: str | Path, out: str | Path, select: Sequence[str] 
     index = index.restricted_to(index.problem_sets.matching(select))
     folder = Path(out)
     for sample in index.samples:
-        write_whole(folder / "videos" / sample.video, read_members(storage, sample)["mp4"], sync=False)
+        members = read_members(storage, sample)
+        if "mp4" not in members:
+            raise sample_error(sample, f"expected a video (mp4), got {', '.join(members)}")
+        write_whole(folder / "videos" / sample.video, members["mp4"], sync=False)
     lines = [json.dumps(question, ensure_ascii=False) + "\n" for question in _questions(index)]
     write_whole(folder / _DATA, "".join(lines))
     write_whole(folder / _UTILS, Path(lmms_eval_utils.__file__).read_bytes())

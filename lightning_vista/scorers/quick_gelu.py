@@ -3,7 +3,6 @@
 Both activations load the same weights, so the wrong one only shows in the scores, which are off by thousandths.
 """
 
-import json
 import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +14,8 @@ from urllib.parse import urlparse
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
+
+from lightning_vista.files.documents import parse_json
 
 _SUFFIX = "-quickgelu"
 #: Numbers that only OpenAI's state dicts hold beside the weights.
@@ -89,8 +90,11 @@ def _of_file(open_clip: Any, path: Path) -> bool | None:
     """Find out from a file's neighbour, metadata, name or place whether its weights need QuickGELU; None if unknown."""
     beside = path.with_name("open_clip_config.json")
     if beside.is_file():
-        settings = json.loads(beside.read_text(encoding="utf-8"))
-        return bool(settings.get("model_cfg", settings).get("quick_gelu"))
+        try:
+            settings = parse_json(beside.read_bytes())
+            return bool(settings.get("model_cfg", settings).get("quick_gelu"))
+        except (AttributeError, ValueError) as error:
+            raise ValueError(f"{beside}: expected the settings of a model of open_clip, got {error}.") from error
     if path.suffix == ".safetensors":
         with safe_open(path, framework="pt") as file:
             noted = (file.metadata() or {}).get("quick_gelu")

@@ -163,7 +163,7 @@ def _read_lines(path: Path) -> Iterator[str]:
 def _parse(line: str, path: Path, number: int) -> Record:
     try:
         record = json.loads(line)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(
             f"`{path}`, line {number}: expected a JSON object, got an error. Fix the line: {error}."
         ) from error

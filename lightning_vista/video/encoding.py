@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from lightning_vista.video.video_limits import USUAL_LIMITS, VideoLimits
+from lightning_vista.video.video_limits import USUAL_LIMITS, VideoError, VideoLimits
 
 
 def encode_mp4(frames: NDArray[np.uint8], fps: int | Fraction = 8, crf: int = 20, preset: str = "veryfast") -> bytes:
@@ -112,6 +112,9 @@ def decode_jpeg(data: bytes, limits: VideoLimits = USUAL_LIMITS) -> Tensor:
         VideoError: If the frame is beyond the limits.
     """
     # Only the JPEG reader: shards come from anywhere, and Pillow has readers of many formats to be attacked by.
-    with Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
-        limits.check_pixels(*image.size)
-        return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
+    try:
+        with Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
+            limits.check_pixels(*image.size)
+            return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
+    except Image.DecompressionBombError as error:  # Pillow's own limit, which comes first
+        raise VideoError(f"expected frames of at most {limits.max_pixels:,} pixels, got more: {error}") from error

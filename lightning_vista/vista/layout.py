@@ -12,7 +12,7 @@ from typing import Any, overload
 import yaml
 
 from lightning_vista.files.csv_tables import csv_text
-from lightning_vista.files.documents import DocumentError, parse_json, parse_yaml, read_document
+from lightning_vista.files.documents import DocumentError, check_regular, parse_json, parse_yaml, read_document
 from lightning_vista.files.own_files import write_whole
 from lightning_vista.vista.problem_sets import FaultsError, LabelledVideo, ProblemSet, kind_of, level_of
 
@@ -221,8 +221,8 @@ def _read_pair(root: Path, name: str, errors: list[str]) -> ProblemSet | None:
     faults: list[str] = []
     id = name.removesuffix(".yaml")
     data_name = id + _DATA_SUFFIX
-    header = _parse(root / name, parse_yaml, faults)
-    entries = _parse(root / data_name, parse_json, faults)
+    header = _parse(root, name, parse_yaml, faults)
+    entries = _parse(root, data_name, parse_json, faults)
     if not faults and not isinstance(header, dict):
         faults.append(f"expected a mapping with `label_prompts`, got {type(header).__name__}.")
     if faults:
@@ -251,9 +251,13 @@ def _read_pair(root: Path, name: str, errors: list[str]) -> ProblemSet | None:
     return ProblemSet(id, descriptions, tuple(videos), header.get("prompt_gpt"), header.get("example_gpt"), extra)
 
 
-def _parse(path: Path, parse: Callable[[str], Any], faults: list[str]) -> Any:
-    """Parse a file; if that fails, record the fault and return None."""
+def _parse(root: Path, name: str, parse: Callable[[str], Any], faults: list[str]) -> Any:
+    """Parse a file of the tree; if that fails, record the fault and return None."""
+    path = root / name
     try:
+        check_regular(path)
+        if not path.resolve().is_relative_to(root.resolve()):
+            raise DocumentError("a link that leaves the folder of problem sets: copy the file into it")
         return parse(read_document(path))
     except (DocumentError, OSError) as error:
         faults.append(f"{path.name} cannot be read: {' '.join(str(error).split())}")

@@ -3,10 +3,13 @@
 import os
 import re
 import shutil
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
+from lightning_vista.files.documents import check_regular
 from lightning_vista.files.own_files import from_sealed_json, to_sealed_json, write_whole, written_whole
 from lightning_vista.processes.progress import progress_bar
 from lightning_vista.vista.build_folder import ShardRecord, refuse_foreign, remove_leftovers, sole_builder
@@ -120,10 +123,11 @@ def _read_parts(folder: Path) -> list[tuple[Path, BuildPart, ShardIndex]]:
     found = []
     for name in names:
         path, remedy = folder / name, "Run `lightning-vista shards build --part` again."
+        check_regular(path)
         document = from_sealed_json(path.read_bytes(), path, version=INDEX_VERSION, remedy=remedy)
         try:
             part = BuildPart(document["part"], document["parts"])
-            if part.file_name != name:
+            if part.file_name != name or not 1 <= part.number <= part.count:
                 raise ValueError(f"it is part {part.number} of {part.count}")
             found.append((folder, part, ShardIndex.from_document(document)))
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
@@ -139,11 +143,15 @@ def _check_complete(found: Sequence[BuildPart], plans: Collection[str], folders:
             f"{shown}: expected parts of one build, got {len(set(plans))} builds in {sorted(counts)} parts. Build all "
             "parts from the same files with the same options."
         )
-    numbers = [part.number for part in found]
+    numbers = Counter(part.number for part in found)
     (count,) = counts
-    if missing := sorted({*range(1, count + 1)} - {*numbers}):
-        raise ShardError(f"{shown}: expected all {count} parts, got none of {missing}. Build these, and merge again.")
-    if repeated := sorted({number for number in numbers if numbers.count(number) > 1}):
+    if len(numbers) < count:  # which may be any number: not all of them are listed
+        missing = [*islice((number for number in range(1, count + 1) if number not in numbers), 10)]
+        more = ", and others" if len(numbers) + len(missing) < count else ""
+        raise ShardError(
+            f"{shown}: expected all {count} parts, got none of {missing}{more}. Build these, and merge again."
+        )
+    if repeated := sorted(number for number, times in numbers.items() if times > 1):
         raise ShardError(f"{shown}: expected each part once, got {repeated} several times. Leave copies out.")
 
 

@@ -5,12 +5,13 @@ A shard is the concatenation of its samples and an end mark. So each sample can 
 
 import hashlib
 import io
-import json
 import tarfile
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 
+from lightning_vista.files.documents import parse_json
 from lightning_vista.video import FrameSpec, decode_video, sample_indices
 from lightning_vista.video.encoding import decode_jpeg
 from lightning_vista.video.resizing import resize_frames
@@ -69,6 +70,8 @@ def unpack_sample(packed: bytes) -> dict[str, bytes]:
         while position < len(packed):
             start = position + tarfile.BLOCKSIZE
             header = tarfile.TarInfo.frombuf(packed[position:start], "utf-8", "strict")
+            if header.size < 0:  # which would lead back to the same header
+                raise tarfile.ReadError(f"expected a size of 0 or more, got {header.size}")
             content = packed[start : start + header.size]
             if len(content) < header.size:
                 raise tarfile.ReadError("unexpected end of data")
@@ -176,6 +179,52 @@ def decode_members(
         raise sample_error(sample, error) from error
 
 
+def sample_description(members: Mapping[str, bytes]) -> dict[str, Any]:
+    """Return the description of a sample, whose entries about stored frames are checked: it may come from anywhere.
+
+    Args:
+        members: Contents of the sample's files by their endings.
+
+    Returns:
+        The JSON object.
+
+    Raises:
+        ValueError: If it is missing or not a JSON object, or if a sample of stored frames lacks their places, their
+            times or a picture.
+    """
+    if "json" not in members:
+        raise ValueError("expected a description (json), got none")
+    description = parse_json(members["json"])
+    if not isinstance(description, dict):
+        raise ValueError(f"expected an object as its description, got {type(description).__name__}")
+    if "mp4" in members:
+        return description
+    times, indices = description.get("all_times"), description.get("frame_indices")
+    # Texts of JSON can hold numbers that are too large for floats.
+    if not isinstance(times, list) or not all(type(time) in (int, float) and abs(time) < 1e12 for time in times):
+        raise ValueError(f"`all_times`: expected a list of seconds, got {times!r:.80}")
+    if not isinstance(indices, list) or not all(type(index) is int and 0 <= index < len(times) for index in indices):
+        raise ValueError(f"`frame_indices`: expected a list of numbers from 0 to {len(times) - 1}, got {indices!r:.80}")
+    absent = [number for number in range(len(indices)) if f"{number:03d}.jpg" not in members]
+    if absent or not indices:
+        raise ValueError(f"expected a picture for each of {len(indices)} frames, got none for {absent[:5] or 'any'}")
+    return description
+
+
+def check_same_size(shapes: Iterable[tuple[int, ...]]) -> None:
+    """Check that all frames of a sample have one size.
+
+    Args:
+        shapes: Shape of each frame, `(3, height, width)`.
+
+    Raises:
+        ValueError: If they differ.
+    """
+    if len(sizes := {(width, height) for _, height, width in shapes}) > 1:
+        shown = ", ".join(f"{width}x{height}" for width, height in sorted(sizes)[:3])
+        raise ValueError(f"expected frames of one size, got {shown}")
+
+
 def sample_error(sample: Sample, reason: object) -> ShardError:
     """Return an error that names shard, key and video."""
     return ShardError(f"shard {sample.shard}, key {sample.key}, video {sample.video}: {reason}")
@@ -183,12 +232,15 @@ def sample_error(sample: Sample, reason: object) -> ShardError:
 
 def _stored_frames(sample: Sample, members: Mapping[str, bytes], spec: FrameSpec, limits: VideoLimits) -> DecodedVideo:
     """Return the requested frames from those that were sampled when the shards were built."""
-    description = json.loads(members["json"])
+    description = sample_description(members)
     position = {index: number for number, index in enumerate(description["frame_indices"])}
     times = description["all_times"]
     indices = sample_indices(len(times), spec.num_frames, spec.sampling, times)
     absent = sorted(set(indices) - set(position))
     if absent:
         raise ValueError(f"frames {absent} are wanted ({spec}), but the shards hold only {sorted(position)}")
-    frames = torch.stack([decode_jpeg(members[f"{position[index]:03d}.jpg"], limits) for index in indices])
-    return DecodedVideo(sample, resize_frames(frames, spec), tuple(indices), tuple(times[index] for index in indices))
+    frames = [decode_jpeg(members[f"{position[index]:03d}.jpg"], limits) for index in indices]
+    check_same_size(frame.shape for frame in frames)
+    return DecodedVideo(
+        sample, resize_frames(torch.stack(frames), spec), tuple(indices), tuple(times[index] for index in indices)
+    )

@@ -1,13 +1,13 @@
 """Readers of foreign sources: tables, Hugging Face datasets, WebDataset shards, multiple-choice questions."""
 
 import csv
-import json
 import tarfile
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from lightning_vista.files.documents import check_regular, parse_json
 from lightning_vista.optional import require
 from lightning_vista.options import check_word
 from lightning_vista.vista.source_questions import is_question, question_rows
@@ -67,6 +67,7 @@ def table_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     Raises:
         ValueError: If the file cannot be parsed; names the line.
     """
+    check_regular(path)
     if path.suffix == ".csv":
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = csv.DictReader(file)
@@ -85,7 +86,7 @@ def table_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
                 yield f"line {number}", _object(path, f"line {number}", line)
         return
     try:
-        content = json.loads(text)
+        content = parse_json(text, max_bytes=len(text))
     except ValueError as error:
         raise ValueError(f"{path}: expected JSON: {error}") from error
     lists = [value for value in content.values() if isinstance(value, list)] if isinstance(content, dict) else [content]
@@ -96,7 +97,7 @@ def table_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def _object(path: Path, place: str, line: str) -> dict[str, Any]:
     try:
-        row = json.loads(line)
+        row = parse_json(line)
     except ValueError as error:
         raise ValueError(f"{path}, {place}: expected a JSON object: {error}") from error
     if not isinstance(row, dict):
@@ -133,19 +134,30 @@ def _read_webdataset(source: Path, reader: RowReader) -> None:
     """Read tar files whose samples have a video and a .json (an object) or .txt (the description)."""
     seen: dict[str, str] = {}
     for shard in sorted(source.glob("*.tar")) if source.is_dir() else [source]:
-        samples: dict[str, dict[str, tarfile.TarInfo]] = {}
-        with tarfile.open(shard) as tar:
-            for member in tar:
-                folder, _, name = member.name.rpartition("/")
-                stem, _, ending = name.partition(".")  # as WebDataset splits names: at the first dot
-                if member.isfile() and stem:
-                    samples.setdefault(f"{folder}/{stem}".strip("/"), {})[ending.lower()] = member
-            for key, members in samples.items():
-                place = f"sample {key} of {shard.name}"
-                if key in seen:
-                    reader.faults.append(f"{place}: expected different keys, got that of {seen[key]}.")
-                seen[key] = place
-                _add_sample(reader, shard, tar, key, place, members)
+        check_regular(shard)
+        try:
+            with tarfile.open(shard) as tar:
+                for key, members in _samples(tar).items():
+                    place = f"sample {key} of {shard.name}"
+                    if key in seen:
+                        reader.faults.append(f"{place}: expected different keys, got that of {seen[key]}.")
+                    seen[key] = place
+                    _add_sample(reader, shard, tar, key, place, members)
+        except (tarfile.TarError, EOFError) as error:
+            raise ValueError(f"{shard}: expected a whole tar file: {error}. Fetch it again.") from error
+
+
+def _samples(tar: tarfile.TarFile) -> dict[str, dict[str, tarfile.TarInfo]]:
+    """Return the members of each sample by their endings."""
+    samples: dict[str, dict[str, tarfile.TarInfo]] = {}
+    for member in tar:
+        if member.size < 0:  # which would lead back to the same header
+            raise tarfile.ReadError(f"expected a size of 0 or more for {member.name}, got {member.size}")
+        folder, _, name = member.name.rpartition("/")
+        stem, _, ending = name.partition(".")  # as WebDataset splits names: at the first dot
+        if member.isfile() and stem:
+            samples.setdefault(f"{folder}/{stem}".strip("/"), {})[ending.lower()] = member
+    return samples
 
 
 def _add_sample(
@@ -159,7 +171,7 @@ def _add_sample(
     raw: Any = {}  # any document
     if "json" in members:
         try:
-            raw = json.loads(_bytes(tar, members["json"]))
+            raw = parse_json(_bytes(tar, members["json"]))
         except ValueError as error:
             reader.faults.append(f"{place}: expected a JSON object: {error}")
             return

@@ -14,6 +14,7 @@ from typing import IO, NamedTuple
 from filelock import FileLock, Timeout
 from fsspec.implementations.local import LocalFileSystem
 
+from lightning_vista.files.documents import check_regular
 from lightning_vista.files.redaction import address_identity, without_secrets
 from lightning_vista.vista.remote import RemoteFiles, Retries, connect, join_path
 
@@ -250,7 +251,7 @@ class Storage:
     def read_file(self, name: str) -> bytes:
         """Return the current content of a file in the folder."""
         if self.is_local:
-            return Path(self._root, name).read_bytes()
+            return self._local(name).read_bytes()
         return self._files.read(self._path(name))
 
     def read_range(self, name: str, offset: int, length: int) -> bytes:
@@ -301,8 +302,13 @@ class Storage:
     def _open_local(self, name: str) -> IO[bytes] | None:
         """Open a local shard, or the copy of a remote one; None if there can be no copy."""
         if self.is_local:
-            return Path(self._root, name).open("rb")
+            return self._local(name).open("rb")
         return None if self._cache is None else self._cache.open(self._files, self._path(name))
+
+    def _local(self, name: str) -> Path:
+        path = Path(self._root, name)
+        check_regular(path)
+        return path
 
     def _path(self, name: str) -> str:
         return join_path(self._root, name)

@@ -15,6 +15,7 @@ require("polars", extra="vista")
 
 import polars as pl
 
+from lightning_vista.files.documents import parse_json
 from lightning_vista.files.own_files import (
     EMPTY_SEAL,
     SEAL_KEY,
@@ -206,7 +207,7 @@ def _read_parquet(file: Path) -> tuple[pl.DataFrame, dict[str, str], dict[str, A
             raise DamagedFileError(f"{file}: expected version {_VERSION}, got {version!r}. {remedy}")
         if version is not None and not sealed:
             raise DamagedFileError(f"{file} is damaged: it has no checksum. {remedy}")
-        declared = {name: json.loads(metadata[name]) for name in _DECLARED if name in metadata}
+        declared = {name: parse_json(metadata[name]) for name in _DECLARED if name in metadata}
         return pl.read_parquet(io.BytesIO(content)), metadata, {"kinds": {}} | declared
     except DamagedFileError as error:
         raise ScoreTableError(f"the score table {file}", [str(error)]) from error

@@ -1,6 +1,5 @@
 """Verification of finished shards, local or remote."""
 
-import json
 import os
 from functools import partial
 from pathlib import Path
@@ -13,7 +12,7 @@ from lightning_vista.video.encoding import decode_jpeg
 from lightning_vista.video.video_limits import USUAL_LIMITS, VideoLimits
 from lightning_vista.vista.index import Sample, ShardError, ShardIndex, memberships_from_json, sample_key
 from lightning_vista.vista.remote import Retries
-from lightning_vista.vista.samples import END_OF_SHARD, read_members, sample_error
+from lightning_vista.vista.samples import END_OF_SHARD, check_same_size, read_members, sample_description, sample_error
 from lightning_vista.vista.storage import Storage
 
 
@@ -73,15 +72,13 @@ def _fault(storage: Storage, limits: VideoLimits, sample: Sample) -> str | None:
     except ShardError as error:
         return str(error)
     try:
-        description = json.loads(members["json"])
+        description = sample_description(members)
         if "mp4" in members:
             check_video(members["mp4"], limits)
-        for image in (content for ending, content in members.items() if ending.endswith("jpg")):
-            decode_jpeg(image, limits)
-    except (KeyError, OSError, ValueError) as error:
+        pictures = (content for ending, content in members.items() if ending.endswith("jpg"))
+        check_same_size(decode_jpeg(picture, limits).shape for picture in pictures)
+    except (OSError, ValueError) as error:
         return str(sample_error(sample, error))
-    if not isinstance(description, dict):
-        return str(sample_error(sample, "its description is not a mapping"))
     if description.get("video") != sample.video or sample_key(sample.video) != sample.key:
         return str(sample_error(sample, f"holds another video, {description.get('video')}"))
     try:

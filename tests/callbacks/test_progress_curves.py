@@ -154,3 +154,10 @@ def test_lines_of_a_figure_have_gaps_where_points_are_unscored() -> None:
 def test_no_scores_no_figure() -> None:
     nothing = Progress("a", (1, 5, 9), (0.0, 0.5, 1.0), (float("nan"),) * 3)
     assert draw_progress({"a": nothing}, ["a"]) == ""
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, "9" * 5000])
+def test_a_file_that_is_nested_without_end_is_named(text: str, tmp_path: Path) -> None:
+    (tmp_path / "progress.json").write_text(text)
+    with pytest.raises(ValueError, match=r"progress\.json: expected the progress file of a run"):
+        read_progress(tmp_path)

@@ -1,8 +1,10 @@
+import os
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import pytest
+import torch
 from lightning.pytorch.loggers import WandbLogger
 from routed_run import Batches, Regression, make_trainer, routing
 from wandb_runs import offline_runs, records
@@ -35,6 +37,24 @@ def test_training_from_a_checkpoint_continues_its_wandb_run(tmp_path: Path, wand
     assert first == second
     assert third not in (first, "chosen")
     assert fourth == "chosen"
+
+
+class Running:
+    """An object whose unpickling makes a folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (str(self.path),)
+
+
+def test_looking_for_the_wandb_run_of_a_checkpoint_runs_nothing_in_it(tmp_path: Path, wandb_dir: Path) -> None:
+    torch.save({"wandb_run_id": "theirs", "x": Running(tmp_path / "mark")}, tmp_path / "theirs.ckpt")
+    trainer = make_trainer(routing(), logger=WandbLogger(save_dir=wandb_dir, project="p", offline=True))
+    with pytest.warns(UserWarning, match=r"theirs\.ckpt is not continued"):
+        assert continue_wandb_run(trainer, Regression(), tmp_path / "theirs.ckpt") is None
+    assert not (tmp_path / "mark").exists()
 
 
 @pytest.mark.parametrize("finished", [True, False])

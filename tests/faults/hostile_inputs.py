@@ -5,23 +5,30 @@ import os
 import random
 import shutil
 import time
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from harness import Kind, Outcome, Verdict
+from hostile_samples import HOSTILE_SAMPLES, replace_sample
 from hostile_videos import HOSTILE_VIDEOS
 from mutations import make_dataset
 
+from lightning_vista.commands.lightning_files import NamingCheckpointIO
 from lightning_vista.files.checkpoints import load_without_code
 from lightning_vista.files.own_files import SEAL_KEY, VERSION_KEY, to_sealed_json
 from lightning_vista.scorers import RandomScorer
-from lightning_vista.video import VideoError
+from lightning_vista.video import FrameSpec, VideoError
 from lightning_vista.vista import read_problem_sets
 from lightning_vista.vista.index import INDEX_VERSION, ShardIndex
 from lightning_vista.vista.shards import build_shards
 from lightning_vista.vista.storage import Storage
+from lightning_vista.vista.streams import EvaluationStream
+from lightning_vista.vista.verification import verify_shards
 
 #: Seconds that a refusal may take, on a busy machine.
 _QUICK = 60
@@ -192,12 +199,85 @@ def checkpoint_code(state: State, rng: random.Random, folder: Path) -> Verdict:
     return Verdict(Outcome.WRONG, "its code was run") if mark.exists() else verdict
 
 
+def shard_sample(state: State, rng: random.Random, folder: Path) -> Verdict:
+    """Verify and read shards with one bad sample, whose checksum fits; without it the others can be scored."""
+    shutil.copytree(state.shards, folder / "shards")
+    kind = rng.choice(list(HOSTILE_SAMPLES))
+    number = rng.randrange(len(ShardIndex.read(Storage(folder / "shards")).samples))
+    sample = replace_sample(folder / "shards", lambda sample: HOSTILE_SAMPLES[kind](rng, sample), number)
+    verdict = _refusal(lambda: verify_shards(folder / "shards"), sample.video)
+    if not verdict.outcome.is_right:
+        return verdict
+    storage = Storage(folder / "shards")
+    stream = partial(EvaluationStream, storage, ShardIndex.read(storage), FrameSpec(num_frames=3))
+    unscored = [question.video for batch in stream(on_error="unscored") for question, _ in batch.unreadable]
+    if unscored != [sample.video]:
+        return Verdict(Outcome.WRONG, f"expected {sample.video} to be unscored, got {unscored}")
+    return _refusal(lambda: list(stream()), sample.video)
+
+
+def _pickled(path: Path, rng: random.Random) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", rng.choice([b"", b"hello", b"\x80\x02e.", rng.randbytes(50)]))
+        archive.writestr("archive/version", "3")
+
+
+def lightning_checkpoint(state: State, rng: random.Random, folder: Path) -> Verdict:
+    """Resume from a file that is not a checkpoint, or from one that runs code, as `--ckpt_path` does."""
+    path = folder / "last.ckpt"
+    make: Callable[[], object] = rng.choice(
+        [
+            lambda: path.write_text(rng.choice(["hello\n", "e", "{}", "\x80"])),
+            lambda: path.write_bytes(bytes(rng.randrange(1, 5000))),
+            lambda: path.write_bytes(rng.randbytes(rng.randrange(1, 5000))),
+            lambda: _pickled(path, rng),
+            lambda: torch.save(rng.choice([[1], {"weight": torch.zeros(1)}, 5]), path),
+            lambda: torch.save({"state_dict": {}}, path, _use_new_zipfile_serialization=False),
+            lambda: torch.save({"state_dict": {}, "x": _Running(folder / "pwned")}, path),
+        ]
+    )
+    make()
+    verdict = _refusal(lambda: NamingCheckpointIO().load_checkpoint(path), str(path))
+    return Verdict(Outcome.WRONG, "its code was run") if (folder / "pwned").exists() else verdict
+
+
+class _Running:
+    """An object whose unpickling makes a folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (str(self.path),)
+
+
+def pipe_or_link(state: State, rng: random.Random, folder: Path) -> Verdict:
+    """Read a dataset, or shards, with a pipe in place of a file, or a link that leads out of the folder."""
+    shutil.copytree(state.dataset / "tasks", folder / "tasks")
+    shutil.copytree(state.shards, folder / "shards")
+    readers: list[tuple[Callable[[], object], list[Path]]] = [
+        (partial(read_problem_sets, folder / "tasks"), [p for p in (folder / "tasks").rglob("*") if p.is_file()]),
+        (partial(verify_shards, folder / "shards"), list((folder / "shards").glob("*.*"))),
+    ]
+    work, paths = rng.choice(readers)
+    path = rng.choice(sorted(paths))
+    if path.is_relative_to(folder / "tasks") and rng.random() < 0.5:
+        path.symlink_to(path.rename(folder / "outside"))
+    else:
+        path.unlink()
+        os.mkfifo(path)
+    return _refusal(work, path.name)
+
+
 SUBJECTS = {
     "video files": (30, video),
     "YAML of tasks": (18, task_yaml),
     "JSON of tasks": (12, task_json),
     "index.json": (15, shard_index),
     "checkpoints": (5, checkpoint_code),
+    "samples of shards": (20, shard_sample),
+    "--ckpt_path": (12, lightning_checkpoint),
+    "pipes and links": (8, pipe_or_link),
 }
 
 

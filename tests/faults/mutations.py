@@ -16,7 +16,7 @@ import torch
 from harness import Kind, Outcome, Verdict
 from tiny_data import moving_square, tiny_problem_sets
 
-from lightning_vista.commands.lightning_files import check_checkpoint
+from lightning_vista.commands.lightning_files import NamingCheckpointIO, check_checkpoint
 from lightning_vista.evaluation import PairScores, RunFolder
 from lightning_vista.evaluation.example_videos import read_examples, write_examples
 from lightning_vista.evaluation.progress_file import Progress, ProgressFile, read_progress, write_progress
@@ -214,15 +214,13 @@ def _rows(folder: Path) -> Any:
 
 
 def _write_checkpoint(folder: Path) -> None:
-    torch.save({"epoch": 3, "state_dict": {"a": torch.arange(400.0), "b": torch.ones(3)}}, folder / "last.ckpt")
+    weights = {"a": torch.arange(400.0), "b": torch.ones(3)}
+    torch.save({"epoch": 3, "state_dict": weights, "pytorch-lightning_version": "2.6.6"}, folder / "last.ckpt")
 
 
 def _checkpoint(folder: Path) -> Any:
-    check_checkpoint(folder / "last.ckpt")
-    try:
-        loaded = torch.load(folder / "last.ckpt", weights_only=True)
-    except Exception as error:  # as Lightning's reading, which `NamingCheckpointIO` names
-        raise ValueError(f"{folder / 'last.ckpt'} cannot be read: {error}") from error
+    check_checkpoint(folder / "last.ckpt")  # before Lightning parses the command
+    loaded = NamingCheckpointIO().load_checkpoint(folder / "last.ckpt")
     return loaded["epoch"], {name: value.tolist() for name, value in loaded["state_dict"].items()}
 
 

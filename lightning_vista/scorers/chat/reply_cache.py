@@ -73,7 +73,7 @@ class ReplyCache:
         *values, checksum = row
         try:
             reply = json.loads(values[4]) if checksum == _checksum(values).encode() else None
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, RecursionError):
             reply = None
         if isinstance(reply, dict):
             return reply

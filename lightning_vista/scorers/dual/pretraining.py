@@ -13,6 +13,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from lightning_vista.files.documents import parse_json
 from lightning_vista.files.own_files import EMPTY_SEAL, SEAL_KEY, VERSION_KEY, DamagedFileError, is_sealed, write_sealed
 from lightning_vista.metrics import macro_f1
 from lightning_vista.optional import require
@@ -77,7 +78,10 @@ def load_weights(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if "settings" not in metadata:
         raise ValueError(f"{path}: expected weights with settings, got none. Give a file that training wrote.")
     floats = {name: value.float() if value.dtype == torch.float16 else value for name, value in state.items()}
-    return json.loads(metadata["settings"]), floats
+    try:
+        return parse_json(metadata["settings"]), floats
+    except ValueError as error:
+        raise DamagedFileError(f"{path}: expected settings as JSON, got {error}. {remedy}") from error
 
 
 #: Name of our own tower; all other names are timm's.

@@ -1,5 +1,7 @@
 import importlib.util
+import os
 import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -11,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from lightning_vista.cli import main
 from lightning_vista.commands.error_lines import describe_error
-from lightning_vista.commands.lightning_files import check_checkpoint
+from lightning_vista.commands.lightning_files import NamingCheckpointIO, check_checkpoint
 from lightning_vista.files.own_files import DamagedFileError
 
 PLUGIN = """
@@ -108,3 +110,51 @@ def test_a_damaged_checkpoint_is_named(damage: str, shards: Path, tmp_path: Path
         check_checkpoint(path)
     message = run_test(shards, tmp_path / "run", "--model=RandomScorer", f"--ckpt_path={path}")
     assert message.startswith(f"lightning-vista: The checkpoint {path} is ")
+
+
+@pytest.mark.parametrize("content", [b"hello\n", bytes(100), b"\x80\x02\x8a\n"])
+@pytest.mark.parametrize("command", ["fit", "validate", "test", "predict"])
+def test_a_file_that_is_not_a_zip_archive_is_not_a_checkpoint(command: str, content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "notes.ckpt"
+    path.write_bytes(content)
+    for options in (["--ckpt_path", str(path)], [f"--ckpt_path={path}"]):
+        with pytest.raises(SystemExit, match=f"The checkpoint {path} is damaged or of another format: expected a zip"):
+            main([command, "--model=RandomScorer", "--data=ViSTaDataModule", *options])
+
+
+@pytest.mark.timeout(120)
+def test_a_pipe_is_not_a_checkpoint(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.ckpt")
+    with pytest.raises(DamagedFileError, match=r"pipe\.ckpt is not a regular file"):
+        check_checkpoint(tmp_path / "pipe.ckpt")
+
+
+class Running:
+    """An object whose unpickling makes a folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (str(self.path),)
+
+
+def test_other_zip_archives_are_named_and_nothing_in_them_runs(tmp_path: Path) -> None:
+    path, mark = tmp_path / "other.ckpt", tmp_path / "mark"
+    contents = {
+        r"only weights and plain values are read, got posix\.mkdir": {"state_dict": {}, "x": Running(mark)},
+        r"expected one of Lightning, with state_dict and .*, got list": [1],
+        r"expected one of Lightning, .*, got weight\.": {"weight": torch.zeros(1)},
+    }
+    for message, content in contents.items():
+        torch.save(content, path)
+        with pytest.raises(DamagedFileError, match=f"{path}.*{message}"):
+            NamingCheckpointIO().load_checkpoint(path)
+        assert not mark.exists()
+    for pickled in (b"hello", b"\x80\x02e.", b""):
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("archive/data.pkl", pickled)
+            archive.writestr("archive/version", "3")
+        with pytest.raises(DamagedFileError, match=f"{path} cannot be read: ") as caught:
+            NamingCheckpointIO().load_checkpoint(path)
+        assert "weights_only" not in str(caught.value)

@@ -73,9 +73,10 @@ def test_another_rescaling_or_a_strange_file_is_refused(tmp_path: Path) -> None:
     write_report([tmp_path / "old.parquet"], tmp_path / "report", "none")
     with pytest.raises(ValueError, match="expected rescaling 'both' and strict=True, as in this report, got"):
         read_earlier([tmp_path / "report"], "both", True)
-    (tmp_path / "strange.json").write_text("[]", "utf-8")
-    with pytest.raises(ValueError, match=r"strange\.json: expected the results of a report"):
-        read_earlier([tmp_path / "strange.json"], "none", True)
+    for content in ("[]", "[" * 100_000, '{"a": {}}', "9" * 5000):
+        (tmp_path / "strange.json").write_text(content, "utf-8")
+        with pytest.raises(ValueError, match=r"strange\.json: expected the results of a report"):
+            read_earlier([tmp_path / "strange.json"], "none", True)
 
 
 def test_page_and_terminal_show_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -247,3 +247,42 @@ def test_broken_questions_are_listed(clips: Path, tmp_path: Path) -> None:
     with pytest.raises(SourceError) as raised:
         import_problem_sets(tmp_path / "q.jsonl", tmp_path / "out", videos=clips)
     assert [error.split(":")[0] for error in raised.value.errors] == ["line 2", "line 3", "line 4", "line 5"]
+
+
+@pytest.mark.parametrize("ending", ["json", "jsonl"])
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 1000, f"[{'[' * 100}{']' * 100}]", "9" * 5000])
+def test_a_table_that_is_nested_without_end_is_named(ending: str, text: str, tmp_path: Path) -> None:
+    path = tmp_path / f"table.{ending}"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=rf"table\.{ending}.*: expected (a )?JSON"):
+        import_problem_sets(path, tmp_path / "out")
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("size", [-512, -1, -(2**40)])
+def test_a_negative_size_in_a_shard_is_named(size: int, tmp_path: Path) -> None:
+    header = bytearray(tarfile.TarInfo("a.mp4").tobuf(tarfile.GNU_FORMAT))
+    header[124:136] = b"\xff" + (256**11 + size).to_bytes(11, "big")
+    header[148:156] = b"        "
+    header[148:156] = b"%06o\0 " % sum(header)
+    (tmp_path / "000.tar").write_bytes(header + bytes(4096))
+    with pytest.raises(ValueError, match=r"000\.tar: expected a whole tar file"):
+        import_problem_sets(tmp_path / "000.tar", tmp_path / "out")
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("name", ["metadata.jsonl", "000.tar"])
+def test_a_pipe_is_not_a_source(name: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(ValueError, match=f"{name}: expected a regular file"):
+        import_problem_sets(tmp_path, tmp_path / "out")
+
+
+def test_a_nested_description_of_a_sample_is_a_fault(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "000.tar", "w") as tar:
+        for name, data in (("a.mp4", b"x"), ("a.json", b"[" * 100_000)):
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    with pytest.raises(SourceError, match=r"sample a of 000\.tar: expected a JSON object"):
+        import_problem_sets(tmp_path / "000.tar", tmp_path / "out")

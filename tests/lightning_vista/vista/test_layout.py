@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -176,3 +177,27 @@ def test_a_byte_order_mark_is_not_a_fault(tmp_path: Path) -> None:
     path = tmp_path / "toy/level_2/remix/one_data.json"
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
     assert len(read_problem_sets(tmp_path)) == 1
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("name", ["one.yaml", "one_data.json"])
+def test_only_regular_files_inside_the_folder_are_read(tmp_path: Path, name: str) -> None:
+    tasks = tmp_path / "tasks"
+    write_pair(tasks)
+    path = tasks / "toy/level_2/remix" / name
+    inside = path.rename(tasks / "toy/inside.txt")
+    path.symlink_to("../../inside.txt")
+    assert len(read_problem_sets(tasks)) == 1
+    outside = inside.rename(tmp_path / "outside.txt")
+    path.unlink()
+    path.symlink_to(outside)
+    with pytest.raises(ProblemSetError, match=f"{name} cannot be read: a link that leaves the folder"):
+        read_problem_sets(tasks)
+    path.unlink()
+    path.symlink_to(path.name)
+    with pytest.raises(ProblemSetError, match=f"{name} cannot be read: .*No such file"):
+        read_problem_sets(tasks)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(ProblemSetError, match=f"{name} cannot be read: .*expected a regular file"):
+        read_problem_sets(tasks)

@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -7,9 +8,10 @@ import pytest
 
 from lightning_vista.cli import main
 from lightning_vista.files.own_files import DamagedFileError
-from lightning_vista.vista.index import ShardError
-from lightning_vista.vista.parts import BuildPart, merge_parts, parse_part
+from lightning_vista.vista.index import ShardError, ShardIndex
+from lightning_vista.vista.parts import BuildPart, merge_parts, parse_part, write_part
 from lightning_vista.vista.shards import build_shards
+from lightning_vista.vista.storage import Storage
 from lightning_vista.vista.verification import verify_shards
 
 
@@ -152,3 +154,31 @@ def test_a_part_is_named_by_number_and_count(text: str) -> None:
     assert parse_part("2/8").file_name == "part-2-of-8.json"
     with pytest.raises(ValueError, match=r"expected NUMBER/PARTS such as 2/8"):
         parse_part(text)
+
+
+@pytest.mark.parametrize(
+    ("number", "count", "message"),
+    [
+        (1, 30_000_000, r"expected all 30000000 parts, got none of \[2, 3, .*, 11\], and others\."),
+        (1, 10**60, r"parts, got none of \[2, 3, .*, 11\], and others\."),
+        (3, 2, r"part-3-of-2\.json is damaged .*it is part 3 of 2"),
+    ],
+)
+def test_numbers_of_parts_that_cannot_be_are_refused_at_once(
+    shards: Path, tmp_path: Path, number: int, count: int, message: str
+) -> None:
+    write_part(tmp_path, BuildPart(number, count), ShardIndex.read(Storage(shards)))
+    with pytest.raises(ShardError, match=message) as caught:
+        merge_parts([tmp_path], tmp_path / "merged")
+    assert len(str(caught.value)) < 500
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("name", ["part-1-of-1.json", "index.json", "000000.tar"])
+def test_a_pipe_is_not_a_part_or_shard(shards: Path, tmp_path: Path, name: str) -> None:
+    out = tmp_path / "shards"
+    shutil.copytree(shards, out)
+    (out / name).unlink(missing_ok=True)
+    os.mkfifo(out / name)
+    with pytest.raises(ValueError, match=f"{name}: expected a regular file"):
+        merge_parts([out], tmp_path / "merged") if "part" in name else verify_shards(out)
