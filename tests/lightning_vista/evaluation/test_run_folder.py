@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from lightning_vista.evaluation import PairScores, RunFolder, RunFolderError
+from lightning_vista.files.own_files import line_checksum
 
 pytestmark = pytest.mark.portable
 
@@ -105,3 +106,13 @@ def test_a_journal_of_an_earlier_release_is_read(tmp_path: Path) -> None:
     assert run.scored == {"a.mp4": [pair("a.mp4", 1, 0)]}
     run.append([pair("b.mp4", 0, 1)], rank=0)
     assert list(RunFolder(tmp_path, "judge", "hash").scored) == ["a.mp4", "b.mp4"]
+
+
+def test_a_line_that_is_nested_without_end_is_scored_again(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path, "judge", "hash")
+    run.append([pair("a.mp4", 1, 0)], rank=0)
+    (journal,) = tmp_path.glob(".scores-*")
+    text = "[" * 100_000
+    journal.write_text(f"{journal.read_text()}{line_checksum(text)} {text}\n")
+    with pytest.warns(UserWarning, match="1 of 2 lines are damaged"):
+        assert list(RunFolder(tmp_path, "judge", "hash").scored) == ["a.mp4"]

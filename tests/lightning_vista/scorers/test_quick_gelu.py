@@ -12,7 +12,7 @@ from tiny_checkpoints import OPEN_CLIP_TEXT, OPEN_CLIP_VISION, SIZE, TEXT_LENGTH
 from torch import Tensor
 
 from lightning_vista.scorers import OpenCLIPScorer
-from lightning_vista.scorers.quick_gelu import checked_weights
+from lightning_vista.scorers.quick_gelu import _of_file, checked_weights
 
 open_clip: Any = importlib.import_module("open_clip")  # it is untyped
 PLAIN, QUICK = "tiny-twin", "tiny-twin-quickgelu"
@@ -121,3 +121,10 @@ def test_every_tag_of_open_clip_has_a_model_that_is_accepted() -> None:
     assert refused
     accepted = set(open_clip.list_pretrained()) - set(refused)
     assert {(f"{model}-quickgelu", tag) for model, tag in refused} <= accepted
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "[]", "{"])
+def test_settings_beside_weights_that_cannot_be_read_are_named(text: str, tmp_path: Path) -> None:
+    (tmp_path / "open_clip_config.json").write_text(text)
+    with pytest.raises(ValueError, match=r"open_clip_config\.json: expected the settings of a model"):
+        _of_file(open_clip, tmp_path / "weights.safetensors")

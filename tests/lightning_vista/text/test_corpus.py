@@ -160,3 +160,10 @@ def test_what_to_forget(tmp_path: Path) -> None:
         by_words([])
     with pytest.raises(ValueError, match="`world`: expected this field in every text, got one with"):
         by_field("world", ["sea"])(RECORDS[0])
+
+
+@pytest.mark.parametrize("line", ["[" * 100_000, '{"a":' * 100_000, f'{{"a": {"9" * 5000}}}'])
+def test_a_line_that_is_nested_without_end_is_named(line: str, tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text(f'{{"text": "a"}}\n{line}\n')
+    with pytest.raises(ValueError, match=r"a\.jsonl`, line 2: expected a JSON object"):
+        [list(records) for records in read_corpus(tmp_path / "a.jsonl").values()]
