@@ -106,8 +106,8 @@ def _kept_in_checkpoint(path: str | Path) -> str | None:
     """Return the id in a checkpoint; None for words such as "last", and for files elsewhere."""
     if not Path(path).is_file():
         return None
-    # Mapped rather than read: only this entry is wanted. Lightning loads the same file, as trusting, right after.
-    content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=False, mmap=True)
+    # Mapped rather than read: only this entry is wanted.
+    content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     id: str | None = content.get(_KEY)
     return id
 

@@ -14,6 +14,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+from lightning_vista.files.redaction import without_secrets
 from lightning_vista.processes.stopping import exit_with_parent
 from lightning_vista.study.runs import Run
 
@@ -115,7 +116,7 @@ def _do(run: Run, run_one: RunOne) -> Outcome:
         for arguments in run.arguments:
             metrics |= run_one(arguments)
     except (Exception, SystemExit) as error:
-        traceback.print_exc()
+        print(without_secrets(traceback.format_exc()), file=sys.stderr, flush=True)
         return "missing" if isinstance(error, OSError | ImportError) else "failed"
     run.finish(metrics, time.monotonic() - start)
     return "finished"

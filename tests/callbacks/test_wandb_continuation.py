@@ -1,8 +1,10 @@
+import pickle
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import pytest
+import torch
 from lightning.pytorch.loggers import WandbLogger
 from routed_run import Batches, Regression, make_trainer, routing
 from wandb_runs import offline_runs, records
@@ -35,6 +37,24 @@ def test_training_from_a_checkpoint_continues_its_wandb_run(tmp_path: Path, wand
     assert first == second
     assert third not in (first, "chosen")
     assert fourth == "chosen"
+
+
+class Touching:
+    """An object whose pickle makes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)
+
+
+def test_a_checkpoint_runs_no_code(tmp_path: Path, wandb_dir: Path) -> None:
+    torch.save({"x": Touching(tmp_path / "touched")}, tmp_path / "evil.ckpt")
+    trainer = make_trainer(routing(), logger=WandbLogger(save_dir=wandb_dir, project="p", offline=True))
+    with pytest.raises(pickle.UnpicklingError):
+        continue_wandb_run(trainer, Regression(), tmp_path / "evil.ckpt")
+    assert not (tmp_path / "touched").exists()
 
 
 @pytest.mark.parametrize("finished", [True, False])

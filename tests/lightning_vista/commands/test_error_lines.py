@@ -108,3 +108,10 @@ def test_a_damaged_checkpoint_is_named(damage: str, shards: Path, tmp_path: Path
         check_checkpoint(path)
     message = run_test(shards, tmp_path / "run", "--model=RandomScorer", f"--ckpt_path={path}")
     assert message.startswith(f"lightning-vista: The checkpoint {path} is ")
+
+
+def test_a_checkpoint_of_a_server_is_refused_without_its_secret(shards: Path, tmp_path: Path) -> None:
+    data = ["--data=ViSTaDataModule", f"--data.shards={shards}", f"--evaluation.run_dir={tmp_path}"]
+    with pytest.raises(SystemExit, match=r"expected a file, got the address http://h/a\.ckpt\?sig=\*\*\*\.") as refused:
+        main(["test", "--model=RandomScorer", *data, "--ckpt_path=http://h/a.ckpt?sig=hunter2"])
+    assert "hunter2" not in str(refused.value)
