@@ -199,7 +199,7 @@ def draw(rows: Sequence[Row], random: Chance, path: Path) -> None:
 def main() -> None:
     """Read the study, print tables, and write the CSV and a JSON file and a figure beside it."""
     folder, out, *cache = sys.argv[1:]
-    rows = list(figures(json.loads((Path(folder) / "results.json").read_text(encoding="utf-8"))))
+    rows = list(figures(json.loads((Path(folder) / "results.json").read_text(encoding="utf-8"))["rows"]))
     worlds = ["home", "craft"] if any(row.kind.startswith("craft") for row in rows) else ["home"]
     random = chance(worlds, 4, cache[0] if cache else "runs/groups")
     print_tables(rows, random)

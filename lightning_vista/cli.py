@@ -3,6 +3,7 @@
 import argparse
 import importlib
 import logging
+import os
 import signal
 import sys
 import traceback
@@ -57,6 +58,9 @@ def main(args: Sequence[str] | None = None) -> None:
         if show_traceback:
             raise
         end_quietly(stop if isinstance(stop, StopSignal) else StopSignal(signal.SIGINT), arguments)
+    except BrokenPipeError as error:  # as of `| head`, which has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else Python fails to write the rest at its end
+        raise SystemExit(0) from error
     except Exception as error:
         if show_traceback:
             raise
