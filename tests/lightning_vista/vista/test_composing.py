@@ -182,7 +182,7 @@ def test_the_same_seed_gives_the_same_bytes_and_builds_shards(table: Path, tmp_p
 
 
 def test_a_damaged_video_of_an_interrupted_call_is_composed_again(table: Path, tmp_path: Path) -> None:
-    options = {"levels": [2], "num_sets": 1, "kinds": ["permutation"], "size": 32}
+    options: dict[str, Any] = {"levels": [2], "num_sets": 1, "kinds": ["permutation"], "size": 32}
     compose_problem_sets(table, tmp_path, **options)
     videos = sorted((tmp_path / "test/videos/composed").iterdir())
     before = [path.read_bytes() for path in videos]
