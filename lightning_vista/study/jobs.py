@@ -105,7 +105,8 @@ def _serve(connection: Connection, run_one: RunOne, threads: int) -> None:
 
 def _do(run: Run, run_one: RunOne) -> Outcome:
     """Do a run from the beginning, whatever an earlier attempt left in its folder."""
-    # Only a folder with both of these files is ours to delete.
+    # Only a folder with both of these files is ours to delete. A killed run leaves no list of what it wrote, and any
+    # file of it could change the next attempt, so all files go: docs/reliability.md says so.
     if all((run.folder / name).exists() for name in ("run.yaml", "commands.txt")):
         shutil.rmtree(run.folder)
     run.write()
