@@ -42,7 +42,7 @@ def import_problem_sets(
             in a dataset's own folder may not leave it.
         environment: Name of the environment; the source's name by default.
         columns: Column of the source for each of `video`, `description`, `set`, `level`, `kind`, `candidates`.
-        link: Whether to link videos that are files instead of copying them.
+        link: Whether to make hard links of videos that are files, on the same file system, instead of copies.
 
     Returns:
         The problem sets.
@@ -144,7 +144,9 @@ def _present_videos(targets: Mapping[Path, SourceRow]) -> set[Path]:
     """Return the videos that are there already; refuse those with other bytes than the source's."""
     present = {target for target in targets if target.exists()}
     others = []
-    with TemporaryDirectory() as folder:
+    if not present:
+        return present
+    with TemporaryDirectory(dir=min(present).parent) as folder:  # links need one file system
         own = Path(folder) / "video"
         for target in sorted(present):
             targets[target].write(own)
