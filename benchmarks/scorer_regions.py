@@ -67,9 +67,9 @@ def by_seed(metrics: Mapping[str, Mapping[str, Mapping[str, float]]], names: Seq
     return {int(seed): fmean(table[seed] for table in tables) for seed in tables[0]}
 
 
-def figures(results: Sequence[Mapping[str, Any]]) -> Iterator[Row]:
-    """Yield the figures of all runs."""
-    for row in results:
+def figures(study: Path) -> Iterator[Row]:
+    """Yield the figures of all runs in the folder of a study."""
+    for row in json.loads((study / "results.json").read_text(encoding="utf-8"))["rows"]:
         metrics = row["metrics"]
         profiles = dict.fromkeys(name.split("/")[2] for name in metrics if name.startswith("test/profile/"))
         # `whole` and `cut` are the same as the states of these names.
@@ -199,7 +199,7 @@ def draw(rows: Sequence[Row], random: Chance, path: Path) -> None:
 def main() -> None:
     """Read the study, print tables, and write the CSV and a JSON file and a figure beside it."""
     folder, out, *cache = sys.argv[1:]
-    rows = list(figures(json.loads((Path(folder) / "results.json").read_text(encoding="utf-8"))))
+    rows = list(figures(Path(folder)))
     worlds = ["home", "craft"] if any(row.kind.startswith("craft") for row in rows) else ["home"]
     random = chance(worlds, 4, cache[0] if cache else "runs/groups")
     print_tables(rows, random)

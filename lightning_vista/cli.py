@@ -3,6 +3,7 @@
 import argparse
 import importlib
 import logging
+import os
 import signal
 import sys
 import traceback
@@ -57,6 +58,9 @@ def main(args: Sequence[str] | None = None) -> None:
         if show_traceback:
             raise
         end_quietly(stop if isinstance(stop, StopSignal) else StopSignal(signal.SIGINT), arguments)
+    except BrokenPipeError as error:  # as of `| head`, which has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else Python fails to write the rest at its end
+        raise SystemExit(0) from error
     except Exception as error:
         if show_traceback:
             raise
@@ -105,7 +109,7 @@ def run_lightning(arguments: Sequence[str], callbacks: Sequence[Any] = ()) -> di
     from lightning_vista.callbacks import Evaluation, LossLog, RunConfigCallback, ScoreLogging, WandbContinuation
     from lightning_vista.callbacks.wandb_continuation import continue_wandb_run, own_wandb_run
     from lightning_vista.commands.lightning_errors import class_names, explain
-    from lightning_vista.commands.lightning_files import check_named_files, stopped_cleanly
+    from lightning_vista.commands.lightning_files import check_named_files, refuse_web_checkpoint, stopped_cleanly
 
     unavailable = _import_classes()
 
@@ -118,6 +122,9 @@ def run_lightning(arguments: Sequence[str], callbacks: Sequence[Any] = ()) -> di
             raise SystemExit(f"lightning-vista {arguments[0]}: {text}") from ex
 
     class CLI(LightningCLI):
+        def before_instantiate_classes(self) -> None:
+            refuse_web_checkpoint(self.config[self.subcommand].get("ckpt_path"))
+
         def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
             trainer = super().instantiate_trainer(**kwargs)
             checkpoint = self.config.fit.ckpt_path if self.subcommand == "fit" else None

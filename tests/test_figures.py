@@ -108,6 +108,16 @@ def test_the_picture_of_the_readme_is_drawn_from_the_committed_files(scripts: An
         assert picture.size == (1200, 420)
 
 
+def test_the_picture_of_the_readme_shows_orders_that_leave_no_traces(scripts: Any) -> None:
+    script = scripts("draw_readme")
+    with script.LEVELS.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {(row["kind"], row["problem_sets"]) for row in rows} == {("general", "6"), ("trace-free", "8")}
+    assert "/permutation_go_only/" in script.TASK
+    own, chance = (script.points_of(rows, model, "trace-free") for model in ("dual-mean", "random"))
+    assert own[:, 1].mean() <= chance[:, 1].mean()
+
+
 def test_the_template_of_a_report_names_what_is_logged(scripts: Any) -> None:
     wr = pytest.importorskip("wandb_workspaces.reports.v2", reason="only the template needs it")
     blocks = repr(list(scripts("wandb_report").sections(wr, wr.Runset(entity="me", project="p"))))

@@ -16,6 +16,7 @@ MISTAKES = {
     "report runs/clip --out report --rescalling none": "`--rescalling`: unknown option. Did you mean '--rescaling'?",
     "report runs/clip --out report --rescaling nome": "got 'nome'. Did you mean 'none'?",
     "demo --scale half": "argument --scale: invalid float value: 'half'",
+    "demo --scal 0.1": "`--scal`: unknown option. Did you mean '--scale'?",
     # Options of LightningCLI
     "test": "expected --model and --data, or a --config with these",
     f"{SCORE} --trainer.max_epoks 3": "Did you mean '--trainer.max_epochs'?",
@@ -29,6 +30,8 @@ MISTAKES = {
     "test --config vista/clip_smal.yaml --data.shards shards": "Did you mean 'vista/clip_small.yaml'?",
     "test --config typo.yaml": "`data.shard`: unknown option of ViSTaDataModule. Did you mean 'shards'?",
     "test --config broken.yaml": "broken.yaml: expected YAML: ",
+    "test --config vista/viclip.yaml --data.shards shards": "lightning-vista: No weights at ViCLIP-L_InternVid",
+    "test --config vista/s3d.yaml --data.shards shards": "lightning-vista: No weights at s3d_howto100m.pth. Expected",
     "study partition_digit": "Did you mean 'studies/partition_digits.yaml'?",
     SCORE: "No index.json in shards. Give a folder that `lightning-vista shards build` has finished.",
     "test --model RandomScorer --data ViSTaDataModule --trainer.logger false": "`shards`: expected a folder written by",

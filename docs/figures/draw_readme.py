@@ -3,7 +3,8 @@
     python docs/figures/draw_readme.py --demo demo   # after `make demo`; also renews the two files that it draws from
     python docs/figures/draw_readme.py               # from these files, as `make figures` does
 
-`demo_levels.csv` has the means of the demo's results.json, `demo_strips.png` the frames of the task.
+`demo_levels.csv` has the means of the demo's results.json, `demo_strips.png` the frames of the task. Order is measured
+on trace-free permutation sets, as in README's table: in the others, traces of the steps reveal something about it.
 """
 
 import argparse
@@ -29,11 +30,11 @@ SCORERS = {
     "dual-slot": "dual-slot: sees it",
 }
 STEPS, ORDER, INK, GREY, RULE = "#0072b2", "#d55e00", "#1c1e21", "#575c63", "#dcd8cf"
-TASK = "home/level_3/permutation/test_03"
+TASK = "home/level_3/permutation_go_only/test_03"
 #: Two of the task's videos by label, with what happens in them.
 DESCRIPTIONS = {
-    "a": "close the purple door, then turn on the grey lamp, then go to the green tray",
-    "c": "turn on the grey lamp, then close the purple door, then go to the green tray",
+    "a": "go to the yellow door, then go to the yellow tray, then go to the grey ball",
+    "b": "go to the yellow tray, then go to the yellow door, then go to the grey ball",
 }
 Row = Mapping[str, Any]
 
@@ -42,10 +43,14 @@ def renew(demo: Path) -> None:
     """Write the means and the frames that the picture is drawn from."""
     results = json.loads((demo / "report" / "results.json").read_text(encoding="utf-8"))
     rows = [
-        {**row, "model": model}
+        {**row, "model": model, "kind": kind}
         for model in (*SCORERS, "random")
-        for row in results[model]["aggregates"]
-        if row["environment"] == "home" and row["kind"] in ("general", "permutation") and row["level"] != "all"
+        for kind, part, key, value in (
+            ("general", "aggregates", "kind", "general"),
+            ("trace-free", "order_leak", "split", "go_only"),
+        )
+        for row in results[model][part]
+        if row["environment"] == "home" and row[key] == value and row["level"] != "all"
     ]
     with LEVELS.open("w", encoding="utf-8", newline="") as file:
         table = csv.DictWriter(file, COLUMNS, extrasaction="ignore", lineterminator="\n")
@@ -73,7 +78,7 @@ def draw(out: Path) -> None:
             draw_scorer(axes, rows, model, title, is_first=number == 0)
         figure.text(0.445, 0.93, "Mean macro F1 over the number of steps", fontsize=12, fontweight="bold")
         figure.text(0.445, 0.865, "steps differ", color=STEPS, fontweight="bold")
-        figure.text(0.525, 0.865, "only the order of steps differs", color=ORDER, fontweight="bold")
+        figure.text(0.525, 0.865, "only the order of steps differs (trace-free)", color=ORDER, fontweight="bold")
         figure.text(0.445, 0.03, "dotted: chance; bands: 95 % intervals over problem sets", color=GREY)
         figure.savefig(out)
     print(out)
@@ -96,7 +101,7 @@ def draw_strips(figure: Figure) -> None:
 
 def draw_scorer(axes: Any, rows: Sequence[Row], model: str, title: str, is_first: bool) -> None:
     """Draw a scorer's curves."""
-    for kind, colour in (("general", STEPS), ("permutation", ORDER)):
+    for kind, colour in (("general", STEPS), ("trace-free", ORDER)):
         chance = points_of(rows, "random", kind)
         axes.plot(chance[:, 0], chance[:, 1], color=colour, linestyle=(0, (1, 2)), linewidth=1.4)
         own = points_of(rows, model, kind)

@@ -17,6 +17,9 @@ class CommandParser(argparse.ArgumentParser):
         SystemExit: tool: `--rescalling`: unknown option. Did you mean '--rescaling'? `tool --help` lists all.
     """
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{"allow_abbrev": False, **kwargs})
+
     def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
         """Parse a command line.
 

@@ -31,7 +31,7 @@ def add_import_command(commands: Any) -> None:  # argparse's own type is private
         metavar="NAME=COLUMN",
         help="columns of the source for video, description, set, level, kind, candidates",
     )
-    command.add_argument("--link", action="store_true", help="link the videos instead of copying them")
+    command.add_argument("--link", action="store_true", help="make hard links of the videos instead of copies")
     command.set_defaults(run=import_command)
 
 

@@ -32,9 +32,12 @@ _NOISE = (
     "Given value type",
     "Expected a path but",
     "Expected a <class 'NoneType'>",
+    "Given value: Namespace(",
+    "Given value: {'class_path'",
 )
 #: And where an option of a class is named within them.
-_NESTED = ("Problem with given class_path", "Given value:")
+_NESTED = ("Given value:",)
+_CLASS_PROBLEM = re.compile(r"^Problem with given class_path '[^']*':?\s*")
 _TYPE = re.compile(r"<class '(?:[\w.]*\.)?(\w+)'>")
 
 
@@ -87,9 +90,10 @@ def shortened(message: str) -> str:
         '`a.b`: expected int, got four'
     """
     noise = (*_NOISE, *_NESTED) if len(_KEY.findall(message)) > 1 else _NOISE
-    lines = [line.strip(" -") for line in message.splitlines()]
+    lines = [_CLASS_PROBLEM.sub("", line.strip(" -")) for line in message.splitlines()]
     kept = " ".join(" ".join(line for line in lines if line and not line.startswith(noise)).split())
-    kept = _TYPE.sub(r"\1", kept).replace("Expected a ", "expected ").replace(". Got value: ", ", got ")
+    kept = kept.replace("Expected a <", "expected <").replace(". Got value: ", ", got ")
+    kept = _TYPE.sub(r"\1", kept)
     return _place(message) + kept
 
 

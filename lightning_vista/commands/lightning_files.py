@@ -16,6 +16,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 
 from lightning_vista.files.own_files import DamagedFileError, named_error
+from lightning_vista.files.redaction import without_secrets
 from lightning_vista.files.run_files import check_config
 from lightning_vista.processes.stopping import StopSignal, exit_with_parent
 
@@ -43,6 +44,22 @@ def check_named_files(arguments: Sequence[str]) -> None:
                 check_config(path)
             elif name == "--ckpt_path":
                 check_checkpoint(path)
+
+
+def refuse_web_checkpoint(path: str | Path | None) -> None:
+    """Refuse a checkpoint on a web server, which Lightning would unpickle and whose address it would print.
+
+    Args:
+        path: What `--ckpt_path` or `ckpt_path` of a configuration names.
+
+    Raises:
+        ValueError: If it is an address of `http` or `https`.
+    """
+    if path is not None and str(path).startswith(("http://", "https://")):
+        raise ValueError(
+            f"`ckpt_path`: expected a file, got the address {without_secrets(str(path))}. A checkpoint of a server "
+            "could run any code here. Download it, and give the file."
+        )
 
 
 def check_checkpoint(path: Path) -> None:

@@ -47,7 +47,8 @@ def written_whole(path: str | Path, sync: bool = True) -> Iterator[Path]:
         The temporary path.
 
     Raises:
-        OSError: If the file cannot be written; names it even where the system does not, as for a full disk.
+        OSError: If the file cannot be written; names it even where the system does not, as for a full disk. One about
+            another file, from which the content comes, stays as it is.
     """
     target = Path(path)
     temporary = target.with_name(f".{target.name[:200]}.{uuid4().hex[:8]}.part")
@@ -59,6 +60,9 @@ def written_whole(path: str | Path, sync: bool = True) -> Iterator[Path]:
                 os.fsync(file.fileno())
         temporary.replace(target)
     except OSError as error:
+        own = {None, str(temporary), str(target), *map(str, target.parents)}
+        if error.filename not in own and error.filename2 is None:
+            raise
         raise named_error(error, target) from error
     finally:
         with suppress(OSError):  # on a broken disk this one would hide the error above

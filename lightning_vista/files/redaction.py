@@ -129,9 +129,9 @@ def _parts(rest: str) -> tuple[str, str, str, str]:
     place = re.match(r"[^/?#\\]*", rest)
     authority = place[0] if place else ""
     user, at, host = authority.rpartition("@")
-    # A password may hold a slash, although it should not: `me:a/b@host`. A port has digits only.
-    later = rest.partition("?")[0].rfind("@")
-    if later >= len(authority) and (at or re.search(r":(?!\d*$)", authority)):
+    # A password may hold a slash or a question mark, although it should not: `me:a/b@host`. A port has digits only.
+    later = (rest.partition("?")[0] if at else rest).rfind("@")
+    if later >= len(authority) and (at or re.search(r":(?!\d*$)", re.sub(r"^\[[^]]*\]", "", authority))):
         authority = rest[: later + 1] + re.match(r"[^/?#\\]*", rest[later + 1 :])[0]  # type: ignore[index] # matches
         user, _, host = authority.rpartition("@")
     path, mark, query = rest[len(authority) :].partition("?")

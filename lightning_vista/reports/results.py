@@ -10,8 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_vista.files.csv_tables import csv_text
-from lightning_vista.files.own_files import write_whole
+from lightning_vista.files.own_files import write_csv, write_whole
 from lightning_vista.metrics import (
     RESCALINGS,
     ProblemSetResult,
@@ -163,11 +162,11 @@ def write_results(results: Mapping[str, Mapping[str, Any]], out_dir: str | Path)
     folder = Path(out_dir)
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / "results.json", json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-    write_whole(folder / "results.csv", results_csv(results))
+    write_csv(folder / "results.csv", results_table(results))
 
 
-def results_csv(results: Mapping[str, Mapping[str, Any]], digits: int | None = None) -> str:
-    """Return the text of `results.csv`: one row per model and aggregate.
+def results_table(results: Mapping[str, Mapping[str, Any]], digits: int | None = None) -> list[list[object]]:
+    """Return the cells of `results.csv`: the names of the columns, and one row per model and aggregate.
 
     Args:
         results: Result of `build_results`.
@@ -182,7 +181,7 @@ def results_csv(results: Mapping[str, Mapping[str, Any]], digits: int | None = N
         for model, entry in results.items()
         for row in entry["aggregates"]
     ]
-    return csv_text([CSV_COLUMNS, *([short(row[column]) for column in CSV_COLUMNS] for row in rows)])
+    return [[*CSV_COLUMNS], *([short(row[column]) for column in CSV_COLUMNS] for row in rows)]
 
 
 def _score(problem_sets: Sequence[JoinedProblemSet], rescaling: Rescaling, strict: bool) -> _Results:

@@ -40,7 +40,8 @@ class ChatScorer(ConversationScorer):
         model: Name of the model at the endpoint.
         base_url: Address of the endpoint, for OpenAI's format up to `/v1`; by default the provider's own.
         key_variable: Name of the environment variable that holds the key; by default `OPENAI_API_KEY`,
-            `ANTHROPIC_API_KEY` or `GEMINI_API_KEY`. The key itself is never written to a file.
+            `ANTHROPIC_API_KEY` or `GEMINI_API_KEY`, which any `base_url` then gets: name another one for a server that
+            should not. The key itself is never written to a file.
         mode: Course of the conversation: `stages` (the paper's three questions) or `single` (all of them at once).
             Three more need an endpoint that gives `logprobs`, such as vLLM, gpt-4o and gpt-4.1. `likelihood`: the score
             is log P(`answer`) to the question whether a candidate fits. `choice`: log P(letter), with the candidates

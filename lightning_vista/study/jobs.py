@@ -14,6 +14,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+from lightning_vista.files.redaction import without_secrets
 from lightning_vista.processes.stopping import exit_with_parent
 from lightning_vista.study.runs import Run
 
@@ -104,7 +105,8 @@ def _serve(connection: Connection, run_one: RunOne, threads: int) -> None:
 
 def _do(run: Run, run_one: RunOne) -> Outcome:
     """Do a run from the beginning, whatever an earlier attempt left in its folder."""
-    # Only a folder with both of these files is ours to delete.
+    # Only a folder with both of these files is ours to delete. A killed run leaves no list of what it wrote, and any
+    # file of it could change the next attempt, so all files go: docs/reliability.md says so.
     if all((run.folder / name).exists() for name in ("run.yaml", "commands.txt")):
         shutil.rmtree(run.folder)
     run.write()
@@ -115,7 +117,7 @@ def _do(run: Run, run_one: RunOne) -> Outcome:
         for arguments in run.arguments:
             metrics |= run_one(arguments)
     except (Exception, SystemExit) as error:
-        traceback.print_exc()
+        print(without_secrets(traceback.format_exc()), file=sys.stderr, flush=True)
         return "missing" if isinstance(error, OSError | ImportError) else "failed"
     run.finish(metrics, time.monotonic() - start)
     return "finished"

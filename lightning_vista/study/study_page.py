@@ -174,10 +174,10 @@ def _best(study: Study, rows: Sequence[StudyRow], metrics: Mapping[str, str]) ->
 
 def _without_places(text: str, out: Path) -> str:
     """Return a text without the folders of this machine: relative paths, and of any others the last part alone."""
-    places = {str(out): ".", str(out.resolve()): ".", str(Path.cwd()): ".", str(Path.home()): "~"}
+    places = {out.absolute(): ".", out.resolve(): ".", Path.cwd(): ".", Path.home(): "~"}
     for place, replacement in places.items():
-        if place not in (".", "/"):
-            text = text.replace(place, replacement)
+        if place != Path(place.anchor):
+            text = re.sub(re.escape(str(place)) + r"(?![\w-])", replacement, text)
     return _ELSEWHERE.sub(r"…/\1", text)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_vista.files.own_files import DamagedFileError, from_sealed_json, to_sealed_json, write_whole
-from lightning_vista.vista.index import INDEX_NAME, Sample, sample_from_json
+from lightning_vista.vista.index import INDEX_NAME, Sample, is_own_document, sample_from_json
 from lightning_vista.vista.layout import Skipped
 from lightning_vista.vista.samples import END_OF_SHARD
 
@@ -132,21 +132,25 @@ def forget_records(folder: Path) -> None:
 
 
 def refuse_foreign(folder: Path, names: Collection[str]) -> None:
-    """Refuse to write shards over files that no build has written.
+    """Refuse to write over files that no build has written.
 
     Args:
         folder: Folder of the shards.
-        names: Names of the shards to write.
+        names: Names of the shards, indices and lists of parts to write.
 
     Raises:
         FileExistsError: If one of the names belongs to such a file.
     """
     present = [name for name in sorted(names) if (folder / name).exists() and not _state_path(folder, name).exists()]
-    if foreign := [name for name in present if not is_own_file(folder / name)]:
+    if foreign := [name for name in present if not _is_written_by_build(folder / name)]:
         raise FileExistsError(
             f"{folder} holds {', '.join(foreign)}, which no build of shards wrote. "
             "Give another folder, or move them away."
         )
+
+
+def _is_written_by_build(path: Path) -> bool:
+    return path.is_file() and (is_own_document(path.read_bytes()) if path.suffix == ".json" else is_own_file(path))
 
 
 def is_own_file(path: Path) -> bool:

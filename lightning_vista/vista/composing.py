@@ -12,12 +12,12 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import interpolate, pad
 
-from lightning_vista.files.own_files import write_csv
+from lightning_vista.files.own_files import EMPTY_SEAL, read_cached, write_cached, write_csv
 from lightning_vista.options import check_counts
 from lightning_vista.processes.progress import progress_bar
 from lightning_vista.video import encode_mp4
 from lightning_vista.video.decoding import decode_frames
-from lightning_vista.vista.layout import write_problem_sets
+from lightning_vista.vista.layout import refuse_problem_sets, write_problem_sets
 from lightning_vista.vista.leaks import Leak, find_leaks, leak_rows
 from lightning_vista.vista.problem_sets import KIND_OF_TYPE, LabelledVideo, ProblemSet
 from lightning_vista.vista.sequence_plans import PlannedSet, PlannedVideo, SequenceKind, held_out_pairs, plan_sets
@@ -27,6 +27,8 @@ from lightning_vista.vista.step_clips import StepClip, by_step, divide_clips, re
 #: Split whose every third problem set is a held-out one.
 _TEST = "test"
 _FOLDERS = {"general": "remix"}
+#: Header of the mp4 box, which players skip, that holds what `write_cached` puts behind the content.
+_FREE_BOX = (8 + 1 + len(EMPTY_SEAL)).to_bytes(4, "big") + b"free"
 
 
 def compose_problem_sets(
@@ -47,7 +49,8 @@ def compose_problem_sets(
     """Compose problem sets of sequences by cutting and joining clips that each show one step.
 
     Every video of a set is equally long: shorter ones hold the last frame of random steps. All are encoded alike. The
-    same table and options give the same bytes. Videos that an interrupted call has written are kept.
+    same table and options give the same bytes. Videos that an interrupted call has written are kept, unless their
+    checksum says that they have changed.
 
     Args:
         table: CSV or JSONL with the columns `clip` and `step`, and optionally `start`, `end` (seconds) and `split`.
@@ -75,8 +78,7 @@ def compose_problem_sets(
     """
     check_counts(num_sets=num_sets, size=size // 2, fps=fps, candidates=candidates - 1)
     for split in splits:
-        if (Path(out) / split / "tasks").exists():
-            raise FileExistsError(f"{Path(out) / split}: expected no problem sets yet. Give a new folder.")
+        refuse_problem_sets(Path(out) / split)
     clips = read_step_clips(Path(table), None if videos is None else Path(videos))
     steps = sorted({clip.step for clip in clips})
     pairs = held_out_pairs(steps, max(levels), seed) if len(splits) > 1 else set()
@@ -169,19 +171,16 @@ class _Writer:
             yield holds
 
     def _video(self, video: PlannedVideo, holds: Sequence[int], folder: Path) -> str:
-        """Write a video unless it is there, and return its name, which says nothing about its steps."""
+        """Write a video unless it is there intact, and return its name, which says nothing about its steps."""
         key = [self.size, self.fps, *holds, *((clip.file.name, clip.start, clip.end) for clip in video.clips)]
         digest = hashlib.sha256(repr(key).encode())
         for clip in video.clips:
             digest.update(clip.file.read_bytes())
         path = folder / f"{digest.hexdigest()[:16]}.mp4"
-        if not path.exists():
+        if read_cached(path) is None:
             parts = [self.frames(clip) for clip in video.clips]
             held = [np.concatenate([part, part[-1:].repeat(hold, 0)]) for part, hold in zip(parts, holds, strict=True)]
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_suffix(".part")
-            temporary.write_bytes(encode_mp4(np.concatenate(held), Fraction(self.fps)))
-            temporary.replace(path)
+            write_cached(path, encode_mp4(np.concatenate(held), Fraction(self.fps)) + _FREE_BOX)
         return path.name
 
 

@@ -4,10 +4,12 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Literal, TypeAlias
 
+from lightning_vista.files.own_files import file_sha256, written_whole
 from lightning_vista.processes.progress import progress_bar
-from lightning_vista.vista.layout import ProblemSets, write_problem_sets
+from lightning_vista.vista.layout import ProblemSets, refuse_problem_sets, write_problem_sets
 from lightning_vista.vista.problem_sets import KIND_OF_TYPE, LabelledVideo, ProblemSet
 from lightning_vista.vista.source_readers import read_source
 from lightning_vista.vista.source_rows import SourceError, SourceRow
@@ -34,24 +36,24 @@ def import_problem_sets(
     Args:
         source: CSV, JSONL or JSON file; folder of a Hugging Face dataset; folder of WebDataset shards.
         out: Folder to write: `tasks/`, `metadata.csv` and `videos/`. Videos that an interrupted import has copied are
-            kept.
+            kept, after their bytes have been compared with the source's.
         source_format: `table`, `huggingface`, `webdataset`, `questions`, or `auto` to tell it from the source.
-        videos: Folder of the videos that a file names; the file's own by default.
+        videos: Folder of the videos that a file names; the file's own by default. Links in it may lead anywhere; those
+            in a dataset's own folder may not leave it.
         environment: Name of the environment; the source's name by default.
         columns: Column of the source for each of `video`, `description`, `set`, `level`, `kind`, `candidates`.
-        link: Whether to link videos that are files instead of copying them.
+        link: Whether to make hard links of videos that are files, on the same file system, instead of copies.
 
     Returns:
         The problem sets.
 
     Raises:
         FileNotFoundError: If the source does not exist, or holds nothing of a known format.
-        FileExistsError: If `out` already holds problem sets.
+        FileExistsError: If `out` already holds problem sets, or videos of the same names with other bytes.
         SourceError: If rows are broken; lists all faults with their places.
     """
     root = Path(out)
-    if (root / "tasks").exists():
-        raise FileExistsError(f"{root / 'tasks'}: expected no problem sets yet. Give a new folder, or remove this one.")
+    refuse_problem_sets(root)
     name = environment or _slug(Path(source).stem)
     found = read_source(Path(source), source_format, Path(videos) if videos else None, columns, link)
     faults = list(found.faults)
@@ -59,9 +61,12 @@ def import_problem_sets(
     if faults:
         raise SourceError(f"{source}", faults)
     targets = {root / "videos" / name / row.video: row for row in found.rows}
+    present = _present_videos(targets)
     with progress_bar("Copying videos", len(targets)) as advance:
         for target, row in targets.items():
-            _write_video(row, target)
+            if target not in present:
+                with written_whole(target) as temporary:
+                    row.write(temporary)
             advance(1)
     write_problem_sets(problem_sets, root)  # last: their presence marks a finished import
     if found.unused:
@@ -135,12 +140,24 @@ def _slug(text: str) -> str:
     return re.sub(r"\W+", "_", text.lower()).strip("_") or "videos"
 
 
-def _write_video(row: SourceRow, target: Path) -> None:
-    """Write a video completely or not at all, unless it is there."""
-    if target.exists():
-        return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(target.name + ".part")
-    part.unlink(missing_ok=True)
-    row.write(part)
-    part.replace(target)
+def _present_videos(targets: Mapping[Path, SourceRow]) -> set[Path]:
+    """Return the videos that are there already; refuse those with other bytes than the source's."""
+    present = {target for target in targets if target.exists()}
+    others = []
+    if not present:
+        return present
+    with TemporaryDirectory(dir=min(present).parent) as folder:  # links need one file system
+        own = Path(folder) / "video"
+        for target in sorted(present):
+            targets[target].write(own)
+            is_same = target.is_file() and target.stat().st_size == own.stat().st_size
+            if not is_same or file_sha256(target) != file_sha256(own):
+                others.append(target)
+            own.unlink()
+    if others:
+        lines = "\n".join(f"  - {target}" for target in others)
+        raise FileExistsError(
+            f"expected the source's videos, got {len(others)} file(s) of the same names with other bytes:\n{lines}\n"
+            "Give a new folder, or move them away."
+        )
+    return present

@@ -20,6 +20,8 @@ INDEX_VERSION = 2
 #: Attempts at a remote index. A server that announces no length can lose its end unnoticed.
 _ATTEMPTS = 4
 _SHARD_NAME = re.compile(r"\d{6,}\.tar")
+#: Beginning of an index, which starts with the plan, and of the list of a part's shards, which starts with the part.
+_BEGINNING = re.compile(rb'\s*\{\s*"version":\s*\d+,\s*"(plan|part)":')
 
 
 class ShardError(ValueError):
@@ -195,6 +197,16 @@ class ShardIndex:
         )
 
 
+def is_own_document(content: bytes) -> bool:
+    """Say whether a file is an index, or the list of a part's shards, by its beginning; it may be damaged.
+
+    Example:
+        >>> is_own_document(b'{"version": 2, "plan": "0a1b"'), is_own_document(b'{"name": "my web site"}')
+        (True, False)
+    """
+    return _BEGINNING.match(content) is not None
+
+
 def _stored_spec(frames: FrameSpec) -> dict[str, Any]:
     """Return the settings of stored frames; shards store JPEG files of a quality of their own."""
     return {name: value for name, value in asdict(frames).items() if name != "jpeg_quality"}
@@ -242,6 +254,8 @@ def sample_key(video: str) -> str:
 def _read_document(storage: Storage, source: str, attempts: int) -> dict[str, Any]:
     """Read and check the file; one that is damaged may have arrived so, and is read again."""
     content, remedy = storage.read_file(INDEX_NAME), "Build the shards again with --overwrite."
+    if not is_own_document(content):
+        remedy = "If a build of shards wrote it, move it away and build again; else give another folder."
     try:
         return from_sealed_json(content, source, version=INDEX_VERSION, sealed_since=2, remedy=remedy)
     except DamagedFileError:

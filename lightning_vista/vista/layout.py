@@ -178,6 +178,20 @@ def write_problem_sets(problem_sets: Iterable[ProblemSet], dataset_dir: str | Pa
     write_whole(root / "metadata.csv", metadata_csv(ordered))
 
 
+def refuse_problem_sets(dataset_dir: str | Path) -> None:
+    """Refuse to write problem sets where some are already, or a table of the name of theirs.
+
+    Args:
+        dataset_dir: Folder for `tasks/` and `metadata.csv`.
+
+    Raises:
+        FileExistsError: If it holds one of these.
+    """
+    for name in ("tasks", "metadata.csv"):
+        if (path := Path(dataset_dir) / name).exists():
+            raise FileExistsError(f"{path}: expected no problem sets yet. Give a new folder, or move it away.")
+
+
 def metadata_rows(problem_sets: Iterable[ProblemSet]) -> list[dict[str, str]]:
     """Return the rows of the official `metadata.csv`, one per (video, true description).
 

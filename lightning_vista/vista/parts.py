@@ -98,11 +98,11 @@ def merge_parts(parts: Sequence[str | Path], out_dir: str | Path, *, overwrite: 
     sources = {sample.shard: folder for folder, _, own in found for sample in own.samples}
     out.mkdir(parents=True, exist_ok=True)
     with sole_builder(out):
+        refuse_foreign(out, [INDEX_NAME, *sources])
         if (out / INDEX_NAME).exists() and (out / INDEX_NAME).read_bytes() != index.to_bytes():
             if not overwrite:
                 raise FileExistsError(f"{out} holds other shards. Give another folder, or add --overwrite.")
             (out / INDEX_NAME).unlink()  # first: without it nobody takes the folder for a finished build
-        refuse_foreign(out, sources)
         with progress_bar("Joining shards", total=len(sources)) as advance:
             for name, folder in sorted(sources.items()):
                 samples = [sample for sample in index.samples if sample.shard == name]

@@ -167,11 +167,12 @@ def build_shards(
     out.mkdir(parents=True, exist_ok=True)
     workers = num_workers or os.cpu_count() or 1
     with sole_builder(out):
-        finished = _finished_build(out, plan, overwrite)
-        if part is not None and finished is not None:
-            raise FileExistsError(f"{out} holds a finished build of all parts. Give a part another folder.")
         contents = dict(enumerate(_divide(videos, int(max_shard_mb * 1e6))))
         own = {number: content for number, content in contents.items() if part is None or part.holds(number)}
+        written = [*([] if part is None else [part.file_name]), *map(_shard_name, own)]
+        finished = _finished_build(out, plan, overwrite, written)
+        if part is not None and finished is not None:
+            raise FileExistsError(f"{out} holds a finished build of all parts. Give a part another folder.")
         shards = _build_shards(out, own, settings, workers, finished)
         left_out = [entry for shard in shards for entry in shard.skipped]
         skipped = sorted(absent + left_out, key=lambda entry: entry.path)
@@ -195,8 +196,6 @@ def _build_shards(
     """Write all shards, given by their numbers, that an earlier build has not finished."""
     videos = [video for content in contents.values() for video in content]
     records = {} if finished is None else _records_of(finished, videos, num_workers)
-    if finished is None:
-        refuse_foreign(out, [_shard_name(number) for number in contents])
     left_out = {} if finished is None else {entry.path: entry for entry in finished.skipped}
     shards = []
     with progress_bar("Packing videos", total=len(videos)) as advance:
@@ -255,20 +254,21 @@ def _hash(*parts: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _finished_build(out: Path, plan: str, overwrite: bool) -> ShardIndex | None:
-    """Return the finished build of the same plan, or None if there is none."""
-    if not (out / INDEX_NAME).exists():
-        return None
-    if not overwrite:
+def _finished_build(out: Path, plan: str, overwrite: bool, written: Sequence[str]) -> ShardIndex | None:
+    """Return the finished build of the same plan, or None if the files of these names are to be written."""
+    refuse_foreign(out, [INDEX_NAME])
+    if (out / INDEX_NAME).exists() and not overwrite:
         index = ShardIndex.read(Storage(out))
         if index.plan == plan:
             return index
         raise FileExistsError(
             f"{out} holds shards of other videos or settings. Give another folder, or replace them with --overwrite."
         )
-    # The index goes first: without it nobody takes the half-replaced folder for a finished build.
-    (out / INDEX_NAME).unlink()
-    forget_records(out)
+    refuse_foreign(out, written)
+    if (out / INDEX_NAME).exists():
+        # The index goes first: without it nobody takes the half-replaced folder for a finished build.
+        (out / INDEX_NAME).unlink()
+        forget_records(out)
     return None
 
 

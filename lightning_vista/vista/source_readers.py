@@ -2,7 +2,7 @@
 
 import csv
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -11,7 +11,7 @@ from lightning_vista.files.documents import check_regular, parse_json
 from lightning_vista.optional import require
 from lightning_vista.options import check_word
 from lightning_vista.vista.source_questions import is_question, question_rows
-from lightning_vista.vista.source_rows import Find, RowReader, Write, file_finder
+from lightning_vista.vista.source_rows import Find, RowReader, Write, file_finder, leaves
 
 #: Names of the formats.
 SOURCE_FORMATS = ("auto", "table", "huggingface", "webdataset", "questions")
@@ -119,7 +119,8 @@ def _guess(source: Path) -> str:
 
 def _read_table(source: Path, reader: RowReader, videos: Path | None, link: bool, questions: bool) -> None:
     """Read a table of videos, or of questions about videos."""
-    find = file_finder(videos or source.parent, link)
+    # The videos of questions are a dataset that somebody else has made; a plain table is the user's own.
+    find = file_finder(videos or source.parent, link, may_leave=not questions or videos is not None)
     rows = list(table_rows(source))
     if questions:
         rows = list(question_rows(rows, reader.faults))
@@ -133,7 +134,7 @@ def _read_table(source: Path, reader: RowReader, videos: Path | None, link: bool
 def _read_webdataset(source: Path, reader: RowReader) -> None:
     """Read tar files whose samples have a video and a .json (an object) or .txt (the description)."""
     seen: dict[str, str] = {}
-    for shard in sorted(source.glob("*.tar")) if source.is_dir() else [source]:
+    for shard in _own_files(source, source.glob("*.tar")) if source.is_dir() else [source]:
         check_regular(shard)
         try:
             with tarfile.open(shard) as tar:
@@ -205,27 +206,39 @@ def _read_hugging_face(source: Path, reader: RowReader, videos: Path | None, lin
     if (source / "state.json").is_file():
         _read_saved(source, reader, videos, link)
         return
-    tables = sorted(path for name in _METADATA for path in source.rglob(name))
-    parquets = sorted(source.rglob("*.parquet"))
+    tables = _own_files(source, (path for name in _METADATA for path in source.rglob(name)))
+    parquets = _own_files(source, source.rglob("*.parquet"))
     if not tables and not parquets:
         raise FileNotFoundError(
             f"{source}: expected {' or '.join(_METADATA)}, parquet files, the files of `save_to_disk`, or *.tar, got "
             "none of these."
         )
+    find = file_finder(videos or source, link, may_leave=videos is not None)
     for table in tables:
         rows = list(table_rows(table))
         reader.check_columns(list(dict.fromkeys(key for _, row in rows for key in row)))
-        beside, find = table.parent.relative_to(source), file_finder(videos or source, link)
+        beside = table.parent.relative_to(source)
         for place, row in rows:
             column = reader.columns.get("video") or reader.column("video", row)
             if column and isinstance(row.get(column), str) and row[column]:
                 row = {**row, column: (PurePosixPath(beside.as_posix()) / row[column]).as_posix()}
             reader.add(f"{table.relative_to(source)}, {place}", row, find)
     for parquet in [] if tables else parquets:
-        _read_parquet(source, parquet, reader, videos, link)
+        _read_parquet(source, parquet, reader, find)
 
 
-def _read_parquet(source: Path, parquet: Path, reader: RowReader, videos: Path | None, link: bool) -> None:
+def _own_files(source: Path, files: Iterable[Path]) -> list[Path]:
+    """Return the files of a folder that somebody else has made, sorted; refuse links that leave it."""
+    found = sorted(files)
+    for file in found:
+        if leaves(file, source):
+            raise ValueError(
+                f"{file}: expected a file inside {source}, got a link that leaves it. Copy the file there."
+            )
+    return found
+
+
+def _read_parquet(source: Path, parquet: Path, reader: RowReader, find: Find) -> None:
     """Read one parquet file; videos are paths, or `{bytes, path}` as the Hub stores them."""
     polars = require("polars", extra="vista")
     frame = polars.scan_parquet(parquet)
@@ -237,7 +250,6 @@ def _read_parquet(source: Path, parquet: Path, reader: RowReader, videos: Path |
         held = polars.col(column).struct.field("bytes").is_not_null().alias("__held")
         frame = frame.with_columns(path.alias(column), held)
     name = parquet.relative_to(source).as_posix()
-    find = file_finder(videos or source, link)
     for number, row in enumerate(frame.collect().iter_rows(named=True), start=1):
         if row.pop("__held", False):
             row[column] = _free_name(row[column], f"{parquet.stem}_{number:06d}.mp4", reader)
@@ -249,13 +261,14 @@ def _read_parquet(source: Path, parquet: Path, reader: RowReader, videos: Path |
 def _read_saved(source: Path, reader: RowReader, videos: Path | None, link: bool) -> None:
     """Read a dataset that `save_to_disk` of the package datasets wrote."""
     datasets = require("datasets", extra="text")
+    _own_files(source, source.iterdir())
     saved = datasets.load_from_disk(str(source))
     reader.check_columns(saved.column_names)
     column = str(reader.column("video", saved.column_names))
     if isinstance(saved.features[column], datasets.Video):
         saved = saved.cast_column(column, datasets.Video(decode=False))
     names = {name: f.int2str for name, f in saved.features.items() if isinstance(f, datasets.ClassLabel)}
-    find = file_finder(videos or source, link)
+    find = file_finder(videos or source, link, may_leave=videos is not None)
     for number in range(len(saved)):
         row: dict[str, Any] = saved[number]
         row |= {name: convert(row[name]) for name, convert in names.items() if row[name] is not None}

@@ -1,9 +1,11 @@
 """Rows of foreign sources: a video, a description that is true of it, and the problem set that they belong to."""
 
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias
 
@@ -158,12 +160,27 @@ class RowReader:
         return None if column is None else raw.get(column)
 
 
-def file_finder(folder: Path, link: bool = False) -> Find:
+def leaves(file: Path, folder: Path) -> bool:
+    """Say whether a file below a folder is a link that leaves it.
+
+    The cache of Hugging Face keeps the files of `snapshots/<commit>` in `blobs`, which counts as the same folder.
+
+    Args:
+        file: The file.
+        folder: The folder.
+    """
+    root = folder.resolve()
+    blobs = [parent.with_name("blobs") for parent in root.parents if parent.name == "snapshots"]
+    return not any(file.resolve().is_relative_to(inside) for inside in (root, *blobs))
+
+
+def file_finder(folder: Path, link: bool = False, may_leave: bool = True) -> Find:
     """Return a function that finds videos below a folder.
 
     Args:
         folder: The folder.
-        link: Whether the official layout gets links to the videos instead of copies.
+        link: Whether the official layout gets hard links to the videos instead of copies.
+        may_leave: Whether links among the videos may leave the folder; not where somebody else has made it.
     """
 
     def find(path: str) -> tuple[str, Write] | str:
@@ -175,9 +192,19 @@ def file_finder(folder: Path, link: bool = False) -> Find:
         file = folder / pure
         if not file.is_file():
             return f"no such file: {file}. The folder of the videos is the source's, or --videos."
-        return pure.as_posix(), lambda target: target.symlink_to(file.resolve()) if link else _copy(file, target)
+        if not may_leave and leaves(file, folder):
+            return f"{file}: a link that leaves {folder}. Copy the file into it, or follow its links: --videos {folder}"
+        return pure.as_posix(), partial(_link if link else _copy, file)
 
     return find
+
+
+def _link(file: Path, target: Path) -> None:
+    """Make a hard link, which `shards build` takes for a file of the folder."""
+    try:
+        os.link(file.resolve(), target)
+    except OSError as error:
+        raise OSError(f"{file}: expected a file that can be linked to, got: {error}. Leave out --link.") from error
 
 
 def _copy(file: Path, target: Path) -> None:

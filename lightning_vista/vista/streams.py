@@ -147,6 +147,12 @@ class TrainingStream(SampleStream):
         self.shuffle_buffer = shuffle_buffer
         self.num_skipped = 0
 
+        if len(self.samples) < self.world_size:
+            raise ValueError(
+                f"`devices`: expected at most as many processes as training videos, {len(self.samples)}, got "
+                f"{self.world_size}. Train with fewer."
+            )
+
     def __len__(self) -> int:
         return sum(self._num_batches(worker) for worker in range(self.num_workers))
 

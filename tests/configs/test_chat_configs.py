@@ -91,6 +91,7 @@ def test_likelihood_endpoint(shards: Path, tmp_path: Path) -> None:
         server.say = lambda body: saying(draw(body))
         run("likelihood_endpoint.yaml", shards, tmp_path / "run", "--model.base_url", server.url)
     rows = read_scores(tmp_path / "run").rows
+    assert server.keys == {"Bearer no-key"}  # not that of another provider
     assert rows.height == 40
     assert rows["score"].null_count() == 0
     assert (rows["score"] < 0).all()

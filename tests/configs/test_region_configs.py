@@ -1,5 +1,6 @@
 """Every YAML under `configs/vista/regions/` trains and is tested, on tiny data."""
 
+import importlib
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,9 @@ def test_the_studies_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     studies = FOLDER.parents[1] / "studies"
     main(["study", str(studies / "scorer_regions.yaml"), "--smoke", "--jobs", "2", "--out", "out"])
     assert len(printed_table(tmp_path / "out")) == 2 + 15
+    monkeypatch.syspath_prepend(str(FOLDER.parents[2] / "benchmarks"))
+    read = importlib.import_module("scorer_regions").figures(tmp_path / "out")
+    assert {row.state for row in read if row.run == "order, routed"} >= {"whole", "cut"}
     weights = tmp_path / "out/runs/order_routed/seed_0/scorer.safetensors"
     (tmp_path / "runs/regions").mkdir(parents=True, exist_ok=True)
     weights.rename(tmp_path / "runs/regions/scorer.safetensors")

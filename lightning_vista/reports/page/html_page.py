@@ -27,7 +27,7 @@ from lightning_vista.reports.page.strip_pictures import Strips, example_strip
 from lightning_vista.reports.page.svg import draw_mark
 from lightning_vista.reports.page.type_table import KIND_TITLES
 from lightning_vista.reports.progress_figure import draw_progress, value_orders
-from lightning_vista.reports.results import results_csv
+from lightning_vista.reports.results import results_table
 from lightning_vista.reports.style import interval
 from lightning_vista.reports.view import View, views
 from lightning_vista.vista.tables import TABLE_NAME, ScoreTable, read_scores
@@ -91,7 +91,7 @@ def write_page(
         "rescalings": [view.rescaling for view in shown],
         "sets": set_data(shown, members, entries, predicted),
         "videos": {place: videos[place] for place in played},
-        "csv": results_csv(results, digits=3),
+        "table": results_table(results, digits=3),
     }
     page = _template().render(
         views=shown,

@@ -158,3 +158,10 @@ def test_other_zip_archives_are_named_and_nothing_in_them_runs(tmp_path: Path) -
         with pytest.raises(DamagedFileError, match=f"{path} cannot be read: ") as caught:
             NamingCheckpointIO().load_checkpoint(path)
         assert "weights_only" not in str(caught.value)
+
+
+def test_a_checkpoint_of_a_server_is_refused_without_its_secret(shards: Path, tmp_path: Path) -> None:
+    data = ["--data=ViSTaDataModule", f"--data.shards={shards}", f"--evaluation.run_dir={tmp_path}"]
+    with pytest.raises(SystemExit, match=r"expected a file, got the address http://h/a\.ckpt\?sig=\*\*\*\.") as refused:
+        main(["test", "--model=RandomScorer", *data, "--ckpt_path=http://h/a.ckpt?sig=hunter2"])
+    assert "hunter2" not in str(refused.value)

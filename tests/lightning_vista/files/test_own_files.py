@@ -44,6 +44,12 @@ def test_a_full_disk_is_named(tmp_path: Path) -> None:
         write_whole(tmp_path / "file" / "b.txt", "")
 
 
+def test_an_error_about_the_source_of_a_copy_names_the_source(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="source.txt"):  # noqa: SIM117
+        with written_whole(tmp_path / "a.txt") as temporary:
+            temporary.write_bytes((tmp_path / "source.txt").read_bytes())
+
+
 def test_every_change_breaks_a_seal() -> None:
     content = seal(b"first\n" + EMPTY_SEAL.encode() + b"\nlast")
     assert is_sealed(content, "a", "")

@@ -15,6 +15,7 @@ SECRET = "hunter2Zq"
         f"https://{SECRET}@host:8000/v1",
         f"https://me:p@{SECRET}@host/v1",
         f"https://me:a/{SECRET}@host/v1",
+        f"https://me:a?{SECRET}@host/v1",
         f"s3://key:{SECRET}@bucket/shards",
         f"simplecache::http://me:{SECRET}@host/x",
         f"http://host/v1?api_key={SECRET}",
@@ -46,6 +47,7 @@ def test_no_secret_of_an_address_is_shown(text: str) -> None:
     [
         "https://host:8000/v1/chat/completions: 404",
         "https://host/v1?api-version=2024-10-21",
+        "http://[::1]:8000/v1?api-version=a@b",
         "s3://bucket/shards of a@b.c",
         "/data/a b/c.tar",
         "file:///data/x.tar",

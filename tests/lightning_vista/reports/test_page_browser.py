@@ -15,6 +15,7 @@ import pytest
 from browser import CHROMIUM, Browser
 from report_data import ATTACK, BOLD, LABELS, SETS, minimal, run_folder, score_table, tables
 
+from lightning_vista.files.csv_tables import plain_cell
 from lightning_vista.reports.page import write_page
 from lightning_vista.reports.results import build_results
 from lightning_vista.vista.tables import ScoreTable
@@ -317,6 +318,31 @@ def test_every_figure_gives_csv_and_svg(page: Path, browser: Browser) -> None:
         assert "<text" in drawing
         assert len(list(csv.reader(io.StringIO(browser.run(f"figureCsv({figures}[{number}])"))))) > 1
     assert "<svg" in saved(browser, "document.querySelectorAll('.downloads button')[1].click()")
+
+
+def test_no_file_of_the_page_has_a_formula(browser: Browser, tmp_path: Path) -> None:
+    name = '=HYPERLINK("http://x";"y")'
+    judged = [score_table(name, 0.6), score_table("two\nlines", 0.2)]
+    results = build_results(judged)
+    show(browser, write_page(results, judged, tmp_path / "report.html"))
+    texts = [name, "+1+1", " -a", "@SUM(1)", "\t=1", "\r=1", "＝1", "a=b", "-0.5", "+3", "'=1", "-", ""]  # noqa: RUF001
+    values = [*texts, -0.5, None]
+    assert browser.run(f"{json.dumps(values)}.map(plain)") == [
+        "" if value is None else str(plain_cell(value)) for value in values
+    ]
+    tables = [browser.run(f"figureCsv(document.querySelectorAll('.figure')[{number}])") for number in range(3)]
+    tables.append(saved(browser, "document.querySelector('[data-file=csv]').click()"))
+    cells = [cell for table in tables for row in csv.reader(io.StringIO(table)) for cell in row]
+    assert any(cell == f"'{name}" for cell in cells)
+    assert [cell for cell in cells if plain_cell(cell) != cell] == []
+    show(browser, tmp_path / "report.html")
+    found = json.loads(saved(browser, "document.querySelector('[data-file=json]').click()"))
+    for model, part in results.items():
+        rows = [{**row, "mean_macro_f1": pytest.approx(row["mean_macro_f1"], abs=1e-3)} for row in part["aggregates"]]
+        kept = ("environment", "level", "kind", "mean_macro_f1", "problem_sets")
+        assert [{key: row[key] for key in kept} for row in found[model]["aggregates"]] == [
+            {key: row[key] for key in kept} for row in rows
+        ]
 
 
 def test_examples_play(page: Path, browser: Browser) -> None:

@@ -88,6 +88,19 @@ def test_no_path_of_the_machine_is_in_what_is_shared(study: tuple[Study, list[Ru
     assert "lightning-vista fit --config ./runs/routed/seed_0/run.yaml" in page.read_text(encoding="utf-8")
 
 
+def test_a_folder_with_a_short_name_changes_no_words(
+    study: tuple[Study, list[Run], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, out = replace(study[0], summary="One run goes without routing."), study[2]
+    monkeypatch.chdir(out.parent)
+    runs = expand_study(made, Path("out"))
+    finish(runs)
+    page = write_study(made, runs, Path("out")).read_text(encoding="utf-8")
+    assert made.summary in page
+    rows = json.loads(Path("out/results.json").read_text(encoding="utf-8"))["rows"]
+    assert [row["run"] for row in rows] == ["routed", "plain"]
+
+
 def test_a_smoke_run_says_so_and_has_no_finding(study: tuple[Study, list[Run], Path]) -> None:
     made, _, out = study
     runs = expand_study(made, out, smoke=True)

@@ -1,6 +1,7 @@
 """Composed sequences show what their descriptions say, in that order; leaks are what a viewer could answer."""
 
 import csv
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -178,6 +179,25 @@ def test_the_same_seed_gives_the_same_bytes_and_builds_shards(table: Path, tmp_p
     assert trees[0] == trees[1]
     index = build_shards(tmp_path / "a/test/tasks", tmp_path / "a/test/videos", tmp_path / "shards")
     assert "2 problem sets" in index.summary()
+
+
+def test_a_damaged_video_of_an_interrupted_call_is_composed_again(table: Path, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"levels": [2], "num_sets": 1, "kinds": ["permutation"], "size": 32}
+    compose_problem_sets(table, tmp_path, **options)
+    videos = sorted((tmp_path / "test/videos/composed").iterdir())
+    before = [path.read_bytes() for path in videos]
+    shutil.rmtree(tmp_path / "test/tasks")
+    with pytest.raises(FileExistsError, match="metadata.csv: expected no problem sets yet"):
+        compose_problem_sets(table, tmp_path, **options)
+    (tmp_path / "test/metadata.csv").unlink()
+    (tmp_path / "test/videos/composed" / f"{videos[0].stem}.part").write_text("a user's own")
+    videos[0].write_bytes(before[1][:-1] + b"0")
+    kept = videos[1].stat().st_mtime_ns
+    with pytest.warns(UserWarning, match=f"{videos[0].name}.*made again"):
+        compose_problem_sets(table, tmp_path, **options)
+    assert [path.read_bytes() for path in videos] == before
+    assert videos[1].stat().st_mtime_ns == kept
+    assert (tmp_path / "test/videos/composed" / f"{videos[0].stem}.part").read_text() == "a user's own"
 
 
 def test_a_part_of_a_clip_is_cut_at_its_seconds(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -147,7 +148,70 @@ def test_a_row_that_lacks_a_named_column_is_a_fault_of_its_own(clips: Path, tmp_
 def test_links_take_no_space(clips: Path, tmp_path: Path) -> None:
     rows = [{"video": name, "description": text} for name, text in zip(NAMES, TEXTS, strict=True)]
     imported(write_csv(tmp_path / "rows.csv", rows), tmp_path / "out", videos=clips, link=True)
-    assert (tmp_path / "out/videos/rows/a.mp4").resolve() == (clips / "a.mp4").resolve()
+    assert (tmp_path / "out/videos/rows/a.mp4").samefile(clips / "a.mp4")
+    shutil.rmtree(tmp_path / "out/tasks")
+    (tmp_path / "out/metadata.csv").unlink()
+    imported(tmp_path / "rows.csv", tmp_path / "out", videos=clips, link=True)  # after an interruption
+    build_shards(tmp_path / "out/tasks", tmp_path / "out/videos", tmp_path / "shards")
+
+
+def test_an_interrupted_import_keeps_the_same_videos_and_refuses_others(clips: Path, tmp_path: Path) -> None:
+    rows = [{"video": name, "description": text} for name, text in zip(NAMES, TEXTS, strict=True)]
+    table, copied = write_csv(tmp_path / "rows.csv", rows), tmp_path / "out/videos/rows"
+    copied.mkdir(parents=True)
+    (copied / "a.mp4.part").write_text("a user's own")
+    (copied / "a.mp4").write_bytes((clips / "a.mp4").read_bytes()[:-1] + b"!")
+    with pytest.raises(FileExistsError, match=r"1 file\(s\) of the same names with other bytes:\n.*rows/a.mp4\nGive"):
+        import_problem_sets(table, tmp_path / "out", videos=clips)
+    assert {path.name for path in copied.iterdir()} == {"a.mp4", "a.mp4.part"}
+    (copied / "a.mp4").write_bytes((clips / "a.mp4").read_bytes())
+    kept = (copied / "a.mp4").stat().st_mtime_ns
+    imported(table, tmp_path / "out", videos=clips)
+    assert (copied / "a.mp4").stat().st_mtime_ns == kept
+    assert (copied / "a.mp4.part").read_text() == "a user's own"
+    assert {path.name for path in copied.iterdir()} == {"a.mp4", "a.mp4.part", "sub", "c d.mp4"}
+
+
+def test_a_table_beside_which_the_problem_sets_would_go_is_kept(clips: Path, tmp_path: Path) -> None:
+    rows = [{"video": name, "description": text} for name, text in zip(NAMES, TEXTS, strict=True)]
+    table = write_csv(tmp_path / "metadata.csv", rows)
+    before = table.read_bytes()
+    with pytest.raises(FileExistsError, match="metadata.csv: expected no problem sets yet"):
+        import_problem_sets(table, tmp_path, videos=clips)
+    assert table.read_bytes() == before
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")
+def test_links_in_datasets_of_others_stay_inside(clips: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "models/snapshots/0a1b"
+    folder.mkdir(parents=True)
+    rows = [{"video": name, "description": text} for name, text in zip(("a.mp4", "c d.mp4"), TEXTS, strict=False)]
+    for row in rows:
+        (folder / row["video"]).symlink_to(clips / row["video"])
+    table = write_csv(folder / "metadata.csv", rows)
+    with pytest.raises(SourceError, match="a.mp4: a link that leaves .*--videos"):
+        import_problem_sets(folder, tmp_path / "no")
+    pair = {"pos_vid": "a.mp4", "neg_vid": "c d.mp4", "pos_cap": TEXTS[0], "neg_cap": TEXTS[1]}
+    (folder / "pairs.json").write_text(json.dumps([pair]), encoding="utf-8")
+    with pytest.raises(SourceError, match="a.mp4: a link that leaves"):
+        import_problem_sets(folder / "pairs.json", tmp_path / "no")
+    assert not (tmp_path / "no").exists()
+    imported(folder, tmp_path / "named", videos=folder)
+    imported(table, tmp_path / "own")  # a table of the user's own
+    table.rename(tmp_path / "metadata.csv")
+    table.symlink_to(tmp_path / "metadata.csv")
+    with pytest.raises(ValueError, match="metadata.csv: expected a file inside .*, got a link that leaves it"):
+        import_problem_sets(folder, tmp_path / "no", videos=folder)
+    table.unlink()
+    table.write_bytes((tmp_path / "metadata.csv").read_bytes())
+    # The cache of Hugging Face has links to the files beside its snapshots.
+    (tmp_path / "models/blobs").mkdir()
+    for row in rows:
+        blob = tmp_path / "models/blobs" / f"{row['video']}0"
+        blob.write_bytes((clips / row["video"]).read_bytes())
+        (folder / row["video"]).unlink()
+        (folder / row["video"]).symlink_to(blob)
+    imported(folder, tmp_path / "cached")
 
 
 def test_a_video_folder_of_hugging_face(clips: Path, tmp_path: Path) -> None:

@@ -149,6 +149,19 @@ def test_finished_shards_are_not_replaced_unasked(dataset: Path, shards: Path, t
     assert contents(out) == contents(shards)
 
 
+def test_lists_that_no_build_wrote_are_not_replaced(dataset: Path, tmp_path: Path) -> None:
+    folders, out = build_parts(dataset, tmp_path, 2), tmp_path / "out"
+    out.mkdir()
+    for name in ("index.json", "part-1-of-2.json"):
+        (out / name).write_text('{"name": "my web site"}')
+    with pytest.raises(FileExistsError, match="holds index.json, which no build of shards wrote"):
+        merge_parts(folders, out, overwrite=True)
+    (out / "index.json").unlink()
+    with pytest.raises(FileExistsError, match="holds part-1-of-2.json, which"):
+        build_shards(dataset / "tasks", dataset / "videos", out, part=BuildPart(1, 2))
+    assert contents(out) == {"part-1-of-2.json": b'{"name": "my web site"}'}
+
+
 @pytest.mark.parametrize("text", ["0/2", "3/2", "1", "1/0", "a/b", "-1/2", "1/2/3", ""])
 def test_a_part_is_named_by_number_and_count(text: str) -> None:
     assert parse_part("2/8").file_name == "part-2-of-8.json"

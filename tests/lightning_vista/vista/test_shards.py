@@ -125,6 +125,34 @@ def test_files_that_no_build_wrote_are_not_replaced(dataset: Path, tmp_path: Pat
     assert contents(tmp_path) == {"000000.tar": b"another dataset"}
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_an_index_that_no_build_wrote_is_not_replaced(dataset: Path, tmp_path: Path, overwrite: bool) -> None:
+    (tmp_path / "index.json").write_text('{"name": "my web site"}')
+    with pytest.raises(FileExistsError, match="holds index.json, which no build of shards wrote") as caught:
+        build_shards(dataset / "tasks", dataset / "videos", tmp_path, overwrite=overwrite)
+    assert "--overwrite" not in str(caught.value)
+    with pytest.raises(ShardError, match="give another folder") as read:
+        ShardIndex.read(Storage(tmp_path))
+    assert "--overwrite" not in str(read.value)
+    assert contents(tmp_path) == {"index.json": b'{"name": "my web site"}'}
+
+
+def test_a_damaged_index_is_overwritten_but_not_beside_a_foreign_shard(
+    dataset: Path, shards: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(shards, out)
+    (out / "index.json").write_bytes((out / "index.json").read_bytes()[:-90])
+    (out / "000000.tar").write_bytes(b"another dataset")
+    before = contents(out)
+    with pytest.raises(FileExistsError, match="holds 000000.tar, which"):
+        build_shards(dataset / "tasks", dataset / "videos", out, max_shard_mb=0.008, overwrite=True)
+    assert contents(out) == before
+    (out / "000000.tar").unlink()
+    build_shards(dataset / "tasks", dataset / "videos", out, max_shard_mb=0.008, overwrite=True)
+    assert contents(out) == contents(shards)
+
+
 @pytest.mark.parametrize("damage", ["gone", "flipped", "cut", "longer", "beginning"])
 @pytest.mark.parametrize("state", ["finished", "interrupted"])
 def test_a_damaged_shard_is_packed_again(

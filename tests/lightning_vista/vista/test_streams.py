@@ -86,6 +86,11 @@ def test_training_ranks_share_the_samples_and_stop_together(shards: Path, num_wo
     assert len(set(seen[0]) | set(seen[1])) >= 12  # with 7 and 6 samples, the rank with more leaves its last out
 
 
+def test_more_processes_than_training_videos_are_refused(shards: Path) -> None:
+    with pytest.raises(ValueError, match=r"`devices`: expected at most .* training videos, 13, got 14"):
+        loader(TrainingStream, shards, rank=0, world_size=14)
+
+
 def test_batches_hold_frames_candidates_and_targets(dataset: Path, shards: Path) -> None:
     batch = next(batch for batch in loader(EvaluationStream, shards, batch_size=13))
     number = batch.videos.index("toy/clips/shared v1.0.mp4")

@@ -7,7 +7,18 @@ function save(name, type, text) {
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 }
 
-const quoted = (text) => (/[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
+/** Return a cell with an apostrophe before a text that a spreadsheet would take for a formula: `plain_cell` of csv_tables.py. */
+function plain(value) {
+  if (value === null || typeof value === "number") return String(value ?? "");
+  const text = value.replace(/\r\n?/g, "\n");
+  const isFormula = /^[\s\x1c-\x1f\x85]*[=+\-@＝＋－＠]|^[\t\n]/.test(text);
+  return isFormula && (!text.trim() || Number.isNaN(Number(text))) ? `'${text}` : text;
+}
+function quoted(value) {
+  const text = plain(value);
+  return /[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+}
+const csvText = (rows) => rows.map((row) => `${row.map(quoted).join(",")}\n`).join("");
 const isShown = (node) => !node.closest("[hidden]");
 /** Return the words of a cell; small notes are set apart by a space. */
 const cellText = (cell) => [...cell.childNodes].map((node) => node.textContent.trim()).filter(Boolean).join(" ").replace(/\s+/g, " ");
@@ -70,16 +81,14 @@ function figureSvg(figure) {
 
 /** Return the figures of the page as `results.json` holds them; the file beside the page has more digits and parts. */
 function resultsJson() {
-  const [head, ...lines] = data.csv.trim().split("\n").map((line) => line.match(/("([^"]|"")*"|[^,]*)(,|$)/g).map((cell) => cell.replace(/,$/, "").replace(/^"|"$/g, "").replaceAll('""', '"')));
+  const [head, ...lines] = data.table;
   const rows = lines.map((line) => Object.fromEntries(head.map((name, place) => [name, line[place]])));
   const keys = ["macro_f1", "accuracy", "videos", "unscored", "ties"];
-  const number = (value) => (value === "" ? null : Number.isNaN(Number(value)) ? value : Number(value));
   return JSON.stringify(Object.fromEntries(models.map((model) => [model.name, {
     rescaling: data.rescalings[0],
     problem_sets: Object.fromEntries(data.sets.filter((set) => set.results[0][model.index]).map((set) => [set.id,
       Object.fromEntries(keys.map((key, place) => [key, set.results[0][model.index][place]]))])),
-    aggregates: rows.filter((row) => row.model === model.name).map(({ model: _, rescaling: __, ...row }) =>
-      Object.fromEntries(Object.entries(row).map(([key, value]) => [key, number(value)]))),
+    aggregates: rows.filter((row) => row.model === model.name).map(({ model: _, rescaling: __, ...row }) => row),
   }])), null, 1);
 }
 
@@ -88,5 +97,5 @@ for (const figure of document.querySelectorAll(".figure")) {
   const button = (kind, make_) => make("button", { type: "button", "aria-label": `Download ${figure.dataset.download} as ${kind}`, onclick: () => save(`${name}.${kind.toLowerCase()}`, kind === "CSV" ? "text/csv" : "image/svg+xml", make_(figure)) }, kind);
   figure.after(make("div", { class: "downloads" }, button("CSV", figureCsv), button("SVG", figureSvg)));
 }
-document.querySelector("[data-file=csv]").addEventListener("click", () => save("results.csv", "text/csv", data.csv));
+document.querySelector("[data-file=csv]").addEventListener("click", () => save("results.csv", "text/csv", csvText(data.table)));
 document.querySelector("[data-file=json]").addEventListener("click", () => save("results.json", "application/json", resultsJson()));
