@@ -1,4 +1,5 @@
 import hashlib
+import io
 import json
 import os
 import random
@@ -7,6 +8,7 @@ import shutil
 import tarfile
 import tempfile
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -226,7 +228,7 @@ def test_a_damaged_record_of_an_interrupted_build_is_dropped(
 
 
 def test_a_second_build_waits_and_finds_the_work_done(
-    dataset: Path, shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    dataset: Path, shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second thread begins while the first is at its second shard."""
     at_work, may_end = threading.Event(), threading.Event()
@@ -238,15 +240,15 @@ def test_a_second_build_waits_and_finds_the_work_done(
         return pack(video, settings)
 
     monkeypatch.setattr(shards_module, "_pack", slow_pack)
+    monkeypatch.setattr("sys.stderr", told := io.StringIO())  # capfd may lose what is printed while it reads
     arguments = (dataset / "tasks", dataset / "videos", tmp_path)
     with ThreadPoolExecutor(3) as pool:
         first = pool.submit(build_shards, *arguments, max_shard_mb=0.008)
         assert at_work.wait(120)
         second = pool.submit(build_shards, *arguments, max_shard_mb=0.008)
         other = pool.submit(build_shards, *arguments, max_shard_mb=1)
-        told = ""
-        while told.count("Another build is writing") < 2:
-            told += capfd.readouterr().err
+        while told.getvalue().count("Another build is writing") < 2:
+            time.sleep(0.01)
         may_end.set()
         assert first.result() == second.result()
         with pytest.raises(FileExistsError, match="other videos or settings"):
