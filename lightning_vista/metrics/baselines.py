@@ -7,6 +7,8 @@ from lightning_vista.metrics.aggregation import generator_for
 from lightning_vista.metrics.scoring import ProblemSetResult, accuracy, macro_f1, predict_labels, score_problem_set
 
 RANDOM_DRAWS = 1000
+#: Numbers drawn at once, which bounds the memory for problem sets of any size.
+_NUMBERS_AT_ONCE = 2_000_000
 
 
 def majority_baseline(targets: Tensor) -> ProblemSetResult:
@@ -41,12 +43,18 @@ def random_baseline(targets: Tensor, problem_set: str, draws: int = RANDOM_DRAWS
         >>> round(random_baseline(torch.eye(2, dtype=torch.bool), "home/level_2/remix/a").accuracy, 1)
         0.5
     """
-    scores = torch.rand(draws, *targets.shape, generator=generator_for(problem_set), dtype=torch.float64)
-    targets = targets.cpu()
-    predictions = predict_labels(scores, targets.sum(dim=1))
+    targets, generator = targets.cpu(), generator_for(problem_set)
+    at_once = max(1, _NUMBERS_AT_ONCE // targets.numel())
+    f1s, accuracies = [], []
+    for start in range(0, draws, at_once):
+        shape = (min(at_once, draws - start), *targets.shape)
+        scores = torch.rand(shape, generator=generator, dtype=torch.float64)
+        predictions = predict_labels(scores, targets.sum(dim=1))
+        f1s.append(macro_f1(predictions, targets))
+        accuracies.append(accuracy(predictions, targets))
     return ProblemSetResult(
-        macro_f1=macro_f1(predictions, targets).mean().item(),
-        accuracy=accuracy(predictions, targets).mean().item(),
+        macro_f1=torch.cat(f1s).mean().item(),
+        accuracy=torch.cat(accuracies).mean().item(),
         videos=len(targets),
         unscored=0,
         ties=0,

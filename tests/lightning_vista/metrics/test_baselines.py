@@ -46,3 +46,11 @@ def test_random_depends_on_the_problem_set_alone() -> None:
     torch.rand(5)
     assert random_baseline(targets, "a") == first
     assert random_baseline(targets, "b") != first
+
+
+def test_draws_in_parts_are_those_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    targets = torch.arange(35).reshape(7, 5) % 3 == 0
+    whole = random_baseline(targets, "home/level_2/remix/a")
+    for numbers in (1, 100, 35 * 300):
+        monkeypatch.setattr("lightning_vista.metrics.baselines._NUMBERS_AT_ONCE", numbers)
+        assert random_baseline(targets, "home/level_2/remix/a") == whole
