@@ -49,8 +49,8 @@ class Ablation(Finishing):
         means: For each routed tensor its mean over the last validation epoch `(units * unit_size,)`.
 
     Raises:
-        ValueError: If an option is another word, a region is in no route, there are no means, a module to ablate is
-            not called, the model has no such adapter, or one adapter is to be exported and several are left.
+        ValueError: If an option is another word, a region is in no route, the means have not been computed, a module to
+            ablate is not called, the model lacks the adapter, or one adapter is to be exported and several are left.
         UnknownStructureError: At the start of `fit`, if the parameters of units are not known (`at="end"`).
 
     Example:
@@ -106,7 +106,7 @@ class Ablation(Finishing):
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Ablate a copy, so that anything impossible is reported before training."""
         if self.at == "end":
-            # There are no means before training; zeros have their shape, which is all that is tried here.
+            # Means are computed during training; zeros have their shape, which is all that is tried here.
             taps = self._taps(trainer, pl_module)
             widths = {tap.key: tap.units.size * tap.place.unit_size for tap in taps if tap.units}
             no_means = {key: torch.zeros(width) for key, width in widths.items()}

@@ -60,8 +60,8 @@ class RoutingMonitor(L.Callback):
     the end of training the run's folder gets `routing.csv` with shares and norms over all measured steps,
     `routing_steps.csv` with the shares of each, heat maps of the shares before the mask and behind it as
     `routing/<module>.png`, and curves over the steps, `routing/<module>/before_mask.png` and `.../behind_mask.png`.
-    Loggers get the tables, pictures and curves, see `lightning_vista.drawing.boards`. Without the packages of the extra
-    `plots` there are no pictures; a warning at the start of training says so.
+    Loggers get the tables, pictures and curves, see `lightning_vista.drawing.boards`. Pictures need the packages
+    of the extra `plots`; without them, a warning at the start of training says so.
 
     Args:
         every_n_steps: The number of optimizer steps (`trainer.global_step`) from one measured step to the next.

@@ -3,7 +3,6 @@
 import argparse
 import importlib
 import logging
-import os
 import signal
 import sys
 import traceback
@@ -22,7 +21,7 @@ from lightning_vista.commands.error_lines import describe_error
 from lightning_vista.commands.shipped_configs import find_config, with_config_paths
 from lightning_vista.files.redaction import without_secrets
 from lightning_vista.optional import require
-from lightning_vista.processes.stopping import StopSignal, end_quietly, stop_signals
+from lightning_vista.processes.stopping import StopSignal, end_quietly, reader_is_gone, stop_signals
 
 #: The commands that LightningCLI runs, with their help.
 LIGHTNING_COMMANDS = {
@@ -41,7 +40,8 @@ def main(args: Sequence[str] | None = None) -> None:
 
     Raises:
         SystemExit: If an argument, file or address is wrong or a plugin raises, with a message; `--traceback` shows
-            where. On Ctrl-C and SIGTERM with the exit codes 130 and 143 and a line that says how to resume.
+            where. On Ctrl-C and SIGTERM with the exit codes 130 and 143 and a line that says how to resume. With 141,
+            and quietly, if nobody reads the output any more.
     """
     arguments = list(sys.argv[1:] if args is None else args)
     if args is None:
@@ -58,10 +58,9 @@ def main(args: Sequence[str] | None = None) -> None:
         if show_traceback:
             raise
         end_quietly(stop if isinstance(stop, StopSignal) else StopSignal(signal.SIGINT), arguments)
-    except BrokenPipeError as error:  # as of `| head`, which has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else Python fails to write the rest at its end
-        raise SystemExit(0) from error
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and reader_is_gone():
+            raise SystemExit(128 + signal.SIGPIPE) from error
         if show_traceback:
             raise
         raise SystemExit(f"lightning-vista: {_message(error)}") from error
@@ -109,7 +108,12 @@ def run_lightning(arguments: Sequence[str], callbacks: Sequence[Any] = ()) -> di
     from lightning_vista.callbacks import Evaluation, LossLog, RunConfigCallback, ScoreLogging, WandbContinuation
     from lightning_vista.callbacks.wandb_continuation import continue_wandb_run, own_wandb_run
     from lightning_vista.commands.lightning_errors import class_names, explain
-    from lightning_vista.commands.lightning_files import check_named_files, refuse_web_checkpoint, stopped_cleanly
+    from lightning_vista.commands.lightning_files import (
+        check_named_files,
+        naming_checkpoint,
+        refuse_web_checkpoint,
+        stopped_cleanly,
+    )
 
     unavailable = _import_classes()
 
@@ -122,8 +126,11 @@ def run_lightning(arguments: Sequence[str], callbacks: Sequence[Any] = ()) -> di
             raise SystemExit(f"lightning-vista {arguments[0]}: {text}") from ex
 
     class CLI(LightningCLI):
-        def before_instantiate_classes(self) -> None:
-            refuse_web_checkpoint(self.config[self.subcommand].get("ckpt_path"))
+        def _parse_ckpt_path(self) -> None:  # where Lightning first reads the checkpoint, for its hyper-parameters
+            path = self.config[self.config.subcommand].get("ckpt_path")
+            refuse_web_checkpoint(path)
+            with naming_checkpoint(path):
+                super()._parse_ckpt_path()
 
         def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
             trainer = super().instantiate_trainer(**kwargs)

@@ -119,12 +119,8 @@ class NamingCheckpointIO(TorchCheckpointIO):
         check_checkpoint(Path(path))
         if kwargs.get("weights_only") is None:  # with which Lightning would unpickle anything from an address
             kwargs["weights_only"] = True
-        try:
+        with naming_checkpoint(path):
             checkpoint = super().load_checkpoint(path, *args, **kwargs)
-        except OSError:
-            raise
-        except Exception as error:  # any, since a pickle decides what is called
-            raise DamagedFileError(f"The checkpoint {path} cannot be read: {_reading_fault(error)}") from error
         if not isinstance(checkpoint, dict) or not checkpoint.keys() >= set(_ENTRIES):
             got = ", ".join(map(str, checkpoint))[:80] if isinstance(checkpoint, dict) else type(checkpoint).__name__
             raise DamagedFileError(
@@ -134,13 +130,31 @@ class NamingCheckpointIO(TorchCheckpointIO):
         return checkpoint
 
 
+@contextmanager
+def naming_checkpoint(path: Any) -> Iterator[None]:
+    """Name a checkpoint in errors of reading it.
+
+    Args:
+        path: The file.
+
+    Raises:
+        DamagedFileError: If reading fails, other than by the system.
+    """
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:  # any, since a pickle decides what is called
+        raise DamagedFileError(f"The checkpoint {path} cannot be read: {_reading_fault(error)}") from error
+
+
 def _reading_fault(error: Exception) -> str:
     """Say in one line why a checkpoint cannot be read, without torch's advice to unpickle it."""
     said = str(error)
     if held := re.search(r"GLOBAL ([\w.]+)", said):
         return (
             f"only weights and plain values are read, got {held[1]}. Give another one; or, if nobody else has written "
-            "it, add --weights_only false, which runs what the file says."
+            "it, use `trainer.fit(..., weights_only=False)` in Python, which runs what the file says."
         )
     # The first line of an UnpicklingError is advice.
     said = "" if isinstance(error, pickle.UnpicklingError) else said.partition("\n")[0]

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import select
 import signal
 import sys
 import threading
@@ -120,6 +121,21 @@ def exit_with_parent(with_group: bool = False, parent: int | None = None) -> Non
         os._exit(1)
 
     threading.Thread(target=watch, name="exit with parent", daemon=True).start()
+
+
+def reader_is_gone() -> bool:
+    """Return whether nobody reads this process's output any more, as after `| head`; if so, the rest is dropped.
+
+    Connections of other kinds break too, such as those to a server: they leave the output whole.
+    """
+    if not hasattr(select, "poll"):
+        return False
+    output = select.poll()
+    output.register(1, select.POLLOUT)
+    is_gone = any(event & select.POLLERR for _, event in output.poll(0))
+    if is_gone:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else Python fails to write it at its end
+    return is_gone
 
 
 #: Words of a command -> how to resume it.

@@ -125,15 +125,15 @@ def single_videos_note(results: Mapping[str, Mapping[str, Any]]) -> str:
 
     Example:
         >>> part = {"rescaling": "both", "single_video_sets": ["home/level_2/remix/a"]}
-        >>> single_videos_note({"clip": part})[:69]
-        '1 problem set has a single scored video, so there are no others to st'
+        >>> single_videos_note({"clip": part})[:61]
+        '1 problem set has a single scored video, which leaves nothing'
     """
     count = len(single_videos(results))
     if not count:
         return ""
     have = "set has" if count == 1 else "sets have"
     return (
-        f"{count:,} problem {have} a single scored video, so there are no others to standardise its labels over: "
+        f"{count:,} problem {have} a single scored video, which leaves nothing to standardise its labels over: "
         "`both` is `video` there, and `label` is `none`."
     )
 

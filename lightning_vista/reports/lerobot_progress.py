@@ -51,7 +51,7 @@ def write_lerobot_progress(episodes: Sequence[Progress], out: str | Path, model:
         The table.
 
     Raises:
-        ValueError: If there are no episodes, or one has an unscored point.
+        ValueError: If `episodes` is empty, or one has an unscored point.
     """
     if not episodes:
         raise ValueError("`episodes`: expected at least one curve that is scored at every point, got none.")

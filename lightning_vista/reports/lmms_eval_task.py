@@ -33,7 +33,7 @@ def export_lmms_eval(shards: str | Path, out: str | Path, select: Sequence[str] 
         Path of the YAML file.
 
     Raises:
-        FileNotFoundError: If there are no finished shards.
+        FileNotFoundError: If the folder lacks finished shards.
         ValueError: If a pattern matches nothing, the task's name is not an identifier, or the shards hold frames
             instead of videos.
     """

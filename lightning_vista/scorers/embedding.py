@@ -208,7 +208,7 @@ class EmbeddingScorer(VLMScorer):
         if self._cache is None:  # not in `setup`, because Lightning loads a checkpoint after that
             inner = identity(self, ignored=("name",), precision=self._arithmetic[0])
             self._cache = EmbeddingCache(Path(self.cache_dir) / inner[:16])
-        # The times of other scorers' frames are no part of the key: the same pixels give the same embedding.
+        # Only scorers that read times have them in the key: for all others the same pixels give the same embedding.
         times = [repr(clock) if self.reads_times else "" for clock in clocks]
 
         def embed(rows: list[int]) -> Tensor:

@@ -39,7 +39,7 @@ SUCCESS_COLUMNS = (
 
 
 def reward_table(view: View, judges: Sequence[Member], environment: str) -> RewardTable:
-    """Build the table of an environment; without rows if there are no figures."""
+    """Build the table of an environment; without rows if it lacks figures."""
     found = {
         member.name: [
             row for row in view.compared(member.name).get("reward_quality", ()) if row["environment"] == environment

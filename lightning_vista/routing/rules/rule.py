@@ -15,7 +15,7 @@ class Rule(ABC):
         groups: The names of the groups, in the order of the last dimension of memberships.
 
     Raises:
-        ValueError: If there are no groups, or two of one name.
+        ValueError: If `groups` is empty, or repeats a name.
     """
 
     def __init__(self, groups: Sequence[str]) -> None:

@@ -102,7 +102,7 @@ class KnownRows(NamedTuple):
 
     Attributes:
         rows: Rows of weights and biases; none if they are not known.
-        complete: Whether there are no other rows of this kind.
+        complete: Whether `rows` are all rows of this kind.
     """
 
     rows: tuple[ParameterSlice, ...]

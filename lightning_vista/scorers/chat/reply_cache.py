@@ -20,7 +20,7 @@ CREATE TABLE IF NOT EXISTS replies (
 )
 """
 _COLUMNS = "key, endpoint, model, request, reply, prompt_tokens, completion_tokens, time"
-#: Version of the table, in SQLite's `user_version`; before 2 there are no checksums.
+#: Version of the table, in SQLite's `user_version`; from 2 on, replies have checksums.
 _VERSION = 2
 
 

@@ -165,3 +165,17 @@ def test_a_checkpoint_of_a_server_is_refused_without_its_secret(shards: Path, tm
     with pytest.raises(SystemExit, match=r"expected a file, got the address http://h/a\.ckpt\?sig=\*\*\*\.") as refused:
         main(["test", "--model=RandomScorer", *data, "--ckpt_path=http://h/a.ckpt?sig=hunter2"])
     assert "hunter2" not in str(refused.value)
+
+
+def test_a_command_names_a_checkpoint_with_objects_and_runs_nothing_in_it(shards: Path, tmp_path: Path) -> None:
+    path, mark = tmp_path / "theirs.ckpt", tmp_path / "mark"
+    torch.save({"state_dict": {}, "x": Running(mark)}, path)
+    with pytest.raises(SystemExit) as refused:
+        main(
+            ["test", "--model=RandomScorer", "--data=ViSTaDataModule", f"--data.shards={shards}", f"--ckpt_path={path}"]
+        )
+    assert str(refused.value).startswith(
+        f"lightning-vista: The checkpoint {path} cannot be read: only weights and plain"
+    )
+    assert "\n" not in str(refused.value)
+    assert not mark.exists()

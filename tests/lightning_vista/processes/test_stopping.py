@@ -47,6 +47,24 @@ def test_only_the_first_of_several_processes_says_so(
     assert capsys.readouterr().err == ""
 
 
+def test_a_command_whose_reader_has_gone_ends_quietly(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "lightning_vista", "configs"]
+    ended = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=300, cwd=tmp_path)
+    os.close(writer)
+    assert (ended.returncode, ended.stderr) == (141, "")
+
+
+def test_another_broken_pipe_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(arguments: list[str]) -> None:
+        raise BrokenPipeError("the server has gone")
+
+    monkeypatch.setattr("lightning_vista.cli._run", run)
+    with pytest.raises(SystemExit, match="the server has gone"):
+        main(["test"])
+
+
 def test_threads_get_no_signals() -> None:
     before, seen = signal.getsignal(signal.SIGINT), []
 

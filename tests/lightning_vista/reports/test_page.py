@@ -125,7 +125,7 @@ def test_every_picture_says_what_it_shows_and_has_its_numbers(full: Page) -> Non
     assert len(pictures) > 40
     assert all(picture["aria-label"] for picture in pictures)
     plots = len([a for a in pictures if a.get("class") == "levels"])
-    # Every plot has its numbers, as have the figures of rewards, which are no plots.
+    # Every plot has its numbers; so have the figures of rewards, which are tables.
     assert 0 < plots <= len([a for _, a in full.elements if a.get("class") == "numbers"])
     assert not re.search(r'(?:x|y|cx|cy|width|height|d)="[^"]*(?:nan|inf|None)', full.source)
 

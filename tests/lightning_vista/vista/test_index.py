@@ -40,7 +40,7 @@ CHANGES: dict[str, tuple[Change, str]] = {
         lambda document: document["problem_sets"][0].update(id="../../x/level_2/remix/y"),
         "unknown problem sets|expected ids",
     ),
-    "descriptions that are no texts": (
+    "descriptions that are not texts": (
         lambda document: document["problem_sets"][0]["descriptions"].update({"c": 5}),
         "expected descriptions",
     ),
