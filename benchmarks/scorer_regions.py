@@ -1,4 +1,4 @@
-"""The tables, figure, CSV, JSON and verdicts of docs/results/scorer_regions.md, from the results of the study.
+"""The tables, CSV and verdicts of docs/results/scorer_regions.md, from the results of the study.
 
 Run it as `python benchmarks/scorer_regions.py STUDY_FOLDER OUT.csv`; it prints Markdown.
 """
@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from statistics import fmean
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
@@ -145,6 +145,7 @@ def print_verdicts(rows: Sequence[Row], random: Chance) -> None:
             here = (routed, "cut", kind)
             print(f"- {kind}, cut, less whole: {less(here, (routed, 'whole', kind))}")
             print(f"- {kind}, cut, less filtered: {less(here, (filtered, 'cut', kind))}")
+            print(f"- {kind}, unrouted, cut, less whole: {less((unrouted, 'cut', kind), (unrouted, 'whole', kind))}")
 
 
 def write_csv(rows: Sequence[Row], random: Chance, path: str) -> None:
@@ -159,45 +160,8 @@ def write_csv(rows: Sequence[Row], random: Chance, path: str) -> None:
             writer.writerow([*place, *(f"{value:.4f}" for value in values), seeds])
 
 
-def write_json(rows: Sequence[Row], random: Chance, path: Path) -> None:
-    """Write what a page needs: run -> state -> kind -> mean, interval, chance and seeds, over all levels."""
-    content: dict[str, dict[str, dict[str, Any]]] = {}
-    for row in rows:
-        if row.level is None:
-            figure = seed_mean(list(row.seeds.values()))._asdict()
-            known = {name: round(value, 4) for name, value in figure.items() if not math.isnan(value)}
-            known |= {"chance": round(random[row.kind, None], 4), "seeds": len(row.seeds)}
-            content.setdefault(row.run, {}).setdefault(row.state, {})[row.kind] = known
-    path.write_text(json.dumps({"version": 1, "runs": content}, indent=1), encoding="utf-8")
-
-
-def draw(rows: Sequence[Row], random: Chance, path: Path) -> None:
-    """Draw whole and cut scorers by kind: a dot for each seed, a bar for the mean, a dotted line for chance."""
-    import matplotlib.pyplot as plt
-
-    table = {(row.run, row.state, row.kind): list(row.seeds.values()) for row in rows if row.level is None}
-    runs = [run for run in ("order, routed", "order, unrouted", "order, filtered") if (run, "cut", "objects") in table]
-    kinds = [kind for kind in KINDS if (runs[0], "cut", kind) in table]
-    figure, axes = plt.subplots(1, len(runs), figsize=(4 * len(runs), 3.4), sharey=True, layout="constrained")
-    for axis, run in zip(axes, runs, strict=True):
-        for state, colour, shift in (("whole", "#2b6cb0", -0.15), ("cut", "#c05621", 0.15)):
-            for place, kind in enumerate(kinds):
-                values = table[run, state, kind]
-                axis.plot([place + shift] * len(values), values, ".", color=colour, alpha=0.6)
-                axis.hlines(fmean(values), place + shift - 0.13, place + shift + 0.13, color=colour, label=state)
-                axis.hlines(random[kind, None], place - 0.35, place + 0.35, color="grey", linestyles="dotted")
-        axis.set_title(run, fontsize=10)
-        axis.set_xticks(range(len(kinds)), kinds, rotation=40, ha="right", fontsize=8)
-        axis.set_ylim(0, 1.03)
-    axes[0].set_ylabel("macro F1")
-    handles, labels = axes[0].get_legend_handles_labels()
-    shown = dict(zip(labels, handles, strict=True))
-    figure.legend(shown.values(), shown.keys(), loc="outside right upper", frameon=False, fontsize=8)
-    figure.savefig(path, dpi=120)
-
-
 def main() -> None:
-    """Read the study, print tables, and write the CSV and a JSON file and a figure beside it."""
+    """Read the study, print tables, and write the CSV."""
     folder, out, *cache = sys.argv[1:]
     rows = list(figures(Path(folder)))
     worlds = ["home", "craft"] if any(row.kind.startswith("craft") for row in rows) else ["home"]
@@ -205,8 +169,6 @@ def main() -> None:
     print_tables(rows, random)
     print_verdicts(rows, random)
     write_csv(rows, random, out)
-    write_json(rows, random, Path(out).with_suffix(".json"))
-    draw(rows, random, Path(out).with_suffix(".png"))
 
 
 if __name__ == "__main__":

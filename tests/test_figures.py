@@ -46,7 +46,7 @@ def test_all_figures_are_drawn_from_the_committed_files(
     for figure in script.FIGURES:
         figure()
     names = {path.name for path in tmp_path.iterdir()}
-    assert len(names) == 13
+    assert len(names) == 14
     for name in names:
         assert (RESULTS / name).exists()
         assert (RESULTS / name).with_suffix(".csv").exists()

@@ -267,6 +267,22 @@ def cipher() -> None:
     sheet([panel(chart) for chart in charts], OUT / f"{name}.png")
 
 
+def regions() -> None:
+    """Draw the scorers with and without their module for order, by kind of problem set."""
+    rows = [row for row in read("scorer_regions") if row["level"] == "all"]
+    charts = []
+    for arm in ("routed", "unrouted", "filtered"):
+        series: dict[str, list[Point]] = {"whole": [], "cut": [], "chance": []}
+        for row in rows:
+            if row["run"] == f"order, {arm}" and row["state"] in series:
+                seeds = tuple(float(one.partition(":")[2]) for one in row["seeds"].split())
+                series[row["state"]].append(Point(row["kind"], seeds))
+                if row["state"] == "whole":
+                    series["chance"].append(Point(row["kind"], (float(row["chance"]),)))
+        charts.append(Chart(f"Order, {arm}", series, "", "Macro F1", True, reach=SHARE, bounds=SHARE))
+    sheet([panel(chart) for chart in charts], OUT / "scorer_regions.png")
+
+
 def poison() -> None:
     """Draw healed and clean accuracy against the share that is discovered, seeds 5 to 9."""
     rows = [row for row in read("poison_discovery") if (row["study"], row["look"]) == ("poison_discovery", "second")]
@@ -318,6 +334,7 @@ FIGURES: tuple[Callable[[], None], ...] = (
     lambda: partition("partition_digits", "digits"),
     lambda: partition("partition_fashion", "clothes"),
     classifier, steering, oversight, judge, partial_labels, stories, robustness, pretrained, cipher, poison, latents,
+    regions,
 )  # fmt: skip
 
 if __name__ == "__main__":
