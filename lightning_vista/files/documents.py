@@ -5,7 +5,8 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -42,15 +43,7 @@ def parse_yaml(text: str, max_bytes: int = MAX_BYTES) -> Any:
         >>> parse_yaml("a: [1, two]")
         {'a': [1, 'two']}
     """
-    _check_size(text, max_bytes)
-    try:
-        _check_events(text)
-        data = yaml.load(text, Loader=_PlainLoader)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        message = " ".join(str(error).split())
-        raise DocumentError(message.replace(' in "<unicode string>"', "")) from error
-    _check_values(data)
-    return data
+    return _parse(text, max_bytes, _load_yaml)
 
 
 def parse_json(text: str | bytes, max_bytes: int = MAX_BYTES) -> Any:
@@ -71,13 +64,7 @@ def parse_json(text: str | bytes, max_bytes: int = MAX_BYTES) -> Any:
         >>> parse_json('{"a": [1]}')
         {'a': [1]}
     """
-    _check_size(text, max_bytes)
-    try:
-        data = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        raise DocumentError(" ".join(str(error).split())) from error
-    _check_values(data)
-    return data
+    return _parse(text, max_bytes, partial(json.loads, object_pairs_hook=_unique, parse_constant=_refuse_constant))
 
 
 def read_yaml(path: str | Path, max_bytes: int = MAX_BYTES) -> Any:
@@ -135,6 +122,23 @@ def check_regular(path: Path) -> None:
     if path.exists():
         raise DocumentError(f"{path}: expected a regular file, got a folder, a pipe or a device. Replace it")
     raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+
+
+def _parse(text: str | bytes, max_bytes: int, load: Callable[[Any], Any]) -> Any:
+    """Return the data that a function loads, within the limits."""
+    _check_size(text, max_bytes)
+    try:
+        data = load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        message = " ".join(str(error).split())
+        raise DocumentError(message.replace(' in "<unicode string>"', "")) from error
+    _check_values(data)
+    return data
+
+
+def _load_yaml(text: str) -> Any:
+    _check_events(text)
+    return yaml.load(text, Loader=_PlainLoader)
 
 
 def _check_size(text: str | bytes, max_bytes: int) -> None:

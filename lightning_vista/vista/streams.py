@@ -139,6 +139,9 @@ class TrainingStream(SampleStream):
 
     Attributes:
         num_skipped: Number of batches of all workers together that come empty and without decoding, in a resumed run.
+
+    Raises:
+        ValueError: If a process would get no video.
     """
 
     def __init__(self, *args: Any, num_workers: int, shuffle_buffer: int = 1000, **kwargs: Any) -> None:
@@ -149,8 +152,8 @@ class TrainingStream(SampleStream):
 
         if len(self.samples) < self.world_size:
             raise ValueError(
-                f"`devices`: expected at most as many processes as training videos, {len(self.samples)}, got "
-                f"{self.world_size}. Train with fewer."
+                f"expected at least one training video for each of {self.world_size} process(es), got "
+                f"{len(self.samples)}. Train in fewer processes, or give more videos."
             )
 
     def __len__(self) -> int:

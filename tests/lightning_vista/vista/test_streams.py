@@ -87,7 +87,7 @@ def test_training_ranks_share_the_samples_and_stop_together(shards: Path, num_wo
 
 
 def test_more_processes_than_training_videos_are_refused(shards: Path) -> None:
-    with pytest.raises(ValueError, match=r"`devices`: expected at most .* training videos, 13, got 14"):
+    with pytest.raises(ValueError, match=r"one training video for each of 14 process\(es\), got 13"):
         loader(TrainingStream, shards, rank=0, world_size=14)
 
 

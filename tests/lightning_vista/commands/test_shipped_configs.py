@@ -15,7 +15,7 @@ from lightning_vista.commands.shipped_configs import (
 )
 from lightning_vista.study import read_study
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[3]
 
 
 def test_every_config_is_shipped_and_says_what_it_is() -> None:
