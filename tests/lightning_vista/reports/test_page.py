@@ -147,7 +147,7 @@ def test_optional_parts_may_be_missing(tmp_path: Path) -> None:
     results, judged = minimal()
     page = Page(write_page(results, judged, tmp_path / "deep" / "report.html"))
     assert "made from bare score tables" in page.text
-    assert "There are no figures against chance here." in page.text
+    assert "This environment lacks figures against chance." in page.text
     assert len(page.data["rescalings"]) == 1
     sections = [a["id"] for tag, a in page.elements if tag == "section"]
     assert sections == ["verdicts", "types", "problem-sets", "examples", "scorers", "definitions"]
