@@ -79,4 +79,7 @@ weights: setup ## train the shipped judges anew, see docs/model_card.md
 		$(BIN)/lightning-vista fit --config configs/vista/dual_encoder.yaml --seed_everything $(SEED) \
 			--model.head $$head --model.out lightning_vista/scorers/weights/$$head.safetensors || exit 1; \
 	done
+	$(BIN)/lightning-vista fit --config configs/vista/regions/base.yaml --config configs/vista/regions/order.yaml \
+		--seed_everything $(SEED) --data.draw_seed $(SEED) \
+		--model.out lightning_vista/scorers/weights/temporal-order.safetensors
 	$(BIN)/python tests/lightning_vista/scorers/test_shipped.py

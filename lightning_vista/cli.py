@@ -240,6 +240,9 @@ def demo_command(options: argparse.Namespace) -> None:
     # The trained scorers know the words of one world; the random one needs none.
     scorers: list[tuple[VLMScorer, str]] = [(RandomScorer(), "*")]
     scorers += [(DualEncoderScorer(head, weights="shipped"), "home/*") for head in ("mean", "temporal", "slot")]
+    # One scorer with a module for order, and the same scorer without it.
+    for name, without in (("dual-modular", []), ("dual-modular-cut", ["order"])):
+        scorers.append((DualEncoderScorer(weights="shipped-order", without=without, name=name), "home/*"))
     for scorer, problem_sets in scorers:
         print(f"  {scorer.name} on {problem_sets}")
         data = ViSTaDataModule(str(out / "shards"), scorer.frame_spec, problem_sets=[problem_sets], batch_size=32)

@@ -128,7 +128,8 @@ def test_demo_makes_a_page_of_real_videos(tmp_path: Path, capsys: pytest.Capture
     printed = capsys.readouterr().out
     assert "report.html" in printed
     results = json.loads((tmp_path / "demo/report/results.json").read_text())
-    assert list(results)[:4] == ["random-scorer", "dual-mean", "dual-temporal", "dual-slot"]
+    shipped = ["dual-mean", "dual-temporal", "dual-slot", "dual-modular", "dual-modular-cut"]
+    assert list(results)[:6] == ["random-scorer", *shipped]
     rows = results["random-scorer"]["aggregates"]
     assert {row["level"] for row in rows} >= set(range(1, 9))
     assert {row["kind"] for row in rows} >= {"objects", "properties", "actions", "general", "permutation"}
@@ -137,6 +138,8 @@ def test_demo_makes_a_page_of_real_videos(tmp_path: Path, capsys: pytest.Capture
         "dual-mean": "blind to order on permutation sets",
         "dual-temporal": "not blind to order on permutation sets",
         "dual-slot": "not blind to order on permutation sets",
+        "dual-modular": "not blind to order on permutation sets",
+        "dual-modular-cut": "no better with the right order on permutation sets",
     }
     assert {row["control"] for row in results["dual-slot"]["controls"]["rows"]} == set(CONTROLS)
     page = (tmp_path / "demo/report/report.html").read_text(encoding="utf-8")

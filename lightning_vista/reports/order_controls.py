@@ -17,6 +17,7 @@ from lightning_vista.vista.tables import ScoreTable
 
 BLIND = "blind to order on permutation sets"
 NOT_BLIND = "not blind to order on permutation sets"
+MISLED = "no better with the right order on permutation sets"
 #: Columns of a table of controls: the keys of the rows of `control_results`.
 CONTROL_COLUMNS = (
     *("control", "environment", "level", "kind"),
@@ -81,8 +82,9 @@ def order_verdict(rows: Sequence[Mapping[str, Any]]) -> str:
 
     Returns:
         `blind to order on permutation sets` if, under each of the controls `reversed` and `shuffled` that were run,
-        the 95 % interval of the F1 difference holds 0; `not blind ...` if one does not. Otherwise the text says what
-        is missing for a verdict.
+        the 95 % interval of the F1 difference holds 0; `not blind ...` if F1 falls under one of them, beyond its
+        interval; `no better with the right order ...` if it only rises. Otherwise the text says what is missing for a
+        verdict.
 
     Example:
         >>> row = {"control": "reversed", "environment": "all", "kind": "permutation"}
@@ -95,7 +97,9 @@ def order_verdict(rows: Sequence[Mapping[str, Any]]) -> str:
     found = [row for row in keeping if row["environment"] == ALL and row["kind"] == "permutation"]
     if not found or any(row["ci_low"] is None for row in found):
         return "no verdict on order: it takes permutation sets with different videos"
-    return BLIND if all(row["ci_low"] <= 0 <= row["ci_high"] for row in found) else NOT_BLIND
+    if any(row["ci_low"] > 0 for row in found):
+        return NOT_BLIND
+    return MISLED if any(row["ci_high"] < 0 for row in found) else BLIND
 
 
 def control_lines(results: Mapping[str, Mapping[str, Any]], environment: str = ALL) -> list[ControlLine]:

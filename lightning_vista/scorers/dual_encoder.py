@@ -36,6 +36,8 @@ from lightning_vista.vista.batch import VideoBatch
 
 UNKNOWN_WORDS = "unknown_words"
 TOO_MANY_STEPS = "too_many_steps"
+#: Names of the package's own weights -> their files.
+_SHIPPED = {"shipped": "{head}.safetensors", "shipped-order": "temporal-order.safetensors"}
 
 
 class DualEncoderScorer(PairTraining):
@@ -48,7 +50,8 @@ class DualEncoderScorer(PairTraining):
         head: Treatment of time: `mean` (the average over separate frames, as in CLIP), `temporal` (a transformer over
             frames, as in ViCLIP) or `slot` (one slot for each step).
         weights: File that training wrote with the same head, or `shipped` for the package's own weights (including
-            those of the frame encoder); None starts from scratch.
+            those of the frame encoder), or `shipped-order` for those of a head `temporal` whose module `order` only
+            permutation sets have trained; None starts from scratch.
         frame_weights: File that the pretraining of frames wrote, or `shipped` for the package's own. Its tower and size
             replace the arguments, and the frame encoder is frozen.
         out: File for the weights after training; None writes no file.
@@ -99,9 +102,9 @@ class DualEncoderScorer(PairTraining):
         self.unknown: dict[str, list[str]] = {}
         self.out = out
         self.allow_unknown, self.learning_rate = allow_unknown, learning_rate
-        self._is_shipped = weights == "shipped"
-        if self._is_shipped:
-            weights, frame_weights = str(SHIPPED / f"{head}.safetensors"), "shipped"
+        self._is_shipped = weights in _SHIPPED
+        if weights in _SHIPPED:
+            weights, frame_weights = str(SHIPPED / _SHIPPED[weights].format(head=head)), "shipped"
         self.frame_weights = frame_weights = frame_file(frame_weights)
         settings, state = load_weights(weights) if weights else ({}, {})
         if settings and settings["head"] != head:

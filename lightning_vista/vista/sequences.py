@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -81,20 +83,21 @@ def beginnings(description: str) -> tuple[str, ...]:
 
 
 def marked_steps(description: str, reference: str) -> list[tuple[str, bool]]:
-    """Split a description into its steps and the words between them, and mark the steps that the reference lacks there.
+    """Split a description into pieces, and mark the steps that the reference lacks in their place.
 
     Args:
         description: Description in the official wording, see `beginnings`.
         reference: Description to compare with, step by step.
 
     Returns:
-        Pieces of the description, in order, each with whether it is a step that differs from the reference's. Nothing
-        is marked in descriptions of a single step, which differ as a whole.
+        Pieces of the description, in order, each with whether its steps differ from the reference's. Steps that differ
+        one after another are one piece, with the words between them. Nothing is marked in descriptions of a single
+        step, which differ as a whole.
 
     Example:
         >>> first = "First, we open the box, and then we take the key"
         >>> marked_steps("First, we open the box, and then we take the ball", first)
-        [('First, we open the box', False), (', and then ', False), ('we take the ball', True)]
+        [('First, we open the box, and then ', False), ('we take the ball', True)]
     """
     pieces, others = (re.split(rf"({_WORDS})", text) for text in (description, reference))
     if len(pieces) < 3:
@@ -102,7 +105,7 @@ def marked_steps(description: str, reference: str) -> list[tuple[str, bool]]:
     own, other = (
         [re.sub(r"^(.*\b)?first,? ", "", text, flags=re.IGNORECASE) for text in all] for all in (pieces, others)
     )
-    return [
-        (piece, place % 2 == 0 and (place >= len(other) or own[place] != other[place]))
-        for place, piece in enumerate(pieces)
-    ]
+    differs = [place >= len(other) or own[place] != other[place] for place in range(len(pieces))]
+    differs[1::2] = [before and after for before, after in zip(differs[:-2:2], differs[2::2], strict=True)]
+    runs = groupby(zip(pieces, differs, strict=True), key=itemgetter(1))
+    return [("".join(piece for piece, _ in run), is_marked) for is_marked, run in runs]

@@ -42,6 +42,8 @@ def difference_matrix(view: View, members: Sequence[Member], environment: str) -
         for row in view.models[member.name].get("differences", ()):
             if (row["environment"], row["level"], row["kind"]) != (environment, "all", "all"):
                 continue
+            if row["other"] not in places:  # a scorer without some of its modules
+                continue
             mean, low, high = (number(row[key]) for key in ("mean_difference", "ci_low", "ci_high"))
             if mean is not None:
                 tone = "none" if low is None or high is None or low <= 0 <= high else "up" if low > 0 else "down"

@@ -19,9 +19,15 @@ from lightning_vista.reports.joining import predictions
 from lightning_vista.reports.order_controls import control_kinds, order_verdicts
 from lightning_vista.reports.page.cast import Member, cast, judges_of
 from lightning_vista.reports.page.example_cards import Card, chosen_first, make_card, raw_scores, task_to_watch
-from lightning_vista.reports.page.panels import build_panels
+from lightning_vista.reports.page.panels import Panel, build_panels
 from lightning_vista.reports.page.reward_table import SUCCESS_COLUMNS
 from lightning_vista.reports.page.scorer_facts import scorer_facts
+from lightning_vista.reports.page.scorer_profiles import (
+    ProfileTable,
+    ScorerProfiles,
+    profile_table,
+    scorer_profiles,
+)
 from lightning_vista.reports.page.set_entries import set_data, set_entries
 from lightning_vista.reports.page.strip_pictures import Strips, example_strip
 from lightning_vista.reports.page.svg import draw_mark
@@ -69,11 +75,15 @@ def write_page(
         ModuleNotFoundError: If jinja2 is missing; the message names the extra.
     """
     kinds = {problem_set: kind for table in tables for problem_set, kind in table.kinds.items()}
+    folders = [Path(run) for run in runs]
+    everything, profiles = results, scorer_profiles(list(results), folders)
+    # A scorer without some of its modules is not another scorer: it has a section of its own.
+    results = {model: part for model, part in results.items() if not any(model in each.cut for each in profiles)}
     shown = views(results, kinds)
     members = cast(results, shown[0], partial_notes(results))
     results = {member.name: results[member.name] for member in members}  # every part has the page's order
     judges = judges_of(members)
-    folders = [Path(run) for run in runs]
+    panels = build_panels(results, shown, members)
     # What a scorer of random numbers was shown is of interest only without other scorers.
     drawn = [run for run in folders if _is_drawn(run, members)]
     showcase = read_showcase([run for run in folders if run not in drawn])
@@ -96,7 +106,8 @@ def write_page(
     page = _template().render(
         views=shown,
         view=shown[0],
-        panels=build_panels(results, shown, members),
+        panels=panels,
+        inside={(p.rescaling, p.environment): _inside(everything, members, kinds, profiles, p) for p in panels},
         members=members,
         judges=judges,
         entries=entries,
@@ -116,6 +127,18 @@ def write_page(
     path = Path(out_path)
     write_whole(path, page)
     return path
+
+
+def _inside(
+    results: Mapping[str, Mapping[str, Any]],
+    members: Sequence[Member],
+    kinds: Mapping[str, str],
+    profiles: Sequence[ScorerProfiles],
+    panel: Panel,
+) -> list[ProfileTable]:
+    """Return what is inside the scorers, in the environment and rescaling of a panel."""
+    view = next(view for view in views(results, kinds) if view.rescaling == panel.rescaling)
+    return [profile_table(results, view, members, each, panel.environment) for each in profiles]
 
 
 def _script_model(member: Member) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from lightning_vista.video import FrameSpec, decode_video
 from lightning_vista.vista.index import sample_key
 
 #: Height and WebP quality of the strips in lists, of which there may be hundreds, and of single ones.
-_SMALL, _SMALL_QUALITY = 64, 6
+_SMALL, _SMALL_QUALITY = 64, 4
 _LARGE, _LARGE_QUALITY = 96, 50
 #: Budget of the page for the small strips, in characters of base 64.
 STRIP_CHARACTERS = 4_000_000

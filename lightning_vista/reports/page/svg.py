@@ -6,6 +6,8 @@ from markupsafe import Markup, escape
 
 #: Values of attributes; None leaves the attribute out.
 Value = str | int | float | None
+#: Look of text in a picture; shapes have a fill of their own.
+_WORDS: dict[str, Value] = {"font_size": 11, "fill": "var(--muted)"}
 
 
 def element(name: str, *children: str, **attributes: Value) -> Markup:
@@ -41,13 +43,12 @@ def picture(width: float, height: float, title: str, children: Iterable[str], **
     """
     box = f"0 0 {width:g} {height:g}"
     size: dict[str, Value] = {"viewBox": box, "width": width, "height": height, "role": "img", "aria_label": title}
-    return element("svg", *children, **size, **attributes)
+    return element("svg", *children, **size, **_WORDS, **attributes)
 
 
 def draw_words(x: float, y: float, text: object, anchor: str = "start", **attributes: Value) -> Markup:
-    """Return a line of text in the muted colour, unless `fill` says otherwise."""
-    look: dict[str, Value] = {"font_size": 11, "fill": "var(--muted)", **attributes}
-    return element("text", str(text), x=x, y=y, text_anchor=anchor, **look)
+    """Return a line of text in the muted colour, unless `fill` says otherwise; for a `picture`, whose look it takes."""
+    return element("text", str(text), x=x, y=y, text_anchor=None if anchor == "start" else anchor, **attributes)
 
 
 def line(x1: float, y1: float, x2: float, y2: float, stroke: str = "var(--grid)", **attributes: Value) -> Markup:

@@ -11,7 +11,7 @@ import pytest
 from report_data import ATTACK, BOLD, score_table
 
 from lightning_vista.reports import write_report
-from lightning_vista.reports.order_controls import BLIND, NOT_BLIND, control_lines, order_verdict
+from lightning_vista.reports.order_controls import BLIND, MISLED, NOT_BLIND, control_lines, order_verdict
 from lightning_vista.reports.page import write_page
 from lightning_vista.reports.results import build_results
 from lightning_vista.reports.summary import order_table, summary_notes
@@ -112,6 +112,11 @@ def test_verdicts() -> None:
     first, second, third = (f"level_2/permutation/{name}" for name in "abc")
     assert verdict({first: same, second: same}) == BLIND
     assert verdict({first: lost, second: lost, third: lost}) == NOT_BLIND  # one of both controls is enough
+    gained = {"forward": "wwww", "reversed": "wwww", "shuffled": "rrrr"}
+    assert (
+        verdict({first: gained, second: gained, third: gained}) == MISLED
+    )  # order changes the answers, and only hurts
+
     assert "different videos" in verdict({first: lost})  # a single set has no interval
     assert "permutation sets" in verdict({"level_2/remix/c": lost, "level_3/remix/c": lost})
     assert "reversed or shuffled" in verdict(
