@@ -1,4 +1,4 @@
-"""Hooks of the docs site: reference pages, the list of results, and links to the repository's files outside `docs/`."""
+"""Hooks of the docs site: reference pages, results, notebooks, and links to the repository's files outside `docs/`."""
 
 import ast
 import posixpath
@@ -7,13 +7,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import nbformat
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
+from notebooks import notebook
 
 ROOT = Path(__file__).parents[1]
 #: Folder of the site that holds copies of the repository's files.
 COPIES = "repository"
+#: Folder of the pages that are also offered as notebooks.
+TUTORIALS = "tutorials/"
 #: Places in reference pages: all that a module exports, and the help of a command.
 _EXPORTS = re.compile(r"<!-- exports: ([\w.]+) -->")
 _HELP = re.compile(r"<!-- help: ([\w -]+?) -->")
@@ -30,11 +34,15 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add copies of the files outside `docs/` that pages link to, and of those that these link to."""
+    """Add notebooks, and copies of the files outside `docs/` that pages link to, and of those that these link to."""
     waiting = [(file.src_uri, Path(str(file.abs_src_path))) for file in files.documentation_pages()]
     while waiting:
         uri, path = waiting.pop()
-        for target in _outside(uri, path.read_text(encoding="utf-8")):
+        text = path.read_text(encoding="utf-8")
+        if uri.startswith(TUTORIALS):
+            content = nbformat.writes(notebook(text))
+            files.append(File.generated(config, uri.removesuffix(".md") + ".ipynb", content=content))
+        for target in _outside(uri, text):
             copy = f"{COPIES}/{target}"
             if files.get_file_from_path(copy) is None and (ROOT / target).is_file():
                 files.append(File.generated(config, copy, abs_src_path=str(ROOT / target)))
@@ -48,10 +56,15 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files, **_: Any) -> str:
-    """Fill in reference pages, and point links that leave `docs/` to the copies."""
+    """Fill in reference pages, link to notebooks, and point links that leave `docs/` to the copies."""
     markdown = _EXPORTS.sub(lambda match: "\n\n".join(f"::: {path}" for path in exported(match[1])), markdown)
     markdown = _HELP.sub(lambda match: f"```text\n{command_help(match[1].split())}```", markdown)
     uri = page.file.src_uri
+    if uri.startswith(TUTORIALS):
+        name = posixpath.basename(uri).removesuffix(".md") + ".ipynb"
+        title, text = markdown.split("\n", 1)
+        # Without `download`, a browser shows the JSON.
+        markdown = f'{title}\n\n[Download this page as a notebook]({name}){{download="{name}"}}\n{text}'
 
     def change(match: re.Match[str]) -> str:
         target = _target(uri, match[2])

@@ -18,13 +18,15 @@ def test_every_place_names_the_same_version() -> None:
     assert project["version"] == lightning_vista.__version__ == citation["version"] == released[0]
 
 
-def test_the_release_workflow_publishes_only_what_was_tried_on_every_python() -> None:
+def test_the_release_workflow_publishes_only_what_was_checked_and_tried_on_every_python() -> None:
     workflow = yaml.safe_load((ROOT / ".github/workflows/release.yml").read_text(encoding="utf-8"))
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     tried = workflow["jobs"]["try"]["strategy"]["matrix"]["python"]
     named = [text.rpartition(" ")[2] for text in project["classifiers"] if re.search(r":: 3\.\d+$", text)]
     assert tried == named
-    assert set(workflow["jobs"]["publish"]["needs"]) == {"try", "docs"}
+    assert {"try", "check"} <= set(workflow["jobs"]["publish"]["needs"])
+    commands = [step.get("run") for step in workflow["jobs"]["check"]["steps"]]
+    assert {"make check", "make test", "make docs"} <= set(commands)
 
 
 def test_all_contains_every_extra_for_users() -> None:
