@@ -36,7 +36,9 @@ def notebook(page: str) -> nbformat.NotebookNode:
     for number, cell in enumerate(cells):
         cell.id = f"cell-{number}"  # random otherwise
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    return v4.new_notebook(cells=cells, metadata={"kernelspec": kernel, "language_info": {"name": "python"}})
+    metadata = {"kernelspec": kernel, "language_info": {"name": "python"}}
+    made: nbformat.NotebookNode = v4.new_notebook(cells=cells, metadata=metadata)
+    return made
 
 
 def _cells(page: str) -> Iterator[tuple[str, str]]:
