@@ -14,6 +14,7 @@ from lightning_vista.files.own_files import from_sealed_json, to_sealed_json, wr
 from lightning_vista.processes.progress import progress_bar
 from lightning_vista.vista.build_folder import ShardRecord, refuse_foreign, remove_leftovers, sole_builder
 from lightning_vista.vista.index import INDEX_NAME, INDEX_VERSION, ShardError, ShardIndex
+from lightning_vista.vista.storage import Storage
 
 _PART_NAME = re.compile(r"part-(\d+)-of-(\d+)\.json")
 
@@ -86,7 +87,8 @@ def merge_parts(parts: Sequence[str | Path], out_dir: str | Path, *, overwrite: 
     Raises:
         FileNotFoundError: If a folder holds no finished part.
         FileExistsError: If `out_dir` holds shards of another build and `overwrite` is False.
-        ShardError: If parts are missing, given twice, damaged, or of different builds; names them.
+        ShardError: If parts are missing, given twice, damaged, or of different builds, or the index of `out_dir` is
+            damaged; names them.
 
     Example:
         >>> index = merge_parts(["part-1", "part-2"], "shards")  # doctest: +SKIP
@@ -101,6 +103,7 @@ def merge_parts(parts: Sequence[str | Path], out_dir: str | Path, *, overwrite: 
         refuse_foreign(out, [INDEX_NAME, *sources])
         if (out / INDEX_NAME).exists() and (out / INDEX_NAME).read_bytes() != index.to_bytes():
             if not overwrite:
+                ShardIndex.read(Storage(out))  # names the file if it is damaged, rather than of another build
                 raise FileExistsError(f"{out} holds other shards. Give another folder, or add --overwrite.")
             (out / INDEX_NAME).unlink()  # first: without it nobody takes the folder for a finished build
         with progress_bar("Joining shards", total=len(sources)) as advance:

@@ -224,6 +224,13 @@ def test_examples_and_transcripts(full: Page, tmp_path: Path) -> None:
     assert {f"{value:.3f}" for value in scored["score"]} & set(shown)
 
 
+def test_a_transcript_that_is_not_text_shows_that(tmp_path: Path) -> None:
+    run = run_folder(tmp_path, tables())
+    path = next((run / "transcripts").glob("*.txt"))
+    path.write_bytes(b"They \xff wait")
+    assert "They \N{REPLACEMENT CHARACTER} wait" in [each.text for each in examples.read_showcase([run]).transcripts]
+
+
 def test_only_the_first_examples_can_be_played(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     judged = tables()
     monkeypatch.setattr(html_page, "PLAYED", 1)
