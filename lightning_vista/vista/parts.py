@@ -95,7 +95,7 @@ def merge_parts(parts: Sequence[str | Path], out_dir: str | Path, *, overwrite: 
     """
     out = Path(out_dir)
     found = [each for folder in parts for each in _read_parts(Path(folder))]
-    _check_complete([part for _, part, _ in found], [index.plan for _, _, index in found], parts)
+    _check_complete([part for _, part, _ in found], [(index.plan, index.split) for _, _, index in found], parts)
     index = _joined([index for _, _, index in found])
     sources = {sample.shard: folder for folder, _, own in found for sample in own.samples}
     out.mkdir(parents=True, exist_ok=True)
@@ -138,7 +138,7 @@ def _read_parts(folder: Path) -> list[tuple[Path, BuildPart, ShardIndex]]:
     return found
 
 
-def _check_complete(found: Sequence[BuildPart], plans: Collection[str], folders: Iterable[str | Path]) -> None:
+def _check_complete(found: Sequence[BuildPart], plans: Collection[object], folders: Iterable[str | Path]) -> None:
     shown = ", ".join(map(str, folders))
     counts = {part.count for part in found}
     if len(set(plans)) > 1 or len(counts) > 1:

@@ -27,7 +27,6 @@ from lightning_vista.files.checkpoints import check_checkpoint
 from lightning_vista.files.own_files import read_cached, to_sealed_json, write_cached, write_whole
 from lightning_vista.files.run_files import check_config, sealed_config
 from lightning_vista.integrations.transformers import read_routing_state
-from lightning_vista.mini.build import STATE_FILE, read_state
 from lightning_vista.models import HiddenStates
 from lightning_vista.reports.page.strip_pictures import Strips
 from lightning_vista.scorers import RandomScorer
@@ -43,6 +42,7 @@ from lightning_vista.vista.batch import Question, VideoBatch
 from lightning_vista.vista.build_folder import ShardRecord, read_record, write_record
 from lightning_vista.vista.composing import compose_problem_sets
 from lightning_vista.vista.index import ShardIndex
+from lightning_vista.vista.mini_state import STATE_FILE, read_state
 from lightning_vista.vista.parts import BuildPart, merge_parts
 from lightning_vista.vista.shards import build_shards
 from lightning_vista.vista.storage import Storage
