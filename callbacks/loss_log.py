@@ -9,7 +9,7 @@ import lightning as L
 from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor
 
-from lightning_vista.files.csv_tables import csv_text
+from lightning_vista.files.csv_tables import csv_text, naming_table
 from lightning_vista.files.own_files import named_error, write_csv
 from lightning_vista.files.run_files import free_path, run_files
 
@@ -163,7 +163,7 @@ def _drop_later_rows(path: Path, step: int) -> list[str]:
 
 def _read(path: Path) -> list[dict[str, Any]]:
     """Read the whole rows of a table; the last one may be torn."""
-    with path.open(encoding="utf-8", newline="") as file:
+    with naming_table(path), path.open(encoding="utf-8", newline="") as file:
         return [row for row in csv.DictReader(file) if row[_STEP].isdigit() and None not in row.values()]
 
 

@@ -12,6 +12,7 @@ import torch
 
 from lightning_vista.drawing.boards import Table, log_chart, log_table
 from lightning_vista.drawing.charts import Chart, Point
+from lightning_vista.files.csv_tables import naming_table
 from lightning_vista.files.own_files import write_csv
 from lightning_vista.files.run_files import run_files
 from lightning_vista.models.curve import Curve, lowest, steps_to_reach
@@ -227,7 +228,7 @@ def read_reference(path: str) -> float:
         ValueError: If it has no loss of 0 texts.
     """
     file = Path(path) / "relearning.csv" if Path(path).is_dir() else Path(path)
-    with file.open(encoding="utf-8", newline="") as table:
+    with naming_table(file), file.open(encoding="utf-8", newline="") as table:
         losses = [row["forget"] for row in csv.DictReader(table) if row.get("num_samples") == "0"]
     if not losses:
         raise ValueError(f"`baseline`: expected a table `relearning.csv` with a loss of 0 texts, got {file}.")

@@ -13,11 +13,15 @@ import torch
 from lightning.pytorch.loggers import WandbLogger
 
 from lightning_vista.evaluation import Scorer, find_evaluation
+from lightning_vista.files.own_files import from_sealed_json, to_sealed_json, write_whole
 from lightning_vista.files.redaction import without_secrets
 from lightning_vista.optional import require
 
 #: Entry of checkpoints, and file in the run folder of an evaluation.
-_KEY, _FILE = "wandb_run_id", "wandb_run.txt"
+_KEY, _FILE = "wandb_run_id", "wandb_run.json"
+_VERSION = 1
+#: File of an earlier release, which lacks a checksum and is read without.
+_EARLIER_FILE = "wandb_run.txt"
 #: Variable that keeps wandb from storing how the program was called.
 _NO_METADATA = "WANDB_X_DISABLE_META"
 
@@ -43,7 +47,7 @@ class WandbContinuation(L.Callback):
         """Write the id into the run folder, in one process."""
         evaluation, logger = find_evaluation(trainer), _find_logger(trainer)
         if evaluation is not None and evaluation.run is not None and logger is not None and trainer.is_global_zero:
-            (evaluation.run.path / _FILE).write_text(f"{logger.version}\n", encoding="utf-8")
+            write_whole(evaluation.run.path / _FILE, to_sealed_json({_KEY: logger.version}, _VERSION))
 
 
 def continue_wandb_run(
@@ -61,6 +65,9 @@ def continue_wandb_run(
 
     Returns:
         The id of the run that is continued, or None.
+
+    Raises:
+        DamagedFileError: If the file with the id in the run folder is damaged.
     """
     logger = _find_logger(trainer)
     if logger is None or logger._id is not None:
@@ -124,5 +131,10 @@ def _kept_in_folder(trainer: L.Trainer, module: L.LightningModule) -> str | None
     evaluation = find_evaluation(trainer)
     if evaluation is None or not isinstance(module, Scorer):  # which alone have run folders
         return None
-    path = evaluation.run_path(trainer, module) / _FILE
-    return path.read_text(encoding="utf-8").strip() if path.is_file() else None
+    folder = evaluation.run_path(trainer, module)
+    path, earlier = folder / _FILE, folder / _EARLIER_FILE
+    if path.is_file():
+        remedy = "Remove it, and the command begins another wandb run; or set `id` of WandbLogger."
+        id: str = from_sealed_json(path.read_bytes(), path, version=_VERSION, remedy=remedy)[_KEY]
+        return id
+    return earlier.read_text(encoding="utf-8", errors="replace").strip() if earlier.is_file() else None

@@ -108,12 +108,8 @@ def run_lightning(arguments: Sequence[str], callbacks: Sequence[Any] = ()) -> di
     from lightning_vista.callbacks import Evaluation, LossLog, RunConfigCallback, ScoreLogging, WandbContinuation
     from lightning_vista.callbacks.wandb_continuation import continue_wandb_run, own_wandb_run
     from lightning_vista.commands.lightning_errors import class_names, explain
-    from lightning_vista.commands.lightning_files import (
-        check_named_files,
-        naming_checkpoint,
-        refuse_web_checkpoint,
-        stopped_cleanly,
-    )
+    from lightning_vista.commands.lightning_files import check_named_files, refuse_web_checkpoint, stopped_cleanly
+    from lightning_vista.files.checkpoints import naming_checkpoint
 
     unavailable = _import_classes()
 

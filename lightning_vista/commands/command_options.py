@@ -35,6 +35,7 @@ def add_shards_options(commands: Any, run: Run) -> None:  # argparse's own type 
     )
     build.add_argument("--overwrite", action="store_true", help="replace a finished build of other data")
     build.add_argument("--part", metavar="I/N", help="build the I-th of N parts, for `shards merge`")
+    build.add_argument("--split", help="the data's split, for reports (default: that of the embedded dataset, or none)")
     merge = actions.add_parser("merge", help="join the parts of a build")
     merge.add_argument("parts", nargs="+", metavar="PART", help="the folders of all parts")
     merge.add_argument("out", help="the folder to write")

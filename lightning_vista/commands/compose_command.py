@@ -58,7 +58,8 @@ def compose_command(options: argparse.Namespace) -> None:
             f"{split}: {len(found)} problem sets in {folder}. Accuracy of a viewer who recognises every step it sees:"
         )
         print("\n".join(leak_lines(found)))
-        print(f"Next: lightning-vista shards build {folder / 'tasks'} {folder / 'videos'} {folder / 'shards'}")
+        places = f"{folder / 'tasks'} {folder / 'videos'} {folder / 'shards'}"
+        print(f"Next: lightning-vista shards build {places} --split {split}")
 
 
 def parse_levels(text: str) -> list[int]:

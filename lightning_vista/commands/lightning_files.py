@@ -1,10 +1,7 @@
 """A command's work around Lightning's own run: files are checked, errors named, and processes ended."""
 
 import os
-import pickle
-import re
 import signal
-import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,6 +12,7 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 
+from lightning_vista.files.checkpoints import check_checkpoint, naming_checkpoint
 from lightning_vista.files.own_files import DamagedFileError, named_error
 from lightning_vista.files.redaction import without_secrets
 from lightning_vista.files.run_files import check_config
@@ -22,7 +20,6 @@ from lightning_vista.processes.stopping import StopSignal, exit_with_parent
 
 #: Variable with the number of the process that starts the others of a run.
 _FIRST_PROCESS = "LIGHTNING_VISTA_FIRST_PROCESS"
-_ZIP_BEGINNING = b"PK\x03\x04"
 #: Entries without which Lightning cannot read a checkpoint.
 _ENTRIES = ("state_dict", "pytorch-lightning_version")
 
@@ -62,40 +59,6 @@ def refuse_web_checkpoint(path: str | Path | None) -> None:
         )
 
 
-def check_checkpoint(path: Path) -> None:
-    """Check a checkpoint of torch, a zip archive, against the checksums of its parts.
-
-    Folders of sharded checkpoints are left to Lightning.
-
-    Args:
-        path: The file, which need not exist.
-
-    Raises:
-        DamagedFileError: If the file is damaged, cut short or something else; names it.
-    """
-    if path.is_dir() or not path.exists():
-        return
-    remedy = "Give another one, such as an earlier checkpoint of the run."
-    if not path.is_file():  # reading a pipe would wait forever
-        raise DamagedFileError(f"The checkpoint {path} is not a regular file. {remedy}")
-    with path.open("rb") as file:
-        beginning = file.read(len(_ZIP_BEGINNING))
-    if not beginning:
-        raise DamagedFileError(f"The checkpoint {path} is empty. {remedy}")
-    if beginning != _ZIP_BEGINNING:  # torch would read anything else as a pickle
-        raise DamagedFileError(
-            f"The checkpoint {path} is damaged or of another format: expected a zip archive, as torch 1.6 and later "
-            f"versions write, got a file that begins with {beginning!r}. {remedy}"
-        )
-    try:
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, OSError, ValueError) as error:
-        raise DamagedFileError(f"The checkpoint {path} is damaged or cut short ({error}). {remedy}") from error
-    if damaged is not None:
-        raise DamagedFileError(f"The checkpoint {path} is damaged: its part {damaged} has changed. {remedy}")
-
-
 class NamingCheckpointIO(TorchCheckpointIO):
     """Lightning's usual reading and writing of checkpoints, whose errors name the file."""
 
@@ -128,37 +91,6 @@ class NamingCheckpointIO(TorchCheckpointIO):
                 "file that `fit` has written."
             )
         return checkpoint
-
-
-@contextmanager
-def naming_checkpoint(path: Any) -> Iterator[None]:
-    """Name a checkpoint in errors of reading it.
-
-    Args:
-        path: The file.
-
-    Raises:
-        DamagedFileError: If reading fails, other than by the system.
-    """
-    try:
-        yield
-    except OSError:
-        raise
-    except Exception as error:  # any, since a pickle decides what is called
-        raise DamagedFileError(f"The checkpoint {path} cannot be read: {_reading_fault(error)}") from error
-
-
-def _reading_fault(error: Exception) -> str:
-    """Say in one line why a checkpoint cannot be read, without torch's advice to unpickle it."""
-    said = str(error)
-    if held := re.search(r"GLOBAL ([\w.]+)", said):
-        return (
-            f"only weights and plain values are read, got {held[1]}. Give another one; or, if nobody else has written "
-            "it, use `trainer.fit(..., weights_only=False)` in Python, which runs what the file says."
-        )
-    # The first line of an UnpicklingError is advice.
-    said = "" if isinstance(error, pickle.UnpicklingError) else said.partition("\n")[0]
-    return f"{type(error).__name__}: {said}".removesuffix(": ")
 
 
 @contextmanager

@@ -32,7 +32,8 @@ class Provenance:
         controls: Orders of frames that were scored as well.
         precision: Precision of the arithmetic, in Lightning's words.
         device: Device of the scorer.
-        dataset: Environments, numbers of problem sets and videos, and `plan`, the hash of the shards' build.
+        dataset: Environments, numbers of problem sets and videos, `plan`, the hash of the shards' build, and the data's
+            `split` where the shards record it.
         facts: What the scorer says of itself, such as `licence`, `weights` and `cost`.
         videos: Number of videos that the last session scored.
         seconds: Duration of that session.
@@ -87,6 +88,7 @@ def describe_run(
             "problem_sets": len(index.problem_sets),
             "videos": len(index.samples),
             "plan": index.plan,
+            **({"split": index.split} if index.split else {}),
         },
         facts={key: str(value) for key, value in facts().items()},
         videos=videos,

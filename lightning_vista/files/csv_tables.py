@@ -2,7 +2,9 @@
 
 import csv
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 #: First characters that make a formula of a cell, in their full-width forms too.
@@ -50,3 +52,27 @@ def csv_text(rows: Iterable[Iterable[Any]], line_end: str = "\n") -> str:
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator=line_end).writerows([plain_cell(value) for value in row] for row in rows)
     return text.getvalue()
+
+
+@contextmanager
+def naming_table(path: Path) -> Iterator[None]:
+    """Name a CSV table of numbers, which has no checksum, in errors of reading it.
+
+    Args:
+        path: The file.
+
+    Raises:
+        ValueError: If what is read is not such a table.
+
+    Example:
+        >>> with naming_table(Path("losses.csv")):
+        ...     float("0.2x")
+        Traceback (most recent call last):
+            ...
+        ValueError: losses.csv is damaged (ValueError: could not convert string to float: '0.2x'). Restore or remove it.
+    """
+    try:
+        yield
+    except (csv.Error, KeyError, TypeError, ValueError) as error:
+        shown = f"{type(error).__name__}: {error}"
+        raise ValueError(f"{path} is damaged ({shown}). Restore or remove it.") from error

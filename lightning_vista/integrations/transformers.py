@@ -11,6 +11,7 @@ import jsonargparse
 import torch
 from torch import Tensor, nn
 
+from lightning_vista.files.checkpoints import check_checkpoint, naming_checkpoint
 from lightning_vista.files.documents import read_yaml
 from lightning_vista.files.own_files import written_whole
 from lightning_vista.optional import require
@@ -175,7 +176,7 @@ class RoutingMixin(Trainer):
         if not path.exists():
             _log.warning("This run resumes with routing that its checkpoint was trained without: %s", checkpoint)
             return
-        self._saved = torch.load(path, weights_only=True)
+        self._saved = read_routing_state(path)
         if changed := differences(self._saved["settings"], self._settings):
             _log.warning("This run resumes with other routing than its checkpoint was trained with: %s", changed)
 
@@ -269,6 +270,24 @@ def routing_from_yaml(path: str | Path) -> dict[str, Any]:
     except jsonargparse.ArgumentError as error:
         raise ValueError(f"`{path}`: expected the routes of a trainer, got an error. Fix the file: {error}") from error
     return dict(parsed.items())
+
+
+def read_routing_state(path: Path) -> dict[str, Any]:
+    """Check and read the state of rules in a checkpoint of the trainer, `routing.pt`.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The `settings` of the routing, and the `rules`' states.
+
+    Raises:
+        DamagedFileError: If the file is damaged.
+    """
+    check_checkpoint(path)
+    with naming_checkpoint(path):
+        state: dict[str, Any] = torch.load(path, weights_only=True)
+    return state
 
 
 def _fields_beside_model(rules: Sequence[Rule], model: Any) -> list[str]:

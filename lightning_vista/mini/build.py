@@ -1,26 +1,23 @@
 """Rendering of the embedded dataset, in the official layout."""
 
 import os
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lightning_vista.files.own_files import VERSION_KEY, from_sealed_json, to_sealed_json, write_whole
+from lightning_vista.files.own_files import to_sealed_json, write_whole
 from lightning_vista.mini.slots import SPLITS, Slot, sample_draft, slots
 from lightning_vista.processes.parallel import process_map
 from lightning_vista.processes.progress import progress_bar
 from lightning_vista.video.encoding import encode_mp4
 from lightning_vista.vista.layout import write_problem_sets
+from lightning_vista.vista.mini_state import STATE_FILE, STATE_VERSION, read_state
 from lightning_vista.vista.problem_sets import ProblemSet
 
 #: Version of the dataset, which changes whenever equal settings give other bytes.
 VERSION = 3
-STATE_FILE = "mini.json"
-#: Version of that file; 1 does not name itself and lacks a checksum.
-_STATE_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -107,28 +104,7 @@ def _claim(root: Path, settings: dict[str, Any]) -> dict[str, Any]:
 
 def _save(root: Path, state: dict[str, Any]) -> None:
     """Write the state in one step, so that a killed build never leaves a part of it."""
-    write_whole(root / STATE_FILE, to_sealed_json({"settings": state["settings"], **state}, _STATE_VERSION))
-
-
-def read_state(root: Path) -> dict[str, Any]:
-    """Read and check the state of a folder of the embedded dataset; one of an earlier release has no checksum.
-
-    Args:
-        root: The folder, which holds `mini.json`.
-
-    Returns:
-        The entries `settings` and, where the folder is complete, `totals`.
-
-    Raises:
-        DamagedFileError: If the file is damaged.
-    """
-    path = root / STATE_FILE
-    content = path.read_bytes()
-    if re.match(rb'{\s*"settings"', content):  # of an earlier release
-        content = b'{"version": 1, ' + content.removeprefix(b"{")
-    remedy = "Remove the folder, and run the same command again."
-    state = from_sealed_json(content, path, version=_STATE_VERSION, sealed_since=2, remedy=remedy)
-    return {key: value for key, value in state.items() if key != VERSION_KEY}
+    write_whole(root / STATE_FILE, to_sealed_json({"settings": state["settings"], **state}, STATE_VERSION))
 
 
 def _write(root: Path, seed: int, jobs: Sequence[Slot], num_workers: int) -> dict[str, SplitTotals]:

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_vista.mini.build import STATE_FILE, read_state
 from lightning_vista.mini.draft import Draft
 from lightning_vista.mini.slots import sample_draft, slots
 from lightning_vista.video import VideoError
 from lightning_vista.video.decoding import decode_frames
 from lightning_vista.vista.layout import read_problem_sets
+from lightning_vista.vista.mini_state import STATE_FILE, read_state
 from lightning_vista.vista.problem_sets import ProblemSet
 
 _TILE = 12  # pixels

@@ -9,7 +9,7 @@ import torch
 from lightning.fabric.utilities import rank_zero_info
 from torch import Tensor
 
-from lightning_vista.files.own_files import write_whole
+from lightning_vista.files.own_files import read_cached, write_cached
 from lightning_vista.models.language_model import load_model
 from lightning_vista.models.upper_layers import keep_lower_layers, lower_states
 from lightning_vista.optional import require
@@ -26,7 +26,7 @@ class HiddenStates:
     With `num_layers` of 30 layers trained, a step on these states costs little more than `num_layers` / 30 of one on
     tokens. `UpperLanguageModelModule` trains on such batches.
 
-    Files of states are found by a digest of model, layers and tokens. They are written whole, and checked when read.
+    Files of states are found by a digest of model, layers and tokens. Damaged ones are made again, with a warning.
 
     Args:
         checkpoint: Folder of a causal language model of transformers with the structure of Llama.
@@ -63,22 +63,25 @@ class HiddenStates:
         """
         texts = [row.tokens for row in rows]
         path = self.cache / f"{self._digest(texts)}.safetensors"
-        if not path.is_file():
-            self._write(texts, path)
-        flat = _read(path, sum(map(len, texts)))
+        # A file of an earlier release lacks the checksum of the whole, and is made again as well.
+        content = read_cached(path)
+        if content is None:
+            content = self._write(texts, path)
+        flat = require("safetensors.torch", extra="text").load(content)["states"]
         return [
             row._replace(states=states)
             for row, states in zip(rows, flat.split([len(text) for text in texts]), strict=True)
         ]
 
-    def _write(self, texts: Sequence[Tensor], path: Path) -> None:
+    def _write(self, texts: Sequence[Tensor], path: Path) -> bytes:
         rank_zero_info(f"Computing the hidden states of {len(texts)} texts, once, for {path}")
         builder = require("transformers", extra="text").AutoModelForCausalLM
         model = load_model(str(self.checkpoint), builder).eval()
         with torch.autocast("cpu", torch.bfloat16, enabled=self.precision == "bf16"):
             flat = torch.cat(lower_states(keep_lower_layers(model, self.num_layers), list(texts))).float()
-        metadata = {"version": _VERSION, "sha256": _checksum(flat)}
-        write_whole(path, require("safetensors.torch", extra="text").save({"states": flat}, metadata))
+        content: bytes = require("safetensors.torch", extra="text").save({"states": flat}, {"version": _VERSION})
+        write_cached(path, content)
+        return content
 
     def _digest(self, texts: Sequence[Tensor]) -> str:
         """Return a digest of all that the states depend on: the files of the model by name, size and time."""
@@ -90,21 +93,3 @@ class HiddenStates:
         digest = hashlib.sha256(repr((_VERSION, known, self.num_layers, self.precision, lengths)).encode())
         digest.update(torch.cat(list(texts)).int().numpy().tobytes())
         return digest.hexdigest()[:32]
-
-
-def _read(path: Path, length: int) -> Tensor:
-    """Return the states of a file `(length, width)`.
-
-    Raises:
-        ValueError: If the file has another version, length or checksum.
-    """
-    with require("safetensors", extra="text").safe_open(path, "pt") as file:
-        metadata, flat = file.metadata() or {}, file.get_tensor("states")
-    if metadata.get("version") != _VERSION or len(flat) != length or metadata.get("sha256") != _checksum(flat):
-        raise ValueError(f"`{path}`: expected the states of {length} tokens, got a damaged file. Delete it.")
-    states: Tensor = flat
-    return states
-
-
-def _checksum(states: Tensor) -> str:
-    return hashlib.sha256(states.numpy().tobytes()).hexdigest()

@@ -107,7 +107,7 @@ def _add_transcripts(showcase: Showcase, runs: Sequence[Path]) -> None:
     ]
     spent = skipped = 0
     for run, path in sorted(files, key=lambda item: item[1].stem not in keys):
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8", errors="replace")  # without a checksum: damage shows
         spent += len(text)
         if spent > TRANSCRIPT_CHARACTERS:
             skipped += 1

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 
 from lightning_vista.drawing.charts import Chart, Point
+from lightning_vista.files.csv_tables import naming_table
 from lightning_vista.files.own_files import write_csv
 from lightning_vista.metrics.unlearning import compute_ratio, retain_forget_frontier
 from lightning_vista.study import ComputeRatioSpec, FigureSpec
@@ -38,10 +39,13 @@ def read_losses(path: Path, columns: Sequence[str]) -> dict[int, list[float]]:
 
     Returns:
         The values at each step that has a finite number in all of these columns; empty without a file.
+
+    Raises:
+        ValueError: If the file is damaged; names it.
     """
     if not path.is_file():
         return {}
-    with path.open(encoding="utf-8", newline="") as file:
+    with naming_table(path), path.open(encoding="utf-8", newline="") as file:
         found = {
             int(row["step"]): [float(row.get(name) or math.nan) for name in columns] for row in csv.DictReader(file)
         }
@@ -96,7 +100,7 @@ def _read_table(path: Path) -> dict[str, dict[int, float]]:
     """Read the finite numbers of each column of a table over steps."""
     columns: dict[str, dict[int, float]] = {}
     if path.is_file():
-        with path.open(encoding="utf-8", newline="") as file:
+        with naming_table(path), path.open(encoding="utf-8", newline="") as file:
             for row in csv.DictReader(file):
                 for name, text in row.items():
                     if name not in ("step", "epoch") and text and math.isfinite(float(text)):

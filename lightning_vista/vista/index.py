@@ -72,6 +72,7 @@ class ShardIndex:
         skipped: Videos left out on request, with the reason.
         plan: Hash of the build's input: the list of videos, their labels and sizes, and the settings.
         unannounced: Videos whose files do not announce their length, so that a cut would go unnoticed.
+        split: Split of the dataset, such as `test`; None where nobody has recorded it.
     """
 
     problem_sets: ProblemSets
@@ -80,6 +81,7 @@ class ShardIndex:
     skipped: tuple[Skipped, ...]
     plan: str
     unannounced: tuple[str, ...] = ()
+    split: str | None = None
 
     def summary(self) -> str:
         """Return the counts in words."""
@@ -106,6 +108,7 @@ class ShardIndex:
             "frames": None if self.frames is None else _stored_spec(self.frames),
             "skipped": [asdict(skipped) for skipped in self.skipped],
             **({"unannounced": list(self.unannounced)} if self.unannounced else {}),
+            **({"split": self.split} if self.split else {}),
             "problem_sets": [problem_set_header(problem_set) for problem_set in self.problem_sets],
             "samples": [asdict(sample) for sample in self.samples],
         }
@@ -194,7 +197,22 @@ class ShardIndex:
             skipped=tuple(Skipped(**entry) for entry in document["skipped"]),
             plan=document["plan"],
             unannounced=tuple(document.get("unannounced", ())),
+            split=check_split(document.get("split")),
         )
+
+
+def check_split(split: str | None) -> str | None:
+    """Check the name of a split, which may come from anywhere, and return it.
+
+    Args:
+        split: The name, or None.
+
+    Raises:
+        ValueError: If it is not a text of 1 to 40 printable characters.
+    """
+    if split is not None and not (isinstance(split, str) and split.isprintable() and 0 < len(split.strip()) <= 40):
+        raise ValueError(f"`split`: expected a name of up to 40 characters such as test, got {split!r:.80}.")
+    return split
 
 
 def is_own_document(content: bytes) -> bool:

@@ -14,6 +14,7 @@ from lightning_vista.files.own_files import from_sealed_json, to_sealed_json, wr
 from lightning_vista.processes.progress import progress_bar
 from lightning_vista.vista.build_folder import ShardRecord, refuse_foreign, remove_leftovers, sole_builder
 from lightning_vista.vista.index import INDEX_NAME, INDEX_VERSION, ShardError, ShardIndex
+from lightning_vista.vista.storage import Storage
 
 _PART_NAME = re.compile(r"part-(\d+)-of-(\d+)\.json")
 
@@ -86,14 +87,15 @@ def merge_parts(parts: Sequence[str | Path], out_dir: str | Path, *, overwrite: 
     Raises:
         FileNotFoundError: If a folder holds no finished part.
         FileExistsError: If `out_dir` holds shards of another build and `overwrite` is False.
-        ShardError: If parts are missing, given twice, damaged, or of different builds; names them.
+        ShardError: If parts are missing, given twice, damaged, or of different builds, or the index of `out_dir` is
+            damaged; names them.
 
     Example:
         >>> index = merge_parts(["part-1", "part-2"], "shards")  # doctest: +SKIP
     """
     out = Path(out_dir)
     found = [each for folder in parts for each in _read_parts(Path(folder))]
-    _check_complete([part for _, part, _ in found], [index.plan for _, _, index in found], parts)
+    _check_complete([part for _, part, _ in found], [(index.plan, index.split) for _, _, index in found], parts)
     index = _joined([index for _, _, index in found])
     sources = {sample.shard: folder for folder, _, own in found for sample in own.samples}
     out.mkdir(parents=True, exist_ok=True)
@@ -101,6 +103,7 @@ def merge_parts(parts: Sequence[str | Path], out_dir: str | Path, *, overwrite: 
         refuse_foreign(out, [INDEX_NAME, *sources])
         if (out / INDEX_NAME).exists() and (out / INDEX_NAME).read_bytes() != index.to_bytes():
             if not overwrite:
+                ShardIndex.read(Storage(out))  # names the file if it is damaged, rather than of another build
                 raise FileExistsError(f"{out} holds other shards. Give another folder, or add --overwrite.")
             (out / INDEX_NAME).unlink()  # first: without it nobody takes the folder for a finished build
         with progress_bar("Joining shards", total=len(sources)) as advance:
@@ -135,7 +138,7 @@ def _read_parts(folder: Path) -> list[tuple[Path, BuildPart, ShardIndex]]:
     return found
 
 
-def _check_complete(found: Sequence[BuildPart], plans: Collection[str], folders: Iterable[str | Path]) -> None:
+def _check_complete(found: Sequence[BuildPart], plans: Collection[object], folders: Iterable[str | Path]) -> None:
     shown = ", ".join(map(str, folders))
     counts = {part.count for part in found}
     if len(set(plans)) > 1 or len(counts) > 1:

@@ -31,10 +31,12 @@ from lightning_vista.vista.index import (
     Sample,
     ShardError,
     ShardIndex,
+    check_split,
     problem_set_header,
     sample_key,
 )
 from lightning_vista.vista.layout import ProblemSets, Skipped, read_problem_sets
+from lightning_vista.vista.mini_state import recorded_split
 from lightning_vista.vista.parts import BuildPart, write_part
 from lightning_vista.vista.problem_sets import level_of
 from lightning_vista.vista.samples import END_OF_SHARD, pack_sample
@@ -113,6 +115,7 @@ def build_shards(
     num_workers: int | None = None,
     limits: VideoLimits = USUAL_LIMITS,
     part: BuildPart | None = None,
+    split: str | None = None,
 ) -> ShardIndex:
     """Pack every video of the selected problem sets once into `{000000..}.tar` and `index.json`.
 
@@ -134,6 +137,7 @@ def build_shards(
         num_workers: Number of threads that read and check videos; by default the number of cores.
         limits: The most that a video may be; a larger one cannot be packed.
         part: BuildPart of the shards to build, for `merge_parts`; by default all of them.
+        split: Name of the data's split, which reports show; by default that of the embedded dataset, else none.
 
     Returns:
         The index, or that of the part.
@@ -146,7 +150,8 @@ def build_shards(
         ProblemSetError: If a problem set is broken.
         ShardError: If a video is missing, undecodable, outside `videos_dir`, or changed since a finished build packed
             it; the message lists all of them.
-        ValueError: If a pattern of `select` does not match, `max_shard_mb` is not positive, or `missing` is unknown.
+        ValueError: If a pattern of `select` does not match, `max_shard_mb` is not positive, `missing` is unknown, or
+            `split` is not a short name.
 
     Example:
         >>> index = build_shards("tasks", "videos", "shards", select=["alfred/*"])  # doctest: +SKIP
@@ -154,6 +159,7 @@ def build_shards(
     check_word("missing", missing, get_args(Missing))
     if max_shard_mb <= 0:
         raise ValueError(f"`max_shard_mb`: expected a positive number of megabytes, got {max_shard_mb}.")
+    split = check_split(split) or recorded_split(tasks_dir)
     out = Path(out_dir)
     problem_sets = read_problem_sets(tasks_dir).matching(select)
     videos, absent = _find_videos(problem_sets, Path(videos_dir))
@@ -179,7 +185,7 @@ def build_shards(
         _check_missing(skipped, missing, Path(videos_dir))
         samples = tuple(sample for shard in shards for sample in shard.samples)
         unannounced = tuple(video for shard in shards for video in shard.unannounced)
-        index = ShardIndex(problem_sets, samples, frames, tuple(skipped), plan, unannounced)
+        index = ShardIndex(problem_sets, samples, frames, tuple(skipped), plan, unannounced, split)
         if part is not None:
             write_part(out, part, index)  # beside the records, with which the same command resumes
             return index

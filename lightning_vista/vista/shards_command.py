@@ -28,6 +28,7 @@ def run_build(options: argparse.Namespace) -> None:
         num_workers=options.workers,
         limits=_limits(options),
         part=None if options.part is None else parse_part(options.part),
+        split=options.split,
     )
     part = "" if options.part is None else f" (part {options.part}; `shards merge` joins the parts)"
     print(f"{index.summary()} in {options.out}{part}")

@@ -1,3 +1,4 @@
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,9 @@ from wandb_runs import offline_runs, records
 
 from lightning_vista.callbacks import WandbContinuation, continue_wandb_run
 from lightning_vista.cli import main
+from lightning_vista.evaluation import Evaluation
+from lightning_vista.files.own_files import to_sealed_json
+from lightning_vista.scorers import RandomScorer
 
 
 def ids(wandb_dir: Path) -> list[str]:
@@ -75,4 +79,24 @@ def test_an_evaluation_continues_its_wandb_run(shards: Path, tmp_path: Path, wan
     main([*arguments, *([] if finished else ["--data.batch_size=2", "--trainer.limit_test_batches=1"])])
     main(arguments)
     first, second = ids(wandb_dir)
-    assert first == second == (tmp_path / "run" / "wandb_run.txt").read_text().strip()
+    assert first == second == json.loads((tmp_path / "run" / "wandb_run.json").read_text())["wandb_run_id"]
+
+
+def kept_id(run: Path) -> str | None:
+    """The id of the wandb run that an evaluation in this folder would continue."""
+    logger = WandbLogger(save_dir=run, offline=True)
+    trainer = L.Trainer(accelerator="cpu", logger=logger, callbacks=[Evaluation(str(run))])
+    return continue_wandb_run(trainer, RandomScorer())
+
+
+def test_a_damaged_id_is_refused_and_one_of_an_earlier_release_read(tmp_path: Path) -> None:
+    assert kept_id(tmp_path) is None
+    (tmp_path / "wandb_run.txt").write_text("first\n")
+    assert kept_id(tmp_path) == "first"
+    path = tmp_path / "wandb_run.json"
+    path.write_bytes(to_sealed_json({"wandb_run_id": "second"}, 1))
+    assert kept_id(tmp_path) == "second"
+    for damaged in (path.read_bytes().replace(b"second", b"socond"), path.read_bytes()[:30], b"", b"\xff"):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"wandb_run\.json is damaged.* begins another wandb run"):
+            kept_id(tmp_path)

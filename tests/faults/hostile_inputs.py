@@ -16,7 +16,7 @@ import torch
 from harness import Kind, Outcome, Verdict
 from hostile_samples import HOSTILE_SAMPLES, replace_sample
 from hostile_videos import HOSTILE_VIDEOS
-from mutations import make_dataset
+from own_formats import make_dataset
 
 from lightning_vista.commands.lightning_files import NamingCheckpointIO
 from lightning_vista.files.checkpoints import load_without_code

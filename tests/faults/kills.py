@@ -14,7 +14,7 @@ from typing import Any
 import torch
 import yaml
 from harness import Kind, Outcome, Verdict
-from mutations import make_dataset
+from own_formats import make_dataset
 from stopped_commands import run_command
 
 from lightning_vista.vista.shards import build_shards

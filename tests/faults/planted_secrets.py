@@ -15,7 +15,7 @@ from pathlib import Path
 from chat_server import chat_server
 from harness import Kind, Outcome, Verdict
 from loopback import loopback
-from mutations import make_dataset
+from own_formats import make_dataset
 
 from lightning_vista.cli import main
 from lightning_vista.vista.shards import build_shards

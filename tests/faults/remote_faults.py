@@ -6,7 +6,7 @@ from pathlib import Path
 
 from harness import Kind, Outcome, Verdict
 from loopback import Remote, loopback
-from mutations import make_dataset
+from own_formats import make_dataset
 
 from lightning_vista.vista.index import ShardError, ShardIndex
 from lightning_vista.vista.remote import RemoteError, Retries

@@ -113,4 +113,5 @@ def _dataset(found: Sequence[Provenance]) -> str:
     if not found:
         return ""
     data = max((run.dataset for run in found), key=lambda each: each["problem_sets"])
-    return f"{', '.join(data['environments'])} (shards {data['plan'][:12]})"
+    split = f", split {data['split']}" if data.get("split") else ""
+    return f"{', '.join(data['environments'])}{split} (shards {data['plan'][:12]})"

@@ -13,7 +13,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from lightning_vista.cli import main
 from lightning_vista.commands.error_lines import describe_error
-from lightning_vista.commands.lightning_files import NamingCheckpointIO, check_checkpoint
+from lightning_vista.commands.lightning_files import NamingCheckpointIO
+from lightning_vista.files.checkpoints import check_checkpoint
 from lightning_vista.files.own_files import DamagedFileError
 
 PLUGIN = """
@@ -98,14 +99,16 @@ def test_a_killed_worker_says_so() -> None:
     assert "Run the same command again to resume" in message
 
 
-@pytest.mark.parametrize("damage", ["empty", "cut", "flipped"])
+@pytest.mark.parametrize("damage", ["empty", "cut", "flipped", "password", "packed"])
 def test_a_damaged_checkpoint_is_named(damage: str, shards: Path, tmp_path: Path) -> None:
     path = tmp_path / "last.ckpt"
     torch.save({"state_dict": {"a": torch.arange(1000.0)}}, path)
     check_checkpoint(path)
     content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes({"empty": b"", "cut": bytes(content[:-900]), "flipped": bytes(content)}[damage])
+    entry = content.index(b"PK\x01\x02")  # flags and compression of the first part
+    place, bit = {"password": (entry + 8, 1), "packed": (entry + 10, 8)}.get(damage, (len(content) // 2, 1))
+    content[place] ^= bit
+    path.write_bytes({"empty": b"", "cut": bytes(content[:-900])}.get(damage, bytes(content)))
     with pytest.raises(DamagedFileError, match=r"The checkpoint .*last\.ckpt is "):
         check_checkpoint(path)
     message = run_test(shards, tmp_path / "run", "--model=RandomScorer", f"--ckpt_path={path}")

@@ -1,6 +1,7 @@
 """The circumstances of a run, its film strips, and what its table knows of the problem sets."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import lightning as L
@@ -11,10 +12,11 @@ from PIL import Image
 from lightning_vista.datamodules import ViSTaDataModule
 from lightning_vista.evaluation import Evaluation
 from lightning_vista.evaluation.film_strips import join_frames, write_strips
-from lightning_vista.evaluation.provenance import read_provenance
+from lightning_vista.evaluation.provenance import describe_run, read_provenance
 from lightning_vista.scorers import RandomScorer
 from lightning_vista.vista.batch import Question, VideoBatch
-from lightning_vista.vista.index import sample_key
+from lightning_vista.vista.index import ShardIndex, sample_key
+from lightning_vista.vista.storage import Storage
 from lightning_vista.vista.tables import read_scores
 
 
@@ -51,6 +53,13 @@ def test_the_run_says_when_and_how(run: Path) -> None:
     assert found.finished.endswith("+00:00")
     assert found.code_version.startswith("0.")
     assert str(run.parent) not in (run / "run.json").read_text("utf-8")
+
+
+def test_the_split_of_the_shards_is_recorded(shards: Path) -> None:
+    index = ShardIndex.read(Storage(shards))
+    for split, recorded in (("val", {"split": "val"}), (None, {})):
+        dataset = describe_run(RandomScorer(), replace(index, split=split), (), "32-true", 13, 1.0).dataset
+        assert {key: dataset[key] for key in dataset if key == "split"} == recorded
 
 
 def test_a_damaged_file_is_named(run: Path, tmp_path: Path) -> None:

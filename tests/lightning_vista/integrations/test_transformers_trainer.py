@@ -253,7 +253,11 @@ def test_a_resumed_run_ends_with_the_same_weights(tmp_path: Path, caplog: pytest
     assert "resumes" not in caplog.text
     train(str(tmp_path / "checkpoint-3"), strategy="activation")
     assert "'strategy': ('gradient', 'activation')" in caplog.text
-    (tmp_path / "checkpoint-3/routing.pt").unlink()
+    state = tmp_path / "checkpoint-3/routing.pt"
+    state.write_bytes(state.read_bytes().replace(b"settings", b"sittings"))
+    with pytest.raises(ValueError, match=r"routing\.pt is damaged: its part .* has changed"):
+        train(str(tmp_path / "checkpoint-3"))
+    state.unlink()
     with pytest.raises(AssertionError):  # the rule starts anew
         assert_same(train(str(tmp_path / "checkpoint-3")), whole)
     assert "trained without" in caplog.text

@@ -93,28 +93,32 @@ def test_states_are_computed_once(offline: Path, tmp_path: Path, monkeypatch: py
     first = states.add(rows)
     assert [row.states.shape for row in first if row.states is not None] == [(3, 16), (6, 16), (4, 16)]
     calls: list[str] = []
-    monkeypatch.setattr(HiddenStates, "_write", lambda *_: calls.append("computed"))
+    write = HiddenStates._write
+    monkeypatch.setattr(HiddenStates, "_write", lambda *given: calls.append("computed") or write(*given))  # type: ignore[func-returns-value]
     for row, other in zip(states.add(rows), first, strict=True):
         assert row.states is not None
         assert other.states is not None
         torch.testing.assert_close(row.states, other.states)
     assert not calls
     for changed in (HiddenStates(str(offline / "model"), 2, str(tmp_path)), states):
-        with pytest.raises(FileNotFoundError):  # nothing was computed
-            changed.add(rows if changed is not states else rows[:2])
+        changed.add(rows if changed is not states else rows[:2])
     assert len(calls) == 2
 
 
-def test_damaged_states_are_refused(offline: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("place", [3, 30, -90, -2])  # the length of the header, the header, the states, the checksum
+def test_damaged_states_are_made_again(offline: Path, tmp_path: Path, place: int) -> None:
     rows = [Row(torch.tensor([4, 5, 6], dtype=torch.int32), False, 0)]
     states = HiddenStates(str(offline / "model"), num_layers=2, cache=str(tmp_path))
-    states.add(rows)
+    (whole,) = states.add(rows)
     (path,) = tmp_path.glob("*.safetensors")
     content = bytearray(path.read_bytes())
-    content[-2] ^= 1
+    content[place] ^= 1
     path.write_bytes(content)
-    with pytest.raises(ValueError, match="expected the states of 3 tokens, got a damaged file. Delete it"):
-        states.add(rows)
+    with pytest.warns(UserWarning, match=rf"{path.name}.* It is made again"):
+        (again,) = states.add(rows)
+    assert torch.equal(again.states, whole.states)  # type: ignore[arg-type]
+    content[place] ^= 1
+    assert path.read_bytes() == content
 
 
 def test_a_missing_checkpoint_names_the_command(tmp_path: Path) -> None:

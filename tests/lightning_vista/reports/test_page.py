@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from report_data import ATTACK, BOLD, LABELS, SETS, minimal, run_folder, score_table, tables
 
+from lightning_vista.evaluation.provenance import Provenance, write_provenance
 from lightning_vista.reports import examples
 from lightning_vista.reports.page import html_page, write_page
 from lightning_vista.reports.page.set_entries import as_list
@@ -103,6 +104,21 @@ def test_texts_stay_text(full: Page) -> None:
     assert not set("<>&\u2028") & set(full.scripts[0])
     assert ATTACK in full.text  # labels, the transcript and the reasons, shown as they are
     assert BOLD in full.text
+
+
+@pytest.mark.parametrize("split", [None, "val <i>"])
+def test_the_line_below_the_title_names_the_split_where_it_is_known(tmp_path: Path, split: str | None) -> None:
+    judged = tables()
+    run = run_folder(tmp_path, judged)
+    dataset = {"environments": ["toy"], "problem_sets": 3, "videos": 40, "plan": "1f3a" * 16}
+    dataset |= {} if split is None else {"split": split}
+    facts: Any = (judged[0].model, "a.Judge", {}, {"num_frames": 8}, (), "32-true", "cpu", dataset)
+    write_provenance(Provenance(*facts), run)
+    page = Page(write_page(build_results(judged), judged, tmp_path / "report.html", [run]))
+    lines = re.findall(r'<p class="provenance">.*?</p>', page.source)
+    named = "" if split is None else ", split val &lt;i&gt;"
+    assert lines
+    assert all(f"· data: toy{named} (shards 1f3a1f3a1f3a)" in line for line in lines)
 
 
 def test_same_input_same_bytes(tmp_path: Path) -> None:
@@ -222,6 +238,13 @@ def test_examples_and_transcripts(full: Page, tmp_path: Path) -> None:
     assert len(pairs) == 3
     scored = rows.filter(rows["score"].is_not_null())
     assert {f"{value:.3f}" for value in scored["score"]} & set(shown)
+
+
+def test_a_transcript_that_is_not_text_shows_that(tmp_path: Path) -> None:
+    run = run_folder(tmp_path, tables())
+    path = next((run / "transcripts").glob("*.txt"))
+    path.write_bytes(b"They \xff wait")
+    assert "They \N{REPLACEMENT CHARACTER} wait" in [each.text for each in examples.read_showcase([run]).transcripts]
 
 
 def test_only_the_first_examples_can_be_played(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,6 +61,13 @@ def test_steps_without_all_columns_are_left_out(tmp_path: Path) -> None:
     assert read_losses(tmp_path / "losses.csv", ["c"]) == read_losses(tmp_path / "absent.csv", ["a"]) == {}
 
 
+@pytest.mark.parametrize("damaged", [b"step,a\n1,0.2x\n", b"stxp,a\n1,0.2\n", b"step,a\n1,0\xff2\n", b"step,a\nx,1\n"])
+def test_a_damaged_table_is_named(tmp_path: Path, damaged: bytes) -> None:
+    (tmp_path / "losses.csv").write_bytes(damaged)
+    with pytest.raises(ValueError, match=r"losses\.csv is damaged .* Restore or remove it"):
+        read_losses(tmp_path / "losses.csv", ["a"])
+
+
 def test_a_frontier_has_the_steps_that_no_other_surpasses(tmp_path: Path) -> None:
     spec = FigureSpec("F", {"forget loss": "forget"}, x="retain", frontier="losses.csv", runs=["ours", "none"])
     first = "step,forget,retain\n0,1.0,1.0\n10,3.0,2.0\n20,2.0,2.5\n30,4.0,3.0\n"

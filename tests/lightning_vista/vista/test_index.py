@@ -1,13 +1,16 @@
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from lightning_vista.cli import main
 from lightning_vista.datamodules import ViSTaDataModule
 from lightning_vista.files.own_files import SEAL_KEY, VERSION_KEY, to_sealed_json
 from lightning_vista.vista.index import INDEX_VERSION, ShardError, ShardIndex
+from lightning_vista.vista.mini_state import STATE_FILE, STATE_VERSION, recorded_split
 from lightning_vista.vista.storage import Storage
 
 Change = Callable[[dict[str, Any]], object]
@@ -35,6 +38,7 @@ CHANGES: dict[str, tuple[Change, str]] = {
     "an endless sample": (first("bytes", 10**30), "expected an offset"),
     "no samples": (lambda document: document.update(samples=None), "damaged"),
     "samples of another form": (lambda document: document.update(samples=[[1]]), "damaged"),
+    "a split that is not a name": (lambda document: document.update(split="a\nb"), "expected a name of up to 40"),
     "a video twice": (lambda document: document["samples"].append(document["samples"][0]), "listed twice"),
     "an id that leads out of the folder": (
         lambda document: document["problem_sets"][0].update(id="../../x/level_2/remix/y"),
@@ -65,3 +69,45 @@ def test_an_index_from_anywhere_is_checked_whenever_it_is_read(change: str, shar
     assert f"index.json in {tmp_path}" in str(caught.value)
     with pytest.raises(ShardError, match=message):
         ViSTaDataModule(str(tmp_path)).setup("test")
+
+
+def test_the_split_is_recorded_where_it_is_known(dataset: Path, shards: Path, tmp_path: Path) -> None:
+    source = [str(dataset / "tasks"), str(dataset / "videos"), str(tmp_path / "out"), "--max-shard-mb", "0.008"]
+    main(["shards", "build", *source])
+    unknown = (tmp_path / "out/index.json").read_bytes()
+    assert unknown == (shards / "index.json").read_bytes()
+    assert b'"split"' not in unknown
+    assert ShardIndex.read(Storage(tmp_path / "out")).split is None
+    main(["shards", "build", *source, "--split", "held out"])  # packs nothing again
+    index = ShardIndex.read(Storage(tmp_path / "out"))
+    assert index.split == "held out"
+    assert index.to_bytes() == (tmp_path / "out/index.json").read_bytes()
+    assert replace(index, split=None).to_bytes() == unknown
+    data = ViSTaDataModule(str(tmp_path / "out"), problem_sets=["toy/*"])
+    data.setup("test")
+    assert data.index().split == "held out"
+    with pytest.raises(SystemExit, match="`split`: expected a name of up to 40 characters such as test"):
+        main(["shards", "build", *source, "--split", ""])
+
+
+def test_only_the_embedded_dataset_records_its_split(tmp_path: Path) -> None:
+    tasks, state = tmp_path / "val" / "tasks", tmp_path / STATE_FILE
+    tasks.mkdir(parents=True)
+    assert recorded_split(tasks) is None  # a name alone says nothing
+    for theirs in (b"", b"[1, 2]", b'{"name": "mini"}'):
+        state.write_bytes(theirs)
+        assert recorded_split(tasks) is None
+    settings = {"version": 3, "seed": 0, "scale": 1.0, "splits": ["test", "val"]}
+    state.write_bytes(to_sealed_json({"settings": settings}, STATE_VERSION))
+    assert recorded_split(tasks) == recorded_split(f"{tasks}/") == "val"
+    for other in (
+        tmp_path / "train/tasks",
+        tmp_path / "val/videos",
+        tmp_path / "val",
+        tmp_path / "a/val/tasks",
+        Path("/"),
+    ):
+        assert recorded_split(other) is None
+    state.write_bytes(state.read_bytes().replace(b"val", b"vol"))
+    with pytest.raises(ValueError, match=r"mini\.json is damaged.* `lightning-vista mini`"):
+        recorded_split(tasks)

@@ -135,6 +135,27 @@ def test_parts_of_different_builds_are_refused(dataset: Path, tmp_path: Path) ->
         merge_parts([first[0], build_parts(dataset, tmp_path / "c", 3)[1]], tmp_path / "merged")
 
 
+def test_parts_keep_the_split_and_must_agree_on_it(dataset: Path, tmp_path: Path) -> None:
+    folders = build_parts(dataset, tmp_path, 2, split="val")
+    merge_parts(folders, tmp_path / "merged")
+    build_shards(dataset / "tasks", dataset / "videos", tmp_path / "whole", max_shard_mb=0.008, split="val")
+    assert contents(tmp_path / "merged") == contents(tmp_path / "whole")
+    other = build_parts(dataset, tmp_path / "other", 2, split="test")
+    with pytest.raises(ShardError, match="expected parts of one build, got 2 builds"):
+        merge_parts([folders[0], other[1]], tmp_path / "mixed")
+
+
+def test_a_damaged_index_of_an_earlier_merge_is_named(dataset: Path, shards: Path, tmp_path: Path) -> None:
+    folders, out = build_parts(dataset, tmp_path, 2), tmp_path / "out"
+    merge_parts(folders, out)
+    index = out / "index.json"
+    index.write_bytes(index.read_bytes().replace(b"We see a ball", b"We see a bell"))
+    with pytest.raises(ShardError, match=r"index\.json in .*out is damaged.* with --overwrite"):
+        merge_parts(folders, out)
+    merge_parts(folders, out, overwrite=True)
+    assert contents(out) == contents(shards)
+
+
 def test_finished_shards_are_not_replaced_unasked(dataset: Path, shards: Path, tmp_path: Path) -> None:
     folders = build_parts(dataset, tmp_path, 2)
     out = tmp_path / "out"
