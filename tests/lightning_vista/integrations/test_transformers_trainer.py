@@ -206,7 +206,8 @@ def test_sft_trainer_of_trl(tmp_path: Path) -> None:
     assert seen[0]["known"].tolist() == KNOWN[:BATCH]
     assert seen[0]["attention_mask"].sum() < seen[0]["attention_mask"].numel()
     for (name, mine), theirs in zip(net.named_parameters(), by_lightning(routing, seen).parameters(), strict=True):
-        assert torch.allclose(mine, theirs, atol=1e-6), name
+        # Attention does not depend on the biases of keys: their gradients are rounding errors, which AdamW blows up.
+        assert name.endswith("k_proj.bias") or torch.allclose(mine, theirs, atol=1e-6), name
 
 
 def test_packing_is_refused(tmp_path: Path) -> None:
