@@ -36,16 +36,18 @@ class Feature(NamedTuple):
         name: Words for the feature, with its command.
         extra: Extra that brings its packages; empty for the base installation.
         keys: Environment variables of which one must be set.
+        packages: Those of the extra that the feature uses; all of them if empty.
     """
 
     name: str
     extra: str = ""
     keys: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
 
 
 FEATURES = (
     Feature("route gradients in your own model (fit, routing check)"),
-    Feature("pictures of routing (RoutingMonitor)", "plots"),
+    Feature("pictures of routing (RoutingMonitor)", "plots", packages=("matplotlib", "pillow")),
     Feature("problem sets and shards (import, compose, shards)", "vista"),
     Feature("the embedded dataset (demo, mini)", "mini"),
     Feature("local scorers (CLIP, SigLIP, ViCLIP, Qwen3-VL, ...)", "vlm"),
@@ -173,7 +175,8 @@ def _features(missing: Mapping[str, list[str]]) -> Iterator[str]:
     """Yield each feature with what it still needs."""
     for feature in FEATURES:
         needs = []
-        if feature.extra and missing.get(feature.extra, [feature.extra]):
+        lacking = missing.get(feature.extra, feature.packages or (feature.extra,)) if feature.extra else ()
+        if any(not feature.packages or package.startswith(feature.packages) for package in lacking):
             needs.append(f"pip install 'lightning-vista[{feature.extra}]'")
         if feature.keys and not any(os.environ.get(key) for key in feature.keys):
             needs.append(f"the environment variable {' or '.join(feature.keys)}")

@@ -27,7 +27,8 @@ class Evaluation(L.Callback):
     `test` writes the score table `scores.parquet`, `run.json` (the circumstances), `strips/` (a few frames of each
     problem set), `examples/`, `config.yaml` and, for scorers that talk, `transcripts/` into the run folder, and logs
     macro F1, accuracy, unscored videos and ties. `predict` does the same without targets and figures. A run that was
-    interrupted is resumed by the same command: only what is missing is scored. With `fast_dev_run` nothing is written.
+    interrupted is resumed by the same command: only what is missing is scored. After a change to the scorer's code,
+    give another run folder, or earlier scores stay. With `fast_dev_run` nothing is written.
     Modules that are not scorers are left alone.
 
     A scorer brings an `Evaluation` with these defaults where the trainer has none.
@@ -128,6 +129,11 @@ class Evaluation(L.Callback):
         pl_module.workspace = self.run.path
         trainer.strategy.barrier("every rank has read the run folder")
         data.skip(self.run.scored.keys())
+        if self.run.scored:  # the identity covers arguments and weights, but not the scorer's own code
+            rank_zero_info(
+                f"{self.run.path} holds the scores of {len(self.run.scored)} of {len(index.samples)} videos, which are "
+                "not scored again. If the scorer's code has changed since, give another `evaluation.run_dir`."
+            )
         from lightning_vista.evaluation.film_strips import strip_videos
 
         self._strips = set(strip_videos(index).values())

@@ -73,8 +73,10 @@ def table_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             rows = csv.DictReader(file)
             for row in rows:
                 if None in row or None in row.values():
+                    cells = sum(value is not None for value in row.values())
+                    got = "more" if None in row else str(cells)
                     raise ValueError(
-                        f"{path}, line {rows.line_num}: expected {len(rows.fieldnames or ())} cells, got others. "
+                        f"{path}, line {rows.line_num}: expected {len(rows.fieldnames or ())} cells, got {got}. "
                         "Quote cells that contain commas."
                     )
                 yield f"line {rows.line_num}", row

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lightning_vista.reports.verdicts import ABOVE, ASPECTS, AT, BELOW
+from lightning_vista.reports.verdicts import ABOVE, ASPECTS, AT, BELOW, UNKNOWN
 from lightning_vista.reports.view import Row, View, number
 
 #: Scorers that a sentence about rewards names one by one; of more, it names the first and the last.
@@ -25,6 +25,10 @@ class Verdicts:
     of: Mapping[str, Row]
     longest: Mapping[str, Row]
     slopes: Mapping[str, Row]
+
+    def is_tested(self, aspect: str) -> bool:
+        """Say whether there are problem sets of this aspect, and enough of them for a verdict."""
+        return aspect in self.of and self.of[aspect]["verdict"] != UNKNOWN
 
     def is_above(self, aspect: str) -> bool:
         """Say whether the scorer is above chance over all levels."""
@@ -75,7 +79,7 @@ def title(found: Mapping[str, Verdicts]) -> str:
     """
     if not found:
         return "No scorer to judge"
-    tested = [aspect for aspect in ASPECTS if any(aspect in one.of for one in found.values())]
+    tested = [aspect for aspect in ASPECTS if any(one.is_tested(aspect) for one in found.values())]
     if not tested:
         return "There are too few problem sets for a verdict"
     everyone = list(found.values())
@@ -124,7 +128,7 @@ def sentences(found: Mapping[str, Verdicts]) -> list[list[tuple[str, bool]]]:
     said: list[list[tuple[str, bool]]] = []
     for aspect, words in (("objects", "tell objects apart"), ("actions", "tell actions apart")):
         able = [model for model, one in found.items() if one.is_above(aspect)]
-        if any(aspect in one.of for one in found.values()) and (aspect == "objects" or len(able) < len(found)):
+        if any(one.is_tested(aspect) for one in found.values()) and (aspect == "objects" or len(able) < len(found)):
             said.append(_who(able, len(found), f" {words}.", f"No scorer can {words}."))
     groups: dict[str, list[str]] = {}
     for model, one in found.items():

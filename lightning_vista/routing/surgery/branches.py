@@ -110,6 +110,7 @@ def add_branch(
         raise ValueError(f"`num_units`: expected at least one unit for the branch of {module!r}, got {num_units}.")
     place, old = Place((hidden,), at), model.get_submodule(module)
     branches = old if isinstance(old, Branches) else Branches(old, place)
+    _check_hidden(branches.old, module, hidden)
     # Children are attributes: a branch must not hide one, such as `old` or `forward`.
     if not branch.isidentifier() or hasattr(branches, branch):
         raise ValueError(
@@ -119,6 +120,16 @@ def add_branch(
     branches.add_module(branch, _small_copy(branches.old, num_units, hidden, place, bias))
     model.set_submodule(module, branches)
     return branches
+
+
+def _check_hidden(mlp: nn.Module, module: str, hidden: str) -> None:
+    """Refuse a name of hidden units that the MLP does not have; families differ in it."""
+    names = [name for name in ModelIndex(mlp).modules if name]
+    if hidden not in names:
+        raise UnknownStructureError(
+            f"`hidden`: expected one of {names}, the modules of {module!r}, a {type(mlp).__name__}, got {hidden!r}. "
+            "Name its activation, or in a gated MLP the last projection with `at='input'`."
+        )
 
 
 def cut_branch(model: nn.Module, module: str, branch: str = NEW_BRANCH) -> None:

@@ -52,3 +52,12 @@ def test_a_missing_extra_is_named_with_the_command(
     assert "mini       missing: crafter>=1" in printed
     assert "MISSING the embedded dataset (demo, mini): pip install 'lightning-vista[mini]'" in printed
     assert "ok      reports and studies of scores" in printed
+
+
+@pytest.mark.parametrize(("lacking", "state"), [("torchvision", "ok     "), ("matplotlib>=3.9", "MISSING")])
+def test_pictures_of_routing_need_a_part_of_their_extra(
+    lacking: str, state: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(doctor, "missing_packages", lambda: {"plots": [lacking]})
+    main(["doctor"])
+    assert f"{state} pictures of routing" in capsys.readouterr().out

@@ -136,7 +136,9 @@ def test_logged_figures_are_those_of_the_intact_videos(shards: Path, tmp_path: P
 
 
 @pytest.mark.parametrize("fail_at", [1, 8, 11, 20])
-def test_a_run_that_fails_amid_its_controls_is_resumed(fail_at: int, shards: Path, tmp_path: Path) -> None:
+def test_a_run_that_fails_amid_its_controls_is_resumed(
+    fail_at: int, shards: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     figures = run(Clock(), shards, tmp_path / "whole")
     with pytest.raises(RuntimeError, match="power cut"):
         run(Clock(fail_at), shards, tmp_path / "cut")
@@ -151,8 +153,11 @@ def test_a_run_that_fails_amid_its_controls_is_resumed(fail_at: int, shards: Pat
     assert scorer.calls == 5 * (4 - done)
     assert (tmp_path / "cut/scores.parquet").read_bytes() == (tmp_path / "whole/scores.parquet").read_bytes()
     finished = Clock()
-    assert run(finished, shards, tmp_path / "cut") == figures
+    caplog.clear()
+    with caplog.at_level("INFO"):
+        assert run(finished, shards, tmp_path / "cut") == figures
     assert finished.calls == 0
+    assert "cut holds the scores of 13 of 13 videos, which are not scored again. If the scorer's code" in caplog.text
 
 
 @pytest.mark.slow

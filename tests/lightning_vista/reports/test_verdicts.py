@@ -18,7 +18,7 @@ from lightning_vista.reports.page.length_plots import length_plots
 from lightning_vista.reports.page.verdict_table import verdict_table
 from lightning_vista.reports.page.verdict_text import Verdicts, read_verdicts, sentences, title
 from lightning_vista.reports.results import build_results
-from lightning_vista.reports.verdicts import ABOVE, ASPECTS, AT, BELOW
+from lightning_vista.reports.verdicts import ABOVE, ASPECTS, AT, BELOW, UNKNOWN
 from lightning_vista.reports.view import views
 from lightning_vista.vista.tables import SCORE_COLUMNS, ScoreTable, order_rows
 
@@ -89,6 +89,17 @@ def test_one_set_gives_no_verdict() -> None:
     few = replace(table, rows=table.rows.filter(pl.col("problem_set") == "home/foundation/objects/0"))
     (row,) = (r for r in build_results([few], "none")["able"]["verdicts"] if r["environment"] == "home")
     assert (row["verdict"], row["difference_low"]) == ("too few sets", None)
+
+
+def test_where_there_is_no_verdict_the_title_states_none() -> None:
+    """A scorer that is right on its only problem set was once said not to be above chance."""
+    unknown: Any = {"verdict": UNKNOWN}
+    alone = {"able": Verdicts({"actions": unknown}, {}, {})}
+    assert title(alone) == "There are too few problem sets for a verdict"
+    assert sentences(alone) == []
+    mixed = {"able": Verdicts({"objects": {"verdict": ABOVE}, "actions": unknown, "order": unknown}, {}, {})}
+    assert title(mixed) == "It sees what is there"
+    assert ["".join(text for text, _ in sentence) for sentence in sentences(mixed)] == ["able tells objects apart."]
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -12,6 +12,7 @@ from torch import nn
 from lightning_vista.routing import LabelRule, Route, Router, unit_group
 from lightning_vista.routing.place import Place
 from lightning_vista.routing.surgery import Branches, add_branch, cut_branch, merge_branch, pad_units
+from lightning_vista.routing.units import UnknownStructureError
 
 MLPS = [
     (gpt_neo, "transformer.h.0.mlp", "act", "output"),
@@ -76,6 +77,14 @@ def test_wrong_branches_are_refused() -> None:
             add_branch(model, "0", 2, "1", branch=name)
     with pytest.raises(ValueError, match=r"`branch`: expected one of \['new'\], the branches of '0', got 'bio'"):
         cut_branch(model, "0", "bio")
+
+
+def test_a_wrong_name_of_hidden_units_is_named_with_those_of_the_mlp() -> None:
+    """The name by default, `act`, is that of GPT-2; in a gated MLP the error once did not say which option is wrong."""
+    with pytest.raises(
+        UnknownStructureError, match=r"`hidden`: expected one of \['gate_proj', .*a LlamaMLP, got 'act'"
+    ):
+        add_branch(llama(), "model.layers.0.mlp", 2, "act")
 
 
 @pytest.mark.parametrize(("network", "module", "hidden", "at"), MLPS)

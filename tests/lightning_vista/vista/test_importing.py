@@ -113,6 +113,13 @@ def test_all_bad_rows_are_listed_with_their_lines(clips: Path, tmp_path: Path) -
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(("row", "got"), [("a.mp4", "1"), ("a.mp4,We see, a ball", "more")])
+def test_a_row_of_another_width_is_named(row: str, got: str, tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text(f"video,description\n{row}\n")
+    with pytest.raises(ValueError, match=f"line 2: expected 2 cells, got {got}. Quote cells"):
+        import_problem_sets(tmp_path / "rows.csv", tmp_path / "out")
+
+
 def test_repeated_rows_and_single_descriptions_are_faults(clips: Path, tmp_path: Path) -> None:
     rows = [{"video": NAMES[0], "description": TEXTS[0]}] * 2
     with pytest.raises(SourceError, match="same video and description as line 2") as raised:
