@@ -1,6 +1,7 @@
 """The whole campaign: `make faults`, or `python tests/faults --kinds mutations --sample`."""
 
 import argparse
+import logging
 import os
 import sys
 from pathlib import Path
@@ -33,6 +34,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="another seed is another campaign (default: 0)")
     parser.add_argument("--log", type=Path, default=Path("runs/faults.jsonl"), help="verdicts, not repeated if in it")
     options = parser.parse_args()
+    # A trainer says which accelerators it has found, and there is one for each trial.
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     results = read_log(options.log, options.seed)
     wanted = []
     for name in options.kinds:

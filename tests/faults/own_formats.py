@@ -1,7 +1,6 @@
 """The formats of our own files: how each is written, and what a command that reads it gets."""
 
 import csv
-import logging
 import random
 import shutil
 import tempfile
@@ -48,9 +47,6 @@ from lightning_vista.vista.shards import build_shards
 from lightning_vista.vista.storage import Storage
 from lightning_vista.vista.streams import EvaluationStream, TrainingStream
 from lightning_vista.vista.tables import read_scores
-
-# A trainer says which accelerators it has found, and there is one for each trial.
-logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
 
 
 @dataclass(frozen=True)
