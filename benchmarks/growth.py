@@ -2,6 +2,7 @@
 
     python benchmarks/growth.py                       # 1,000 and 10,000 tiny videos
     python benchmarks/growth.py --counts 1000 10000 50000 --routing --json growth.json
+    python benchmarks/growth.py --counts --routing       # the cost of routing alone; 14 GB of memory
 
 Every command runs in a process of its own, with one thread. Its time is that of the CPU, without the imports, which a
 run on 10 videos tells; its memory is the peak of its resident set. Linear time: the CPU time for each video is that of
@@ -131,21 +132,20 @@ def routing_table(rounds: int) -> str:
 def main() -> None:
     """Measure, print the tables, write JSON."""
     parser = argparse.ArgumentParser(description="Measure growth.")
-    parser.add_argument("--counts", type=int, nargs="+", default=[1000, 10_000], help="numbers of videos")
+    parser.add_argument("--counts", type=int, nargs="*", default=[1000, 10_000], help="numbers of videos; may be none")
     parser.add_argument("--commands", nargs="+", choices=COMMANDS, default=list(COMMANDS), help="commands (all)")
     parser.add_argument("--rounds", type=int, default=1, help="rounds (default: %(default)s)")
     parser.add_argument("--routing", action="store_true", help="measure routing too, from 1 M to 700 M parameters")
-    parser.add_argument("--only-routing", action="store_true", help="measure nothing else")
     parser.add_argument("--json", type=Path, help="file for all measurements")
     options = parser.parse_args()
     started = time.strftime("%Y-%m-%d %H:%M")
     points = []
-    if not options.only_routing:
+    if options.counts:
         for point in measure(options.counts, options.rounds, options.commands):
             print(point, flush=True)
             points.append(point)
         print(growth_table(points))
-    if options.routing or options.only_routing:
+    if options.routing:
         print(routing_table(max(3, options.rounds)))
     if options.json:
         machine = {"cores": os.cpu_count(), "load": os.getloadavg(), "python": platform.python_version(), "at": started}

@@ -175,8 +175,10 @@ def _features(missing: Mapping[str, list[str]]) -> Iterator[str]:
     """Yield each feature with what it still needs."""
     for feature in FEATURES:
         needs = []
-        lacking = missing.get(feature.extra, feature.packages or (feature.extra,)) if feature.extra else ()
-        if any(not feature.packages or package.startswith(feature.packages) for package in lacking):
+        lacking = missing.get(feature.extra, [feature.extra]) if feature.extra else []
+        if feature.packages and feature.extra in missing:
+            lacking = [package for package in lacking if package.startswith(feature.packages)]
+        if lacking:
             needs.append(f"pip install 'lightning-vista[{feature.extra}]'")
         if feature.keys and not any(os.environ.get(key) for key in feature.keys):
             needs.append(f"the environment variable {' or '.join(feature.keys)}")

@@ -1,5 +1,6 @@
 """The circumstances of a run, `run.json`: scorer, frames, data, machine, time and cost."""
 
+import hashlib
 import json
 import os
 import platform
@@ -78,7 +79,7 @@ def describe_run(
     return Provenance(
         model=scorer.name,
         class_path=class_path(scorer),
-        arguments={key: _public(value) for key, value in arguments(scorer).items() if value is not None},
+        arguments={key: public_argument(value) for key, value in arguments(scorer).items() if value is not None},
         frames=json.loads(json.dumps(asdict(scorer.frame_spec), default=str)),
         controls=controls,
         precision=precision,
@@ -137,7 +138,25 @@ def read_provenance(folder: str | Path) -> Provenance | None:
         raise DamagedFileError(f"{path}: expected the circumstances of a run, got {error!r}. {_REMEDY}") from error
 
 
-def _public(value: object) -> str:
-    """Return an argument as text; of a path of this machine only the last part."""
+def public_argument(value: object) -> str:
+    """Return an argument as text that can be published.
+
+    Args:
+        value: The value.
+
+    Returns:
+        The text; of an absolute path only the last part, and for a file the beginning of its SHA-256, since files of
+        several runs have the same name.
+
+    Example:
+        >>> public_argument(16), public_argument("/home/me/model")
+        ('16', 'model')
+    """
     text = str(value)
-    return Path(text).name if Path(text).is_absolute() or text.startswith("~") else text
+    path = Path(text)
+    if not path.is_absolute() and not text.startswith("~"):
+        return text
+    if not path.expanduser().is_file():
+        return path.name
+    with path.expanduser().open("rb") as file:  # files of several runs have one name
+        return f"{path.name} ({hashlib.file_digest(file, 'sha256').hexdigest()[:12]})"

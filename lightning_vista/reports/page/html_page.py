@@ -19,15 +19,10 @@ from lightning_vista.reports.joining import predictions
 from lightning_vista.reports.order_controls import control_kinds, order_verdicts
 from lightning_vista.reports.page.cast import Member, cast, judges_of
 from lightning_vista.reports.page.example_cards import Card, chosen_first, make_card, raw_scores, task_to_watch
-from lightning_vista.reports.page.panels import Panel, build_panels
+from lightning_vista.reports.page.panels import build_panels
 from lightning_vista.reports.page.reward_table import SUCCESS_COLUMNS
 from lightning_vista.reports.page.scorer_facts import scorer_facts
-from lightning_vista.reports.page.scorer_profiles import (
-    ProfileTable,
-    ScorerProfiles,
-    profile_table,
-    scorer_profiles,
-)
+from lightning_vista.reports.page.scorer_profiles import profile_tables, scorer_profiles
 from lightning_vista.reports.page.set_entries import set_data, set_entries
 from lightning_vista.reports.page.strip_pictures import Strips, example_strip
 from lightning_vista.reports.page.svg import draw_mark
@@ -76,14 +71,45 @@ def write_page(
     """
     kinds = {problem_set: kind for table in tables for problem_set, kind in table.kinds.items()}
     folders = [Path(run) for run in runs]
-    everything, profiles = results, scorer_profiles(list(results), folders)
+    partial, everything = partial_notes(results), results
+    profiles = scorer_profiles(list(results), folders)
     # A scorer without some of its modules is not another scorer: it has a section of its own.
     results = {model: part for model, part in results.items() if not any(model in each.cut for each in profiles)}
     shown = views(results, kinds)
-    members = cast(results, shown[0], partial_notes(results))
+    members = cast(results, shown[0], partial)
     results = {member.name: results[member.name] for member in members}  # every part has the page's order
-    judges = judges_of(members)
     panels = build_panels(results, shown, members)
+    places = [(panel.rescaling, panel.environment) for panel in panels]
+    page = _template().render(
+        views=shown,
+        view=shown[0],
+        panels=panels,
+        profiles=profile_tables(everything, kinds, members, profiles, places),
+        members=members,
+        judges=judges_of(members),
+        partial=partial,
+        has_runs=bool(runs),
+        facts=scorer_facts(results, members, folders),
+        changes=[change for change in changes if change.model in results],
+        run_names=[run.name for run in folders],
+        **_videos(results, shown, members, tables, folders),
+        **_notes(results),
+        **_frame(members),
+    )
+    path = Path(out_path)
+    write_whole(path, page)
+    return path
+
+
+def _videos(
+    results: Mapping[str, Mapping[str, Any]],
+    shown: Sequence[View],
+    members: Sequence[Member],
+    tables: Sequence[ScoreTable],
+    folders: Sequence[Path],
+) -> dict[str, Any]:
+    """Return the problem sets and the examples, with their videos, and the data of the page's scripts."""
+    view, judges = shown[0], judges_of(members)
     # What a scorer of random numbers was shown is of interest only without other scorers.
     drawn = [run for run in folders if _is_drawn(run, members)]
     showcase = read_showcase([run for run in folders if run not in drawn])
@@ -91,8 +117,8 @@ def write_page(
     strips = Strips([*(run for run in folders if run not in drawn), *drawn])
     texts = _descriptions(tables, showcase)
     held_out = {id: value for table in tables for id, value in table.held_out.items()}
-    entries = set_entries(shown[0], members, predicted, texts, held_out, strips)
-    cards = chosen_first(_cards(shown[0], judges, predicted, texts, tables, showcase))
+    entries = set_entries(view, members, predicted, texts, held_out, strips)
+    cards = chosen_first(_cards(view, judges, predicted, texts, tables, showcase))
     cards = _with_pictures(cards, showcase)
     played = sorted({card.file for card in cards if card.file is not None})
     videos = list(showcase.videos.values())
@@ -103,42 +129,15 @@ def write_page(
         "videos": {place: videos[place] for place in played},
         "table": results_table(results, digits=3),
     }
-    page = _template().render(
-        views=shown,
-        view=shown[0],
-        panels=panels,
-        inside={(p.rescaling, p.environment): _inside(everything, members, kinds, profiles, p) for p in panels},
-        members=members,
-        judges=judges,
-        entries=entries,
-        cards=cards,
-        watch=_watch(shown[0], judges, predicted, texts, tables, strips),
-        showcase=showcase,
-        strips_left_out=strips.left_out,
-        has_descriptions=bool(texts),
-        has_runs=bool(runs),
-        facts=scorer_facts(results, members, folders),
-        changes=changes,
-        run_names=[run.name for run in folders],
-        data=embed_json(data),
-        **_notes(results),
-        **_frame(members),
-    )
-    path = Path(out_path)
-    write_whole(path, page)
-    return path
-
-
-def _inside(
-    results: Mapping[str, Mapping[str, Any]],
-    members: Sequence[Member],
-    kinds: Mapping[str, str],
-    profiles: Sequence[ScorerProfiles],
-    panel: Panel,
-) -> list[ProfileTable]:
-    """Return what is inside the scorers, in the environment and rescaling of a panel."""
-    view = next(view for view in views(results, kinds) if view.rescaling == panel.rescaling)
-    return [profile_table(results, view, members, each, panel.environment) for each in profiles]
+    return {
+        "entries": entries,
+        "cards": cards,
+        "watch": _watch(view, judges, predicted, texts, tables, strips),
+        "showcase": showcase,
+        "strips_left_out": strips.left_out,
+        "has_descriptions": bool(texts),
+        "data": embed_json(data),
+    }
 
 
 def _script_model(member: Member) -> dict[str, Any]:

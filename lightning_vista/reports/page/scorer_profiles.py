@@ -1,20 +1,22 @@
-"""What is inside a scorer: the same scorer with all of its modules, and without some of them."""
+"""Capability profiles: the same scorer with all of its modules, and without some of them."""
 
+import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from lightning_vista.evaluation.provenance import Provenance, read_provenance
+from lightning_vista.reports.coverage import partial_notes
 from lightning_vista.reports.order_controls import order_verdicts
 from lightning_vista.reports.page.cast import Member
 from lightning_vista.reports.page.verdict_table import VerdictTable, aspect_rows, verdict_table
 from lightning_vista.reports.verdicts import ABOVE, ASPECTS
-from lightning_vista.reports.view import Row, View
+from lightning_vista.reports.view import Row, View, views
 
-#: Argument of a scorer that names the modules to cut off, and how it is recorded when it names none.
-_WITHOUT, _NONE = "without", ("", "()", "[]")
+#: Argument of a scorer that names the modules to cut off.
+_WITHOUT = "without"
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class ProfileTable:
 
     Attributes:
         table: Verdicts against chance.
-        findings: What each cut takes and leaves, and verdicts on the order of frames, in words.
+        findings: Sentences about what each cut takes and leaves, and the verdicts on the order of frames.
     """
 
     table: VerdictTable
@@ -46,7 +48,8 @@ class ProfileTable:
 def scorer_profiles(models: Sequence[str], runs: Sequence[Path]) -> list[ScorerProfiles]:
     """Find the scorers that were run with all of their modules and without some.
 
-    Runs belong together if they have the same class and, but for `without` and `name`, the same arguments.
+    Runs belong together if they have the same class, frames, precision and, but for `without` and `name`, the same
+    arguments. Files of weights are told apart by their content, folders by their names.
 
     Args:
         models: Names of the scorers.
@@ -66,32 +69,55 @@ def scorer_profiles(models: Sequence[str], runs: Sequence[Path]) -> list[ScorerP
     return found
 
 
-def profile_table(
+def profile_tables(
+    results: Mapping[str, Mapping[str, Any]],
+    kinds: Mapping[str, str],
+    members: Sequence[Member],
+    found: Sequence[ScorerProfiles],
+    places: Iterable[tuple[str, str]],
+) -> dict[tuple[str, str], list[ProfileTable]]:
+    """Return the verdicts on scorers and their profiles.
+
+    Args:
+        results: Content of `results.json`, the cut scorers among them.
+        kinds: Problem set id -> kind, see `View`.
+        members: Models of the page, the whole scorers among them. Profiles share their looks and their switches.
+        found: Result of `scorer_profiles`.
+        places: Rescaling and environment of each table.
+
+    Returns:
+        Place -> one table for each of `found`.
+    """
+    if not found:
+        return {}
+    by_rescaling: dict[str, View] = {view.rescaling: view for view in views(results, kinds)}
+    return {
+        (rescaling, environment): [
+            _table(results, by_rescaling[rescaling], members, each, environment) for each in found
+        ]
+        for rescaling, environment in places
+    }
+
+
+def _table(
     results: Mapping[str, Mapping[str, Any]],
     view: View,
     members: Sequence[Member],
     profiles: ScorerProfiles,
     environment: str,
 ) -> ProfileTable:
-    """Return the verdicts on a scorer and its profiles.
-
-    Args:
-        results: Content of `results.json`.
-        view: All of its models under one rescaling.
-        members: Models of the page, among them the whole scorer. Its profiles share its look and its switch.
-        profiles: Names of the whole scorer and its profiles.
-        environment: Environment, or `all`.
-    """
+    """Return the verdicts on one scorer and its profiles."""
     whole = next(member for member in members if member.name == profiles.whole)
     before = aspect_rows(view, whole.name, environment)
     findings = [
         f"Without {modules}: {_finding(before, aspect_rows(view, model, environment))}"
         for model, modules in profiles.cut.items()
     ]
-    shown = [whole, *(replace(whole, name=model, part="") for model in profiles.cut)]
+    partial = partial_notes(results)
+    shown = [whole, *(replace(whole, name=model, part=partial.get(model, "")) for model in profiles.cut)]
     verdicts = order_verdicts({member.name: results[member.name] for member in shown})
     if verdicts:
-        said = "; ".join(f"{model} is {verdict}" for model, verdict in verdicts.items())
+        said = "; ".join(f"{model}: {verdict}" for model, verdict in verdicts.items())
         findings.append(f"With frames in another order: {said}.")
     return ProfileTable(verdict_table(view, shown, environment), findings)
 
@@ -117,10 +143,9 @@ def _change(title: str, whole: Row, cut: Row) -> str:
 
 def _scorer_of(run: Provenance) -> tuple[object, ...]:
     shared = {key: value for key, value in run.arguments.items() if key not in (_WITHOUT, "name")}
-    return run.class_path, *sorted(shared.items())
+    return run.class_path, run.precision, str(sorted(run.frames.items())), *sorted(shared.items())
 
 
 def _without(run: Provenance) -> str:
     """Return the names of the modules that were cut off; empty for the whole scorer."""
-    text = run.arguments.get(_WITHOUT, "")
-    return "" if text in _NONE else text.strip("[]()").rstrip(",").replace("'", "")
+    return ", ".join(re.findall(r"[\w.-]+", run.arguments.get(_WITHOUT, "")))

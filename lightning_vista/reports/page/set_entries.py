@@ -29,7 +29,7 @@ class SetEntry:
         labels: For each label its id, and its description in pieces; empty pieces where the table lacks them.
         strip: Film strip of one video, if there is one.
         truth: Numbers of the labels that are true of this video, in words.
-        rows: Model, macro F1 in words, its counts in words, and its predictions in words.
+        rows: Scorer or a random answer, macro F1 in words, its counts in words, and its predictions in words.
     """
 
     id: str
@@ -160,10 +160,10 @@ def _result(view: View, model: str, id: str) -> list[float | int | None] | None:
 def _rows(
     view: View, members: Sequence[Member], id: str, known: Mapping[str, Any]
 ) -> Iterator[tuple[Member, str, str, str]]:
-    """Yield a row for each model that has scored the problem set."""
+    """Yield a row for each scorer that has scored the problem set, and one for a random answer."""
     for member in members:
         result = _result(view, member.name, id)
-        if result is None:
+        if result is None or (member.is_baseline and member.name != "random"):
             continue
         f1, _, _, unscored, ties = result
         counts = [f"{count} {word}" for count, word in ((unscored, "unscored"), (ties, "ties")) if count]

@@ -40,7 +40,7 @@ class Verdicts:
         return high is not None and high < 0
 
     def is_lost(self, aspect: str = "order") -> bool:
-        """Say whether the scorer is no longer above chance at the longest level."""
+        """Say whether the scorer is back at chance, or below it, at the longest level."""
         return aspect in self.longest and self.longest[aspect]["verdict"] in (AT, BELOW)
 
 

@@ -1,4 +1,4 @@
-"""What is inside a scorer: runs with all of its modules, and without some."""
+"""Capability profiles on the report page: runs of a scorer with all of its modules, and without some."""
 
 import json
 import re
@@ -9,7 +9,8 @@ import polars as pl
 import pytest
 from report_data import LABELS, score_table
 
-from lightning_vista.evaluation.provenance import Provenance, write_provenance
+from lightning_vista.evaluation.provenance import Provenance, public_argument, write_provenance
+from lightning_vista.reports.against import compare_with_earlier
 from lightning_vista.reports.page import write_page
 from lightning_vista.reports.page.scorer_profiles import ScorerProfiles, scorer_profiles
 from lightning_vista.reports.results import build_results
@@ -60,7 +61,9 @@ def test_runs_of_one_scorer_belong_together(tmp_path: Path) -> None:
     ]
     models = [run.name for run in runs]
     assert scorer_profiles(models, runs) == [ScorerProfiles("whole", {"cut": "order", "tuple": "order, actions"})]
-    assert scorer_profiles(models, runs[1:]) == []  # without the whole scorer, a cut one is a scorer like any other
+    write_provenance(replace(WHOLE, model="other frames", frames={"num_frames": 4}), (tmp_path / "alone"))
+    assert scorer_profiles([*models, "other frames"], [*runs[1:], tmp_path / "alone"]) == []
+    assert scorer_profiles(models, runs[1:-1]) == []  # without the whole scorer, a cut one is a scorer like any other
     assert scorer_profiles(["whole"], runs) == []
     assert scorer_profiles(models, []) == []
 
@@ -73,7 +76,7 @@ def test_the_page_shows_a_cut_scorer_beside_the_whole_one(tmp_path: Path, has_ru
     ]
     runs = [run_of(tmp_path, "whole"), run_of(tmp_path, "cut", without="[order]")] if has_runs else []
     page = write_page(build_results(tables, "none"), tables, tmp_path / "page.html", runs).read_text("utf-8")
-    section = re.search(r'<section id="inside".*?</section>', page, re.DOTALL)
+    section = re.search(r'<section id="profiles".*?</section>', page, re.DOTALL)
     data = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)
     assert data
     models = {model["name"] for model in json.loads(data[1])["models"]}
@@ -83,3 +86,29 @@ def test_the_page_shows_a_cut_scorer_beside_the_whole_one(tmp_path: Path, has_ru
         assert "Without order: no longer above chance: only the order differs 1.00 → 0.00" in section[0]
         assert "still above chance: the steps differ 1.00 → 1.00" in section[0]
         assert page.count(">cut</span>") == len(re.findall(">cut</span>", section[0])) > 0
+
+
+def test_weights_of_one_name_are_those_of_two_scorers(tmp_path: Path) -> None:
+    """Every seed of a study writes `scorer.safetensors`; a cut scorer of another seed says nothing about this one."""
+    runs = []
+    for model, seed, without in (("whole", 0, []), ("cut", 1, ["order"]), ("cut too", 0, ["order"])):
+        weights = tmp_path / str(seed) / "scorer.safetensors"
+        weights.parent.mkdir(exist_ok=True)
+        weights.write_bytes(bytes([seed]))
+        arguments = {"weights": public_argument(str(weights)), "without": public_argument(without)}
+        (tmp_path / model).mkdir()
+        write_provenance(replace(WHOLE, model=model, arguments=arguments), tmp_path / model)
+        runs.append(tmp_path / model)
+    assert scorer_profiles([run.name for run in runs], runs) == [ScorerProfiles("whole", {"cut too": "order"})]
+
+
+def test_a_partial_or_changed_cut_scorer_is_told(tmp_path: Path) -> None:
+    tables = [judged(model, {"remix": True, "permutation": model == "whole"}) for model in ("whole", "cut")]
+    results = build_results(tables, "none")
+    results["cut"] |= {"partial": True, "videos_scored": 8, "videos_planned": 13}
+    changes = compare_with_earlier(results, {model: results[model] for model in ("whole", "cut")}, tables)
+    assert {change.model for change in changes} == {"whole", "cut"}
+    runs = [run_of(tmp_path, "whole"), run_of(tmp_path, "cut", without="['order']")]
+    page = write_page(results, tables, tmp_path / "page.html", runs, changes).read_text("utf-8")
+    assert "Not every video was scored.</strong> cut: 8 of 13 videos scored" in page
+    assert page.count(">cut</span>") == 1  # in its own section, and not among the changes
