@@ -4,12 +4,13 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 from report_data import LABELS, score_table
 
-from lightning_vista.evaluation.provenance import Provenance, public_argument, write_provenance
+from lightning_vista.evaluation.provenance import Provenance, public_argument, read_provenance, write_provenance
 from lightning_vista.reports.against import compare_with_earlier
 from lightning_vista.reports.page import write_page
 from lightning_vista.reports.page.scorer_profiles import ScorerProfiles, scorer_profiles
@@ -61,11 +62,19 @@ def test_runs_of_one_scorer_belong_together(tmp_path: Path) -> None:
     ]
     models = [run.name for run in runs]
     assert scorer_profiles(models, runs) == [ScorerProfiles("whole", {"cut": "order", "tuple": "order, actions"})]
-    write_provenance(replace(WHOLE, model="other frames", frames={"num_frames": 4}), (tmp_path / "alone"))
-    assert scorer_profiles([*models, "other frames"], [*runs[1:], tmp_path / "alone"]) == []
-    assert scorer_profiles(models, runs[1:-1]) == []  # without the whole scorer, a cut one is a scorer like any other
+    assert scorer_profiles(models, runs[1:]) == []  # without the whole scorer, a cut one is a scorer like any other
     assert scorer_profiles(["whole"], runs) == []
     assert scorer_profiles(models, []) == []
+
+
+@pytest.mark.parametrize("changes", [{"frames": {**WHOLE.frames, "num_frames": 4}}, {"precision": "bf16-mixed"}])
+def test_runs_of_other_frames_or_precision_are_not_compared(changes: dict[str, Any], tmp_path: Path) -> None:
+    runs = [run_of(tmp_path, "whole"), run_of(tmp_path, "cut", without="['order']")]
+    assert scorer_profiles(["whole", "cut"], runs)
+    run = read_provenance(runs[1])
+    assert run is not None
+    write_provenance(replace(run, **changes), runs[1])
+    assert scorer_profiles(["whole", "cut"], runs) == []
 
 
 @pytest.mark.parametrize("has_runs", [True, False])
