@@ -64,9 +64,11 @@ def arguments(command: str, folder: Path) -> list[str]:
 def run(command: str, folder: Path) -> tuple[float, int]:
     """Run a command in a process of its own; return its CPU seconds and its peak in bytes."""
     code = (
-        "import resource, sys\nfrom lightning_vista.cli import main\nmain(sys.argv[1:])\n"
+        "import re, resource, sys\nfrom pathlib import Path\nfrom lightning_vista.cli import main\nmain(sys.argv[1:])\n"
         "usage = resource.getrusage(resource.RUSAGE_SELF)\n"
-        "print('USAGE', usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)"
+        # Not `ru_maxrss`, which starts at the resident set of the process that started this one.
+        "peak = re.search(r'VmHWM:\\s+(\\d+) kB', Path('/proc/self/status').read_text())[1]\n"
+        "print('USAGE', usage.ru_utime + usage.ru_stime, int(peak) * 1024)"
     )
     threads = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS")}
     done = subprocess.run(

@@ -13,7 +13,7 @@ import torch
 from lightning.pytorch.loggers import WandbLogger
 
 from lightning_vista.evaluation import Scorer, find_evaluation
-from lightning_vista.files.own_files import from_sealed_json, to_sealed_json, write_whole
+from lightning_vista.files.own_files import from_sealed_json, write_sealed_json
 from lightning_vista.files.redaction import without_secrets
 from lightning_vista.optional import require
 
@@ -47,7 +47,7 @@ class WandbContinuation(L.Callback):
         """Write the id into the run folder, in one process."""
         evaluation, logger = find_evaluation(trainer), _find_logger(trainer)
         if evaluation is not None and evaluation.run is not None and logger is not None and trainer.is_global_zero:
-            write_whole(evaluation.run.path / _FILE, to_sealed_json({_KEY: logger.version}, _VERSION))
+            write_sealed_json(evaluation.run.path / _FILE, {_KEY: logger.version}, _VERSION)
 
 
 def continue_wandb_run(

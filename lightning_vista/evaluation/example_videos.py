@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from lightning_vista.files.own_files import DamagedFileError, from_sealed_json, to_sealed_json, write_whole
+from lightning_vista.files.own_files import DamagedFileError, from_sealed_json, write_sealed_json, write_whole
 from lightning_vista.video import FrameSpec, decode_video, encode_mp4
 from lightning_vista.video.encoding import decode_jpeg
 from lightning_vista.vista.index import Sample, ShardIndex
@@ -51,7 +51,7 @@ def write_examples(run_folder: Path, index: ShardIndex, storage: Storage) -> Non
         for membership in sample.memberships:
             id = membership.problem_set
             examples.append({**place, "problem_set": id, "descriptions": descriptions[id]})
-    write_whole(folder / "examples.json", to_sealed_json({"examples": examples}, _VERSION))
+    write_sealed_json(folder / "examples.json", {"examples": examples}, _VERSION)
 
 
 def read_examples(run_folder: Path) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ from torch import nn
 
 from lightning_vista import __version__
 from lightning_vista.evaluation.protocols import Scorer
-from lightning_vista.vista.index import ShardIndex
+from lightning_vista.vista.index import Membership, ShardIndex
 
 #: Arguments that change speed, not scores.
 _SPEED = ("frame_batch_size",)
@@ -59,12 +59,19 @@ def identity(
         parts.append(sorted(controls))
     if index is not None:
         parts += [
-            [(sample.sha256, [asdict(membership) for membership in sample.memberships]) for sample in index.samples],
+            [(sample.sha256, sample.memberships) for sample in index.samples],
             # As pairs, since keys are sorted below: chat scorers see the order of the labels, and ties depend on it.
             [(problem_set.id, list(problem_set.descriptions.items())) for problem_set in index.problem_sets],
             [(problem_set.id, problem_set.hint, problem_set.example) for problem_set in index.problem_sets],
         ]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+    digest = hashlib.sha256()
+    for piece in json.JSONEncoder(sort_keys=True, default=_to_json).iterencode(parts):  # not all videos in one text
+        digest.update(piece.encode())
+    return digest.hexdigest()
+
+
+def _to_json(value: object) -> object:
+    return asdict(value) if isinstance(value, Membership) else str(value)
 
 
 def _hash_checkpoint(checkpoint: str) -> list[str]:

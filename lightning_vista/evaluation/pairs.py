@@ -1,6 +1,7 @@
 """From a scorer's scores of a batch to checked pairs of a video and a problem set."""
 
 import math
+import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -74,8 +75,10 @@ class PairScores(NamedTuple):  # Lightning moves predictions to the CPU, and ref
     def from_json(cls, entry: Mapping[str, Any]) -> "PairScores":
         """Return the pair that `to_json` and JSON made this of."""
         targets = entry["targets"]
-        lists = {"labels": tuple(entry["labels"]), "scores": tuple(entry["scores"])}
-        return cls(**{**entry, **lists, "targets": None if targets is None else tuple(targets)})
+        lists = {"labels": tuple(map(sys.intern, entry["labels"])), "scores": tuple(entry["scores"])}
+        # One text for all pairs with the same problem set, label or order, of which JSON makes a new one each time.
+        shared = {name: sys.intern(entry[name]) for name in ("problem_set", "order") if name in entry}
+        return cls(**{**entry, **lists, **shared, "targets": None if targets is None else tuple(targets)})
 
 
 def pair_scores(batch: VideoBatch, scores: Sequence[Sequence[Scores]], scorer: str) -> list[PairScores]:

@@ -13,7 +13,7 @@ from typing import Any
 from lightning_vista.code_version import code_version
 from lightning_vista.evaluation.identity import arguments, class_path
 from lightning_vista.evaluation.protocols import Scorer
-from lightning_vista.files.own_files import DamagedFileError, from_sealed_json, to_sealed_json, write_whole
+from lightning_vista.files.own_files import DamagedFileError, from_sealed_json, write_sealed_json
 from lightning_vista.vista.index import ShardIndex
 
 PROVENANCE_NAME = "run.json"
@@ -111,7 +111,7 @@ def write_provenance(provenance: Provenance, folder: str | Path) -> Path:
         Path of the file.
     """
     path = Path(folder, PROVENANCE_NAME)
-    write_whole(path, to_sealed_json(asdict(provenance), _VERSION))
+    write_sealed_json(path, asdict(provenance), _VERSION)
     return path
 
 

@@ -4,7 +4,8 @@ import json
 import math
 import os
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -91,17 +92,16 @@ class RunFolder:
         Returns:
             The table.
         """
+        self.scored = {}  # two of these at once are the peak of the memory
         self.scored = self._read()
-        rows: dict[str, list[dict[str, object]]] = {order: [] for order in (FORWARD, *CONTROLS)}
-        for pair in (pair for pairs in self.scored.values() for pair in pairs):
-            rows[pair.order] += pair.rows(self.model)
+        found = {pair.order for pairs in self.scored.values() for pair in pairs}
         table = write_scores(
-            rows.pop(FORWARD),
+            self._rows(FORWARD),
             self.path / TABLE_NAME,
             config_hash=self.config_hash,
             kinds=declared_kinds(problem_sets),
             planned=planned,
-            controls={control: own for control, own in rows.items() if own},
+            controls={control: self._rows(control) for control in CONTROLS if control in found},
             problem_sets=problem_sets,
             is_baseline=is_baseline,
         )
@@ -136,6 +136,11 @@ class RunFolder:
             path = self.path / TRANSCRIPTS / f"{sample_key(video)}.txt"
             write_whole(path, "\n\n".join(parts) + "\n", sync=False)
 
+    def _rows(self, order: str) -> Iterator[dict[str, object]]:
+        """Yield the rows of the score table for one order of the frames."""
+        for pair in (pair for pairs in self.scored.values() for pair in pairs if pair.order == order):
+            yield from pair.rows(self.model)
+
     def _journal(self, rank: int) -> Path:
         return self.path / f".scores-{rank}.jsonl"
 
@@ -151,12 +156,15 @@ class RunFolder:
             for pair in _pairs(table):
                 scored.setdefault(pair.video, []).append(pair)
         for journal in self._journals():
-            header, *lines = _whole_lines(journal) or [""]
-            if not lines:
+            lines = _whole_lines(journal)
+            header = next(lines, None)
+            first = next(lines, None)
+            if header is None or first is None:
                 continue
             checked = self._check_header(journal, header)
-            damaged = 0
-            for line in lines:
+            damaged = total = 0
+            for line in chain([first], lines):
+                total += 1
                 # A journal that an earlier release began may have lines of both kinds.
                 entries = _read_line(line, checked or not line.startswith("["))
                 if entries is None:
@@ -166,7 +174,7 @@ class RunFolder:
                 scored[pairs[0].video] = pairs
             if damaged:
                 warnings.warn(
-                    f"{journal}: {damaged} of {len(lines)} lines are damaged. Their videos are scored again.",
+                    f"{journal}: {damaged} of {total} lines are damaged. Their videos are scored again.",
                     stacklevel=2,
                 )
         return scored
@@ -190,14 +198,17 @@ class RunFolder:
             )
 
 
-def _whole_lines(path: Path) -> list[str]:
-    """Return the lines of a journal; a last one that a kill has cut short is removed from the file."""
-    content = path.read_bytes()
-    whole = content[: content.rfind(b"\n") + 1]
-    if len(whole) < len(content):
-        os.truncate(path, len(whole))  # written anew, a kill could lose the whole lines too
-    # Split by hand, at line feeds only: a damaged line may hold any other separator, or bytes that are not UTF-8.
-    return whole.decode("utf-8", errors="replace").split("\n")[:-1]
+def _whole_lines(path: Path) -> Iterator[str]:
+    """Yield the lines of a journal; a last one that a kill has cut short is removed from the file."""
+    # As bytes, at line feeds only: a damaged line may hold any other separator, or bytes that are not UTF-8.
+    whole = 0
+    with path.open("rb") as file:
+        for line in file:
+            if not line.endswith(b"\n"):
+                os.truncate(path, whole)  # written anew, a kill could lose the whole lines too
+                return
+            whole += len(line)
+            yield line[:-1].decode("utf-8", errors="replace")
 
 
 def _checked_line(content: Any) -> str:

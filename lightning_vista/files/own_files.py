@@ -7,14 +7,17 @@ the metadata of a parquet or safetensors file, and is checked before anything in
 
 import errno
 import hashlib
+import io
 import json
 import os
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from uuid import uuid4
 
 from lightning_vista.files.csv_tables import csv_text
@@ -132,7 +135,8 @@ def seal(content: bytes) -> bytes:
         b'# lightning-vista-sha256:a22b2da6'
     """
     start = content.index(EMPTY_SEAL.encode()) + len(_MARK)
-    return content[:start] + hashlib.sha256(content).hexdigest().encode() + content[start + 64 :]
+    view = memoryview(content)  # slices of bytes are copies, of files that may be large
+    return b"".join((view[:start], hashlib.sha256(content).hexdigest().encode(), view[start + 64 :]))
 
 
 def is_sealed(content: bytes, source: object, remedy: str) -> bool:
@@ -150,9 +154,12 @@ def is_sealed(content: bytes, source: object, remedy: str) -> bool:
         DamagedFileError: If the content is not what was sealed.
     """
     seals = list(_SEAL.finditer(content))
+    view = memoryview(content)
     for match in seals:  # a text in the file may look like a seal too
-        zeros = content[: match.start(1)] + 64 * b"0" + content[match.end(1) :]
-        if hashlib.sha256(zeros).hexdigest().encode() == match[1]:
+        digest = hashlib.sha256(view[: match.start(1)])
+        digest.update(64 * b"0")
+        digest.update(view[match.end(1) :])
+        if digest.hexdigest().encode() == match[1]:
             return True
     if seals:
         raise DamagedFileError(f"{source} is damaged: its content does not match its checksum. {remedy}")
@@ -168,7 +175,7 @@ def to_sealed_json(document: Mapping[str, Any], version: int, indent: int | None
     """Return a JSON document with its version first and its seal last.
 
     Args:
-        document: The document, without these two.
+        document: The document, without these two. Dataclasses in it become objects.
         version: Version of the format.
         indent: Indentation, see `json.dumps`.
 
@@ -176,12 +183,49 @@ def to_sealed_json(document: Mapping[str, Any], version: int, indent: int | None
         >>> from_sealed_json(to_sealed_json({"a": 1}, 2), "a.json", version=2, sealed_since=2, remedy="Remove it.")
         {'version': 2, 'a': 1}
     """
+    content = io.BytesIO()
+    _dump_sealed_json(content, document, version, indent)
+    return content.getvalue()
+
+
+def write_sealed_json(path: str | Path, document: Mapping[str, Any], version: int) -> None:
+    """Write what `to_sealed_json` returns in one step, without ever holding it whole.
+
+    Args:
+        path: File to write.
+        document: The document, see `to_sealed_json`.
+        version: Version of the format.
+
+    Raises:
+        OSError: If the file cannot be written.
+    """
+    with written_whole(path) as temporary, temporary.open("wb") as file:
+        _dump_sealed_json(file, document, version, indent=1)
+
+
+def _dump_sealed_json(file: BinaryIO, document: Mapping[str, Any], version: int, indent: int | None) -> None:
+    """Write a sealed document piece by piece: an index lists every video of a dataset."""
     whole = {VERSION_KEY: version, **document, SEAL_KEY: EMPTY_SEAL}
-    return seal((json.dumps(whole, indent=indent, ensure_ascii=False) + "\n").encode())
+    encoder = json.JSONEncoder(indent=indent, ensure_ascii=False, default=asdict)
+    digest, place, end = hashlib.sha256(), 0, 0
+    for piece in chain(encoder.iterencode(whole), "\n"):
+        content = piece.encode()
+        if piece == f'"{EMPTY_SEAL}"':  # the last one counts: a text of the document may be the same
+            place = end + 1 + len(_MARK)
+        end += file.write(content)
+        digest.update(content)
+    file.seek(place)
+    file.write(digest.hexdigest().encode())
 
 
 def from_sealed_json(
-    content: bytes, source: object, *, version: int, sealed_since: int = 1, remedy: str
+    content: bytes,
+    source: object,
+    *,
+    version: int,
+    sealed_since: int = 1,
+    remedy: str,
+    object_hook: Callable[[dict[str, Any]], Any] | None = None,
 ) -> dict[str, Any]:
     """Return the document that `to_sealed_json` wrote, with its version.
 
@@ -191,6 +235,7 @@ def from_sealed_json(
         version: Newest version of the format.
         sealed_since: First version with a seal; older ones are read without.
         remedy: What to do about a file that cannot be read, as a sentence.
+        object_hook: Function from each JSON object to what replaces it, see `json.loads`.
 
     Returns:
         The document, without the seal.
@@ -200,7 +245,7 @@ def from_sealed_json(
     """
     sealed = is_sealed(content, source, remedy)
     try:
-        document = json.loads(content)
+        document = json.loads(content, object_hook=object_hook)
     except (ValueError, RecursionError) as error:
         raise DamagedFileError(f"{source} is damaged: it is not JSON ({error}). {remedy}") from error
     found = document.pop(VERSION_KEY, None) if isinstance(document, dict) else None

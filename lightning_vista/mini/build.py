@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lightning_vista.files.own_files import to_sealed_json, write_whole
+from lightning_vista.files.own_files import write_sealed_json, write_whole
 from lightning_vista.mini.slots import SPLITS, Slot, sample_draft, slots
 from lightning_vista.processes.parallel import process_map
 from lightning_vista.processes.progress import progress_bar
@@ -104,7 +104,7 @@ def _claim(root: Path, settings: dict[str, Any]) -> dict[str, Any]:
 
 def _save(root: Path, state: dict[str, Any]) -> None:
     """Write the state in one step, so that a killed build never leaves a part of it."""
-    write_whole(root / STATE_FILE, to_sealed_json({"settings": state["settings"], **state}, STATE_VERSION))
+    write_sealed_json(root / STATE_FILE, {"settings": state["settings"], **state}, STATE_VERSION)
 
 
 def _write(root: Path, seed: int, jobs: Sequence[Slot], num_workers: int) -> dict[str, SplitTotals]:

@@ -15,7 +15,7 @@ import yaml
 
 from lightning_vista.code_version import code_version
 from lightning_vista.files.documents import read_yaml
-from lightning_vista.files.own_files import DamagedFileError, from_sealed_json, to_sealed_json, write_whole
+from lightning_vista.files.own_files import DamagedFileError, from_sealed_json, write_sealed_json, write_whole
 from lightning_vista.files.redaction import settings_without_secrets, without_secrets
 from lightning_vista.files.run_files import check_config, sealed_config
 from lightning_vista.study.overrides import key_labels, override
@@ -93,7 +93,7 @@ class Run:
             seconds: Duration of the run.
         """
         content = {"run": self.name, "seconds": round(seconds, 1), **self._identity(), "metrics": dict(metrics)}
-        write_whole(self.folder / "done.json", to_sealed_json(content, _DONE_VERSION))
+        write_sealed_json(self.folder / "done.json", content, _DONE_VERSION)
 
     def result(self) -> Config | None:
         """Return the content of `done.json`, or None unless the run finished with this configuration and code.
@@ -126,7 +126,8 @@ def expand_study(study: Study, out_dir: str | Path, smoke: bool = False, full: b
     Args:
         study: The study.
         out_dir: Folder of the study, in which each run gets a folder of its own.
-        smoke: Whether to make a quick trial, with the study's `smoke` values and the first seed only.
+        smoke: Whether to make a quick trial, with the study's `smoke` values and the first seed only. Of a grid whose key
+            `smoke` sets, the first value only.
         full: Whether to include the variants marked `full`.
 
     Returns:
@@ -141,7 +142,10 @@ def expand_study(study: Study, out_dir: str | Path, smoke: bool = False, full: b
         for variant in study.runs
         if full or not variant.full
         for grid in [study.grid if variant.grid is None else variant.grid]
-        for values in itertools.product(*grid.values())
+        # Values that the trial replaces would all give the same run.
+        for values in itertools.product(
+            *(own[:1] if smoke and key in study.smoke else own for key, own in grid.items())
+        )
         for seed in (study.seeds[:1] if smoke else study.seeds)
     ]
     if not runs:

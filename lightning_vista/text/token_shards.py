@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
-from lightning_vista.files.own_files import DamagedFileError, from_sealed_json, to_sealed_json, write_whole
+from lightning_vista.files.own_files import DamagedFileError, from_sealed_json, write_sealed_json, write_whole
 from lightning_vista.optional import require
 from lightning_vista.text.rows import Batch, Row, collate_rows
 
@@ -51,7 +51,7 @@ def write_token_shards(
     digests: dict[str, str] = {}
     written = {split: _write_split(iter(rows), root, split, rows_per_shard, digests) for split, rows in splits.items()}
     content = json.loads(json.dumps({**(settings or {}), "rows": written, "sha256": digests}, default=str))
-    write_whole(root / _INDEX, to_sealed_json(content, _VERSION))
+    write_sealed_json(root / _INDEX, content, _VERSION)
 
 
 def find_token_shards(folder: str | Path) -> dict[str, list[Path]] | None:

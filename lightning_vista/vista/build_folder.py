@@ -9,12 +9,12 @@ import tarfile
 import warnings
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from lightning_vista.files.own_files import DamagedFileError, from_sealed_json, to_sealed_json, write_whole
-from lightning_vista.vista.index import INDEX_NAME, Sample, is_own_document, sample_from_json
+from lightning_vista.files.own_files import DamagedFileError, from_sealed_json, write_sealed_json
+from lightning_vista.vista.index import INDEX_NAME, Sample, is_own_document, sample_hook
 from lightning_vista.vista.layout import Skipped
 from lightning_vista.vista.samples import END_OF_SHARD
 
@@ -94,8 +94,8 @@ def write_record(folder: Path, record: ShardRecord, content: str) -> None:
         record: The record.
         content: Hash of what the shard was made of.
     """
-    state = {"content": content, **asdict(record)}
-    write_whole(_state_path(folder, record.name), to_sealed_json(state, _STATE_VERSION))
+    state = {"content": content, **{entry.name: getattr(record, entry.name) for entry in fields(record)}}
+    write_sealed_json(_state_path(folder, record.name), state, _STATE_VERSION)
 
 
 def read_record(folder: Path, name: str, content: str) -> ShardRecord | None:
@@ -113,12 +113,16 @@ def read_record(folder: Path, name: str, content: str) -> ShardRecord | None:
         return None
     try:
         state: dict[str, Any] = from_sealed_json(
-            path.read_bytes(), path, version=_STATE_VERSION, remedy=f"{name} is packed again."
+            path.read_bytes(),
+            path,
+            version=_STATE_VERSION,
+            remedy=f"{name} is packed again.",
+            object_hook=sample_hook,
         )
         if state["content"] != content:
             return None
-        samples = [sample_from_json(entry) for entry in state["samples"]]
-        return ShardRecord(name, samples, [Skipped(**entry) for entry in state["skipped"]], state["unannounced"])
+        skipped = [Skipped(**entry) for entry in state["skipped"]]
+        return ShardRecord(name, state["samples"], skipped, state["unannounced"])
     except DamagedFileError as error:
         warnings.warn(str(error), stacklevel=2)
         return None

@@ -2,13 +2,20 @@
 
 import hashlib
 import re
+import sys
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from lightning_vista.files.own_files import VERSION_KEY, DamagedFileError, from_sealed_json, to_sealed_json, write_whole
+from lightning_vista.files.own_files import (
+    VERSION_KEY,
+    DamagedFileError,
+    from_sealed_json,
+    to_sealed_json,
+    write_sealed_json,
+)
 from lightning_vista.video import FrameSpec
 from lightning_vista.vista.layout import ProblemSets, Skipped, stays_inside
 from lightning_vista.vista.problem_sets import LabelledVideo, ProblemSet
@@ -61,6 +68,10 @@ class Sample:
     source_sha256: str = ""
 
 
+#: Entries of a sample in an index of any version.
+_SAMPLE_KEYS = {entry.name for entry in fields(Sample)} - {"source_sha256"}
+
+
 @dataclass(frozen=True)
 class ShardIndex:
     """The content of `index.json`.
@@ -93,7 +104,7 @@ class ShardIndex:
         return to_sealed_json(self.to_document(), INDEX_VERSION)
 
     def to_document(self) -> dict[str, Any]:
-        """Return the index as JSON values, without version and seal."""
+        """Return the index as JSON values and samples, without version and seal."""
         memberships = [membership for sample in self.samples for membership in sample.memberships]
         return {
             "plan": self.plan,
@@ -110,12 +121,12 @@ class ShardIndex:
             **({"unannounced": list(self.unannounced)} if self.unannounced else {}),
             **({"split": self.split} if self.split else {}),
             "problem_sets": [problem_set_header(problem_set) for problem_set in self.problem_sets],
-            "samples": [asdict(sample) for sample in self.samples],
+            "samples": self.samples,
         }
 
     def write(self, folder: Path) -> None:
         """Write `index.json` in one step, so that a reader finds a whole file or none."""
-        write_whole(folder / INDEX_NAME, self.to_bytes())
+        write_sealed_json(folder / INDEX_NAME, self.to_document(), INDEX_VERSION)
 
     def restricted_to(self, problem_sets: Iterable[ProblemSet]) -> "ShardIndex":
         """Return the index restricted to some of its problem sets, and to the videos in any of them."""
@@ -145,35 +156,34 @@ class ShardIndex:
         source = f"{INDEX_NAME} in {storage.shown_url}"
         try:
             document = _read_document(storage, source, attempts=1 if storage.is_local else _ATTEMPTS)
+            if document[VERSION_KEY] == 1:
+                warnings.warn(
+                    f"{source} is of an earlier release and has no checksum, so damage to it goes unnoticed. The "
+                    "command `lightning-vista shards build` that made it adds one, and packs nothing again.",
+                    stacklevel=2,
+                )
+            return cls.from_document(document)
         except FileNotFoundError:
             raise FileNotFoundError(
                 f"No {source}. Give a folder that `lightning-vista shards build` has finished."
             ) from None
         except DamagedFileError as error:
             raise ShardError(str(error)) from error
-        if document[VERSION_KEY] == 1:
-            warnings.warn(
-                f"{source} is of an earlier release and has no checksum, so damage to it goes unnoticed. The command "
-                "`lightning-vista shards build` that made it adds one, and packs nothing again.",
-                stacklevel=2,
-            )
-        try:
-            return cls.from_document(document)
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
             raise ShardError(f"{source} is damaged ({error!r}). Build the shards again with --overwrite.") from error
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> "ShardIndex":
-        """Return the index of JSON values; the inverse of `to_document`.
+        """Return the index of a document that was read with `sample_hook`; the inverse of `to_document`.
 
         Args:
-            document: JSON values, which may come from anywhere.
+            document: The document, which may come from anywhere.
 
         Raises:
             ValueError: If a value is not one that a build writes. Values of other types may raise AttributeError,
                 IndexError, KeyError or TypeError.
         """
-        samples = tuple(sample_from_json(entry) for entry in document["samples"])
+        samples = tuple(document["samples"])
         _check_samples(samples)
         videos: dict[str, list[LabelledVideo]] = {}
         for sample in samples:
@@ -241,14 +251,30 @@ def problem_set_header(problem_set: ProblemSet) -> dict[str, Any]:
     }
 
 
-def sample_from_json(entry: Mapping[str, Any]) -> Sample:
-    """Return the sample of a JSON object; the inverse of `dataclasses.asdict`."""
-    return Sample(**{**entry, "memberships": memberships_from_json(entry["memberships"])})
+def sample_hook(entry: dict[str, Any]) -> Any:
+    """Return the sample of a JSON object, and any other object as it is: an `object_hook` of JSON.
+
+    Large indices are read so, since the objects of all samples at once take twice the memory of the samples.
+
+    Args:
+        entry: A JSON object, which may come from anywhere.
+
+    Raises:
+        KeyError: If it has all entries of a sample, and its memberships lack one.
+        TypeError: If it has more entries, or a value is of another type.
+    """
+    if not entry.keys() >= _SAMPLE_KEYS:
+        return entry
+    # One text for all samples with the same shard, problem set or label, of which JSON makes a new one each time.
+    shared = {"shard": sys.intern(entry["shard"]), "memberships": memberships_from_json(entry["memberships"])}
+    return Sample(**{**entry, **shared})
 
 
 def memberships_from_json(entries: Sequence[Mapping[str, Any]]) -> tuple[Membership, ...]:
     """Return the memberships of a sample from their JSON list."""
-    return tuple(Membership(entry["problem_set"], tuple(entry["labels"])) for entry in entries)
+    return tuple(
+        Membership(sys.intern(entry["problem_set"]), tuple(map(sys.intern, entry["labels"]))) for entry in entries
+    )
 
 
 def sample_key(video: str) -> str:
@@ -275,7 +301,9 @@ def _read_document(storage: Storage, source: str, attempts: int) -> dict[str, An
     if not is_own_document(content):
         remedy = "If a build of shards wrote it, move it away and build again; else give another folder."
     try:
-        return from_sealed_json(content, source, version=INDEX_VERSION, sealed_since=2, remedy=remedy)
+        return from_sealed_json(
+            content, source, version=INDEX_VERSION, sealed_since=2, remedy=remedy, object_hook=sample_hook
+        )
     except DamagedFileError:
         if attempts == 1:
             raise
@@ -289,6 +317,8 @@ def _check_samples(samples: Sequence[Sample]) -> None:
     file system.
     """
     for sample in samples:
+        if not isinstance(sample, Sample):
+            raise ValueError(f"expected samples, got {sample!r:.80}")
         if not isinstance(sample.video, str) or not stays_inside(sample.video) or "/" not in sample.video:
             raise ValueError(f"expected paths of videos, got {sample.video!r:.80}")
         if sample.key != sample_key(sample.video):

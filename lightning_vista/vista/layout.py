@@ -1,6 +1,7 @@
 """Reader and writer of the official ViSTa layout: `<name>.yaml` beside `<name>_data.json`, and `metadata.csv`."""
 
 import json
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -315,7 +316,7 @@ def _labelled_videos(entries: object, descriptions: Mapping[str, str], faults: l
         if not isinstance(path, str) or not isinstance(label, str):
             faults.append(f"entry {number}: expected text for `path` and `label`, got {entry!r:.80}.")
             continue
-        labels = tuple(part.strip() for part in label.split(","))
+        labels = tuple(sys.intern(part.strip()) for part in label.split(","))  # one text for all videos
         unknown = [part for part in labels if part not in descriptions]
         if unknown:
             known = ", ".join(map(str, descriptions))

@@ -10,10 +10,10 @@ from itertools import islice
 from pathlib import Path
 
 from lightning_vista.files.documents import check_regular
-from lightning_vista.files.own_files import from_sealed_json, to_sealed_json, write_whole, written_whole
+from lightning_vista.files.own_files import DamagedFileError, from_sealed_json, write_sealed_json, written_whole
 from lightning_vista.processes.progress import progress_bar
 from lightning_vista.vista.build_folder import ShardRecord, refuse_foreign, remove_leftovers, sole_builder
-from lightning_vista.vista.index import INDEX_NAME, INDEX_VERSION, ShardError, ShardIndex
+from lightning_vista.vista.index import INDEX_NAME, INDEX_VERSION, ShardError, ShardIndex, sample_hook
 from lightning_vista.vista.storage import Storage
 
 _PART_NAME = re.compile(r"part-(\d+)-of-(\d+)\.json")
@@ -68,7 +68,7 @@ def write_part(folder: Path, part: BuildPart, index: ShardIndex) -> None:
         index: Index of the part's shards.
     """
     document = {"part": part.number, "parts": part.count, **index.to_document()}
-    write_whole(folder / part.file_name, to_sealed_json(document, INDEX_VERSION))
+    write_sealed_json(folder / part.file_name, document, INDEX_VERSION)
 
 
 def merge_parts(parts: Sequence[str | Path], out_dir: str | Path, *, overwrite: bool = False) -> ShardIndex:
@@ -127,12 +127,15 @@ def _read_parts(folder: Path) -> list[tuple[Path, BuildPart, ShardIndex]]:
     for name in names:
         path, remedy = folder / name, "Run `lightning-vista shards build --part` again."
         check_regular(path)
-        document = from_sealed_json(path.read_bytes(), path, version=INDEX_VERSION, remedy=remedy)
         try:
+            content = path.read_bytes()
+            document = from_sealed_json(content, path, version=INDEX_VERSION, remedy=remedy, object_hook=sample_hook)
             part = BuildPart(document["part"], document["parts"])
             if part.file_name != name or not 1 <= part.number <= part.count:
                 raise ValueError(f"it is part {part.number} of {part.count}")
             found.append((folder, part, ShardIndex.from_document(document)))
+        except DamagedFileError:
+            raise
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
             raise ShardError(f"{path} is damaged ({error!r}). {remedy}") from error
     return found

@@ -59,7 +59,7 @@ KIND_OF_TYPE: dict[str, str] = {
 _LEVEL_FOLDER = re.compile(r"level_([1-9]\d*)")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class LabelledVideo:
     """One video of a problem set.
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -45,12 +45,11 @@ from lightning_vista.vista.storage import Storage
 Missing = Literal["error", "skip"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Video:
     """A video to pack."""
 
     name: str
-    path: Path
     size: int
     changed: int
     memberships: tuple[Membership, ...]
@@ -66,8 +65,9 @@ class _Packed(NamedTuple):
 
 @dataclass(frozen=True)
 class _Settings:
-    """The settings that the content of a shard depends on."""
+    """The folder of the videos, and the settings that the content of a shard depends on."""
 
+    folder: Path
     frames: FrameSpec | None
     limits: VideoLimits
 
@@ -87,7 +87,7 @@ def _pack(video: _Video, settings: _Settings) -> _Packed | str:
     }
     try:
         settings.limits.check_bytes(video.size)
-        data = video.path.read_bytes()
+        data = (settings.folder / video.name).read_bytes()
         announces_length = check_video(data, settings.limits)
         if settings.frames is None:
             content = [("mp4", data)]
@@ -165,10 +165,10 @@ def build_shards(
     videos, absent = _find_videos(problem_sets, Path(videos_dir))
     _check_missing(absent, missing, Path(videos_dir))
     headers = [problem_set_header(problem_set) for problem_set in problem_sets]
-    listing = [(video.name, video.size, video.memberships) for video in videos]
     # Names, sizes and labels identify a build. Times and hashes are compared shard by shard: where the content of a
     # video changes between two attempts, the rest of an unfinished build is still of use.
-    settings = _Settings(frames, limits)
+    settings = _Settings(Path(videos_dir), frames, limits)
+    listing = [(video.name, video.size, video.memberships) for video in videos]
     plan = _hash(headers, listing, absent, settings.plan, max_shard_mb)
     out.mkdir(parents=True, exist_ok=True)
     workers = num_workers or os.cpu_count() or 1
@@ -201,7 +201,7 @@ def _build_shards(
 ) -> list[ShardRecord]:
     """Write all shards, given by their numbers, that an earlier build has not finished."""
     videos = [video for content in contents.values() for video in content]
-    records = {} if finished is None else _records_of(finished, videos, num_workers)
+    records = {} if finished is None else _records_of(finished, videos, settings.folder, num_workers)
     left_out = {} if finished is None else {entry.path: entry for entry in finished.skipped}
     shards = []
     with progress_bar("Packing videos", total=len(videos)) as advance:
@@ -231,6 +231,7 @@ def _find_videos(problem_sets: ProblemSets, folder: Path) -> tuple[list[_Video],
         )
     root = folder.resolve()
     videos, absent = [], []
+    shared: dict[tuple[Membership, ...], tuple[Membership, ...]] = {}  # one object for all videos with the same labels
     for name, members in problem_sets.memberships().items():
         path = folder / name
         if not path.is_file():
@@ -240,7 +241,8 @@ def _find_videos(problem_sets: ProblemSets, folder: Path) -> tuple[list[_Video],
         else:
             memberships = tuple(Membership(problem_set.id, labels) for problem_set, labels in members)
             status = path.stat()
-            videos.append(_Video(name, path, status.st_size, status.st_mtime_ns, memberships))
+            memberships = shared.setdefault(memberships, memberships)
+            videos.append(_Video(name, status.st_size, status.st_mtime_ns, memberships))
     return videos, absent
 
 
@@ -255,9 +257,11 @@ def _check_missing(skipped: Sequence[Skipped], missing: Missing, folder: Path) -
 
 
 def _hash(*parts: object) -> str:
-    """Return a hash of anything made of JSON values, dataclasses and paths."""
-    text = json.dumps(parts, default=lambda part: str(part) if isinstance(part, Path) else asdict(part))
-    return hashlib.sha256(text.encode()).hexdigest()
+    """Return a hash of anything made of JSON values and dataclasses."""
+    digest = hashlib.sha256()
+    for piece in json.JSONEncoder(default=asdict).iterencode(parts):  # of a whole dataset: not in one text
+        digest.update(piece.encode())
+    return digest.hexdigest()
 
 
 def _finished_build(out: Path, plan: str, overwrite: bool, written: Sequence[str]) -> ShardIndex | None:
@@ -278,7 +282,7 @@ def _finished_build(out: Path, plan: str, overwrite: bool, written: Sequence[str
     return None
 
 
-def _records_of(index: ShardIndex, videos: Sequence[_Video], num_workers: int) -> dict[str, ShardRecord]:
+def _records_of(index: ShardIndex, videos: Sequence[_Video], folder: Path, num_workers: int) -> dict[str, ShardRecord]:
     """Return the record of every shard of a finished build, after comparing all videos with what was packed.
 
     Raises:
@@ -288,7 +292,7 @@ def _records_of(index: ShardIndex, videos: Sequence[_Video], num_workers: int) -
     packed = [video for video in videos if video.name in samples]
     changed, now = [], {}
     with progress_bar("Comparing videos", total=len(packed)) as advance:
-        for video, digest in zip(packed, ordered_map(_hash_source, packed, num_workers), strict=True):
+        for video, digest in zip(packed, _hash_sources(packed, folder, num_workers), strict=True):
             known = samples[video.name].source_sha256
             now[video.name] = digest
             if known and digest != known:
@@ -328,7 +332,7 @@ def _build_shard(
 ) -> ShardRecord:
     """Write one shard, or reuse the one that an earlier build finished."""
     plan = _hash(videos, settings.plan, name)
-    done = finished or _resumed(out, name, plan, videos, num_workers)
+    done = finished or _resumed(out, name, plan, videos, settings.folder, num_workers)
     if done is not None and done.is_intact(out):
         return done
     shard, offset = ShardRecord(name), 0
@@ -350,17 +354,19 @@ def _build_shard(
     return shard
 
 
-def _resumed(out: Path, name: str, plan: str, videos: Sequence[_Video], num_workers: int) -> ShardRecord | None:
+def _resumed(
+    out: Path, name: str, plan: str, videos: Sequence[_Video], folder: Path, num_workers: int
+) -> ShardRecord | None:
     """Return the record that an interrupted build left of a shard, if all its videos are still the same."""
     record = read_record(out, name, plan)
     if record is None:
         return None
     known = {sample.video: sample.source_sha256 for sample in record.samples}
     packed = [video for video in videos if video.name in known]
-    digests = ordered_map(_hash_source, packed, num_workers)
+    digests = _hash_sources(packed, folder, num_workers)
     same = all(known[video.name] == digest for video, digest in zip(packed, digests, strict=True))
     return record if same else None
 
 
-def _hash_source(video: _Video) -> str:
-    return file_sha256(video.path)
+def _hash_sources(videos: Iterable[_Video], folder: Path, num_workers: int) -> Iterator[str]:
+    return ordered_map(file_sha256, (folder / video.name for video in videos), num_workers)

@@ -190,7 +190,17 @@ def test_studies_fit_their_configs(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "rows"), [("unlearning_robustness", 8), ("steering_scalar", 2)])
+@pytest.mark.parametrize(
+    ("name", "rows"),
+    [
+        ("steering_scalar", 2),
+        ("unlearning_partial_labels", 8),
+        ("unlearning_robustness", 8),
+        ("unlearning_settling", 6),
+        ("unlearning_stories", 6),
+        ("unlearning_tuning", 13),
+    ],
+)
 def test_studies_run_small(name: str, rows: int, tmp_path: Path) -> None:
     study = ROOT / f"configs/studies/{name}.yaml"
     main(["study", str(study), "--smoke", "--jobs", "2", "--out", str(tmp_path)])

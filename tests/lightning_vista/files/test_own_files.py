@@ -1,5 +1,6 @@
 import errno
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from lightning_vista.files.own_files import (
     to_sealed_json,
     write_cached,
     write_csv,
+    write_sealed_json,
     write_whole,
     written_whole,
 )
@@ -64,10 +66,26 @@ def test_every_change_breaks_a_seal() -> None:
             is_sealed(changed, "a", "Remove it.")
 
 
-def test_text_that_looks_like_a_seal_does_no_harm() -> None:
-    other = seal(EMPTY_SEAL.encode()).decode()
+@pytest.mark.parametrize("other", [EMPTY_SEAL, seal(EMPTY_SEAL.encode()).decode()])
+def test_text_that_looks_like_a_seal_does_no_harm(other: str) -> None:
     content = to_sealed_json({"note": other}, 1)
     assert from_sealed_json(content, "a", version=1, remedy="")["note"] == other
+
+
+def test_a_document_in_a_file_has_the_bytes_of_one_in_memory(tmp_path: Path) -> None:
+    @dataclass
+    class Point:
+        x: int
+        names: tuple[str, ...]
+
+    document = {"points": [Point(1, ("ä",)), Point(2, ())], "none": None}
+    write_sealed_json(tmp_path / "a" / "b.json", document, 3)
+    content = (tmp_path / "a" / "b.json").read_bytes()
+    plain = {"points": [{"x": 1, "names": ["ä"]}, {"x": 2, "names": []}], "none": None}
+    assert content == to_sealed_json(document, 3) == to_sealed_json(plain, 3)
+    assert from_sealed_json(content, "b.json", version=3, remedy="") == {"version": 3, **plain}
+    sealed = {"version": 3, **plain, "seal": EMPTY_SEAL}
+    assert content == seal((json.dumps(sealed, indent=1, ensure_ascii=False) + "\n").encode())
 
 
 @pytest.mark.parametrize(

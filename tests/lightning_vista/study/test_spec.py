@@ -60,6 +60,13 @@ def test_smoke_takes_one_seed_and_its_values_and_full_takes_all_runs(folder: Pat
     assert len(expand_study(study, folder, full=True)) == 6
 
 
+def test_smoke_leaves_out_values_of_a_grid_that_it_replaces(folder: Path) -> None:
+    (folder / "study.yaml").write_text(STUDY + "grid: {model.value: [1, 2], other.size: [8, 9]}\n")
+    runs = expand_study(read_study(folder / "study.yaml"), folder, smoke=True)
+    assert [run.row for run in runs][:2] == ["plain, value 1, size 8", "plain, value 1, size 9"]
+    assert (len(runs), runs[0].config["model"]["value"]) == (4, 0)
+
+
 def test_a_grid_makes_a_row_of_every_point(folder: Path) -> None:
     (folder / "study.yaml").write_text(STUDY + "grid: {model.value: [1, 2], other.size: [8]}\n")
     runs = expand_study(read_study(folder / "study.yaml"), folder)

@@ -52,6 +52,16 @@ CHANGES: dict[str, tuple[Change, str]] = {
         lambda document: document["samples"][0]["memberships"][0].update(labels=["zzz"]),
         "expected labels with a description",
     ),
+    "labels with the names of a sample's entries": (
+        lambda document: document["problem_sets"][0].update(
+            descriptions=dict.fromkeys(["key", "video", "shard", "offset", "bytes", "sha256", "memberships"], "a text")
+        ),
+        "damaged",
+    ),
+    "a label of a sample that is not a text": (
+        lambda document: document["samples"][0]["memberships"][0].update(labels=[5]),
+        "damaged",
+    ),
     "an entry too many": (lambda document: document["problem_sets"][0].update(run="x"), "damaged"),
 }
 
