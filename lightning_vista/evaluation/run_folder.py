@@ -9,6 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import yaml
 
 from lightning_vista.evaluation.identity import arguments, class_path
@@ -20,7 +21,7 @@ from lightning_vista.files.run_files import sealed_config
 from lightning_vista.vista.frame_order import CONTROLS, FORWARD
 from lightning_vista.vista.index import sample_key
 from lightning_vista.vista.problem_sets import ProblemSet, declared_kinds
-from lightning_vista.vista.tables import TABLE_NAME, ScoreTable, read_scores, write_scores
+from lightning_vista.vista.tables import TABLE_NAME, ScoreTable, read_scores, score_frame, write_scores
 
 TRANSCRIPTS = "transcripts"
 #: Version of the journals; version 1 has no checksums, and its first line does not say a version.
@@ -44,7 +45,7 @@ class RunFolder:
         config_hash: The identity of the run, see `identity`.
 
     Attributes:
-        scored: The pairs of every video that has been scored.
+        scored: The pairs of every video that had been scored when the folder was opened.
 
     Raises:
         RunFolderError: If the folder holds scores of another scorer or configuration.
@@ -92,16 +93,14 @@ class RunFolder:
         Returns:
             The table.
         """
-        self.scored = {}  # two of these at once are the peak of the memory
-        self.scored = self._read()
-        found = {pair.order for pairs in self.scored.values() for pair in pairs}
+        frames = self._frames()
         table = write_scores(
-            self._rows(FORWARD),
+            frames.pop(FORWARD),
             self.path / TABLE_NAME,
             config_hash=self.config_hash,
             kinds=declared_kinds(problem_sets),
             planned=planned,
-            controls={control: self._rows(control) for control in CONTROLS if control in found},
+            controls=frames,
             problem_sets=problem_sets,
             is_baseline=is_baseline,
         )
@@ -136,10 +135,17 @@ class RunFolder:
             path = self.path / TRANSCRIPTS / f"{sample_key(video)}.txt"
             write_whole(path, "\n\n".join(parts) + "\n", sync=False)
 
-    def _rows(self, order: str) -> Iterator[dict[str, object]]:
-        """Yield the rows of the score table for one order of the frames."""
-        for pair in (pair for pairs in self.scored.values() for pair in pairs if pair.order == order):
-            yield from pair.rows(self.model)
+    def _frames(self) -> dict[str, pl.DataFrame]:
+        """Return the rows of the score table for each order of the frames, and drop the pairs, which are large."""
+        self.scored = {}
+        pairs = [pair for own in self._read().values() for pair in own]
+        return {
+            order: score_frame(
+                (row for pair in pairs if pair.order == order for row in pair.rows(self.model)), self.path / TABLE_NAME
+            )
+            for order in (FORWARD, *CONTROLS)
+            if order == FORWARD or any(pair.order == order for pair in pairs)
+        }
 
     def _journal(self, rank: int) -> Path:
         return self.path / f".scores-{rank}.jsonl"

@@ -69,11 +69,8 @@ class ProblemSetScores(Metric):
         self.problem_sets = tuple(problem_sets)
         self.rescaling: Rescaling = rescaling
         self.strict = strict
-        self._positions = {
-            (item.id, item.video_key(video)): (number, position)
-            for number, item in enumerate(self.problem_sets)
-            for position, video in enumerate(item.videos)
-        }
+        self._numbers = {item.id: number for number, item in enumerate(self.problem_sets)}
+        self._positions = [{video.path: place for place, video in enumerate(item.videos)} for item in self.problem_sets]
         num_videos = torch.tensor([len(item.videos) for item in self.problem_sets], dtype=torch.long)
         num_labels = torch.tensor([len(item.labels) for item in self.problem_sets], dtype=torch.long)
         ends = (num_videos * num_labels).cumsum(0)
@@ -98,7 +95,11 @@ class ProblemSetScores(Metric):
         Raises:
             KeyError: If the problem set is unknown or does not have this video.
         """
-        return self._positions[problem_set, video]
+        number = self._numbers[problem_set]
+        environment, _, path = video.partition("/")
+        if environment != self.problem_sets[number].environment:
+            raise KeyError(video)
+        return number, self._positions[number][path]
 
     def update(self, problem_set: Tensor, video: Tensor, label: Tensor, score: Tensor, target: Tensor) -> None:
         """Add rows, one per (video, candidate), on any device.

@@ -126,8 +126,8 @@ def expand_study(study: Study, out_dir: str | Path, smoke: bool = False, full: b
     Args:
         study: The study.
         out_dir: Folder of the study, in which each run gets a folder of its own.
-        smoke: Whether to make a quick trial, with the study's `smoke` values and the first seed only. Of a grid whose key
-            `smoke` sets, the first value only.
+        smoke: Whether to make a quick trial, with the study's `smoke` values and the first seed only. Of values in a
+            grid that `smoke` replaces, it takes the first.
         full: Whether to include the variants marked `full`.
 
     Returns:
@@ -141,11 +141,8 @@ def expand_study(study: Study, out_dir: str | Path, smoke: bool = False, full: b
         _run(study, variant, dict(zip(grid, values, strict=True)), seed, Path(out_dir), smoke)
         for variant in study.runs
         if full or not variant.full
-        for grid in [study.grid if variant.grid is None else variant.grid]
-        # Values that the trial replaces would all give the same run.
-        for values in itertools.product(
-            *(own[:1] if smoke and key in study.smoke else own for key, own in grid.items())
-        )
+        for grid in [_grid(study, variant, smoke)]
+        for values in itertools.product(*grid.values())
         for seed in (study.seeds[:1] if smoke else study.seeds)
     ]
     if not runs:
@@ -157,6 +154,14 @@ def expand_study(study: Study, out_dir: str | Path, smoke: bool = False, full: b
     if shared:
         raise StudyError(f"`runs`: expected names that differ in letters and digits, got {shared}. Rename one.")
     return runs
+
+
+def _grid(study: Study, variant: Variant, smoke: bool) -> Config:
+    grid = study.grid if variant.grid is None else variant.grid
+    if not smoke:
+        return grid
+    # Values that the trial replaces would all give the same run.
+    return {key: values[:1] if key in study.smoke else values for key, values in grid.items()}
 
 
 def _run(study: Study, variant: Variant, point: Config, seed: int, out: Path, smoke: bool) -> Run:

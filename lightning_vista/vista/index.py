@@ -135,7 +135,9 @@ class ShardIndex:
         samples = []
         for sample in self.samples:
             memberships = tuple(membership for membership in sample.memberships if membership.problem_set in ids)
-            if memberships:
+            if memberships == sample.memberships:
+                samples.append(sample)
+            elif memberships:
                 samples.append(replace(sample, memberships=memberships))
         return replace(self, problem_sets=chosen, samples=tuple(samples))
 

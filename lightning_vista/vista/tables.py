@@ -147,7 +147,9 @@ def write_scores(
     target = Path(path)
     problem_sets = tuple(problem_sets)
     orders = {FORWARD: rows, **(controls or {})}
-    frames = {order: own if isinstance(own, pl.DataFrame) else _frame(own, target) for order, own in orders.items()}
+    frames = {
+        order: own if isinstance(own, pl.DataFrame) else score_frame(own, target) for order, own in orders.items()
+    }
     described = {item.id: dict(item.descriptions) for item in problem_sets}
     held_out = declared_held_out(problem_sets)
     table = replace(
@@ -235,8 +237,16 @@ def order_rows(rows: pl.DataFrame) -> pl.DataFrame:
     return listed.sort("problem_set", "video", "_order").drop("_order")
 
 
-def _frame(rows: Iterable[Mapping[str, object]], source: Path) -> pl.DataFrame:
-    """Return the rows as a frame of `SCORE_COLUMNS`; a key that a row lacks is a fault, not a null."""
+def score_frame(rows: Iterable[Mapping[str, object]], source: Path) -> pl.DataFrame:
+    """Return rows as a frame of `SCORE_COLUMNS`.
+
+    Args:
+        rows: Rows with the keys of `SCORE_COLUMNS`. A key that a row lacks is a fault, not a null.
+        source: File that the rows are for, for errors.
+
+    Raises:
+        ScoreTableError: If a row has other keys, or a value is of another type.
+    """
     columns: dict[str, list[object]] = {name: [] for name in SCORE_COLUMNS}
     for number, row in enumerate(rows):
         if row.keys() != columns.keys():
