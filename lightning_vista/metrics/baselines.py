@@ -8,7 +8,7 @@ from lightning_vista.metrics.scoring import ProblemSetResult, accuracy, macro_f1
 
 RANDOM_DRAWS = 1000
 #: Numbers drawn at once, which bounds the memory for problem sets of any size.
-_NUMBERS_AT_ONCE = 2_000_000
+_NUMBERS_AT_ONCE = 200_000
 
 
 def majority_baseline(targets: Tensor) -> ProblemSetResult:

@@ -320,7 +320,7 @@ def _checked(frame: pl.DataFrame, source: Path, config_hash: str, kinds: Mapping
     rows = order_rows(rows.with_columns(pl.col("score").fill_nan(None)))
     if faults := list(_content_faults(rows, kinds)):
         raise ScoreTableError(f"the score table {source}", faults)
-    present = set(rows["problem_set"])
+    present = set(rows["problem_set"].unique())
     return ScoreTable(rows, config_hash, {id: kind for id, kind in sorted(kinds.items()) if id in present})
 
 
@@ -347,13 +347,18 @@ def _content_faults(rows: pl.DataFrame, kinds: Mapping[str, str]) -> Iterator[st
 
 
 def _row_faults(rows: pl.DataFrame) -> Iterator[str]:
-    """Yield the faults of rows that are repeated, absent, or without a true label."""
-    repeated = rows.group_by(_KEY, maintain_order=True).len().filter(pl.col("len") > 1)
+    """Yield the faults of rows in order that are repeated, absent, or without a true label."""
+    # The rows of a video are neighbours. Numbers of runs take far less memory than groups of texts.
+    pair = pl.struct("problem_set", "video").rle_id().alias("pair")
+    row = pl.struct(_KEY).rle_id().alias("row")
+    repeated = rows.filter(row.is_duplicated()).unique(_KEY, maintain_order=True)
     if not repeated.is_empty():
         yield f"expected one row per (video, candidate), got several for {_examples(repeated, _KEY)}. Keep one of each."
     candidates = pl.col("label").n_unique()
-    videos = rows.group_by("problem_set", "video", maintain_order=True).agg(
-        candidates.alias("got"), pl.col("target").any(ignore_nulls=False).alias("true")
+    videos = rows.group_by(pair, maintain_order=True).agg(
+        pl.col("problem_set", "video").first(),
+        candidates.alias("got"),
+        pl.col("target").any(ignore_nulls=False).alias("true"),
     )
     sets = rows.group_by("problem_set").agg(candidates.alias("expected"))
     partial = videos.join(sets, on="problem_set", maintain_order="left").filter(pl.col("got") != pl.col("expected"))
