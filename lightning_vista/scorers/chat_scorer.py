@@ -39,9 +39,9 @@ class ChatScorer(ConversationScorer):
     Args:
         model: Name of the model at the endpoint.
         base_url: Address of the endpoint, for OpenAI's format up to `/v1`; by default the provider's own.
-        key_variable: Name of the environment variable that holds the key; by default `OPENAI_API_KEY`,
-            `ANTHROPIC_API_KEY` or `GEMINI_API_KEY`, which any `base_url` then gets: name another one for a server that
-            should not. The key itself is never written to a file.
+        key_variable: Name of the environment variable that holds the key. By default the provider's own endpoint gets
+            `OPENAI_API_KEY`, `ANTHROPIC_API_KEY` or `GEMINI_API_KEY`, and any other `base_url` no key. The key itself
+            is never written to a file.
         mode: Course of the conversation: `stages` (the paper's three questions) or `single` (all of them at once).
             Three more need an endpoint that gives `logprobs`, such as vLLM, gpt-4o and gpt-4.1. `likelihood`: the score
             is log P(`answer`) to the question whether a candidate fits. `choice`: log P(letter), with the candidates
@@ -120,7 +120,8 @@ class ChatScorer(ConversationScorer):
         sent = {key: value for key, value in given.items() if value is not None} | dict(parameters or {})
         self.chat = ChatModel(model, base_url or "", detail, json_schema, sent, repeat, frames_as, provider)
         PROVIDERS[provider].check(self.chat)
-        self.key_variable = key_variable or HOMES[provider][1]
+        # A key of the provider is for the provider: another address gets one only by name.
+        self.key_variable = key_variable or (HOMES[provider][1] if self.chat.is_default_endpoint else None)
         self.limits, self.on_failure = limits or Limits(), on_failure
         self.cache = cache
         self._connection: tuple[Endpoint, EventLoopThread] | None = None

@@ -35,8 +35,8 @@ def test_gpt4o(shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert rows["score"].null_count() == 0
     assert rows.height == 40
     config = (tmp_path / "run" / "config.yaml").read_text()
-    assert "OPENAI_API_KEY" in config
     assert "sk-secret" not in config
+    assert server.keys == {"Bearer no-key"}  # that of OpenAI is for OpenAI
 
 
 @pytest.mark.parametrize("config", ["anthropic", "gemini", "openrouter", "vllm_server", "ollama"])

@@ -37,13 +37,13 @@ _ADVICE = {
 }
 
 
-def advise(status: int | None, said: str, key_variable: str) -> str:
+def advise(status: int | None, said: str, key_variable: str | None) -> str:
     """Return what to do about a request that an endpoint did not answer.
 
     Args:
         status: HTTP status of the answer; None if none came.
         said: Words of the error.
-        key_variable: Name of the environment variable that holds the key.
+        key_variable: Name of the environment variable that holds the key; None if no key was sent.
 
     Returns:
         A sentence that names the option that helps.
@@ -53,6 +53,8 @@ def advise(status: int | None, said: str, key_variable: str) -> str:
         'Set `temperature: null` for models that do not take one, as many reasoning models.'
     """
     if status in (401, 403):
+        if key_variable is None:
+            return "Name the environment variable that holds its key as `key_variable`."
         return f"Check the key in {key_variable}."
     if status == 404:
         return "Check `model` and `base_url`."

@@ -123,7 +123,7 @@ class Endpoint:
 
     Args:
         chat: Model and settings of the requests.
-        key_variable: Name of the environment variable that holds the key.
+        key_variable: Name of the environment variable that holds the key; None for an endpoint without one.
         limits: Limits on the speed, duration, number and cost of requests.
         cache: Cache of replies; `close` closes it too.
         tokens_per_image: Number of tokens of an image, for estimates.
@@ -133,11 +133,11 @@ class Endpoint:
     """
 
     def __init__(
-        self, chat: ChatModel, key_variable: str, limits: Limits, cache: ReplyCache, tokens_per_image: int
+        self, chat: ChatModel, key_variable: str | None, limits: Limits, cache: ReplyCache, tokens_per_image: int
     ) -> None:
         self.chat, self.limits, self.cache = chat, limits, cache
         self.budget = Budget(limits, cache.usage(chat.shown_url, chat.model))
-        self._key_variable, self._key = key_variable, os.environ.get(key_variable) or _stand_in_key(chat, key_variable)
+        self._key_variable, self._key = key_variable, _key(chat, key_variable)
         self._tokens_per_image = tokens_per_image
         self._limit = AdaptiveLimit(limits.concurrency)
         self._asked: dict[str, asyncio.Task[Reply]] = {}
@@ -258,13 +258,14 @@ class Endpoint:
         return EndpointError(f"{self.chat.model} at {self.chat.shown_url}: asked {times}, got {what}. {todo}")
 
 
-def _stand_in_key(chat: ChatModel, variable: str) -> str:
-    """Return the key for self-hosted endpoints, most of which do not check it."""
-    if chat.is_default_endpoint:
+def _key(chat: ChatModel, variable: str | None) -> str:
+    """Return the key, or a stand-in for self-hosted endpoints, most of which do not check it."""
+    key = os.environ.get(variable) if variable else None
+    if not key and chat.is_default_endpoint:
         raise PermissionError(
             f"{chat.shown_url} needs a key. Set the environment variable {variable}, or give another `base_url`."
         )
-    return "no-key"
+    return key or "no-key"
 
 
 def _checked(completion: object) -> dict[str, Any]:

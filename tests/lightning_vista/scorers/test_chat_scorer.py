@@ -188,12 +188,19 @@ def test_a_dry_run_with_controls_counts_every_order(
 
 
 def test_the_key_is_in_no_file(server: ChatServer, shards: Path, tmp_path: Path) -> None:
-    evaluate(scorer(server), shards, tmp_path)
+    evaluate(scorer(server, key_variable="OPENAI_API_KEY"), shards, tmp_path)
     assert server.keys == {f"Bearer {SECRET}"}
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and SECRET.encode() in path.read_bytes()]
     init_args = yaml.safe_load((tmp_path / "config.yaml").read_text())["model"]["init_args"]
     assert init_args["model"] == "tiny"
     assert "limits" not in init_args
+
+
+def test_a_provider_s_key_goes_to_no_other_address(server: ChatServer, shards: Path, tmp_path: Path) -> None:
+    assert scorer(server).key_variable is None
+    assert ChatScorer("gpt-4o").key_variable == "OPENAI_API_KEY"
+    evaluate(scorer(server), shards, tmp_path)
+    assert server.keys == {"Bearer no-key"}
 
 
 def test_a_clip_is_scored_without_a_run(server: ChatServer, dataset: Path, tmp_path: Path) -> None:

@@ -79,12 +79,21 @@ def test_a_model_scores_the_same_through_every_format(
     """The model's scores are drawn by the hash of the whole conversation, so the format has kept all of it."""
     tables = []
     for name in ("openai", provider):
-        evaluate(scorer(server, name, mode=mode), shards, tmp_path / name)
+        key = f"{name.upper()}_API_KEY"
+        evaluate(scorer(server, name, mode=mode, key_variable=key), shards, tmp_path / name)
         tables.append(read_scores(tmp_path / name).rows)
     assert tables[0]["score"].null_count() == 0
     assert tables[0].equals(tables[1])
     assert {key.removeprefix("Bearer ") for key in server.keys} == {KEY}
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and KEY.encode() in path.read_bytes()]
+
+
+@pytest.mark.parametrize("provider", OTHERS)
+def test_a_provider_s_key_goes_to_no_other_address(
+    server: ChatServer, shards: Path, tmp_path: Path, provider: ProviderName
+) -> None:
+    evaluate(scorer(server, provider, mode="single"), shards, tmp_path)
+    assert {key.removeprefix("Bearer ") for key in server.keys} == {"no-key"}
 
 
 @pytest.mark.parametrize("provider", OTHERS)
