@@ -185,10 +185,10 @@ class GradientRouting(L.Callback):
 
     def on_after_backward(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Check once that routing does what it says, before any parameter has changed."""
-        # The first backward pass only: later ones add to gradients of other data, which hide what is checked.
+        # The first backward pass only: later ones add to gradients of other data, which hide what is checked. Where it
+        # overflowed, its step is skipped, and the next one starts without gradients.
         if not self._is_checked:
-            self._is_checked = True
-            self.router.check_gradients()
+            self._is_checked = self.router.check_gradients()
             # In manual optimization the first of several backward passes need not concern all routed modules.
             if pl_module.automatic_optimization:
                 self.router.check_called()
@@ -206,6 +206,7 @@ class GradientRouting(L.Callback):
         if self._is_checked and not self._is_checked_whole:
             self._is_checked_whole = True
             self.router.check_called()
+            self.router.check_read()
         self.router.clear()
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -174,8 +174,11 @@ class RelearningAttack(L.Callback):
         held_out = self._held_out(datamodule)
 
         def attack(count: int, rate: float, repeat: int) -> Curve:
+            attacked = copy.deepcopy(module)
+            for parameter in attacked.parameters():  # an adapter left in the model has frozen the rest
+                parameter.requires_grad_(parameter.is_floating_point())
             return finetune(
-                copy.deepcopy(module),
+                attacked,
                 self._texts(datamodule, count, self.seed + repeat),
                 held_out,
                 self.steps,

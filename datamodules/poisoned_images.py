@@ -1,7 +1,8 @@
 """Images with hidden poison, a trigger that goes with a wrong label, of which a part is discovered."""
 
+import math
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -49,15 +50,16 @@ class PoisonedImagesDataModule(ImagesDataModule):
         trusted: Share of the clean training images that are known as such.
         detector: Detector that adds unknown images to the discovered ones, see `extend_labels`; none by default.
         train_on: What to train on, by what is known of the images.
-        trusted_steps: Number of last optimizer steps that train on trusted images only: fine-tuning. The trainer needs
-            `max_steps` and `reload_dataloaders_every_n_epochs=1`, since it begins with an epoch.
+        trusted_steps: Number of last optimizer steps that train on trusted images only: fine-tuning. It begins with the
+            first epoch in them, so the trainer needs `max_steps` and `reload_dataloaders_every_n_epochs=1`.
         homogeneous: Whether what is known is the same for all images of a batch.
         labelled_first: Whether discovered and trusted images come before all others in each epoch.
         num_workers: Number of loading processes, 0 for none.
         seed: Random seed of the splits, the poison and what is known.
 
     Raises:
-        ValueError: If a share is not between 0 and 1, or a word is unknown.
+        ValueError: If a share is not between 0 and 1, or a word is unknown. In `fit`, if the trainer lacks what
+            `trusted_steps` needs, or no epoch begins in these steps.
 
     Example:
         >>> data = PoisonedImagesDataModule(discovered=0.1, homogeneous=True, labelled_first=True)
@@ -125,6 +127,8 @@ class PoisonedImagesDataModule(ImagesDataModule):
             # The sampler's order depends on its epoch, which starts at 0 again if the loader is reloaded.
             seed=self.seed + 1000 * self._reloaded_epoch(),
         )
+        if self.trusted_steps and self.trainer is not None and not self._is_finetuning():
+            self._check_finetuning(len(sampler))
         return ResumableLoader(
             ImageRows(rows), batch_size=None, sampler=sampler, num_workers=self.num_workers, trainer=self.trainer
         )
@@ -148,8 +152,24 @@ class PoisonedImagesDataModule(ImagesDataModule):
             return 0
         return self.trainer.current_epoch
 
+    def _check_finetuning(self, num_batches: int) -> None:
+        """Refuse a trainer with which the last steps would not be those on trusted images."""
+        trainer: Any = self.trainer
+        if trainer.max_steps < 1 or trainer.reload_dataloaders_every_n_epochs != 1:
+            raise ValueError(
+                f"`trusted_steps`: expected a trainer with `max_steps` and `reload_dataloaders_every_n_epochs: 1`, got "
+                f"{trainer.max_steps} and {trainer.reload_dataloaders_every_n_epochs}. Set both."
+            )
+        steps = math.ceil(num_batches / trainer.accumulate_grad_batches)
+        last = (trainer.max_steps - 1) // steps * steps  # the step at which the last epoch begins
+        if last < trainer.max_steps - self.trusted_steps:
+            raise ValueError(
+                f"`trusted_steps`: expected at least {trainer.max_steps - last}, since epochs of {steps} steps begin, "
+                f"the last one at step {last} of {trainer.max_steps}, got {self.trusted_steps}. Raise it."
+            )
+
     def _is_finetuning(self) -> bool:
-        if self.trainer is None or not self.trusted_steps:
+        if self.trainer is None or not self.trusted_steps or self.trainer.max_steps < 1:
             return False
         return bool(self.trainer.global_step >= self.trainer.max_steps - self.trusted_steps)
 

@@ -145,8 +145,7 @@ class RoutingMixin(Trainer):
         try:
             loss = super().training_step(model, inputs, *args, **kwargs)
             if not self._is_checked:  # gradients of this backward pass only
-                self._is_checked = True
-                self.router.check_backward()
+                self._is_checked = self.router.check_backward()
         finally:
             self.router.clear()
         return loss

@@ -63,7 +63,9 @@ def fresh_weights(module: nn.Module, seed: int = 0) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def corrupt(module: nn.Module, noise: Mapping[str, Tensor], alpha: float, beta: float) -> None:
-    """Move all parameters of a module towards noise: weight <- (1 - alpha) weight + alpha beta noise.
+    """Move the parameters of a module towards noise: weight <- (1 - alpha) weight + alpha beta noise.
+
+    Frozen parameters stay as they are, since no training could bring back what they lose.
 
     Args:
         module: The module, changed in place.
@@ -79,7 +81,8 @@ def corrupt(module: nn.Module, noise: Mapping[str, Tensor], alpha: float, beta: 
         >>> layer.weight.item()
         2.0999999046325684
     """
-    for name, parameter in module.named_parameters():
+    trained = ((name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad)
+    for name, parameter in trained:
         parameter.mul_(1 - alpha).add_(noise[name].to(parameter), alpha=alpha * beta)
 
 

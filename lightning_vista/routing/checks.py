@@ -236,29 +236,35 @@ def check_fired(taps: Iterable[Tap]) -> None:
         raise RoutingError(faults)
 
 
-def check_forbidden(blocked: Iterable[tuple[Tap, Sequence[int]]], model: nn.Module) -> None:
+def check_forbidden(blocked: Iterable[tuple[Tap, Sequence[int]]], model: nn.Module) -> bool:
     """Refuse gradients of units that every sample of the batch was forbidden to train.
 
     Args:
         blocked: The routed modules and their blocked units; modules whose units have unknown parameters are skipped.
         model: The model after a backward pass that started without gradients.
 
+    Returns:
+        False if gradients overflowed, as with a loss scaler in the first steps: 0 times infinity tells nothing.
+
     Raises:
         RoutingError: If the parameters that make a blocked region got a gradient by a path around the routed tensor.
     """
     # The rows that make a blocked unit get exactly zero through it, so any other gradient came by another path.
     gradients = {plain_name(name): parameter.grad for name, parameter in model.named_parameters()}
-    faults = []
+    faults, is_finite = [], True
     for tap, units in blocked:
         for part in tap.units.producers if tap.units and units else ():
             grad = gradients.get(part.name)
             if grad is None:
                 continue
             entries = local_entries(grad, part.dim, torch.tensor(part.entries(units), device=grad.device))
-            if local(grad).index_select(part.dim, entries).any():
+            got = local(grad).index_select(part.dim, entries)
+            is_finite &= bool(got.isfinite().all())
+            if got.nan_to_num(0, 0, 0).any():
                 faults.append(
                     f"{part.name} got a gradient in units of {tap.name} that this batch must not train. Check whether "
                     "another path reads them around the routed module."
                 )
     if faults:
         raise RoutingError(faults)
+    return is_finite

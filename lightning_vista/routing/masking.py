@@ -40,7 +40,9 @@ def region_weights(members: Tensor, table: Tensor) -> Tensor:
         tensor([[1., 0.],
                 [1., 1.]])
     """
-    return 1 + members @ (table - 1)
+    # Not `1 + members @ (table - 1)`, which rounds a weight such as the paper's -5e-8 to 0; nor a matrix product, which
+    # accelerators may do with fewer digits. Rounded sums of soft memberships may exceed 1 by a little.
+    return (members.unsqueeze(-1) * table).sum(-2) + (1 - members.sum(-1, keepdim=True)).clamp(min=0)
 
 
 def anneal(weights: Tensor, mask_weight: float, mode: MaskWeightMode = "anneal") -> Tensor:

@@ -215,14 +215,18 @@ class Router:
             self._handles.append(optimizer.register_step_pre_hook(partial(_prepare, guard)))
         return guard
 
-    def check_backward(self) -> None:
+    def check_backward(self) -> bool:
         """Check after the first backward pass that routing did what it says; every process must call it.
+
+        Returns:
+            False if gradients overflowed, see `check_gradients`.
 
         Raises:
             RoutingError: If a routed module was not called, or a blocked unit got a gradient by another path.
         """
         self.check_called()
-        self.check_gradients()
+        self.check_read()
+        return self.check_gradients()
 
     def check_called(self) -> None:
         """Check that all routed modules were called.
@@ -232,13 +236,29 @@ class Router:
         """
         check_fired(tap for tap in self.taps if tap.has_mask)
 
-    def check_gradients(self) -> None:
+    def check_read(self) -> None:
+        """Warn after the first backward pass of routed tensors that the loss does not read."""
+        unread = [tap.name for tap in self.taps if tap.is_unread]
+        if unread:
+            warnings.warn(
+                f"{unread}: expected a loss that reads the tensors that are masked there, got one that reads none, so "
+                "nothing is routed there. Of several tensors that a module takes or returns, the first one is masked: "
+                "`last_hidden_state` of BERT, the output sequence of `nn.LSTM`. Route the module that makes what the "
+                "loss reads.",
+                stacklevel=3,
+            )
+
+    def check_gradients(self) -> bool:
         """Check after the first backward pass that no gradient reached a blocked unit; every process must call it.
+
+        Returns:
+            False if gradients overflowed, as with a loss scaler in the first steps. Nothing is known then: call it
+            again after the next backward pass that starts without gradients.
 
         Raises:
             RoutingError: If a blocked unit got a gradient by another path.
         """
-        self.strategy.check_backward(self.taps, self._attached())
+        return self.strategy.check_backward(self.taps, self._attached())
 
     def _warn_idle(self) -> None:
         """Warn once of routed modules that were never called."""

@@ -11,6 +11,7 @@ from torch.utils.hooks import RemovableHandle
 from lightning_vista.options import check_word
 from lightning_vista.routing.checks import UnitNeeds, check_forbidden
 from lightning_vista.routing.parameter_masks import hook_units
+from lightning_vista.routing.parameter_tap import in_any_process
 from lightning_vista.routing.step_weights import agree_on
 from lightning_vista.routing.tap import Tap
 from lightning_vista.routing.weight_bounds import WeightBounds
@@ -68,16 +69,20 @@ class MaskStrategy(ABC):
         """
         return []
 
-    def check_backward(self, taps: Sequence[Tap], model: nn.Module) -> None:  # noqa: B027 # most can check nothing
-        """Check after the first backward pass that routing did what it says.
+    def check_backward(self, taps: Sequence[Tap], model: nn.Module) -> bool:
+        """Check after the first backward pass that routing did what it says. Most strategies can check nothing.
 
         Args:
             taps: The routed modules.
             model: The model, with gradients of this backward pass only.
 
+        Returns:
+            False if gradients overflowed, in any process, so that the next backward pass has to be checked.
+
         Raises:
             RoutingError: If a blocked unit got a gradient.
         """
+        return True
 
 
 class GradientStrategy(MaskStrategy):
@@ -90,10 +95,13 @@ class GradientStrategy(MaskStrategy):
         """Let the hook weigh gradients."""
         tap.weights = weights
 
-    def check_backward(self, taps: Sequence[Tap], model: nn.Module) -> None:
+    def check_backward(self, taps: Sequence[Tap], model: nn.Module) -> bool:
         """Check that no gradient reached a blocked unit by another path."""
         bounds = agree_on([tap.bounds() for tap in taps])
-        check_forbidden([(tap, _untrained(tap, part)) for tap, part in zip(taps, bounds, strict=True)], model)
+        blocked = [(tap, _untrained(tap, part)) for tap, part in zip(taps, bounds, strict=True)]
+        is_finite = check_forbidden(blocked, model)
+        device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+        return not any(in_any_process([not is_finite], device))
 
 
 class ParameterStrategy(MaskStrategy):

@@ -50,6 +50,7 @@ class Tap:
         is_plain: Whether all of this step's weights are 1, whatever the data.
         noted: The weights of this step's samples, whichever way they are applied `(batch[, tokens], regions)`.
         fired: Whether the module was called while there was something to mask.
+        is_unread: Whether the tensor's gradient was to be weighed, and no backward pass has reached it so far.
         is_paused: Whether calls of the module are not routed for now.
     """
 
@@ -75,6 +76,7 @@ class Tap:
         self.kinds: Tensor | None = None
         self.noted: Tensor | None = None
         self.fired = self.is_paused = False
+        self.is_unread = self._is_read = False
         self._was_called = False
         self._version = 0
         self._passed_by = False
@@ -189,7 +191,13 @@ class Tap:
             x = scale_regions(x, factors, layout)
         if weights is not None and is_training and x.requires_grad and not (self.is_plain and self.probe is None):
             x = RoutedIdentity.apply(x, weights, layout, members, self.probe)
+            if not torch.compiler.is_compiling() and not self._is_read:  # a compiled backward pass tells nothing
+                self.is_unread = True
+                x.register_hook(self._note_reading)
         return x
+
+    def _note_reading(self, _: Tensor) -> None:
+        self._is_read, self.is_unread = True, False
 
     def _fit(self, x: Tensor) -> tuple[Layout, Tensor | None, Tensor | None, Tensor | None]:
         """Return the layout, weights, factors and memberships in the order of a tensor's rows."""

@@ -14,7 +14,7 @@ from lightning_vista.files.csv_tables import naming_table
 from lightning_vista.files.own_files import write_csv
 from lightning_vista.metrics.unlearning import compute_ratio, retain_forget_frontier
 from lightning_vista.study import ComputeRatioSpec, FigureSpec
-from lightning_vista.study.study_table import StudyRow
+from lightning_vista.study.study_table import StudyRow, reference_row
 
 #: Table of the losses of `fit` in a run's folder, as the callback `LossLog` writes it.
 _LOSSES = "losses.csv"
@@ -123,7 +123,7 @@ def add_compute_ratios(
 ) -> dict[str, str]:
     """Add to each row the share of a baseline's training at which it had the same loss, see `compute_ratio`.
 
-    The baseline's curve is that of the same seed at the same point of the grid. What lacks a curve is printed.
+    The baseline's curve is that of the same seed in the row that `reference_row` finds. What lacks a curve is printed.
 
     Args:
         rows: Rows, which are changed.
@@ -138,8 +138,8 @@ def add_compute_ratios(
         variant = spec.baseline or baseline
         names[title] = f"compute ratio of {spec.value} by {spec.curve} of {variant}"
         for row in rows:
-            below = [other for other in rows if other.variant == variant and other.point == row.point]
-            folders = below[0].folders if below else {}
+            below = reference_row(rows, row, variant)
+            folders = below.folders if below else {}
             losses = row.values.get(spec.value, {})
             curves = {seed: read_losses(folders[seed] / _LOSSES, [spec.curve]) for seed in losses if seed in folders}
             curves = {seed: curve for seed, curve in curves.items() if len(curve) > 1}

@@ -184,7 +184,7 @@ class Study:
         metrics: Logged name of each column of the table.
         baseline: Name of the variant that `differences` compare with.
         differences: Logged name of each further column, which shows the difference from the baseline with the same
-            seed at the same point of the grid.
+            seed at the same point of the grid, as far as the baseline's grid goes.
         compute_ratios: Compute ratios of each further column.
         leakages: Leakage of each further column.
         summary: One or two sentences that tell readers what to look for.

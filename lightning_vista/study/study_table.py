@@ -35,6 +35,10 @@ class StudyRow:
     values: dict[str, dict[int, float]] = field(default_factory=dict)
     folders: dict[int, Path] = field(default_factory=dict)
 
+    def count(self, metric: str) -> int:
+        """Return the number of seeds with a value of a metric; NaN counts as missing."""
+        return sum(not math.isnan(value) for value in self.values.get(metric, {}).values())
+
     def mean(self, metric: str) -> SeedMean:
         """Return the mean of a metric over its seeds: infinite if a value is, such as that of what was not reached.
 
@@ -44,6 +48,21 @@ class StudyRow:
         # The mean of the others alone would hide exactly the seeds that did not get there.
         infinite = next((value for value in values if math.isinf(value)), None)
         return seed_mean(values) if infinite is None else SeedMean(infinite, math.nan, math.nan)
+
+
+def reference_row(rows: Sequence[StudyRow], row: StudyRow, variant: str) -> StudyRow | None:
+    """Return the row of a variant to compare another row with; None without one.
+
+    Args:
+        rows: All rows.
+        row: The row to compare.
+        variant: Name of the variant.
+
+    Returns:
+        The row at the same point of the grid or, of a variant whose grid has fewer keys, at the same point of these.
+    """
+    below = [other for other in rows if other.variant == variant and other.point.items() <= row.point.items()]
+    return max(below, key=lambda other: len(other.point), default=None)
 
 
 def gather(runs: Sequence[Run]) -> list[StudyRow]:
@@ -67,7 +86,7 @@ def gather(runs: Sequence[Run]) -> list[StudyRow]:
 
 
 def add_differences(rows: Sequence[StudyRow], metrics: Mapping[str, str], baseline: str) -> dict[str, str]:
-    """Add to each row the differences of its values from a baseline with the same seed at the same point of the grid.
+    """Add to each row the differences of its values from a baseline with the same seed, see `reference_row`.
 
     Args:
         rows: Rows, which are changed.
@@ -87,10 +106,11 @@ def add_differences(rows: Sequence[StudyRow], metrics: Mapping[str, str], baseli
     """
     names = {title: f"{metric} - {baseline}" for title, metric in metrics.items()}
     for row in rows:
-        below = [other for other in rows if other.variant == baseline and other.point == row.point]
-        for title, metric in metrics.items() if below else ():
-            compared = below[0].values.get(metric, {})
-            values = row.values.get(metric, {})
+        below = reference_row(rows, row, baseline)
+        if below is None:
+            continue
+        for title, metric in metrics.items():
+            compared, values = below.values.get(metric, {}), row.values.get(metric, {})
             row.values[names[title]] = {seed: values[seed] - compared[seed] for seed in values if seed in compared}
     return names
 
@@ -152,7 +172,7 @@ def write_table(rows: Sequence[StudyRow], metrics: Mapping[str, str], out_dir: s
     """
     out = Path(out_dir)
     means = [
-        [row.name, metric, *map(_finite, row.mean(metric)), len(row.values.get(metric, {}))]
+        [row.name, metric, *(None if math.isnan(value) else value for value in row.mean(metric)), row.count(metric)]
         for row in rows
         for metric in metrics.values()
     ]

@@ -9,6 +9,7 @@ import lightning as L
 import pytest
 import torch
 import train_routed
+from lightning.pytorch.plugins import MixedPrecision
 from routing_oracles import by_formula
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -114,6 +115,28 @@ def test_training_is_that_of_the_formula(accumulate: int) -> None:
     net = make_net()
     fit(net, GradientRouting([route()]), accumulate_grad_batches=accumulate)
     assert_same_weights(net, by_hand(make_net(), batches(*MIXED), accumulate))
+
+
+def test_gradients_that_overflow_with_a_loss_scaler_do_not_stop_the_run() -> None:
+    """A scaler starts high and skips steps until gradients are finite; 0 times infinity is not a leak."""
+    precision = MixedPrecision("16-mixed", "cpu", scaler=torch.amp.GradScaler("cpu", init_scale=2.0**60))
+    net = make_net()
+    fit(net, GradientRouting([route()]), data=batches(*[[1, 1, 1]] * 60), plugins=[precision])
+    assert precision.scaler is not None
+    assert precision.scaler.get_scale() < 2.0**60
+    before = first_layer(make_net())
+    assert torch.equal(first_layer(net)[:3], before[:3])
+    assert not torch.equal(first_layer(net)[3:], before[3:])
+
+
+def test_a_routed_tensor_that_the_loss_does_not_read_is_reported() -> None:
+    class Unread(Net):
+        def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+            self.encoder[0](batch["x"])
+            return super().training_step(batch, batch_idx)
+
+    with pytest.warns(UserWarning, match=r"expected a loss that reads the tensors"):
+        fit(make_net(Unread, skip=True), GradientRouting([route()]))
 
 
 def test_manual_optimisation() -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from routed_run import Regression, make_trainer
 from tiny_texts import NextToken, Texts
+from torch import Tensor, nn
 
 from lightning_vista.callbacks import Ablation, RelearningAttack
 from lightning_vista.models.curve import lowest
@@ -52,6 +53,16 @@ def test_copies_are_fine_tuned_on_forget_texts(tmp_path: Path) -> None:
     assert [[float(cell) for cell in row] for row in table] == [pytest.approx(row) for row in rows]
 
 
+def test_a_model_that_is_frozen_in_part_is_attacked_like_any_other(tmp_path: Path) -> None:
+    """An adapter left in a model freezes the rest; the model would look robust if only that were attacked."""
+    frozen = NextToken()
+    for parameter in list(frozen.parameters())[:-1]:
+        parameter.requires_grad_(False)
+    plain, other = (measure(tmp_path, model, Texts(), attack()) for model in (NextToken(), frozen))
+    assert other == plain
+    assert not next(frozen.parameters()).requires_grad
+
+
 def test_the_tested_model_and_random_numbers_stay(tmp_path: Path) -> None:
     plain, random = measure(tmp_path, NextToken(), Texts()), torch.get_rng_state()
     model = NextToken()
@@ -86,12 +97,19 @@ def test_test_texts_are_not_trained_on(tmp_path: Path) -> None:
     assert uses == {("train", True), ("test", False)}
 
 
+class Zeros(nn.Module):
+    """Hidden units that are all ablated."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 0 * x
+
+
 def test_what_is_ablated_while_testing_is_ablated_in_attacks(tmp_path: Path) -> None:
     route = Route("network.2", LabelRule("split", {"all": [0]}), {"all": "0:8"})
     ablation, ablated, whole = Ablation(["all"], routes=[route]), attack(), attack()
     measure(tmp_path, NextToken(), Texts(), ablation, ablated)
     expected = NextToken()
-    expected.get_parameter("network.4.weight").requires_grad_(False).zero_()
+    expected.network[2] = Zeros()
     measure(tmp_path, expected, Texts(), whole)
     for ours, theirs in zip(ablated.curves[8][1], whole.curves[8][1], strict=True):
         assert ours == pytest.approx(theirs)

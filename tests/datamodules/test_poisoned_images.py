@@ -126,25 +126,43 @@ class Recorder(L.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
-def test_the_last_steps_are_on_trusted_images(tmp_path: Path) -> None:
-    data = PoisonedImagesDataModule(train_images=200, trusted_steps=4, train_on=["trusted", "unknown"])
-    trainer = L.Trainer(
+def short_trainer(folder: Path, **options: Any) -> L.Trainer:
+    usual = {"max_epochs": -1, "max_steps": 10, "reload_dataloaders_every_n_epochs": 1}
+    return L.Trainer(
         accelerator="cpu",
-        default_root_dir=tmp_path,
+        default_root_dir=folder,
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
         limit_val_batches=0,
-        max_epochs=-1,
-        max_steps=10,
-        reload_dataloaders_every_n_epochs=1,
+        **{**usual, **options},
     )
+
+
+def test_the_last_steps_are_on_trusted_images(tmp_path: Path) -> None:
+    data = PoisonedImagesDataModule(train_images=200, trusted_steps=4, train_on=["trusted", "unknown"])
     module = Recorder()
-    trainer.fit(module, data)
+    short_trainer(tmp_path).fit(module, data)
     # Two epochs of three steps, and then one of the 29 trusted images after the other.
     assert module.seen[6:] == [{TRUSTED}] * 4
     assert set.union(*module.seen[:3]) == set.union(*module.seen[3:6]) == {TRUSTED, UNKNOWN}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"max_steps": -1, "max_epochs": 3}, "expected a trainer with `max_steps` and .* got -1 and 1"),
+        ({"reload_dataloaders_every_n_epochs": 0}, "expected a trainer with `max_steps` and .* got 10 and 0"),
+        ({"max_steps": 12}, "`trusted_steps`: expected at least 3, since epochs of 3 steps begin, .* got 2. Raise it"),
+    ],
+)
+def test_last_steps_that_could_not_be_on_trusted_images_are_refused(
+    options: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    data = PoisonedImagesDataModule(train_images=200, trusted_steps=2)
+    with pytest.raises(ValueError, match=message):
+        short_trainer(tmp_path, **options).fit(Recorder(), data)
 
 
 def test_mistakes_are_told() -> None:

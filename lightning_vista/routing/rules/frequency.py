@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from lightning_vista.options import check_word
-from lightning_vista.routing.rules.rule import Rule
+from lightning_vista.routing.rules.rule import Rule, float_memberships
 from lightning_vista.routing.rules.targets import Target
 from lightning_vista.routing.rules.tokens import of_targets, read_tokens
 
@@ -110,7 +110,7 @@ class FrequencyRule(Rule):
 
     def _split(self, batch: Any) -> Tensor:
         """Return the memberships of sequences, the forget group first."""
-        members = self.split.memberships(batch)
+        members = float_memberships(self.split, batch)
         return members[:, [self.split.groups.index(group) for group in self.groups]]
 
 

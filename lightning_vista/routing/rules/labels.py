@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from lightning_vista.options import check_word
-from lightning_vista.routing.rules.rule import Rule, batch_field
+from lightning_vista.routing.rules.rule import Rule, batch_field, float_memberships
 
 
 class LabelRule(Rule):
@@ -137,7 +137,7 @@ class PartialLabels(Rule):
         Raises:
             ValueError: If the field holds anything but 1, 0 and -1.
         """
-        members = self.rule.memberships(batch)
+        members = float_memberships(self.rule, batch)
         known = _unbool(torch.as_tensor(batch_field(batch, self.field), device=members.device))
         if not torch.isin(known, torch.tensor([FORGET, RETAIN, UNLABELLED], device=known.device)).all():
             raise ValueError(
@@ -184,7 +184,7 @@ class MixtureRule(Rule):
 
     def memberships(self, batch: Any) -> Tensor:
         """Return the normalised sum: for tokens if any of the rules is about tokens, else for samples."""
-        parts = [rule.memberships(batch) for rule in self.rules]
+        parts = [float_memberships(rule, batch) for rule in self.rules]
         like = max(parts, key=Tensor.dim)
         total = like.new_zeros(*like.shape[:-1], len(self.groups))
         for rule, part, coefficient in zip(self.rules, parts, self.coefficients, strict=True):

@@ -8,6 +8,17 @@ from typing import Any
 from torch import Tensor
 
 
+def float_memberships(rule: "Rule", batch: Any) -> Tensor:
+    """Return the memberships of a rule as floating-point numbers, for rules that compute with those of another.
+
+    Args:
+        rule: The rule, whose memberships may be integers or booleans.
+        batch: A batch of the dataloader.
+    """
+    members = rule.memberships(batch)
+    return members if members.is_floating_point() else members.float()
+
+
 class Rule(ABC):
     """Base class of rules, which map a batch to memberships. A new rule only needs `memberships`.
 

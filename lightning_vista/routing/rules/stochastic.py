@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lightning_vista.options import check_word
-from lightning_vista.routing.rules.rule import Rule
+from lightning_vista.routing.rules.rule import Rule, float_memberships
 
 Per = Literal["batch", "sample"]
 #: The name that stands for no group: ordinary backpropagation.
@@ -89,7 +89,7 @@ class StochasticRule(Rule):
 
     def memberships(self, batch: Any) -> Tensor:
         """Return the memberships after the changes of this batch, in the shape of the inner rule's."""
-        members = self.rule.memberships(batch)
+        members = float_memberships(self.rule, batch)
         # A generator for each batch: the draws depend on its number alone, so that nothing else must be resumed.
         generator = random.Random(f"{self.seed} {self._num_batches}")
         self._num_batches += 1

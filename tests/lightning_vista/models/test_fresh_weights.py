@@ -25,6 +25,15 @@ def test_models_of_transformers_begin_as_they_would() -> None:
     assert not torch.equal(again, other)
 
 
+def test_frozen_weights_are_not_corrupted() -> None:
+    frozen, trained = nn.Linear(2, 3).requires_grad_(False), nn.Linear(3, 2)
+    before = frozen.weight.clone(), trained.weight.detach().clone()
+    layers = nn.Sequential(frozen, trained)
+    corrupt(layers, fresh_weights(layers), alpha=0.5, beta=0.1)
+    assert torch.equal(frozen.weight, before[0])
+    assert not torch.equal(trained.weight, before[1])
+
+
 def test_tied_weights_are_corrupted_once() -> None:
     sizes = {"hidden_size": 8, "num_layers": 1, "attention_types": [[["global"], 1]], "num_heads": 2, "vocab_size": 20}
     model = build_model("gpt_neo", {**sizes, "bos_token_id": None, "eos_token_id": None}, AutoModelForCausalLM)

@@ -227,6 +227,53 @@ def test_a_loss_scaler() -> None:
     torch.testing.assert_close(actual["0.bias"], expected["0.bias"], rtol=1e-2, atol=1e-2)
 
 
+def test_gradients_that_overflow_are_checked_in_the_next_backward_pass() -> None:
+    net = make_net()
+    with attached(net, make_route(regions={"low": "rest", "high": "0:2"})) as router:
+        for scale, is_checked in ((torch.inf, False), (1.0, True)):
+            net.zero_grad()
+            with router.memberships({"low": torch.ones(4), "high": torch.zeros(4)}):
+                (scale * net(inputs()).sum()).backward()
+                assert router.check_backward() == is_checked
+
+
+@pytest.mark.parametrize("weight", [-5e-8, 1e-7, 0.3, -0.75])
+def test_small_weights_are_exact(weight: float) -> None:
+    """The paper's weight of the off-target region is -5e-8: 1 + (weight - 1) would round it to 0."""
+    net = nn.Linear(3, 4)
+    with attached(net, make_route("", weights={"low": {"high": weight}})) as router, router.memberships(MEMBERS):
+        net(torch.ones(4, 3))[LOW == 1].sum().backward()
+    torch.testing.assert_close(
+        gradient_of(net, "bias"), 2 * torch.tensor([1.0, 1.0, weight, weight]), rtol=1e-7, atol=0
+    )
+
+
+class LastState(nn.Module):
+    """A recurrent encoder whose last state alone is read."""
+
+    def __init__(self, part: int) -> None:
+        super().__init__()
+        self.part = part
+        self.encoder = nn.LSTM(3, 6, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        output, (state, _) = self.encoder(x)
+        read: Tensor = (output[:, -1], state[0])[self.part]
+        return read
+
+
+def test_a_routed_tensor_that_the_loss_does_not_read_is_reported() -> None:
+    for part in (0, 1):
+        net = LastState(part)
+        with attached(net, make_route("encoder")) as router, router.memberships(MEMBERS):
+            net(inputs(4, 5, 3)).sum().backward()
+            if part == 0:
+                router.check_backward()
+                continue
+            with pytest.warns(UserWarning, match=r"\['encoder'\]: expected a loss that reads the tensors .* first one"):
+                router.check_backward()
+
+
 @pytest.mark.parametrize("at", ["output", "input"])
 def test_compiled_without_breaks_and_without_recompiling(at: Any) -> None:
     torch.compiler.reset()

@@ -15,6 +15,7 @@ from lightning_vista.routing import (
     PartialLabels,
     Rule,
     SequenceRule,
+    StochasticRule,
     TokenRule,
 )
 
@@ -209,6 +210,24 @@ def test_mixtures_add_up_to_one_at_most() -> None:
     assert torch.allclose(members[0], torch.tensor(expected))
     with pytest.raises(ValueError, match=r"`coefficients`: expected 1 of at least 0"):
         MixtureRule([by_label], coefficients=[1, 2])
+
+
+@pytest.mark.parametrize("kind", [torch.long, torch.bool, torch.uint8])
+def test_rules_compute_with_integers_and_booleans_of_others(kind: torch.dtype) -> None:
+    class Whole(LabelRule):
+        def memberships(self, batch: Any) -> Tensor:
+            return super().memberships(batch).to(kind)
+
+    rules = [kind_of("label", {"a": [0], "b": [1]}) for kind_of in (Whole, LabelRule)]
+    batch = {"label": torch.tensor([0, 1])}
+    whole, plain = (
+        MixtureRule([one, LabelRule("label", {"a": [1], "b": [0]})], coefficients=[0.6, 0.3]).memberships(batch)
+        for one in rules
+    )
+    assert torch.equal(whole, plain)
+    assert whole[0].tolist() == pytest.approx([0.6, 0.3])
+    changed = [StochasticRule(one, {"a": {"b": 1.0}}).memberships(batch) for one in rules]
+    assert torch.equal(*changed)
 
 
 @pytest.mark.parametrize("unlabelled", ["default", "retain"])

@@ -88,6 +88,9 @@ def test_differences_are_those_to_the_baseline_at_the_same_point_and_seed() -> N
     lonely = StudyRow("c", "c", {"model.size": 32}, Path(), {"test/0": {0: 1.0}})
     add_differences([*ROWS, lonely], {"more": "test/0"}, "a")
     assert "test/0 - a" not in lonely.values
+    alone = StudyRow("alone", "alone", {}, Path(), {"test/0": {0: 0.25}})  # whatever the grid
+    add_differences([alone, lonely], {"more": "test/0"}, "alone")
+    assert lonely.values["test/0 - alone"] == {0: 0.75}
 
 
 def test_what_one_seed_does_not_reach_is_not_reached(tmp_path: Path) -> None:
@@ -99,6 +102,8 @@ def test_what_one_seed_does_not_reach_is_not_reached(tmp_path: Path) -> None:
     assert point.mean == math.inf
     assert "| a | inf | 4.000 |" in write_table([lost], {"steps": "steps", "nothing": "nothing"}, tmp_path)
     assert (tmp_path / "seeds.csv").read_text(encoding="utf-8").splitlines()[1:3] == ["a,steps,0,10.0", "a,steps,1,inf"]
+    means = (tmp_path / "results.csv").read_text(encoding="utf-8").splitlines()[1:]
+    assert means == ["a,steps,inf,,,2", "a,nothing,4.0,,,1"]
     assert row_results([lost])[0]["metrics"]["steps"]["mean"] is None
 
 
