@@ -14,6 +14,7 @@ from tiny_data import moving_square
 
 from lightning_vista.video import FrameSpec, VideoError, check_video, decode_video, decoding, encode_mp4, sample_indices
 from lightning_vista.video.decoding import decode_frames
+from lightning_vista.video.video_limits import USUAL_LIMITS
 
 pytestmark = pytest.mark.portable
 
@@ -88,13 +89,44 @@ def test_only_wanted_frames_are_converted(monkeypatch: pytest.MonkeyPatch) -> No
     assert len(converted) == 2
 
 
-def test_a_rotated_recording_comes_upright() -> None:
-    video = bytearray(encode_mp4(moving_square(8)))
-    upright, _, _ = decode_frames(bytes(video), lambda _: [5])
+def with_matrix(video: bytes, a: int, b: int, c: int, d: int) -> bytes:
+    """The same file, which says that its pixel (x, y) is shown at (ax + cy, bx + dy)."""
     place = video.index(b"tkhd") + 4 + 40  # the matrix of a version 0 track header
-    video[place : place + 36] = struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 32 << 16, 0, 1 << 30)
-    turned, _, _ = decode_frames(bytes(video), lambda _: [5])
-    np.testing.assert_array_equal(turned[0], np.rot90(upright[0], -1))  # shown turned clockwise
+    matrix = struct.pack(">9i", a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30)
+    return video[:place] + matrix + video[place + 36 :]
+
+
+def shown(picture: NDArray[np.uint8], a: int, b: int, c: int, d: int) -> NDArray[np.uint8]:
+    """The oracle: each pixel where the matrix puts it."""
+    y, x = np.indices(picture.shape[:2])
+    right, down = a * x + c * y, b * x + d * y
+    moved = np.zeros((np.ptp(down) + 1, np.ptp(right) + 1, 3), np.uint8)
+    moved[down - down.min(), right - right.min()] = picture
+    return moved
+
+
+TURNS = [(1, 0, 0, 1), (0, 1, -1, 0), (-1, 0, 0, -1), (0, -1, 1, 0)]
+MIRRORED = [(-1, 0, 0, 1), (1, 0, 0, -1), (0, 1, 1, 0), (0, -1, -1, 0)]
+
+
+@pytest.mark.parametrize("matrix", TURNS + MIRRORED)
+def test_a_rotated_or_mirrored_recording_comes_upright(matrix: tuple[int, int, int, int]) -> None:
+    plain = encode(moving_square(8)[:, :, :24], "mp4")
+    video = with_matrix(plain, *matrix)
+    expected = shown(decode_everything(plain)[5], *matrix)
+    for decode in (decoding._decode_by_time, decoding._decode_by_order):
+        found = decode(video, lambda _: [5], USUAL_LIMITS)
+        assert found is not None
+        np.testing.assert_array_equal(found.images[0], expected)
+    assert decode_video(video, FrameSpec(3, size=None)).frames.shape == (3, 3, *expected.shape[:2])
+    assert check_video(video)
+
+
+def test_a_matrix_without_an_orientation_changes_nothing() -> None:
+    plain = encode_mp4(moving_square(8))
+    (expected,), _, _ = decode_frames(plain, lambda _: [5])
+    (found,), _, _ = decode_frames(with_matrix(plain, 0, 0, 0, 0), lambda _: [5])
+    np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize(
