@@ -25,11 +25,11 @@ class Listing(NamedTuple):
     announces_length: bool
 
 
-def open_video(data: bytes, limits: VideoLimits) -> av.container.InputContainer:
-    """Open a file in memory, with one thread, since a worker owns one."""
+def open_video(data: bytes, limits: VideoLimits, **options: str) -> av.container.InputContainer:
+    """Open a file in memory, with one thread, since a worker owns one; further options are FFmpeg's."""
     limits.check_bytes(len(data))
     try:
-        container = av.open(io.BytesIO(data), "r", options=_options(limits))
+        container = av.open(io.BytesIO(data), "r", options=_options(limits) | options)
     except av.ArgumentError as error:
         # The code of FFmpeg for a format that is not on the list, and for most other things that it does not like.
         raise VideoError(f"not a decodable video, or in none of the formats {', '.join(FORMATS)}: {error}") from error
@@ -54,8 +54,37 @@ def video_stream(container: av.container.InputContainer) -> av.VideoStream:
     return stream if isinstance(stream, av.VideoStream) else container.streams.video[0]
 
 
-def list_packets(container: av.container.InputContainer, limits: VideoLimits) -> Listing:
-    """List the packets of the video without decoding them, and refuse a file that is cut short."""
+def list_packets(data: bytes, container: av.container.InputContainer, limits: VideoLimits) -> Listing:
+    """List the packets of the video without decoding them, and refuse a file that is cut short.
+
+    Args:
+        data: The bytes of the file.
+        container: The file, just opened.
+        limits: The most that the video may be.
+
+    Raises:
+        VideoError: If the file is cut short, or beyond the limits.
+    """
+    stream = video_stream(container)
+    packets, others = _packets(container, limits)
+    if not packets:
+        raise VideoError("the file is cut short, or empty: it holds no frame")
+    # AVI announces places of frames, some of which are empty where a frame is shown for longer.
+    has_empty_places = container.format.name == "avi" and len(packets) < stream.frames and _is_whole_riff(data)
+    if not has_empty_places:
+        _check_count(data, container, packets, limits)
+    is_announcing = container.format.name.startswith(_ANNOUNCING)
+    duration = (container.duration or 0) / av.time_base if is_announcing else 0.0
+    end = max(_end(packets), _end(others))  # sound may last longer than the picture
+    if duration - end > _tolerance(packets) and not has_empty_places:
+        raise VideoError(f"the file is cut short: {duration:.2f} seconds announced, {end:.2f} there")
+    # Fragments of an MP4 each have a duration, but nothing tells how many of them there should be.
+    is_fragmented = container.format.name.startswith("mov") and not stream.frames
+    return Listing(packets, is_announcing and not is_fragmented and bool(stream.frames or duration))
+
+
+def _packets(container: av.container.InputContainer, limits: VideoLimits) -> tuple[list[Any], list[Any]]:
+    """Return the packets of the video, and the last ones of all other streams."""
     stream = video_stream(container)
     packets: list[Any] = []
     others: list[Any] = []
@@ -67,20 +96,32 @@ def list_packets(container: av.container.InputContainer, limits: VideoLimits) ->
             else:
                 del others[:-20]  # only the end of the others matters
                 others.append(packet)
-    if not packets:
-        raise VideoError("the file is cut short, or empty: it holds no frame")
-    if len(packets) < stream.frames:
-        raise VideoError(f"the file is cut short: {stream.frames} frames announced, {len(packets)} there")
-    if packets[-1].is_corrupt:
-        raise VideoError(f"the file is cut short in its frame {len(packets) - 1}")
-    is_announcing = container.format.name.startswith(_ANNOUNCING)
-    duration = (container.duration or 0) / av.time_base if is_announcing else 0.0
-    end = max(_end(packets), _end(others))  # sound may last longer than the picture
-    if duration - end > _tolerance(packets):
-        raise VideoError(f"the file is cut short: {duration:.2f} seconds announced, {end:.2f} there")
-    # Fragments of an MP4 each have a duration, but nothing tells how many of them there should be.
-    is_fragmented = container.format.name.startswith("mov") and not stream.frames
-    return Listing(packets, is_announcing and not is_fragmented and bool(stream.frames or duration))
+    return packets, others
+
+
+def _check_count(data: bytes, container: av.container.InputContainer, packets: Packets, limits: VideoLimits) -> None:
+    """Refuse a file that holds fewer frames than it announces, or a part of the last one."""
+    announced, there, is_torn = video_stream(container).frames, len(packets), packets[-1].is_corrupt
+    if there < announced and container.format.name.startswith("mov"):
+        # A trimmed recording: its edit list leaves frames out, which the file still has to hold.
+        with open_video(data, limits, ignore_editlist="1") as untrimmed:
+            there = 0
+            for packet in untrimmed.demux(video_stream(untrimmed)):
+                if packet.size:
+                    there, is_torn = there + 1, packet.is_corrupt
+                    limits.check_count(there)
+    if there < announced:
+        raise VideoError(f"the file is cut short: {announced} frames announced, {there} there")
+    if is_torn:
+        raise VideoError(f"the file is cut short in its frame {there - 1}")
+
+
+def _is_whole_riff(data: bytes) -> bool:
+    """Tell whether a RIFF file is as long as its outermost chunks say; a long AVI has several."""
+    end = 0
+    while data[end : end + 4] == b"RIFF":
+        end += 8 + int.from_bytes(data[end + 4 : end + 8], "little")
+    return 8 < end <= len(data)
 
 
 def _end(packets: Packets) -> float:

@@ -102,7 +102,7 @@ def check_video(data: bytes, limits: VideoLimits = USUAL_LIMITS) -> bool:
     """
     with _reported():
         with open_video(data, limits) as container:
-            listing = list_packets(container, limits)
+            listing = list_packets(data, container, limits)
         with open_video(data, limits) as container:
             sizes = _Sizes(limits)
             count = 0
@@ -147,7 +147,7 @@ def _decode_by_time(data: bytes, choose: Choose, limits: VideoLimits) -> Decoded
     """Decode only what is needed, finding frames by their times; None where the times cannot be trusted."""
     with open_video(data, limits) as container:
         stream = video_stream(container)
-        packets, _ = list_packets(container, limits)
+        packets, _ = list_packets(data, container, limits)
         times = [packet.pts for packet in packets if packet.pts is not None and not packet.is_discard]
         if not times or len({packet.pts for packet in packets}) < len(packets):
             return None

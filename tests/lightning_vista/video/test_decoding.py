@@ -1,6 +1,7 @@
 import io
 import struct
 import tempfile
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -9,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numbered_clips import numbered_clip, read_number
 from numpy.typing import NDArray
 from tiny_data import moving_square
 
@@ -149,6 +151,51 @@ def test_a_cut_anywhere_says_why() -> None:
     for stop in range(0, len(video) - 150, 7):
         with pytest.raises(VideoError):
             check_video(video[:stop])
+
+
+def trimmed(video: bytes, start: float, seconds: float) -> bytes:
+    """The same file with an edit list that shows a part of it."""
+    units = struct.unpack(">I", video[(place := video.index(b"mdhd") + 16) : place + 4])[0]
+    edit = video.index(b"elst") + 12  # the first edit: duration in milliseconds, start in the track's units
+    first = struct.unpack(">i", video[edit + 4 : edit + 8])[0]
+    cut = bytearray(video)
+    struct.pack_into(">Ii", cut, edit, round(seconds * 1000), first + round(start * units))
+    for place in (video.index(b"mvhd") + 20, video.index(b"tkhd") + 24):
+        struct.pack_into(">I", cut, place, round(seconds * 1000))
+    return bytes(cut)
+
+
+@pytest.mark.parametrize("b_frames", ["0", "3"])
+@pytest.mark.parametrize(("start", "stop"), [(0, 3), (2.5, 6.1), (1.3, 3.2), (4.2, 5)])
+def test_a_trimmed_recording_is_whole(start: float, stop: float, b_frames: str) -> None:
+    """Its edit list leaves frames out that the file announces, and still holds."""
+    options = {"x264-params": f"bframes={b_frames}:keyint=20:b-adapt=0"}
+    video = trimmed(encode(moving_square(1, frames=61), **options), start, stop - start)
+    expected = decode_everything(video)
+    assert len(expected) == round(10 * (stop - start))
+    assert check_video(video)
+    frames, indices, times = decode_frames(video, lambda times: sample_indices(len(times), 5))
+    assert len(times) == len(expected)
+    for frame, index in zip(frames, indices, strict=True):
+        np.testing.assert_array_equal(frame, expected[index])
+    for missing in (100, len(video) // 4, len(video) // 2):
+        with pytest.raises(VideoError):
+            check_video(video[:-missing])
+
+
+@pytest.mark.parametrize("codec", ["mjpeg", "mpeg4", "libx264"])
+def test_an_avi_that_shows_a_frame_for_several_places_is_whole(codec: str) -> None:
+    """As screen recorders write it; it announces places, not frames."""
+    times = [Fraction(place, 24) for place in (0, 1, 2, 3, 10, 11, 12, 20)]
+    options = {"x264-params": "bframes=0"} if codec == "libx264" else {}
+    video = numbered_clip("avi", codec, 8, 24, times, options)
+    assert check_video(video)
+    clip = decode_video(video, FrameSpec(4, size=None))
+    assert clip.all_times[-1] > 0.7
+    assert [read_number(frame.permute(1, 2, 0).numpy()) for frame in clip.frames] == clip.indices
+    for share in (0.9, 2 / 3, 0.5):
+        with pytest.raises(VideoError):
+            check_video(video[: int(len(video) * share)])
 
 
 def test_audio_alone_is_not_a_video() -> None:
