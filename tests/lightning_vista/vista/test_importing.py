@@ -221,19 +221,72 @@ def test_links_in_datasets_of_others_stay_inside(clips: Path, tmp_path: Path) ->
     imported(folder, tmp_path / "cached")
 
 
-def test_a_video_folder_of_hugging_face(clips: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "videofolder"
-    for split, name, text in zip(("train", "train", "test"), NAMES, TEXTS, strict=True):
-        target = folder / split / name
+def video_folder(folder: Path, parts: tuple[str, str, str], clips: Path) -> Path:
+    """A video folder of Hugging Face with metadata in each of its parts."""
+    for part, name, text in zip(parts, NAMES, TEXTS, strict=True):
+        target = folder / part / name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes((clips / name).read_bytes())
-        with (folder / split / "metadata.jsonl").open("a", encoding="utf-8") as file:
+        with (folder / part / "metadata.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps({"file_name": name, "text": text}) + "\n")
-    found = imported(folder, tmp_path / "out")
-    pairs = {
-        f"{split}/{name}": {text} for split, name, text in zip(("train", "train", "test"), NAMES, TEXTS, strict=True)
-    }
+    return folder
+
+
+def test_a_video_folder_of_hugging_face(clips: Path, tmp_path: Path) -> None:
+    parts = ("day", "day", "latest/night")
+    found = imported(video_folder(tmp_path / "videofolder", parts, clips), tmp_path / "out")
+    pairs = {f"{part}/{name}": {text} for part, name, text in zip(parts, NAMES, TEXTS, strict=True)}
     assert found == {"videofolder/foundation/actions/videofolder": pairs}
+
+
+@pytest.mark.parametrize("other", ["test", "data/Validation", "my_eval2", "dev set"])
+@pytest.mark.parametrize("first", ["train", "one"])
+def test_a_video_folder_of_several_splits_is_refused(first: str, other: str, clips: Path, tmp_path: Path) -> None:
+    folder = video_folder(tmp_path / "videofolder", (first, first, other), clips)
+    with pytest.raises(ValueError, match=r"expected one split, got several: (test, train|train, validation)\. Give"):
+        import_problem_sets(folder, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert len(*imported(folder / first, tmp_path / "out").values()) == 2
+
+
+@pytest.mark.parametrize("ending", ["parquet", "tar"])
+def test_shards_of_several_splits_are_refused(ending: str, clips: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for split, name, text in zip(("train", "train", "test"), NAMES, TEXTS, strict=True):
+        shard = folder / f"{split}-{TEXTS.index(text):05d}.{ending}"
+        if ending == "parquet":
+            pl.DataFrame({"video": [name], "caption": [text]}).write_parquet(shard)
+        else:
+            add_members(shard, {f"{shard.stem}.mp4": (clips / name).read_bytes(), f"{shard.stem}.txt": text.encode()})
+    with pytest.raises(ValueError, match=r"data: expected one split, got several: test, train\. .* into a new one"):
+        import_problem_sets(folder, tmp_path / "out", videos=clips)
+    (tmp_path / "test").mkdir()
+    shutil.move(next(folder.glob("test-*")), tmp_path / "test")
+    assert len(*imported(folder, tmp_path / "out", videos=clips).values()) == 2
+
+
+def add_members(path: Path, members: dict[str, bytes]) -> None:
+    with tarfile.open(path, "w") as tar:
+        for name, data in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+@pytest.mark.parametrize("character", ["\u2028", "\u2029", "\x85"])
+def test_a_line_ends_where_json_lines_say(character: str, newline: str, clips: Path, tmp_path: Path) -> None:
+    """Texts may hold other line separators, which JSON need not escape."""
+    rows = [{"video": NAMES[0], "description": f"We open{character}the box"}, {"video": NAMES[1], "text": TEXTS[1]}]
+    lines = newline.join(json.dumps(row, ensure_ascii=False) for row in (*rows, {"video": "n"})) + newline
+    (tmp_path / "rows.jsonl").write_bytes(lines.encode())
+    with pytest.raises(SourceError) as raised:
+        import_problem_sets(tmp_path / "rows.jsonl", tmp_path / "out", videos=clips)
+    assert {error.split(":")[0] for error in raised.value.errors} == {"line 3"}
+    (tmp_path / "rows.jsonl").write_bytes(newline.join(lines.split(newline)[:2]).encode())
+    (found,) = imported(tmp_path / "rows.jsonl", tmp_path / "out", videos=clips).values()
+    assert found == {NAMES[0]: {"We open the box"}, NAMES[1]: {TEXTS[1]}}
 
 
 @pytest.mark.parametrize("held", [True, False])
