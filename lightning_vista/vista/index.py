@@ -124,6 +124,10 @@ class ShardIndex:
             "samples": self.samples,
         }
 
+    def as_read(self) -> "ShardIndex":
+        """Return the index as `read` returns it: problem sets have the videos of the samples, in the same order."""
+        return ShardIndex.from_document(self.to_document())
+
     def write(self, folder: Path) -> None:
         """Write `index.json` in one step, so that a reader finds a whole file or none."""
         write_sealed_json(folder / INDEX_NAME, self.to_document(), INDEX_VERSION)

@@ -190,12 +190,12 @@ def build_shards(
         index = ShardIndex(problem_sets, samples, frames, tuple(skipped), plan, unannounced, split)
         if part is not None:
             write_part(out, part, index)  # beside the records, with which the same command resumes
-            return index
+            return index.as_read()
         # In this order: a kill before the index leaves a build to resume, a kill after it only files to remove.
         if finished is None or (out / INDEX_NAME).read_bytes() != index.to_bytes():
             index.write(out)
         remove_leftovers(out, index.samples)
-    return index
+    return index.as_read()  # without videos that were left out
 
 
 def _build_shards(
