@@ -269,7 +269,8 @@ def sample_hook(entry: dict[str, Any]) -> Any:
         KeyError: If it has all entries of a sample, and its memberships lack one.
         TypeError: If it has more entries, or a value is of another type.
     """
-    if not entry.keys() >= _SAMPLE_KEYS:
+    # The labels of a problem set may have these names too; they lead to texts.
+    if not entry.keys() >= _SAMPLE_KEYS or type(entry["memberships"]) is not list:
         return entry
     # One text for all samples with the same shard, problem set or label, of which JSON makes a new one each time.
     shared = {"shard": sys.intern(entry["shard"]), "memberships": memberships_from_json(entry["memberships"])}
