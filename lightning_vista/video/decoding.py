@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import av
 import numpy as np
@@ -286,7 +286,7 @@ def _orientation(frame: av.VideoFrame) -> _Orientation:
 
     `frame.rotation` is not enough: a mirrored recording has the matrix of none of the rotations.
     """
-    matrix = frame.side_data.get("DISPLAYMATRIX")
+    matrix: Any = frame.side_data.get("DISPLAYMATRIX")  # its annotation lacks the buffer
     if matrix is None:
         return _Orientation(False, False, False)
     # x' = a x + c y and y' = b x + d y; the rest moves and projects. https://ffmpeg.org/doxygen/trunk/display_8h.html

@@ -278,8 +278,9 @@ def add_members(path: Path, members: dict[str, bytes]) -> None:
 @pytest.mark.parametrize("character", ["\u2028", "\u2029", "\x85"])
 def test_a_line_ends_where_json_lines_say(character: str, newline: str, clips: Path, tmp_path: Path) -> None:
     """Texts may hold other line separators, which JSON need not escape."""
-    rows = [{"video": NAMES[0], "description": f"We open{character}the box"}, {"video": NAMES[1], "text": TEXTS[1]}]
-    lines = newline.join(json.dumps(row, ensure_ascii=False) for row in (*rows, {"video": "n"})) + newline
+    first = {"video": NAMES[0], "description": f"We open{character}the box"}
+    rows = (first, {"video": NAMES[1], "text": TEXTS[1]}, {"video": "n"})
+    lines = newline.join(json.dumps(row, ensure_ascii=False) for row in rows) + newline
     (tmp_path / "rows.jsonl").write_bytes(lines.encode())
     with pytest.raises(SourceError) as raised:
         import_problem_sets(tmp_path / "rows.jsonl", tmp_path / "out", videos=clips)
@@ -377,7 +378,7 @@ def test_every_question_is_a_set_of_its_own(
     }
 
 
-COUNTS = {"candidates": [2, 3, 4, 5], "answer": 3}
+COUNTS: dict[str, Any] = {"candidates": [2, 3, 4, 5], "answer": 3}
 
 
 @pytest.mark.parametrize(
@@ -408,7 +409,8 @@ def test_an_answer_that_may_be_a_candidate_or_a_number_is_read_as_the_others(
     ],
 )
 def test_an_answer_that_nothing_decides_is_a_fault(others: list[dict[str, Any]], clips: Path, tmp_path: Path) -> None:
-    rows = [{**row, "video": NAMES[0]} for row in (COUNTS, {"candidates": ["B", "A"], "answer": "B"}, *others)]
+    letters: dict[str, Any] = {"candidates": ["B", "A"], "answer": "B"}
+    rows = [{**row, "video": NAMES[0]} for row in (COUNTS, letters, *others)]
     (tmp_path / "q.json").write_text(json.dumps(rows), encoding="utf-8")
     with pytest.raises(SourceError) as raised:
         import_problem_sets(tmp_path / "q.json", tmp_path / "out", videos=clips)
