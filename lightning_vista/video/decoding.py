@@ -1,6 +1,5 @@
 """Decodes the frames that a scorer wants, little else, and checks that they are these frames."""
 
-import io
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
@@ -14,20 +13,15 @@ from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lightning_vista.video.container import Packets, list_packets, open_video, video_stream
 from lightning_vista.video.resizing import resize_frames
 from lightning_vista.video.sampling import FrameSpec, sample_indices
-from lightning_vista.video.video_limits import FORMATS, USUAL_LIMITS, VideoError, VideoLimits
+from lightning_vista.video.video_limits import USUAL_LIMITS, VideoError, VideoLimits
 
 RGBImage = NDArray[np.uint8]
 #: From the time of every frame, in seconds, to the indices of the wanted ones, ascending.
 Choose = Callable[[Sequence[float]], list[int]]
-Packets = Sequence["av.Packet[av.VideoStream]"]
 
-#: Containers that announce their length, if they have a duration or a number of frames. In others (MPEG-TS, ASF, raw
-#: streams) FFmpeg estimates the duration from the packets, so a cut leaves no trace.
-_ANNOUNCING = ("mov,mp4", "matroska", "flv", "avi", "ivf", "mxf")
-#: The seconds by which a stream may end before the announced duration, beside a frame: durations are rounded.
-_ROUNDING = 0.03
 #: Where neither times nor a rate are known, as in FFmpeg's own raw streams.
 _USUAL_RATE = Fraction(25)
 
@@ -107,12 +101,12 @@ def check_video(data: bytes, limits: VideoLimits = USUAL_LIMITS) -> bool:
             or frames differ in size.
     """
     with _reported():
-        with _open(data, limits) as container:
-            listing = _list(container, limits)
-        with _open(data, limits) as container:
+        with open_video(data, limits) as container:
+            listing = list_packets(data, container, limits)
+        with open_video(data, limits) as container:
             sizes = _Sizes(limits)
             count = 0
-            for count, frame in enumerate(container.decode(_video(container)), start=1):
+            for count, frame in enumerate(container.decode(video_stream(container)), start=1):
                 sizes.check(frame, count - 1)
                 limits.check_count(count)
         if count == 0:
@@ -149,64 +143,11 @@ class _Untimely(Exception):
     """Frames come in another order than their times say."""
 
 
-class _Listing(NamedTuple):
-    """The packets of a video stream, with whether their file announces its length."""
-
-    packets: Packets
-    announces_length: bool
-
-
-def _list(container: av.container.InputContainer, limits: VideoLimits) -> _Listing:
-    """List the packets of the video without decoding them, and refuse a file that is cut short."""
-    stream = _video(container)
-    packets: list[Any] = []
-    others: list[Any] = []
-    for packet in container.demux():
-        if packet.size:
-            if packet.stream_index == stream.index:
-                packets.append(packet)
-                limits.check_count(len(packets))
-            else:
-                del others[:-20]  # only the end of the others matters
-                others.append(packet)
-    if not packets:
-        raise VideoError("the file is cut short, or empty: it holds no frame")
-    if len(packets) < stream.frames:
-        raise VideoError(f"the file is cut short: {stream.frames} frames announced, {len(packets)} there")
-    if packets[-1].is_corrupt:
-        raise VideoError(f"the file is cut short in its frame {len(packets) - 1}")
-    is_announcing = container.format.name.startswith(_ANNOUNCING)
-    duration = (container.duration or 0) / av.time_base if is_announcing else 0.0
-    end = max(_end(packets), _end(others))  # sound may last longer than the picture
-    if duration - end > _tolerance(packets):
-        raise VideoError(f"the file is cut short: {duration:.2f} seconds announced, {end:.2f} there")
-    # Fragments of an MP4 each have a duration, but nothing tells how many of them there should be.
-    is_fragmented = container.format.name.startswith("mov") and not stream.frames
-    return _Listing(packets, is_announcing and not is_fragmented and bool(stream.frames or duration))
-
-
-def _end(packets: Packets) -> float:
-    """Return the time in seconds at which the last of some packets ends."""
-    # It is among the last ones that are stored: codecs reorder frames by at most 16 places.
-    ends = ((p.pts + (p.duration or 0)) * float(p.time_base or 0) for p in packets[-20:] if p.pts is not None)
-    return max(ends, default=0.0)
-
-
-def _tolerance(packets: Packets) -> float:
-    """Return the seconds by which a whole file may fall short of its duration."""
-    unit = float(packets[-1].time_base or 0)
-    if packets[-1].duration:
-        return max(0.75 * packets[-1].duration * unit, _ROUNDING)
-    # How long the last frame is shown is not known: as long as any other, perhaps.
-    times = sorted(packet.pts for packet in packets if packet.pts is not None)
-    return max((b - a for a, b in pairwise(times)), default=0) * unit + _ROUNDING
-
-
 def _decode_by_time(data: bytes, choose: Choose, limits: VideoLimits) -> Decoded | None:
     """Decode only what is needed, finding frames by their times; None where the times cannot be trusted."""
-    with _open(data, limits) as container:
-        stream = _video(container)
-        packets, _ = _list(container, limits)
+    with open_video(data, limits) as container:
+        stream = video_stream(container)
+        packets, _ = list_packets(data, container, limits)
         times = [packet.pts for packet in packets if packet.pts is not None and not packet.is_discard]
         if not times or len({packet.pts for packet in packets}) < len(packets):
             return None
@@ -233,8 +174,8 @@ def _decode_by_time(data: bytes, choose: Choose, limits: VideoLimits) -> Decoded
 
 def _decode_by_order(data: bytes, choose: Choose, limits: VideoLimits) -> Decoded:
     """Decode everything twice: to count the frames, then to convert the wanted ones."""
-    with _open(data, limits) as container:
-        stream = _video(container)
+    with open_video(data, limits) as container:
+        stream = video_stream(container)
         rate = stream.average_rate or stream.guessed_rate or _USUAL_RATE
         times = []
         for frame in container.decode(stream):
@@ -249,10 +190,10 @@ def _decode_by_order(data: bytes, choose: Choose, limits: VideoLimits) -> Decode
         seconds = [float(number / rate) for number in range(len(times))]
     indices = choose(seconds)
     wanted = set(indices)
-    with _open(data, limits) as container:
+    with open_video(data, limits) as container:
         to_rgb, sizes = _RGBConverter(), _Sizes(limits)
         images = {}
-        for number, frame in enumerate(container.decode(_video(container))):
+        for number, frame in enumerate(container.decode(video_stream(container))):
             if number in wanted:
                 sizes.check(frame, number)
                 images[number] = to_rgb(frame)
@@ -308,8 +249,7 @@ class _Sizes:
         if frame.is_corrupt:
             raise VideoError(f"frame {index} is damaged")
         self._limits.check_pixels(frame.width, frame.height)
-        turned = frame.rotation % 180 != 0
-        size = (frame.height, frame.width) if turned else (frame.width, frame.height)
+        size = (frame.height, frame.width) if _orientation(frame).is_transposed else (frame.width, frame.height)
         self._first = self._first or size
         if size != self._first:
             (width, height), (first_width, first_height) = size, self._first
@@ -327,7 +267,33 @@ class _RGBConverter:
     def __call__(self, frame: av.VideoFrame) -> RGBImage:
         rgb = self._reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
         image: RGBImage = np.asarray(rgb, dtype=np.uint8)
-        return np.ascontiguousarray(np.rot90(image, frame.rotation // 90)) if frame.rotation else image
+        is_transposed, flips_rows, flips_columns = _orientation(frame)
+        if is_transposed:
+            image = image.transpose(1, 0, 2)
+        return np.ascontiguousarray(image[:: -1 if flips_rows else 1, :: -1 if flips_columns else 1])
+
+
+class _Orientation(NamedTuple):
+    """The steps that turn a decoded picture upright, in this order."""
+
+    is_transposed: bool
+    flips_rows: bool
+    flips_columns: bool
+
+
+def _orientation(frame: av.VideoFrame) -> _Orientation:
+    """Return the orientation of a frame, to the nearest of the eight that keep pixels whole.
+
+    `frame.rotation` is not enough: a mirrored recording has the matrix of none of the rotations.
+    """
+    matrix: Any = frame.side_data.get("DISPLAYMATRIX")  # its annotation lacks the buffer
+    if matrix is None:
+        return _Orientation(False, False, False)
+    # x' = a x + c y and y' = b x + d y; the rest moves and projects. https://ffmpeg.org/doxygen/trunk/display_8h.html
+    a, b, _, c, d = map(int, np.frombuffer(bytes(matrix), np.int32, count=5))
+    if abs(b) + abs(c) > abs(a) + abs(d):
+        return _Orientation(True, b < 0, c < 0)
+    return _Orientation(False, d < 0, a < 0)
 
 
 @contextmanager
@@ -337,53 +303,3 @@ def _reported() -> Iterator[None]:
         yield
     except av.FFmpegError as error:
         raise VideoError(f"not a decodable video: {error}") from error
-
-
-def _open(data: bytes, limits: VideoLimits) -> av.container.InputContainer:
-    """Open a file in memory, with one thread, since a worker owns one."""
-    limits.check_bytes(len(data))
-    try:
-        container = av.open(io.BytesIO(data), "r", options=_options(limits))
-    except av.ArgumentError as error:
-        # The code of FFmpeg for a format that is not on the list, and for most other things that it does not like.
-        raise VideoError(f"not a decodable video, or in none of the formats {', '.join(FORMATS)}: {error}") from error
-    try:
-        if not container.streams.video:
-            raise VideoError("the file holds no video stream")
-        codec: Any = _video(container).codec_context
-        if codec is None:  # whatever PyAV's annotations say
-            raise VideoError("the video is of an unknown codec")
-        limits.check_pixels(codec.width, codec.height)
-    except VideoError:
-        container.close()
-        raise
-    codec.thread_count = 1
-    codec.options = {"max_pixels": _most_pixels(limits)}  # later frames may be larger
-    return container
-
-
-def _options(limits: VideoLimits) -> dict[str, str]:
-    """Return the options for opening a file that comes from anywhere.
-
-    Playlists (ffconcat, HLS, DASH, ...), SVG and other formats make FFmpeg open the files or addresses that they name,
-    and the picture of a text file would reach the judge. Neither they nor any protocol is allowed.
-    """
-    return {
-        "format_whitelist": ",".join(FORMATS),
-        "protocol_whitelist": "none",  # an empty list would allow all
-        "enable_drefs": "0",  # references of QuickTime to other files
-        "use_absolute_path": "0",
-        "max_streams": "64",
-        "max_pixels": _most_pixels(limits),  # FFmpeg decodes a frame to find out about it
-    }
-
-
-def _most_pixels(limits: VideoLimits) -> str:
-    """Return FFmpeg's own limit, which counts the padding of rows too; the exact one is checked here."""
-    return str(2 * limits.max_pixels + 1_000_000)
-
-
-def _video(container: av.container.InputContainer) -> av.VideoStream:
-    """Return the video among the streams, which may also be pictures of a cover."""
-    stream = container.streams.best("video")
-    return stream if isinstance(stream, av.VideoStream) else container.streams.video[0]

@@ -9,6 +9,8 @@ from lightning_vista.options import check_word
 
 Sampling = Literal["uniform", "stride"]
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
+#: Decimal digits of the seconds at which frames are shown. Shards of stored frames hold as many.
+TIME_DIGITS = 6
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,8 @@ def sample_indices(
         total_frames: Number of frames of the video, T >= 1.
         num_frames: Number of frames to take, n >= 1; for `stride` 2 <= n < T.
         sampling: `uniform` or `stride`.
-        times: The moment at which each frame is shown, in seconds, ascending; None for a steady frame rate.
+        times: The moment at which each frame is shown, in seconds, ascending; None for a steady frame rate. They count
+            to the microsecond (`TIME_DIGITS`).
 
     Returns:
         `num_frames` indices in ascending order, each within [0, total_frames).
@@ -94,6 +97,9 @@ def sample_indices(
             f"`total_frames`, `num_frames`: expected at least 1 frame each, got {total_frames} and {num_frames}."
         )
     last, gaps = total_frames - 1, num_frames - 1
+    if times is not None:
+        # A moment may lie midway between two frames, and shards hold rounded times: both choose the same frame.
+        times = [round(time, TIME_DIGITS) for time in times]
     if sampling == "uniform" and times is not None and not _is_steady(times):
         middle = [(times[0] + times[-1]) / 2]
         moments = [times[0] + (times[-1] - times[0]) * i / gaps for i in range(num_frames)] if gaps else middle

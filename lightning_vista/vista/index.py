@@ -124,6 +124,10 @@ class ShardIndex:
             "samples": self.samples,
         }
 
+    def as_read(self) -> "ShardIndex":
+        """Return the index as `read` returns it: problem sets have the videos of the samples, in the same order."""
+        return ShardIndex.from_document(self.to_document())
+
     def write(self, folder: Path) -> None:
         """Write `index.json` in one step, so that a reader finds a whole file or none."""
         write_sealed_json(folder / INDEX_NAME, self.to_document(), INDEX_VERSION)
@@ -265,7 +269,8 @@ def sample_hook(entry: dict[str, Any]) -> Any:
         KeyError: If it has all entries of a sample, and its memberships lack one.
         TypeError: If it has more entries, or a value is of another type.
     """
-    if not entry.keys() >= _SAMPLE_KEYS:
+    # The labels of a problem set may have these names too; they lead to texts.
+    if not entry.keys() >= _SAMPLE_KEYS or type(entry["memberships"]) is not list:
         return entry
     # One text for all samples with the same shard, problem set or label, of which JSON makes a new one each time.
     shared = {"shard": sys.intern(entry["shard"]), "memberships": memberships_from_json(entry["memberships"])}

@@ -76,10 +76,10 @@ class ProblemSets(Sequence[ProblemSet]):
         return f"ProblemSets({len(self)} problem sets, {len(self.skipped)} other files)"
 
     def matching(self, patterns: Iterable[str]) -> "ProblemSets":
-        """Return the problem sets whose id matches any of some glob patterns.
+        """Return the problem sets whose id is, or matches, any of some glob patterns.
 
         Args:
-            patterns: Glob patterns such as `alfred/*`; `*` also matches slashes.
+            patterns: Glob patterns such as `alfred/*`; `*` also matches slashes. An id with brackets names itself too.
 
         Returns:
             The matching problem sets, in order.
@@ -94,13 +94,13 @@ class ProblemSets(Sequence[ProblemSet]):
         """
         patterns = tuple(patterns)
         for pattern in patterns:
-            if not any(fnmatchcase(problem_set.id, pattern) for problem_set in self):
+            if not any(_matches(problem_set.id, pattern) for problem_set in self):
                 close = get_close_matches(pattern, [problem_set.id for problem_set in self], n=1) or [self[0].id]
                 raise ValueError(
                     f"No problem set matches {pattern!r}; ids look like {close[0]!r}. "
                     "Quote patterns on a command line, so that the shell leaves them alone."
                 )
-        chosen = (item for item in self if any(fnmatchcase(item.id, pattern) for pattern in patterns))
+        chosen = (item for item in self if any(_matches(item.id, pattern) for pattern in patterns))
         return ProblemSets(chosen, self.skipped)
 
     def memberships(self) -> dict[str, list[tuple[ProblemSet, tuple[str, ...]]]]:
@@ -110,6 +110,10 @@ class ProblemSets(Sequence[ProblemSet]):
             for video in problem_set.videos:
                 members.setdefault(problem_set.video_key(video), []).append((problem_set, video.labels))
         return dict(sorted(members.items()))
+
+
+def _matches(id: str, pattern: str) -> bool:
+    return id == pattern or fnmatchcase(id, pattern)
 
 
 def read_problem_sets(tasks_dir: str | Path) -> ProblemSets:

@@ -168,12 +168,13 @@ def _joined(indices: Sequence[ShardIndex]) -> ShardIndex:
     )
     silent = {video for index in indices for video in index.unannounced}
     skipped = {entry.path: entry for index in indices for entry in index.skipped}
-    return replace(
+    joined = replace(
         indices[0],
         samples=tuple(samples),
         skipped=tuple(skipped[path] for path in sorted(skipped)),
         unannounced=tuple(sample.video for sample in samples if sample.video in silent),
     )
+    return joined.as_read()  # the problem sets of a part have the videos of that part only
 
 
 def _take_over(source: Path, out: Path, record: ShardRecord) -> None:

@@ -15,6 +15,7 @@ from lightning_vista.processes.parallel import ordered_map
 from lightning_vista.processes.progress import progress_bar
 from lightning_vista.video import FrameSpec, check_video, decode_video
 from lightning_vista.video.encoding import encode_jpeg
+from lightning_vista.video.sampling import TIME_DIGITS
 from lightning_vista.video.video_limits import USUAL_LIMITS, VideoLimits
 from lightning_vista.vista.build_folder import (
     ShardRecord,
@@ -94,7 +95,8 @@ def _pack(video: _Video, settings: _Settings) -> _Packed | str:
         else:
             clip = decode_video(data, settings.frames, settings.limits)
             content = [(f"{i:03d}.jpg", encode_jpeg(frame)) for i, frame in enumerate(clip.frames)]
-            description |= {"frame_indices": clip.indices, "all_times": [round(time, 6) for time in clip.all_times]}
+            times = [round(time, TIME_DIGITS) for time in clip.all_times]
+            description |= {"frame_indices": clip.indices, "all_times": times}
     except ValueError as error:  # VideoError, or a sampling that does not fit the video's length
         return str(error)
     header = json.dumps(description, ensure_ascii=False).encode()
@@ -188,12 +190,12 @@ def build_shards(
         index = ShardIndex(problem_sets, samples, frames, tuple(skipped), plan, unannounced, split)
         if part is not None:
             write_part(out, part, index)  # beside the records, with which the same command resumes
-            return index
+            return index.as_read()
         # In this order: a kill before the index leaves a build to resume, a kill after it only files to remove.
         if finished is None or (out / INDEX_NAME).read_bytes() != index.to_bytes():
             index.write(out)
         remove_leftovers(out, index.samples)
-    return index
+    return index.as_read()  # without videos that were left out
 
 
 def _build_shards(

@@ -10,6 +10,7 @@ from typing import Any
 from lightning_vista.files.documents import check_regular, parse_json
 from lightning_vista.optional import require
 from lightning_vista.options import check_word
+from lightning_vista.text.corpus_files import named_splits
 from lightning_vista.vista.source_questions import is_question, question_rows
 from lightning_vista.vista.source_rows import Find, RowReader, Write, file_finder, leaves
 
@@ -83,7 +84,8 @@ def table_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         return
     text = path.read_text(encoding="utf-8-sig")
     if path.suffix == ".jsonl":
-        for number, line in enumerate(text.splitlines(), start=1):
+        # Not splitlines, which also divides at characters that texts may hold, such as U+2028.
+        for number, line in enumerate(text.split("\n"), start=1):
             if line.strip():
                 yield f"line {number}", _object(path, f"line {number}", line)
         return
@@ -136,7 +138,9 @@ def _read_table(source: Path, reader: RowReader, videos: Path | None, link: bool
 def _read_webdataset(source: Path, reader: RowReader) -> None:
     """Read tar files whose samples have a video and a .json (an object) or .txt (the description)."""
     seen: dict[str, str] = {}
-    for shard in _own_files(source, source.glob("*.tar")) if source.is_dir() else [source]:
+    shards = _own_files(source, source.glob("*.tar")) if source.is_dir() else [source]
+    _check_one_split(source, shards)
+    for shard in shards:
         check_regular(shard)
         try:
             with tarfile.open(shard) as tar:
@@ -203,8 +207,7 @@ def _extract(shard: Path, member: str, target: Path) -> None:
 def _read_hugging_face(source: Path, reader: RowReader, videos: Path | None, link: bool) -> None:
     """Read a folder of videos with `metadata.csv` or `.jsonl`, of parquet files, or as `save_to_disk` writes it."""
     if (source / "dataset_dict.json").is_file():
-        splits = ", ".join(sorted(path.parent.name for path in source.glob("*/state.json")))
-        raise ValueError(f"{source}: expected one split, got several: {splits}. Give the folder of one.")
+        raise _several_splits(source, (path.parent.name for path in source.glob("*/state.json")))
     if (source / "state.json").is_file():
         _read_saved(source, reader, videos, link)
         return
@@ -215,6 +218,7 @@ def _read_hugging_face(source: Path, reader: RowReader, videos: Path | None, lin
             f"{source}: expected {' or '.join(_METADATA)}, parquet files, the files of `save_to_disk`, or *.tar, got "
             "none of these."
         )
+    _check_one_split(source, tables or parquets)
     find = file_finder(videos or source, link, may_leave=videos is not None)
     for table in tables:
         rows = list(table_rows(table))
@@ -227,6 +231,20 @@ def _read_hugging_face(source: Path, reader: RowReader, videos: Path | None, lin
             reader.add(f"{table.relative_to(source)}, {place}", row, find)
     for parquet in [] if tables else parquets:
         _read_parquet(source, parquet, reader, find)
+
+
+def _check_one_split(source: Path, files: Iterable[Path]) -> None:
+    """Refuse files whose names or folders below the source stand for different splits, such as train and test."""
+    splits = {tuple(named_splits(file.relative_to(source).as_posix()) or ["train"]) for file in files}
+    if len(splits) > 1:
+        raise _several_splits(source, {split for names in splits for split in names})
+
+
+def _several_splits(source: Path, splits: Iterable[str]) -> ValueError:
+    return ValueError(
+        f"{source}: expected one split, got several: {', '.join(sorted(splits))}. Give the folder of one; if they "
+        "share a folder, move the files of one into a new one."
+    )
 
 
 def _own_files(source: Path, files: Iterable[Path]) -> list[Path]:

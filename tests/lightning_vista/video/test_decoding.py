@@ -1,6 +1,7 @@
 import io
 import struct
 import tempfile
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -9,11 +10,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numbered_clips import numbered_clip, read_number
 from numpy.typing import NDArray
 from tiny_data import moving_square
 
 from lightning_vista.video import FrameSpec, VideoError, check_video, decode_video, decoding, encode_mp4, sample_indices
 from lightning_vista.video.decoding import decode_frames
+from lightning_vista.video.video_limits import USUAL_LIMITS
 
 pytestmark = pytest.mark.portable
 
@@ -88,13 +91,44 @@ def test_only_wanted_frames_are_converted(monkeypatch: pytest.MonkeyPatch) -> No
     assert len(converted) == 2
 
 
-def test_a_rotated_recording_comes_upright() -> None:
-    video = bytearray(encode_mp4(moving_square(8)))
-    upright, _, _ = decode_frames(bytes(video), lambda _: [5])
+def with_matrix(video: bytes, a: int, b: int, c: int, d: int) -> bytes:
+    """The same file, which says that its pixel (x, y) is shown at (ax + cy, bx + dy)."""
     place = video.index(b"tkhd") + 4 + 40  # the matrix of a version 0 track header
-    video[place : place + 36] = struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 32 << 16, 0, 1 << 30)
-    turned, _, _ = decode_frames(bytes(video), lambda _: [5])
-    np.testing.assert_array_equal(turned[0], np.rot90(upright[0], -1))  # shown turned clockwise
+    matrix = struct.pack(">9i", a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30)
+    return video[:place] + matrix + video[place + 36 :]
+
+
+def shown(picture: NDArray[np.uint8], a: int, b: int, c: int, d: int) -> NDArray[np.uint8]:
+    """The oracle: each pixel where the matrix puts it."""
+    y, x = np.indices(picture.shape[:2])
+    right, down = a * x + c * y, b * x + d * y
+    moved = np.zeros((np.ptp(down) + 1, np.ptp(right) + 1, 3), np.uint8)
+    moved[down - down.min(), right - right.min()] = picture
+    return moved
+
+
+TURNS = [(1, 0, 0, 1), (0, 1, -1, 0), (-1, 0, 0, -1), (0, -1, 1, 0)]
+MIRRORED = [(-1, 0, 0, 1), (1, 0, 0, -1), (0, 1, 1, 0), (0, -1, -1, 0)]
+
+
+@pytest.mark.parametrize("matrix", TURNS + MIRRORED)
+def test_a_rotated_or_mirrored_recording_comes_upright(matrix: tuple[int, int, int, int]) -> None:
+    plain = encode(moving_square(8)[:, :, :24], "mp4")
+    video = with_matrix(plain, *matrix)
+    expected = shown(decode_everything(plain)[5], *matrix)
+    for decode in (decoding._decode_by_time, decoding._decode_by_order):
+        found = decode(video, lambda _: [5], USUAL_LIMITS)
+        assert found is not None
+        np.testing.assert_array_equal(found.images[0], expected)
+    assert decode_video(video, FrameSpec(3, size=None)).frames.shape == (3, 3, *expected.shape[:2])
+    assert check_video(video)
+
+
+def test_a_matrix_without_an_orientation_changes_nothing() -> None:
+    plain = encode_mp4(moving_square(8))
+    (expected,), _, _ = decode_frames(plain, lambda _: [5])
+    (found,), _, _ = decode_frames(with_matrix(plain, 0, 0, 0, 0), lambda _: [5])
+    np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize(
@@ -117,6 +151,51 @@ def test_a_cut_anywhere_says_why() -> None:
     for stop in range(0, len(video) - 150, 7):
         with pytest.raises(VideoError):
             check_video(video[:stop])
+
+
+def trimmed(video: bytes, start: float, seconds: float) -> bytes:
+    """The same file with an edit list that shows a part of it."""
+    units = struct.unpack(">I", video[(place := video.index(b"mdhd") + 16) : place + 4])[0]
+    edit = video.index(b"elst") + 12  # the first edit: duration in milliseconds, start in the track's units
+    first = struct.unpack(">i", video[edit + 4 : edit + 8])[0]
+    cut = bytearray(video)
+    struct.pack_into(">Ii", cut, edit, round(seconds * 1000), first + round(start * units))
+    for place in (video.index(b"mvhd") + 20, video.index(b"tkhd") + 24):
+        struct.pack_into(">I", cut, place, round(seconds * 1000))
+    return bytes(cut)
+
+
+@pytest.mark.parametrize("b_frames", ["0", "3"])
+@pytest.mark.parametrize(("start", "stop"), [(0, 3), (2.5, 6.1), (1.3, 3.2), (4.2, 5)])
+def test_a_trimmed_recording_is_whole(start: float, stop: float, b_frames: str) -> None:
+    """Its edit list leaves frames out that the file announces, and still holds."""
+    options = {"x264-params": f"bframes={b_frames}:keyint=20:b-adapt=0"}
+    video = trimmed(encode(moving_square(1, frames=61), **options), start, stop - start)
+    expected = decode_everything(video)
+    assert len(expected) == round(10 * (stop - start))
+    assert check_video(video)
+    frames, indices, times = decode_frames(video, lambda times: sample_indices(len(times), 5))
+    assert len(times) == len(expected)
+    for frame, index in zip(frames, indices, strict=True):
+        np.testing.assert_array_equal(frame, expected[index])
+    for missing in (100, len(video) // 4, len(video) // 2):
+        with pytest.raises(VideoError):
+            check_video(video[:-missing])
+
+
+@pytest.mark.parametrize("codec", ["mjpeg", "mpeg4", "libx264"])
+def test_an_avi_that_shows_a_frame_for_several_places_is_whole(codec: str) -> None:
+    """As screen recorders write it; it announces places, not frames."""
+    times = [Fraction(place, 24) for place in (0, 1, 2, 3, 10, 11, 12, 20)]
+    options = {"x264-params": "bframes=0"} if codec == "libx264" else {}
+    video = numbered_clip("avi", codec, 8, 24, times, options)
+    assert check_video(video)
+    clip = decode_video(video, FrameSpec(4, size=None))
+    assert clip.all_times[-1] > 0.7
+    assert [read_number(frame.permute(1, 2, 0).numpy()) for frame in clip.frames] == clip.indices
+    for share in (0.9, 2 / 3, 0.5):
+        with pytest.raises(VideoError):
+            check_video(video[: int(len(video) * share)])
 
 
 def test_audio_alone_is_not_a_video() -> None:

@@ -23,6 +23,28 @@ def test_one_uniform_frame_is_the_middle_one() -> None:
     assert sample_indices(9, 1) == [4]
 
 
+@given(
+    gaps=st.lists(st.integers(1, 5), min_size=2, max_size=60),
+    unit=st.sampled_from([1 / 24, 1 / 30, 1 / 60, 1001 / 30000, 1 / 1000, 1 / 15360, 1 / 90000]),
+    wanted=st.integers(1, 16),
+)
+def test_rounded_times_give_the_same_frames(gaps: list[int], unit: float, wanted: int) -> None:
+    """As shards of stored frames hold them; moments midway between two frames are common."""
+    times = [place * unit for place in itertools.accumulate(gaps, initial=0)]
+    rounded = [round(time, 6) for time in times]
+    assert sample_indices(len(times), wanted, times=times) == sample_indices(len(times), wanted, times=rounded)
+
+
+@given(
+    total=st.integers(1, 400),
+    wanted=st.integers(1, 40),
+    rate=st.sampled_from([1, 12.5, 24000 / 1001, 30, 60, 240, 1000]),
+)
+def test_times_at_a_steady_rate_change_nothing(total: int, wanted: int, rate: float) -> None:
+    times = [number / rate for number in range(total)]
+    assert sample_indices(total, wanted, times=times) == sample_indices(total, wanted)
+
+
 def test_short_videos_repeat_frames() -> None:
     assert sample_indices(2, 4) == [0, 0, 1, 1]
     assert sample_indices(1, 3) == [0, 0, 0]

@@ -221,19 +221,73 @@ def test_links_in_datasets_of_others_stay_inside(clips: Path, tmp_path: Path) ->
     imported(folder, tmp_path / "cached")
 
 
-def test_a_video_folder_of_hugging_face(clips: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "videofolder"
-    for split, name, text in zip(("train", "train", "test"), NAMES, TEXTS, strict=True):
-        target = folder / split / name
+def video_folder(folder: Path, parts: tuple[str, str, str], clips: Path) -> Path:
+    """A video folder of Hugging Face with metadata in each of its parts."""
+    for part, name, text in zip(parts, NAMES, TEXTS, strict=True):
+        target = folder / part / name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes((clips / name).read_bytes())
-        with (folder / split / "metadata.jsonl").open("a", encoding="utf-8") as file:
+        with (folder / part / "metadata.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps({"file_name": name, "text": text}) + "\n")
-    found = imported(folder, tmp_path / "out")
-    pairs = {
-        f"{split}/{name}": {text} for split, name, text in zip(("train", "train", "test"), NAMES, TEXTS, strict=True)
-    }
+    return folder
+
+
+def test_a_video_folder_of_hugging_face(clips: Path, tmp_path: Path) -> None:
+    parts = ("day", "day", "latest/night")
+    found = imported(video_folder(tmp_path / "videofolder", parts, clips), tmp_path / "out")
+    pairs = {f"{part}/{name}": {text} for part, name, text in zip(parts, NAMES, TEXTS, strict=True)}
     assert found == {"videofolder/foundation/actions/videofolder": pairs}
+
+
+@pytest.mark.parametrize("other", ["test", "data/Validation", "my_eval2", "dev set"])
+@pytest.mark.parametrize("first", ["train", "one"])
+def test_a_video_folder_of_several_splits_is_refused(first: str, other: str, clips: Path, tmp_path: Path) -> None:
+    folder = video_folder(tmp_path / "videofolder", (first, first, other), clips)
+    with pytest.raises(ValueError, match=r"expected one split, got several: (test, train|train, validation)\. Give"):
+        import_problem_sets(folder, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert len(*imported(folder / first, tmp_path / "out").values()) == 2
+
+
+@pytest.mark.parametrize("ending", ["parquet", "tar"])
+def test_shards_of_several_splits_are_refused(ending: str, clips: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for split, name, text in zip(("train", "train", "test"), NAMES, TEXTS, strict=True):
+        shard = folder / f"{split}-{TEXTS.index(text):05d}.{ending}"
+        if ending == "parquet":
+            pl.DataFrame({"video": [name], "caption": [text]}).write_parquet(shard)
+        else:
+            add_members(shard, {f"{shard.stem}.mp4": (clips / name).read_bytes(), f"{shard.stem}.txt": text.encode()})
+    with pytest.raises(ValueError, match=r"data: expected one split, got several: test, train\. .* into a new one"):
+        import_problem_sets(folder, tmp_path / "out", videos=clips)
+    (tmp_path / "test").mkdir()
+    shutil.move(next(folder.glob("test-*")), tmp_path / "test")
+    assert len(*imported(folder, tmp_path / "out", videos=clips).values()) == 2
+
+
+def add_members(path: Path, members: dict[str, bytes]) -> None:
+    with tarfile.open(path, "w") as tar:
+        for name, data in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+@pytest.mark.parametrize("character", ["\u2028", "\u2029", "\x85"])
+def test_a_line_ends_where_json_lines_say(character: str, newline: str, clips: Path, tmp_path: Path) -> None:
+    """Texts may hold other line separators, which JSON need not escape."""
+    first = {"video": NAMES[0], "description": f"We open{character}the box"}
+    rows = (first, {"video": NAMES[1], "text": TEXTS[1]}, {"video": "n"})
+    lines = newline.join(json.dumps(row, ensure_ascii=False) for row in rows) + newline
+    (tmp_path / "rows.jsonl").write_bytes(lines.encode())
+    with pytest.raises(SourceError) as raised:
+        import_problem_sets(tmp_path / "rows.jsonl", tmp_path / "out", videos=clips)
+    assert {error.split(":")[0] for error in raised.value.errors} == {"line 3"}
+    (tmp_path / "rows.jsonl").write_bytes(newline.join(lines.split(newline)[:2]).encode())
+    (found,) = imported(tmp_path / "rows.jsonl", tmp_path / "out", videos=clips).values()
+    assert found == {NAMES[0]: {"We open the box"}, NAMES[1]: {TEXTS[1]}}
 
 
 @pytest.mark.parametrize("held", [True, False])
@@ -298,11 +352,89 @@ def test_questions_with_candidates(answer: object, clips: Path, tmp_path: Path) 
     assert found == {id: {NAMES[0]: {"What is next? open it"}} for id in ids}
 
 
+@pytest.mark.parametrize(
+    ("ids", "names"),
+    [
+        ([{"id": "v"}, {"id": "v"}, {"id": "v_2"}], ["v", "v_2", "v_2_2"]),
+        ([{"index": 0}, {"index": 0}, {"index": " 0"}], ["0", "0_2", "0_3"]),
+        ([{"id": None}, {"id": ""}, {"id": None, "index": 7}], ["1", "2", "7"]),
+        ([{}, {"id": 1}, {"id": 3}], ["1", "1_2", "3"]),
+    ],
+)
+def test_every_question_is_a_set_of_its_own(
+    ids: list[dict[str, object]], names: list[str], clips: Path, tmp_path: Path
+) -> None:
+    """Many files give the id of the video, or count from 0 in each of the files that were joined."""
+    words = ("box", "door", "key")
+    rows = [
+        {**own, "video": NAMES[0], "question": f"{word}?", "candidates": ["yes", "no"], "answer": "no"}
+        for own, word in zip(ids, words, strict=True)
+    ]
+    (tmp_path / "q.json").write_text(json.dumps(rows), encoding="utf-8")
+    found = imported(tmp_path / "q.json", tmp_path / "out", videos=clips)
+    assert found == {
+        f"q/foundation/actions/question_{name}": {NAMES[0]: {f"{word}? no"}}
+        for name, word in zip(names, words, strict=True)
+    }
+
+
+COUNTS: dict[str, Any] = {"candidates": [2, 3, 4, 5], "answer": 3}
+
+
+@pytest.mark.parametrize(
+    ("others", "answer"),
+    [
+        ([{"candidates": [1, 2, 3, 4], "answer": 4}], "3"),  # 4 is not a number from 0
+        ([{"candidates": ["a box", "a door"], "answer": "a box"}], "3"),
+        ([{"candidates": ["a box", "a door"], "answer": 1}], "5"),
+        ([{"candidates": ["a box", "a door"], "answer": "B"}, {"candidates": [1, 0], "answer": 1}], "5"),
+        ([{"candidates": [False, True], "answer": True}], "3"),
+    ],
+)
+def test_an_answer_that_may_be_a_candidate_or_a_number_is_read_as_the_others(
+    others: list[dict[str, Any]], answer: str, clips: Path, tmp_path: Path
+) -> None:
+    rows = [{**row, "video": NAMES[0]} for row in (COUNTS, *others)]
+    (tmp_path / "q.json").write_text(json.dumps(rows), encoding="utf-8")
+    found = imported(tmp_path / "q.json", tmp_path / "out", videos=clips)
+    assert found["q/foundation/actions/question_1"] == {NAMES[0]: {answer}}
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        [],
+        [{"candidates": [0, 1, 2], "answer": 1}],  # the same either way
+        [{"candidates": ["a", "b"], "answer": "a"}, {"candidates": ["a", "b"], "answer": 0}],
+    ],
+)
+def test_an_answer_that_nothing_decides_is_a_fault(others: list[dict[str, Any]], clips: Path, tmp_path: Path) -> None:
+    letters: dict[str, Any] = {"candidates": ["B", "A"], "answer": "B"}
+    rows = [{**row, "video": NAMES[0]} for row in (COUNTS, letters, *others)]
+    (tmp_path / "q.json").write_text(json.dumps(rows), encoding="utf-8")
+    with pytest.raises(SourceError) as raised:
+        import_problem_sets(tmp_path / "q.json", tmp_path / "out", videos=clips)
+    assert [error.split(":")[0] for error in raised.value.errors] == ["entry 1", "entry 2"]
+    assert "got 3, which is the candidate '3' and the place of '5'" in raised.value.errors[0]
+    assert "Write its number from 0." in raised.value.errors[1]
+
+
+def test_a_yes_is_not_a_number(clips: Path, tmp_path: Path) -> None:
+    row = {"video": NAMES[0], "candidates": ["yes", "no"], "answer": True}
+    (tmp_path / "q.json").write_text(json.dumps([row]), encoding="utf-8")
+    with pytest.raises(SourceError, match="expected one of the candidates, its number or its letter, got True"):
+        import_problem_sets(tmp_path / "q.json", tmp_path / "out", videos=clips)
+
+
 def test_pairs_of_videos_and_captions(clips: Path, tmp_path: Path) -> None:
     pair = {"index": 7, "pos_vid": NAMES[0], "neg_vid": NAMES[1], "pos_cap": TEXTS[0], "neg_cap": TEXTS[1]}
-    (tmp_path / "pairs.json").write_text(json.dumps({"test": [pair]}), encoding="utf-8")
+    other = {"index": 7, "videos": [NAMES[1], NAMES[2]], "captions": [TEXTS[1], TEXTS[2]]}
+    (tmp_path / "pairs.json").write_text(json.dumps({"test": [pair, other]}), encoding="utf-8")
     found = imported(tmp_path / "pairs.json", tmp_path / "out", videos=clips)
-    assert found == {"pairs/foundation/actions/pair_7": {NAMES[0]: {TEXTS[0]}, NAMES[1]: {TEXTS[1]}}}
+    assert found == {
+        "pairs/foundation/actions/pair_7": {NAMES[0]: {TEXTS[0]}, NAMES[1]: {TEXTS[1]}},
+        "pairs/foundation/actions/pair_7_2": {NAMES[1]: {TEXTS[1]}, NAMES[2]: {TEXTS[2]}},
+    }
 
 
 def test_broken_questions_are_listed(clips: Path, tmp_path: Path) -> None:

@@ -5,12 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tiny_data import moving_square
 
 from lightning_vista.cli import main
 from lightning_vista.datamodules import ViSTaDataModule
 from lightning_vista.files.own_files import SEAL_KEY, VERSION_KEY, to_sealed_json
+from lightning_vista.video import encode_mp4
+from lightning_vista.vista import LabelledVideo, ProblemSet, write_problem_sets
 from lightning_vista.vista.index import INDEX_VERSION, ShardError, ShardIndex
 from lightning_vista.vista.mini_state import STATE_FILE, STATE_VERSION, recorded_split
+from lightning_vista.vista.shards import build_shards
 from lightning_vista.vista.storage import Storage
 
 Change = Callable[[dict[str, Any]], object]
@@ -52,12 +56,6 @@ CHANGES: dict[str, tuple[Change, str]] = {
         lambda document: document["samples"][0]["memberships"][0].update(labels=["zzz"]),
         "expected labels with a description",
     ),
-    "labels with the names of a sample's entries": (
-        lambda document: document["problem_sets"][0].update(
-            descriptions=dict.fromkeys(["key", "video", "shard", "offset", "bytes", "sha256", "memberships"], "a text")
-        ),
-        "damaged",
-    ),
     "a label of a sample that is not a text": (
         lambda document: document["samples"][0]["memberships"][0].update(labels=[5]),
         "damaged",
@@ -79,6 +77,18 @@ def test_an_index_from_anywhere_is_checked_whenever_it_is_read(change: str, shar
     assert f"index.json in {tmp_path}" in str(caught.value)
     with pytest.raises(ShardError, match=message):
         ViSTaDataModule(str(tmp_path)).setup("test")
+
+
+def test_labels_may_have_the_names_of_a_samples_entries(tmp_path: Path) -> None:
+    names = ["key", "video", "shard", "offset", "bytes", "sha256", "memberships", "source_sha256"]
+    texts = {name: f"We see {name}" for name in names}
+    problem_set = ProblemSet("toy/level_1/objects/x", texts, (LabelledVideo("a.mp4", ("memberships",)),), extra=texts)
+    write_problem_sets([problem_set], tmp_path)
+    (tmp_path / "videos/toy").mkdir(parents=True)
+    (tmp_path / "videos/toy/a.mp4").write_bytes(encode_mp4(moving_square(0)))
+    index = build_shards(tmp_path / "tasks", tmp_path / "videos", tmp_path / "shards")
+    assert ShardIndex.read(Storage(tmp_path / "shards")) == index
+    assert index.problem_sets[0].descriptions == index.problem_sets[0].extra == texts
 
 
 def test_the_split_is_recorded_where_it_is_known(dataset: Path, shards: Path, tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from tiny_data import tiny_problem_sets
 
-from lightning_vista.vista import ProblemSetError, read_problem_sets, write_problem_sets
-from lightning_vista.vista.layout import metadata_csv, metadata_rows
+from lightning_vista.vista import ProblemSet, ProblemSetError, read_problem_sets, write_problem_sets
+from lightning_vista.vista.layout import ProblemSets, metadata_csv, metadata_rows
 from lightning_vista.vista.problem_sets import kind_of, level_of
 
 
@@ -201,3 +201,15 @@ def test_only_regular_files_inside_the_folder_are_read(tmp_path: Path, name: str
     os.mkfifo(path)
     with pytest.raises(ProblemSetError, match=f"{name} cannot be read: .*expected a regular file"):
         read_problem_sets(tasks)
+
+
+def test_an_id_with_brackets_names_itself(tmp_path: Path) -> None:
+    """Beside patterns, in which brackets mean one of several characters."""
+    names = ("a [1]", "a 1", "a", "[!b]", "b?")
+    sets = ProblemSets(ProblemSet(f"toy/level_2/remix/{name}", {}, ()) for name in names)
+    chosen = {
+        name: [item.id.rpartition("/")[2] for item in sets.matching([f"toy/level_2/remix/{name}"])] for name in names
+    }
+    assert chosen == {"a [1]": ["a 1", "a [1]"], "a 1": ["a 1"], "a": ["a"], "[!b]": ["[!b]", "a"], "b?": ["b?"]}
+    with pytest.raises(ValueError, match=r"No problem set matches 'toy/level_2/remix/b \[1\]'"):
+        sets.matching(["toy/level_2/remix/b [1]"])

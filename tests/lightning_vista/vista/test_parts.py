@@ -32,8 +32,9 @@ def build_parts(dataset: Path, out: Path, count: int, **options: object) -> list
 def test_merged_parts_have_the_bytes_of_one_build(dataset: Path, shards: Path, tmp_path: Path, count: int) -> None:
     """Also with more parts than shards, of which some are empty, and in any order."""
     folders = build_parts(dataset, tmp_path, count)
-    merge_parts(folders[::-1], tmp_path / "merged")
+    merged = merge_parts(folders[::-1], tmp_path / "merged")
     assert contents(tmp_path / "merged") == contents(shards)
+    assert merged == ShardIndex.read(Storage(tmp_path / "merged"))
     verify_shards(tmp_path / "merged")
     merge_parts(folders, tmp_path / "merged")  # again, which changes nothing
     assert contents(tmp_path / "merged") == contents(shards)

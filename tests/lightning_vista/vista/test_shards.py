@@ -10,6 +10,7 @@ import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ from lightning_vista.video import FrameSpec, encode_mp4
 from lightning_vista.vista import read_problem_sets
 from lightning_vista.vista import shards as shards_module
 from lightning_vista.vista.index import ShardError, ShardIndex, sample_key
-from lightning_vista.vista.samples import unpack_sample
+from lightning_vista.vista.samples import decode_members, read_members, unpack_sample
 from lightning_vista.vista.shards import build_shards
 from lightning_vista.vista.storage import Storage
 from lightning_vista.vista.verification import verify_shards
@@ -333,7 +334,7 @@ def test_skipped_videos_are_listed_in_the_index(broken: Path, tmp_path: Path) ->
     index = build_shards(broken / "tasks", broken / "videos", tmp_path / "out", missing="skip")
     assert [skipped.path for skipped in index.skipped] == ["other/x/0.mp4", "toy/clips/1.mp4", "toy/clips/2.mp4"]
     assert len(index.samples) == 10
-    assert ShardIndex.read(Storage(tmp_path / "out")).skipped == index.skipped
+    assert ShardIndex.read(Storage(tmp_path / "out")) == index
     verify_shards(tmp_path / "out")
 
 
@@ -351,6 +352,27 @@ def test_frames_are_stored_where_asked(dataset: Path, tmp_path: Path) -> None:
     assert sorted(members) == ["000.jpg", "001.jpg", "002.jpg", "003.jpg", "004.jpg", "json"]
     assert json.loads(members["json"])["frame_indices"] == [0, 3, 6, 8, 11]
     verify_shards(tmp_path)
+
+
+def test_stored_frames_of_an_uneven_video_are_those_that_are_wanted(tmp_path: Path) -> None:
+    """A wanted moment lies midway between two frames, and the shards hold rounded times."""
+    from numbered_clips import numbered_clip
+
+    from lightning_vista.vista import LabelledVideo, ProblemSet, write_problem_sets
+
+    problem_set = ProblemSet("toy/level_1/objects/x", {"a": "We a", "b": "We b"}, (LabelledVideo("a.mp4", ("a",)),))
+    write_problem_sets([problem_set], tmp_path)
+    (tmp_path / "videos/toy").mkdir(parents=True)
+    times = [Fraction(place, 30) for place in (0, 2, 3, 5, 6)]
+    (tmp_path / "videos/toy/a.mp4").write_bytes(numbered_clip("mp4", "libx264", 5, times=times))
+    spec = FrameSpec(num_frames=4, size=16)
+    delivered = []
+    for name, frames in (("whole", None), ("stored", spec)):
+        index = build_shards(tmp_path / "tasks", tmp_path / "videos", tmp_path / name, frames=frames)
+        members = read_members(Storage(tmp_path / name), index.samples[0])
+        delivered.append(decode_members(index.samples[0], members, spec).frame_indices)
+    assert delivered[0] == delivered[1]
+    assert set(delivered[0]) < set(range(5))
 
 
 def test_verify_names_what_has_changed(shards: Path, tmp_path: Path) -> None:
