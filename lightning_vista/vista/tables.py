@@ -349,17 +349,13 @@ def _content_faults(rows: pl.DataFrame, kinds: Mapping[str, str]) -> Iterator[st
 def _row_faults(rows: pl.DataFrame) -> Iterator[str]:
     """Yield the faults of rows in order that are repeated, absent, or without a true label."""
     # The rows of a video are neighbours. Numbers of runs take far less memory than groups of texts.
-    pair = pl.struct("problem_set", "video").rle_id().alias("pair")
-    row = pl.struct(_KEY).rle_id().alias("row")
-    repeated = rows.filter(row.is_duplicated()).unique(_KEY, maintain_order=True)
+    repeated = rows.filter(pl.struct(_KEY).rle_id().is_duplicated()).unique(_KEY, maintain_order=True)
     if not repeated.is_empty():
         yield f"expected one row per (video, candidate), got several for {_examples(repeated, _KEY)}. Keep one of each."
-    candidates = pl.col("label").n_unique()
-    videos = rows.group_by(pair, maintain_order=True).agg(
-        pl.col("problem_set", "video").first(),
-        candidates.alias("got"),
-        pl.col("target").any(ignore_nulls=False).alias("true"),
-    )
+    names, candidates = pl.col("problem_set", "video").first(), pl.col("label").n_unique()
+    is_true = pl.col("target").any(ignore_nulls=False).alias("true")
+    pairs = rows.group_by(pl.struct("problem_set", "video").rle_id().alias("pair"), maintain_order=True)
+    videos = pairs.agg(names, candidates.alias("got"), is_true)
     sets = rows.group_by("problem_set").agg(candidates.alias("expected"))
     partial = videos.join(sets, on="problem_set", maintain_order="left").filter(pl.col("got") != pl.col("expected"))
     if not partial.is_empty():
