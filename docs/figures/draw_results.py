@@ -15,6 +15,7 @@ from lightning_vista.drawing.charts import Chart, Point
 RESULTS = Path(__file__).parents[1] / "results"
 OUT = RESULTS
 SHARE = (0.0, 1.0)
+_COEFFICIENTS = ("0", "0.1", "0.25", "0.5", "1", "2")
 Row = Mapping[str, str]
 
 
@@ -69,24 +70,19 @@ def classifier() -> None:
 
 
 def steering() -> None:
-    """Draw words of the sea and perplexity against the coefficient."""
-    rows = read("steering_scalar")
-    lines = {
-        "Words of the sea among generated tokens": ("share of words of the sea, unsteered", 0, "Share of tokens"),
-        "Perplexity under the unsteered model": ("perplexity under the unsteered model, unsteered", 1, "Perplexity"),
+    """Draw the words that steering adds, and perplexity, against the coefficient."""
+    measures = {
+        "Share of \u201cwhale\u201d": ("target", "Share of tokens"),
+        "Share of other words of the sea": ("related", "Share of tokens"),
+        "Perplexity": ("perplexity", "Perplexity under the unsteered model"),
     }
     charts = []
-    for title, (first, place, y_title) in lines.items():
+    for title, (metric, y_title) in measures.items():
         series = {}
         for run in ("routed", "unrouted"):
-            points = [printed(rows, 1, first, run, 0)]
-            for coefficient in (4, 8, 16):
-                name = f"coefficient {coefficient}"
-                cells = [row for row in rows if row["row"] == name and row["column"] == run]
-                own = cells[3 * place : 3 * place + 3]  # the page has this name twice, three seeds each
-                points.append(Point(coefficient, tuple(float(cell["value"]) for cell in own)))
-            series[run] = points
-        charts.append(Chart(title, series, "Steering coefficient", y_title, lines=True, log_y=bool(place)))
+            found = {at: _seeds("steering_scalar", run, f"test/steering/{at}/{metric}") for at in _COEFFICIENTS}
+            series[run] = [Point(float(at), tuple(values.values())) for at, values in found.items()]
+        charts.append(Chart(title, series, "Steering coefficient", y_title, lines=True, log_y=metric == "perplexity"))
     sheet([panel(chart) for chart in charts], OUT / "steering_scalar.png")
 
 
