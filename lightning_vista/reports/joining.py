@@ -1,7 +1,10 @@
 """Joining of score tables by problem set, and predictions from them."""
 
+import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import Any
 
 import polars as pl
@@ -37,6 +40,13 @@ class JoinedProblemSet:
     targets: Tensor
     scores: dict[str, Tensor]
     complete: frozenset[str]
+
+    @property
+    def digest(self) -> str:
+        """Digest of the videos with their true labels; reports with the same one ask the same of a scorer."""
+        truth = [sorted(compress(self.labels, row)) for row in self.targets.tolist()]
+        content = json.dumps([sorted(self.labels), list(zip(self.videos, truth, strict=True))])
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)

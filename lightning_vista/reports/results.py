@@ -65,6 +65,8 @@ def build_results(
         - `rescaling`, `strict`, `config_hash` (text; empty if unknown);
         - of a partial run (`ScoreTable.is_partial`) also `partial` (True), `videos_scored` and `videos_planned`;
         - `problem_sets`: {id: {macro_f1, accuracy, videos, unscored, ties}};
+        - `contents`: {id: digest of the videos and true labels} of the problem sets of which the model's table has all
+          videos, for comparisons with other reports; not of baselines;
         - `aggregates`: [{environment, level, kind, mean_macro_f1, standard_error, ci_low, ci_high, problem_sets}],
           where `all` marks a pooled dimension, and a cell without problem sets of the model does not have a row;
         - `common`: {problem_sets, not_scored, aggregates, order_leak, reward_quality}: the same means over the problem
@@ -115,6 +117,11 @@ def build_results(
     drawn = {table.model for table in tables if table.is_baseline}
     held_out = {id: value for table in tables for id, value in table.held_out.items()}
     compared = _compare(sets, results, raw, drawn, held_out)
+    digests = {item.outline.id: item.digest for item in sets}
+    contents = {
+        table.model: {item.outline.id: digests[item.outline.id] for item in sets if table.model in item.complete}
+        for table in tables
+    }
     hashes = {table.model: table.config_hash for table in tables}
     confusions, successes = confusion_matrices(sets), success_rows(sets, cells([item.outline for item in sets]))
     coverage = {table.model: coverage_of(table) for table in tables}
@@ -127,6 +134,7 @@ def build_results(
             **({"baseline": True} if model in drawn else {}),
             **coverage.get(model, {}),
             "problem_sets": _figures(own),
+            **({"contents": contents[model]} if model in contents else {}),
             "aggregates": compared[model]["aggregates"],
             **{name: compared[model][name] for name in _CHANCE},
             "common": compared[model]["common"],

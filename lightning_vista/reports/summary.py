@@ -90,7 +90,7 @@ def against_table(changes: Sequence[Change]) -> Table:
         changes: Result of `compare_with_earlier`.
     """
     table = Table(
-        title="Against the earlier report (same problem sets)",
+        title="Against the earlier report (same videos of the same problem sets)",
         box=box.SIMPLE,
         padding=(0, 1, 0, 0),
         title_justify="left",

@@ -48,6 +48,7 @@ def write_page(
     out_path: str | Path,
     runs: Sequence[str | Path] = (),
     changes: Sequence[Change] = (),
+    change_notes: Sequence[str] = (),
 ) -> Path:
     """Write the report page; the same input gives the same bytes.
 
@@ -61,6 +62,7 @@ def write_page(
         runs: Run folders with `run.json`, `strips/`, `examples/` and `transcripts/`; without them the page says that it
             lacks these.
         changes: Result of `compare_with_earlier`, for a page that compares with an earlier report.
+        change_notes: Result of `notes_on_earlier`.
 
     Returns:
         Path of the file.
@@ -91,6 +93,7 @@ def write_page(
         has_runs=bool(runs),
         facts=scorer_facts(results, members, folders),
         changes=[change for change in changes if change.model in results],
+        change_notes=change_notes,
         run_names=[run.name for run in folders],
         **_videos(results, shown, members, tables, folders),
         **_notes(results),
