@@ -144,15 +144,16 @@ def notes_on_earlier(
         tables: Score tables of the new report.
 
     Returns:
-        For each compared scorer: the coverage of a partial earlier run, and the number of problem sets that are left
-        out, by reason.
+        For each compared scorer: the coverage of a partial earlier run, the number of problem sets that are left out,
+        by reason, and that of compared ones whose descriptions differ.
     """
     partial = partial_notes(earlier)
     notes = []
     for model, name in _matches(earlier, tables):
         if name in partial:
             notes.append(f"The earlier run of {name} is partial ({partial[name]}).")
-        if apart := _left_out(earlier[name], results[model]):
+        apart = _left_out(earlier[name], results[model])
+        if apart:
             total = len(earlier[name]["problem_sets"].keys() | results[model]["problem_sets"].keys())
             reasons = "; ".join(f"{reason}: {count:,}" for reason, count in Counter(apart.values()).items())
             be = "is" if len(apart) == 1 else "are"
@@ -160,6 +161,10 @@ def notes_on_earlier(
                 f"{model}: {len(apart):,} of {total:,} problem sets {be} left out of the comparison with the earlier "
                 f"report ({reasons})."
             )
+        texts, earlier_texts = (part.get("descriptions", {}) for part in (results[model], earlier[name]))
+        if changed := [id for id in texts if id not in apart and earlier_texts.get(id, texts[id]) != texts[id]]:
+            sets = "problem set has" if len(changed) == 1 else "problem sets have"
+            notes.append(f"{model}: {len(changed):,} compared {sets} other descriptions than in the earlier report.")
     return notes
 
 

@@ -162,3 +162,16 @@ def test_one_scorer_in_two_earlier_reports_is_refused_with_both_names(tmp_path: 
             read_earlier([tmp_path / name for name in pair], "none", True)
     write_report([tmp_path / "other.parquet"], tmp_path / "other", "none")
     assert set(read_earlier([tmp_path / "a", tmp_path / "other"], "none", True)) == {"judge", "other"}
+
+
+def test_descriptions_that_have_changed_are_counted() -> None:
+    first, *_ = SETS
+    texts = {id: dict.fromkeys("zy", "We wait") for id in SETS}
+    old, new = (replace(table(0.5), descriptions=texts | {first: own}) for own in ({"z": "We go"}, {"z": "We run"}))
+    results, earlier = build_results([new], "none"), {"judge": build_results([old], "none")["judge"]}
+    assert notes_on_earlier(results, earlier, [new]) == [
+        "judge: 1 compared problem set has other descriptions than in the earlier report."
+    ]
+    assert compare_with_earlier(results, earlier, [new])[0].problem_sets == len(SETS)
+    earlier["judge"].pop("descriptions")  # as earlier releases wrote it
+    assert not notes_on_earlier(results, earlier, [new])
