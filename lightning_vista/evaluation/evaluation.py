@@ -27,7 +27,8 @@ class Evaluation(L.Callback):
     `test` writes the score table `scores.parquet`, `run.json` (the circumstances), `strips/` (a few frames of each
     problem set), `examples/`, `config.yaml` and, for scorers that talk, `transcripts/` into the run folder, and logs
     macro F1, accuracy, unscored videos and ties. `predict` does the same without targets and figures. A run that was
-    interrupted is resumed by the same command: only what is missing is scored. After a change to the scorer's code,
+    interrupted is resumed by the same command: only what is missing is scored. Videos with unscored pairs are scored
+    again, since the reason may have passed; under a limit of batches they are not. After a change to the scorer's code,
     give another run folder, or earlier scores stay. With `fast_dev_run` nothing is written.
     Modules that are not scorers are left alone.
 
@@ -52,7 +53,8 @@ class Evaluation(L.Callback):
         ValueError: If `rescaling` is not one of these words, or a control is unknown or repeated; at setup, if the
             datamodule cannot be evaluated on or gives other frames than the scorer wants, or if controls are to be
             scored by a scorer that sees a single frame.
-        RunFolderError: At setup, if the run folder holds scores of another scorer, configuration or dataset.
+        RunFolderError: At setup, if the run folder holds scores of another scorer, configuration or dataset, or of
+            `predict` instead of `test` or the reverse.
 
     Example:
         >>> trainer = L.Trainer(logger=False, enable_progress_bar=False, callbacks=[Evaluation("runs/clip")])
@@ -75,6 +77,7 @@ class Evaluation(L.Callback):
         self.dry_run = dry_run
         self.run: RunFolder | None = None
         self.metric: ProblemSetScores | None = None
+        self._skipped: set[str] = set()
         self._strips: set[str] = set()
         self._started = 0.0
         self._num_scored = 0
@@ -125,15 +128,15 @@ class Evaluation(L.Callback):
             checkpoint=trainer.ckpt_path,
             controls=self.controls,
         )
-        self.run = RunFolder(self.run_path(trainer, pl_module), pl_module.name, key)
+        self.run = RunFolder(self.run_path(trainer, pl_module), pl_module.name, key, trainer.predicting)
         pl_module.workspace = self.run.path
         trainer.strategy.barrier("every rank has read the run folder")
-        data.skip(self.run.scored.keys())
-        if self.run.scored:  # the identity covers arguments and weights, but not the scorer's own code
-            rank_zero_info(
-                f"{self.run.path} holds the scores of {len(self.run.scored)} of {len(index.samples)} videos, which are "
-                "not scored again. If the scorer's code has changed since, give another `evaluation.run_dir`."
-            )
+        # An endpoint that was down or a video beyond a limit may have had no score for a reason that has passed.
+        again: frozenset[str] = frozenset() if _is_limited(trainer) else self.run.unscored
+        self._skipped = self.run.scored.keys() - again
+        data.skip(self._skipped)
+        if self.run.scored:
+            rank_zero_info(_resume_message(self.run, len(again), len(index.samples)))
         from lightning_vista.evaluation.film_strips import strip_videos
 
         self._strips = set(strip_videos(index).values())
@@ -145,7 +148,8 @@ class Evaluation(L.Callback):
             self.metric.to(pl_module.device)
         if self.run is not None and trainer.is_global_zero and isinstance(pl_module, Scorer):
             self.run.write_config(pl_module)
-            self._count([pair for pairs in self.run.scored.values() for pair in pairs])
+            # Videos that are scored again are counted with their new pairs.
+            self._count([pair for video in self._skipped for pair in self.run.scored[video]])
 
     def on_predict_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write the configuration, in one process."""
@@ -157,8 +161,8 @@ class Evaluation(L.Callback):
     ) -> None:
         """Journal the scores of a batch, intact and under controls, and count the intact ones."""
         if self.metric is not None:
-            self._append(trainer, [*outputs, *self._controlled(trainer.strategy.test_step, batch, batch_idx)], batch)
-            self._count(outputs)
+            scored = [*outputs, *self._controlled(trainer.strategy.test_step, batch, batch_idx)]
+            self._count(self._append(trainer, scored, batch))
 
     def on_predict_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: int
@@ -179,14 +183,16 @@ class Evaluation(L.Callback):
         """Finish the run folder."""
         self._finish(trainer)
 
-    def _append(self, trainer: L.Trainer, pairs: "list[PairScores]", batch: Any) -> None:
+    def _append(self, trainer: L.Trainer, pairs: "list[PairScores]", batch: Any) -> "list[PairScores]":
         """Journal the scores of a batch; its strips come first, since what is journalled is not seen again."""
         if self.run is not None:
+            pairs = self.run.with_earlier(pairs)
             from lightning_vista.evaluation.film_strips import write_strips
 
             write_strips(batch, self._strips, self.run.path)
             self.run.append(pairs, trainer.global_rank)
             self._num_scored += len(batch)
+        return pairs
 
     def _controlled(self, step: Callable[..., Any], batch: Any, batch_idx: int) -> "list[PairScores]":
         """Score a batch once more under every control; the strategy's steps hold the trainer's precision."""
@@ -240,6 +246,26 @@ def find_evaluation(trainer: L.Trainer) -> Evaluation | None:
     """
     callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined] # set by Lightning's connectors
     return next((callback for callback in callbacks if isinstance(callback, Evaluation)), None)
+
+
+def _is_limited(trainer: L.Trainer) -> bool:
+    """Say whether a run has a limit of batches, which then go to videos without any score."""
+    limit = trainer.limit_predict_batches if trainer.predicting else trainer.limit_test_batches
+    return not (isinstance(limit, float) and limit == 1.0)  # as an integer, 1 is a single batch
+
+
+def _resume_message(run: "RunFolder", again: int, total: int) -> str:
+    """Say which videos of a run folder are scored again, and which are not."""
+    parts = []
+    if done := len(run.scored) - again:
+        parts.append(f"{run.path} holds the scores of {done} of {total} videos, which are not scored again.")
+    if again:
+        parts.append(f"{run.path} holds unscored pairs of {again} of {total} videos, which are scored again.")
+    elif run.unscored:
+        parts.append(f"{len(run.unscored)} of these have unscored pairs; a run without a limit of batches scores them.")
+    # The identity covers arguments and weights, but not the scorer's own code.
+    parts.append("If the scorer's code has changed since, give another `evaluation.run_dir`.")
+    return " ".join(parts)
 
 
 def _evaluation_data(trainer: L.Trainer, scorer: Scorer) -> EvaluationData:

@@ -53,6 +53,11 @@ class PairScores(NamedTuple):  # Lightning moves predictions to the CPU, and ref
     transcript: str | None = None
     order: str = FORWARD
 
+    @property
+    def is_scored(self) -> bool:
+        """Say whether every candidate has a score."""
+        return not any(map(math.isnan, self.scores))
+
     def rows(self, model: str) -> Iterator[dict[str, object]]:
         """Yield the rows of the score table, one per candidate."""
         targets: Sequence[bool | None] = self.targets or [None] * len(self.labels)

@@ -57,7 +57,7 @@ class EvaluationData(Protocol):
         """Return the folder of their shards."""
 
     def skip(self, videos: Collection[str]) -> None:
-        """Leave these videos out of the next test or prediction: they have been scored before."""
+        """Leave these videos out of the next test or prediction: they have all of their scores."""
 
 
 @runtime_checkable

@@ -43,20 +43,40 @@ class RunFolder:
         path: The folder; created where needed.
         model: The name of the scorer.
         config_hash: The identity of the run, see `identity`.
+        is_prediction: Whether the run is one of `predict`, whose scores come without targets.
 
     Attributes:
         scored: The pairs of every video that had been scored when the folder was opened.
 
     Raises:
-        RunFolderError: If the folder holds scores of another scorer or configuration.
+        RunFolderError: If the folder holds scores of another scorer or configuration, or of `predict` instead of `test`
+            or the reverse.
     """
 
-    def __init__(self, path: str | Path, model: str, config_hash: str) -> None:
+    def __init__(self, path: str | Path, model: str, config_hash: str, is_prediction: bool = False) -> None:
         self.path = Path(path)
         self.model = model
         self.config_hash = config_hash
+        self.is_prediction = is_prediction
         self.path.mkdir(parents=True, exist_ok=True)
         self.scored = self._read()
+
+    @property
+    def unscored(self) -> frozenset[str]:
+        """Videos in `scored` of which a pair, of any order of the frames, lacks a score."""
+        return frozenset(video for video, pairs in self.scored.items() if not all(pair.is_scored for pair in pairs))
+
+    def with_earlier(self, pairs: Sequence[PairScores]) -> list[PairScores]:
+        """Return the pairs of a video that is scored again, with the earlier scores of those that had been scored.
+
+        So a pair has one score, whichever journal is read first, and a second attempt takes nothing away.
+
+        Args:
+            pairs: New pairs, of any videos.
+        """
+        earlier = {_key(pair): pair for video in {pair.video for pair in pairs} for pair in self.scored.get(video, ())}
+        kept = {key: pair for key, pair in earlier.items() if pair.is_scored}
+        return [kept.get(_key(pair), pair)._replace(transcript=pair.transcript) for pair in pairs]
 
     def append(self, pairs: Sequence[PairScores], rank: int) -> None:
         """Write the scores of some videos to the journal of a rank; all pairs of a video come together.
@@ -159,6 +179,7 @@ class RunFolder:
         if (self.path / TABLE_NAME).exists():
             table = read_scores(self.path)
             self._check(table.model, table.config_hash)
+            self._check_stage(bool(table.rows["target"].null_count()))
             for pair in _pairs(table):
                 scored.setdefault(pair.video, []).append(pair)
         for journal in self._journals():
@@ -177,7 +198,8 @@ class RunFolder:
                     damaged += 1
                     continue
                 pairs = [PairScores.from_json(entry) for entry in entries]
-                scored[pairs[0].video] = pairs
+                self._check_stage(pairs[0].targets is None)
+                scored[pairs[0].video] = _merged(scored.get(pairs[0].video, ()), pairs)
             if damaged:
                 warnings.warn(
                     f"{journal}: {damaged} of {total} lines are damaged. Their videos are scored again.",
@@ -196,12 +218,32 @@ class RunFolder:
         self._check(str(content.get("model")), str(content.get("config_hash")))
         return "version" in content
 
+    def _check_stage(self, is_prediction: bool) -> None:
+        """Check whether scores are those of this stage: journals and tables of any release show it by their targets."""
+        if is_prediction != self.is_prediction:
+            got, expected = ("predict", "test") if is_prediction else ("test", "predict")
+            raise RunFolderError(
+                f"{self.path} holds scores of `{got}`, not of `{expected}`: one has true labels, the other none. Give "
+                f"another `evaluation.run_dir` for `{expected}`, or remove the folder."
+            )
+
     def _check(self, model: str, config_hash: str) -> None:
         if (model, config_hash) != (self.model, self.config_hash):
             raise RunFolderError(
                 f"{self.path} holds scores of {model!r} (configuration {config_hash[:8]}), not of {self.model!r} "
                 f"({self.config_hash[:8]}). Give another `evaluation.run_dir`, or remove the folder."
             )
+
+
+def _key(pair: PairScores) -> tuple[str, str, str]:
+    return pair.video, pair.problem_set, pair.order
+
+
+def _merged(earlier: Iterable[PairScores], pairs: Iterable[PairScores]) -> list[PairScores]:
+    """Return the pairs of one video from two lines; journals are not read in the order of time, so scored ones win."""
+    found = {_key(pair): pair for pair in earlier}
+    found |= {key: pair for pair in pairs if (key := _key(pair)) not in found or pair.is_scored}
+    return list(found.values())
 
 
 def _whole_lines(path: Path) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """The coverage of a report's figures: partial runs, and problem sets that not every scorer has scored."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lightning_vista.reports.joining import BASELINES
@@ -136,6 +136,57 @@ def single_videos_note(results: Mapping[str, Mapping[str, Any]]) -> str:
         f"{count:,} problem {have} a single scored video, which leaves nothing to standardise its labels over: "
         "`both` is `video` there, and `label` is `none`."
     )
+
+
+def differing_descriptions(results: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Return the problem sets whose descriptions differ between scorers, under the same labels.
+
+    Args:
+        results: Content of `results.json`.
+
+    Returns:
+        Problem set id -> scorers, those with the same descriptions side by side; both ordered by name.
+
+    Example:
+        >>> parts = {"a": {"s": "1f"}, "b": {"s": "2c"}, "c": {"s": "1f"}}
+        >>> differing_descriptions({model: {"descriptions": found} for model, found in parts.items()})
+        {'s': 'a, c / b'}
+    """
+    found: dict[str, dict[str, list[str]]] = {}
+    for model, part in results.items():
+        for id, digest in part.get("descriptions", {}).items():
+            found.setdefault(id, {}).setdefault(digest, []).append(model)
+    return {
+        id: " / ".join(sorted(", ".join(sorted(models)) for models in groups.values()))
+        for id, groups in sorted(found.items())
+        if len(groups) > 1
+    }
+
+
+def descriptions_note(results: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the sentence about problem sets with differing descriptions; empty without any.
+
+    Args:
+        results: Content of `results.json`.
+
+    Example:
+        >>> descriptions_note({"a": {"descriptions": {"s": "1f"}}, "b": {"descriptions": {"s": "2c"}}})
+        'Scorers were given different descriptions in 1 problem set, under the same labels: s (a / b).'
+    """
+    found = differing_descriptions(results)
+    if not found:
+        return ""
+    groups: dict[str, list[str]] = {}
+    for id, scorers in found.items():
+        groups.setdefault(scorers, []).append(id)
+    where = "; ".join(f"{_some(ids)} ({scorers})" for scorers, ids in groups.items())
+    sets = "problem set" if len(found) == 1 else "problem sets"
+    return f"Scorers were given different descriptions in {len(found):,} {sets}, under the same labels: {where}."
+
+
+def _some(ids: Sequence[str], shown: int = 3) -> str:
+    """Return the first ids, and the number of the others."""
+    return ", ".join(ids[:shown]) + (f" and {len(ids) - shown:,} others" if len(ids) > shown else "")
 
 
 def gaps(part: Mapping[str, Any]) -> str:

@@ -1,7 +1,10 @@
 """Joining of score tables by problem set, and predictions from them."""
 
-from collections.abc import Iterator, Sequence
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import Any
 
 import polars as pl
@@ -37,6 +40,12 @@ class JoinedProblemSet:
     targets: Tensor
     scores: dict[str, Tensor]
     complete: frozenset[str]
+
+    @property
+    def digest(self) -> str:
+        """Digest of the videos with their true labels; reports with the same one ask the same of a scorer."""
+        truth = [sorted(compress(self.labels, row)) for row in self.targets.tolist()]
+        return _digest([sorted(self.labels), list(zip(self.videos, truth, strict=True))])
 
 
 @dataclass(frozen=True)
@@ -98,6 +107,27 @@ def join_tables(tables: Sequence[ScoreTable]) -> JoinedTables:
     return JoinedTables(joined, {table.model: _reasons(columns[table.model], table) for table in tables})
 
 
+def description_versions(tables: Sequence[ScoreTable]) -> dict[str, list[tuple[list[str], Mapping[str, str]]]]:
+    """Return the descriptions of each problem set, which tables may word differently under the same labels.
+
+    Args:
+        tables: Score tables; those that were written without descriptions add nothing.
+
+    Returns:
+        Problem set id -> versions in the order of the tables: names of the scorers, and label -> description.
+    """
+    found: dict[str, list[tuple[list[str], Mapping[str, str]]]] = {}
+    for table in tables:
+        for id, texts in table.descriptions.items():
+            versions = found.setdefault(id, [])
+            names = next((names for names, known in versions if known == texts), None)
+            if names is None:
+                versions.append(([table.model], texts))
+            else:
+                names.append(table.model)
+    return found
+
+
 def _num_videos(table: ScoreTable) -> dict[str, int]:
     """Return the number of videos of each problem set of a table."""
     return dict(table.rows.group_by("problem_set").agg(pl.col("video").n_unique()).iter_rows())
@@ -119,6 +149,19 @@ def _reasons(scores: pl.DataFrame, table: ScoreTable) -> dict[str, int]:
     unscored = videos.agg(pl.col("score").is_nan().any(), pl.col("reason").drop_nulls().first()).filter("score")
     counts = unscored.group_by(pl.col("reason").fill_null(NO_REASON)).len().sort("reason")
     return dict(counts.iter_rows())
+
+
+def description_digests(table: ScoreTable) -> dict[str, str]:
+    """Return a digest of the descriptions of each problem set; empty for a table that was written without them.
+
+    Args:
+        table: Score table.
+    """
+    return {id: _digest(sorted(texts.items())) for id, texts in sorted(table.descriptions.items())}
+
+
+def _digest(content: object) -> str:
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 
 def _tensor(column: pl.Series) -> Tensor:

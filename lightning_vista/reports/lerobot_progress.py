@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from lightning_vista.files.own_files import write_whole
 def export_lerobot(run: str | Path, out: str | Path) -> pl.DataFrame:
     """Write the progress curves of a run as LeRobot's table; episodes are the run's curves, in their order.
 
+    A warning names the example videos without a curve, which are not among the episodes.
+
     Args:
         run: Run folder with a `progress.json`, see the callback `ProgressCurves`.
         out: Parquet file to write.
@@ -24,14 +27,33 @@ def export_lerobot(run: str | Path, out: str | Path) -> pl.DataFrame:
 
     Raises:
         FileNotFoundError: If the run has no progress curves.
-        ValueError: If no curve is scored at every point.
+        ValueError: If there are no curves, or one is not scored at every point: without it, the later episodes would
+            have other numbers. The message names them.
     """
     progress = read_progress(run)
     if progress is None:
         raise FileNotFoundError(
             f"No {PROGRESS_NAME} in {run}. Run `test` with the callback lightning_vista.callbacks.ProgressCurves."
         )
-    return write_lerobot_progress([curve for curve in progress.curves if curve.is_scored], out, progress.model)
+    if unscored := [f"{each.video} in {each.problem_set}" for each in progress.curves if not each.is_scored]:
+        raise ValueError(
+            f"{Path(run, PROGRESS_NAME)}: expected values at every point, got NaN in {_listed(unscored)}. Run `test` "
+            "with the callback ProgressCurves again, or give `write_lerobot_progress` the curves to keep, with new "
+            "numbers of episodes."
+        )
+    frame = write_lerobot_progress(progress.curves, out, progress.model)
+    if progress.left_out:
+        warnings.warn(
+            f"{Path(run, PROGRESS_NAME)}: {len(progress.left_out)} example videos without a curve are not among the "
+            f"episodes: {_listed(progress.left_out)}.",
+            stacklevel=2,
+        )
+    return frame
+
+
+def _listed(texts: Sequence[str], shown: int = 10) -> str:
+    """Return the first texts, and the number of the others."""
+    return "; ".join(texts[:shown]) + (f" and {len(texts) - shown} more" if len(texts) > shown else "")
 
 
 def write_lerobot_progress(episodes: Sequence[Progress], out: str | Path, model: str) -> pl.DataFrame:

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from lightning_vista.metrics import RESCALINGS, Rescaling
 from lightning_vista.options import check_word
-from lightning_vista.reports.against import compare_with_earlier, read_earlier
+from lightning_vista.reports.against import compare_with_earlier, notes_on_earlier, read_earlier
 from lightning_vista.reports.page import write_page
 from lightning_vista.reports.results import build_results, write_results
 from lightning_vista.reports.summary import against_table, level_table, order_table, summary_notes, summary_table
@@ -49,16 +49,17 @@ def write_report(
     # Read before anything is written: the earlier report may lie in the same folder.
     earlier = read_earlier(against, rescaling, strict) if against else {}
     changes = compare_with_earlier(results, earlier, tables) if against else []
+    change_notes = notes_on_earlier(results, earlier, tables)
     write_results(results, out)
     folders = [run for run in runs if Path(run).is_dir()]
-    page = write_page(results, tables, out / "report.html", runs=folders, changes=changes)
+    page = write_page(results, tables, out / "report.html", runs=folders, changes=changes, change_notes=change_notes)
     console = Console()
     if not console.is_terminal:
         console = Console(width=100)  # rich would wrap files and pipes at 80 columns
     for table in (summary_table(results), level_table(results), order_table(results), against_table(changes)):
         if table.row_count:
             console.print(table)
-    for note in summary_notes(results):
+    for note in (*summary_notes(results), *change_notes):
         console.print(note, soft_wrap=True, markup=False, highlight=False)
     console.print(f"Page: {page}", soft_wrap=True)
     return page

@@ -31,7 +31,7 @@ from lightning_vista.reports.comparisons import (
     tabulate,
 )
 from lightning_vista.reports.coverage import coverage_of
-from lightning_vista.reports.joining import BASELINES, JoinedProblemSet, join_tables
+from lightning_vista.reports.joining import BASELINES, JoinedProblemSet, description_digests, join_tables
 from lightning_vista.reports.order_controls import control_results
 from lightning_vista.reports.reward_checks import confusion_matrices, success_rows
 from lightning_vista.reports.verdicts import compare_with_chance
@@ -65,6 +65,9 @@ def build_results(
         - `rescaling`, `strict`, `config_hash` (text; empty if unknown);
         - of a partial run (`ScoreTable.is_partial`) also `partial` (True), `videos_scored` and `videos_planned`;
         - `problem_sets`: {id: {macro_f1, accuracy, videos, unscored, ties}};
+        - `contents`: {id: digest of the videos and true labels} of the problem sets of which the model's table has all
+          videos, for comparisons with other reports; not of baselines;
+        - `descriptions`: {id: digest of the descriptions} of the model's table, where it has them;
         - `aggregates`: [{environment, level, kind, mean_macro_f1, standard_error, ci_low, ci_high, problem_sets}],
           where `all` marks a pooled dimension, and a cell without problem sets of the model does not have a row;
         - `common`: {problem_sets, not_scored, aggregates, order_leak, reward_quality}: the same means over the problem
@@ -115,6 +118,14 @@ def build_results(
     drawn = {table.model for table in tables if table.is_baseline}
     held_out = {id: value for table in tables for id, value in table.held_out.items()}
     compared = _compare(sets, results, raw, drawn, held_out)
+    digests = {item.outline.id: (item.digest, item.complete) for item in sets}
+    inputs = {
+        table.model: {
+            "contents": {id: digest for id, (digest, complete) in digests.items() if table.model in complete},
+            "descriptions": description_digests(table),
+        }
+        for table in tables
+    }
     hashes = {table.model: table.config_hash for table in tables}
     confusions, successes = confusion_matrices(sets), success_rows(sets, cells([item.outline for item in sets]))
     coverage = {table.model: coverage_of(table) for table in tables}
@@ -127,6 +138,7 @@ def build_results(
             **({"baseline": True} if model in drawn else {}),
             **coverage.get(model, {}),
             "problem_sets": _figures(own),
+            **inputs.get(model, {}),
             "aggregates": compared[model]["aggregates"],
             **{name: compared[model][name] for name in _CHANCE},
             "common": compared[model]["common"],

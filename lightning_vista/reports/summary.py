@@ -9,7 +9,14 @@ from rich.table import Table
 
 from lightning_vista.reports.against import Change
 from lightning_vista.reports.comparisons import ALL
-from lightning_vista.reports.coverage import count_notes, left_out, left_out_note, partial_notes, single_videos_note
+from lightning_vista.reports.coverage import (
+    count_notes,
+    descriptions_note,
+    left_out,
+    left_out_note,
+    partial_notes,
+    single_videos_note,
+)
 from lightning_vista.reports.joining import BASELINES
 from lightning_vista.reports.order_controls import ControlLine, control_kinds, control_lines, order_verdicts
 from lightning_vista.reports.verdicts import ABOVE, AT, BELOW
@@ -90,7 +97,7 @@ def against_table(changes: Sequence[Change]) -> Table:
         changes: Result of `compare_with_earlier`.
     """
     table = Table(
-        title="Against the earlier report (same problem sets)",
+        title="Against the earlier report (same videos of the same problem sets)",
         box=box.SIMPLE,
         padding=(0, 1, 0, 0),
         title_justify="left",
@@ -143,8 +150,8 @@ def summary_notes(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
     Returns:
         A line for each scorer whose run is partial, for each that has unscored videos or ties, and for the verdict on
-        each that was run with controls of frame order; then one about problem sets that are not compared, and one about
-        those with a single video.
+        each that was run with controls of frame order; then one about problem sets that are not compared, one about
+        those with a single video, and one about those with differing descriptions.
 
     Example:
         >>> summary_notes({"clip": {"rescaling": "both", "partial": True, "videos_scored": 8, "videos_planned": 13}})
@@ -152,7 +159,8 @@ def summary_notes(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """
     about = (*partial_notes(results).items(), *count_notes(results).items(), *order_verdicts(results).items())
     notes = [f"{model}: {note}" for model, note in about]
-    return [note for note in (*notes, left_out_note(results), single_videos_note(results)) if note]
+    notes += [left_out_note(results), single_videos_note(results), descriptions_note(results)]
+    return [note for note in notes if note]
 
 
 def _ordered(line: ControlLine, kind: str) -> str:

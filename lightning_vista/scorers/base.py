@@ -49,6 +49,23 @@ def evaluation_mode(scorer: nn.Module) -> Iterator[None]:
             module.training = True
 
 
+def finite_scores(values: Tensor) -> Scores:
+    """Return scores in which values that are not finite, as of float16 beyond its range, are unscored.
+
+    Args:
+        values: One score for each candidate `(candidates,)`.
+
+    Returns:
+        The scores, with NaN and the reason `not_finite` where a value is infinite or NaN.
+
+    Example:
+        >>> finite_scores(torch.tensor([0.5, -torch.inf]))
+        Scores(values=tensor([0.5000,    nan]), reason='not_finite', transcript=None)
+    """
+    finite = values.isfinite()
+    return Scores(values.where(finite, torch.nan), None if finite.all() else "not_finite")
+
+
 class VLMScorer(L.LightningModule, ABC):
     """A scorer of every candidate description of every video (ViSTa, section 4).
 

@@ -64,7 +64,8 @@ class ChatScorer(ConversationScorer):
         parameters: Further fields of every request, such as `{reasoning_effort: low}`.
         repeat: Number of the repetition; a new number requests all replies again, and the cache keeps both.
         limits: Limits on the speed, number and cost of requests.
-        on_failure: Treatment of a request that the endpoint does not answer: `raise`, or `unscored` to continue.
+        on_failure: Treatment of a request that the endpoint does not answer: `raise`, or `unscored` to continue; the
+            same command scores these videos again.
         cache: File of the replies, which runs may share; by default `replies.sqlite` in the run folder. Required
             outside a run.
         name: Name in tables and figures; by default the model's name.

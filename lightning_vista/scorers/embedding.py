@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lightning_vista.evaluation import Scores
 from lightning_vista.evaluation.identity import identity
-from lightning_vista.scorers.base import VLMScorer, evaluation_mode
+from lightning_vista.scorers.base import VLMScorer, evaluation_mode, finite_scores
 from lightning_vista.scorers.embedding_cache import EmbeddingCache
 from lightning_vista.scorers.frame_memo import FrameMemo
 from lightning_vista.video import FrameClock, FrameSpec
@@ -159,7 +159,7 @@ class EmbeddingScorer(VLMScorer):
         with self._memo.using():
             videos = self._embed_new_videos(batch)
         return [
-            [Scores(self._products(candidates.descriptions, video)) for candidates in sets]
+            [finite_scores(self._products(candidates.descriptions, video)) for candidates in sets]
             for video, sets in zip(videos, batch.candidates, strict=True)
         ]
 

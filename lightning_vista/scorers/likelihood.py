@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lightning_vista.evaluation import Scores
 from lightning_vista.options import check_counts, check_word
-from lightning_vista.scorers.base import VLMScorer
+from lightning_vista.scorers.base import VLMScorer, finite_scores
 from lightning_vista.scorers.chat.conversation import prompts_hash
 from lightning_vista.scorers.chat.questions import LETTERS, choice_question, claim_question
 from lightning_vista.scorers.chat.scorer import frame_clocks
@@ -124,7 +124,7 @@ class LikelihoodScorer(VLMScorer):
             priors = self._log_priors(distinct)
             values = {query: value - priors[query] for query, value in values.items()}
         rows = [torch.tensor([values[query] for query in queries], dtype=torch.float64) for queries in asked]
-        return [_scores(row.log_softmax(0) if self.normalise else row) for row in rows]
+        return [finite_scores(row.log_softmax(0) if self.normalise else row) for row in rows]
 
     def _queries(self, num_frames: int, candidates: Candidates) -> list[Query]:
         if self.question == "choice":
@@ -256,9 +256,3 @@ def whole_log_probability(model: Any, inputs: Mapping[str, Tensor], sequence: Se
     logits = model(**given, use_cache=False).logits[0, start - 1 : -1].float()
     answer = given["input_ids"][0, start:, None]
     return float(logits.log_softmax(-1).gather(-1, answer).sum())
-
-
-def _scores(row: Tensor) -> Scores:
-    """Return scores; an infinite one, as of float16 beyond its range, is unscored."""
-    finite = row.isfinite()
-    return Scores(row.where(finite, torch.nan), None if finite.all() else "not_finite")

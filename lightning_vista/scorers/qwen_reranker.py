@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from lightning_vista.evaluation import Scores
+from lightning_vista.scorers.base import finite_scores
 from lightning_vista.scorers.image_text import FramesAs
 from lightning_vista.scorers.likelihood import LikelihoodScorer, Query
 from lightning_vista.scorers.pretrained import AutoDType
@@ -85,4 +86,4 @@ class QwenRerankerScorer(LikelihoodScorer):
         asked = [self._queries(len(frames), candidates) for candidates in sets]
         values = self._log_probabilities(frames, clock, list(dict.fromkeys(chain.from_iterable(asked))))
         rows = [torch.tensor([values[query] for query in queries], dtype=torch.float64) for queries in asked]
-        return [Scores(row[0::2] - row[1::2], None) for row in rows]
+        return [finite_scores(row[0::2] - row[1::2]) for row in rows]

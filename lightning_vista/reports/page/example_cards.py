@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lightning_vista.reports.page.cast import Member
-from lightning_vista.reports.page.set_entries import NOTHING, Pieces, as_list, described
+from lightning_vista.reports.page.set_entries import NOTHING, Pieces, Versions, as_list, described
 from lightning_vista.reports.page.strip_pictures import Picture, Strips
 from lightning_vista.reports.view import View
 from lightning_vista.vista.tables import ScoreTable
@@ -89,7 +89,7 @@ def make_card(
     view: View,
     judges: Sequence[Member],
     predicted: Mapping[str, Mapping[str, Any]],
-    texts: Mapping[str, str],
+    versions: Versions,
     scores: Mapping[str, Mapping[str, float | None]],
     problem_set: str,
     video: str,
@@ -101,7 +101,7 @@ def make_card(
         view: The chosen view, whose predictions are framed.
         judges: Scorers to show; those without scores of the video are skipped.
         predicted: Result of `predictions`.
-        texts: Label -> description.
+        versions: Descriptions of the problem set.
         scores: Model -> label -> raw score.
         problem_set: Id of the problem set.
         video: Path of the video.
@@ -122,7 +122,7 @@ def make_card(
         cells = [("–" if value is None else f"{value:.3f}", place in guess) for place, value in enumerate(own)]  # noqa: RUF001
         said.append(Said(member, outcome, _rank_of(own, truth), cells))
     _, level, kind = view.place(problem_set)
-    pieces = described(labels, texts, truth[0] if truth else 0)
+    pieces = described(labels, versions, truth[0] if truth else 0)
     listed = [(label, parts, place in truth) for place, (label, parts) in enumerate(pieces)]
     return Card(problem_set, int(level), kind, video, labels=listed, said=said, **more)
 

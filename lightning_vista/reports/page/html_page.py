@@ -13,9 +13,17 @@ from lightning_vista.files.own_files import write_whole
 from lightning_vista.optional import require
 from lightning_vista.processes.parallel import one_thread
 from lightning_vista.reports.against import Change
-from lightning_vista.reports.coverage import left_out, left_out_note, partial_notes, single_videos, single_videos_note
+from lightning_vista.reports.coverage import (
+    descriptions_note,
+    differing_descriptions,
+    left_out,
+    left_out_note,
+    partial_notes,
+    single_videos,
+    single_videos_note,
+)
 from lightning_vista.reports.examples import Showcase, read_showcase
-from lightning_vista.reports.joining import predictions
+from lightning_vista.reports.joining import description_versions, predictions
 from lightning_vista.reports.order_controls import control_kinds, order_verdicts
 from lightning_vista.reports.page.cast import Member, cast, judges_of
 from lightning_vista.reports.page.example_cards import Card, chosen_first, make_card, raw_scores, task_to_watch
@@ -23,7 +31,7 @@ from lightning_vista.reports.page.panels import build_panels
 from lightning_vista.reports.page.reward_table import SUCCESS_COLUMNS
 from lightning_vista.reports.page.scorer_facts import scorer_facts
 from lightning_vista.reports.page.scorer_profiles import profile_tables, scorer_profiles
-from lightning_vista.reports.page.set_entries import set_data, set_entries
+from lightning_vista.reports.page.set_entries import Versions, set_data, set_entries
 from lightning_vista.reports.page.strip_pictures import Strips, example_strip
 from lightning_vista.reports.page.svg import draw_mark
 from lightning_vista.reports.page.type_table import KIND_TITLES
@@ -48,6 +56,7 @@ def write_page(
     out_path: str | Path,
     runs: Sequence[str | Path] = (),
     changes: Sequence[Change] = (),
+    change_notes: Sequence[str] = (),
 ) -> Path:
     """Write the report page; the same input gives the same bytes.
 
@@ -61,6 +70,7 @@ def write_page(
         runs: Run folders with `run.json`, `strips/`, `examples/` and `transcripts/`; without them the page says that it
             lacks these.
         changes: Result of `compare_with_earlier`, for a page that compares with an earlier report.
+        change_notes: Result of `notes_on_earlier`.
 
     Returns:
         Path of the file.
@@ -91,6 +101,7 @@ def write_page(
         has_runs=bool(runs),
         facts=scorer_facts(results, members, folders),
         changes=[change for change in changes if change.model in results],
+        change_notes=change_notes,
         run_names=[run.name for run in folders],
         **_videos(results, shown, members, tables, folders),
         **_notes(results),
@@ -152,12 +163,14 @@ def _script_model(member: Member) -> dict[str, Any]:
 
 
 def _notes(results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the notes on `results.json` as a whole: coverage, strictness, and verdicts on order."""
+    """Return the notes on `results.json` as a whole: coverage, descriptions, strictness, and verdicts on order."""
     return {
         "left_out": left_out(results),
         "left_out_note": left_out_note(results),
         "single_videos": single_videos(results),
         "single_videos_note": single_videos_note(results),
+        "differing": differing_descriptions(results),
+        "descriptions_note": descriptions_note(results),
         "strict": all(part.get("strict", True) for part in results.values()),
         "verdicts": order_verdicts(results),
     }
@@ -251,17 +264,19 @@ def _is_drawn(run: Path, members: Sequence[Member]) -> bool:
     return name in {member.name for member in members if member.is_baseline}
 
 
-def _descriptions(tables: Sequence[ScoreTable], showcase: Showcase) -> dict[str, Mapping[str, str]]:
+def _descriptions(tables: Sequence[ScoreTable], showcase: Showcase) -> dict[str, Versions]:
     """Return the descriptions of every problem set; those of the examples serve tables of earlier versions."""
-    found: dict[str, Mapping[str, str]] = {e["problem_set"]: e["descriptions"] for e in showcase.examples}
-    return found | {id: texts for table in tables for id, texts in table.descriptions.items()}
+    found: dict[str, Versions] = {e["problem_set"]: [("", e["descriptions"])] for e in showcase.examples}
+    for id, versions in description_versions(tables).items():
+        found[id] = [(", ".join(names), texts) for names, texts in versions]
+    return found
 
 
 def _cards(
     view: View,
     judges: Sequence[Member],
     predicted: Mapping[str, Mapping[str, Any]],
-    texts: Mapping[str, Mapping[str, str]],
+    texts: Mapping[str, Versions],
     tables: Sequence[ScoreTable],
     showcase: Showcase,
 ) -> list[Card]:
@@ -282,7 +297,7 @@ def _cards(
             "value_orders": value_orders(curves),
             "transcripts": told,
         }
-        cards.append(make_card(view, judges, predicted, texts.get(id, {}), scores[id, video], id, video, **more))
+        cards.append(make_card(view, judges, predicted, texts.get(id, ()), scores[id, video], id, video, **more))
     return cards
 
 
@@ -302,7 +317,7 @@ def _watch(
     view: View,
     judges: Sequence[Member],
     predicted: Mapping[str, Mapping[str, Any]],
-    texts: Mapping[str, Mapping[str, str]],
+    texts: Mapping[str, Versions],
     tables: Sequence[ScoreTable],
     strips: Strips,
 ) -> Card | None:

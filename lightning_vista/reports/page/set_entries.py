@@ -12,6 +12,8 @@ from lightning_vista.vista.sequences import marked_steps
 
 #: Pieces of a description, each with whether it is a step that differs.
 Pieces = Sequence[tuple[str, bool]]
+#: Versions of a problem set's descriptions: names of the scorers that were given one, and label -> description.
+Versions = Sequence[tuple[str, Mapping[str, str]]]
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ def set_entries(
     view: View,
     members: Sequence[Member],
     predicted: Mapping[str, Mapping[str, Any]],
-    descriptions: Mapping[str, Mapping[str, str]],
+    descriptions: Mapping[str, Versions],
     held_out: Mapping[str, bool],
     strips: Strips,
 ) -> list[SetEntry]:
@@ -59,7 +61,7 @@ def set_entries(
         view: The chosen view.
         members: Models of the page.
         predicted: Result of `predictions`.
-        descriptions: Problem set id -> label -> description.
+        descriptions: Problem set id -> its descriptions.
         held_out: Problem set id -> whether its combinations were held out of training.
         strips: Film strips.
     """
@@ -79,7 +81,7 @@ def set_entries(
                 {True: "held out", False: "seen", None: ""}[held_out.get(id)],
                 id not in view.left_out,
                 len(known["videos"]) or max(e["videos"] for e in _results_of(view, id)),
-                described(known["labels"], descriptions.get(id, {}), truth[0] if truth else 0),
+                described(known["labels"], descriptions.get(id, ()), truth[0] if truth else 0),
                 strips.small(video) if video else None,
                 ", ".join(str(place + 1) for place in truth),
                 list(_rows(view, members, id, known)),
@@ -92,13 +94,21 @@ def set_entries(
 NOTHING: Mapping[str, Any] = {"labels": [], "videos": [], "truth": [], "predicted": {}}
 
 
-def described(labels: Sequence[str], texts: Mapping[str, str], reference: int) -> list[tuple[str, Pieces]]:
-    """Return the labels with their descriptions, whose steps are compared with those of one of them."""
-    listed = [texts.get(label, "") for label in labels]
-    return [
-        (label, marked_steps(text, listed[reference]) if text else ())
-        for label, text in zip(labels, listed, strict=True)
-    ]
+def described(labels: Sequence[str], versions: Versions, reference: int) -> list[tuple[str, Pieces]]:
+    """Return the labels with their descriptions, whose steps are compared with those of one of them.
+
+    Where versions differ, each stands behind the names of its scorers.
+    """
+    found: list[tuple[str, Pieces]] = []
+    for label in labels:
+        pieces: list[tuple[str, bool]] = []
+        for names, texts in versions:
+            if text := texts.get(label, ""):
+                if len(versions) > 1:
+                    pieces.append((f"{'; ' if pieces else ''}{names}: ", False))
+                pieces += marked_steps(text, texts.get(labels[reference], ""))
+        found.append((label, pieces))
+    return found
 
 
 def set_data(

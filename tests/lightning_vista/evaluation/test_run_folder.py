@@ -116,3 +116,41 @@ def test_a_line_that_is_nested_without_end_is_scored_again(tmp_path: Path) -> No
     journal.write_text(f"{journal.read_text()}{line_checksum(text)} {text}\n")
     with pytest.warns(UserWarning, match="1 of 2 lines are damaged"):
         assert list(RunFolder(tmp_path, "judge", "hash").scored) == ["a.mp4"]
+
+
+def test_a_score_wins_over_none_whichever_journal_is_read_first(tmp_path: Path) -> None:
+    """After a run with other ranks, the later attempt may be in the journal that is read first."""
+    nothing = pair("a.mp4", math.nan, math.nan, reason="endpoint_error")
+    for first, second in ((0, 1), (1, 0)):
+        folder = tmp_path / str(first)
+        RunFolder(folder, "judge", "hash").append([nothing], rank=first)
+        run = RunFolder(folder, "judge", "hash")
+        assert run.unscored == {"a.mp4"}
+        run.append([pair("a.mp4", 1, 0)], rank=second)
+        again = RunFolder(folder, "judge", "hash")
+        assert again.scored == {"a.mp4": [pair("a.mp4", 1, 0)]}
+        assert not again.unscored
+
+
+def test_a_second_attempt_keeps_the_scores_of_the_first(tmp_path: Path) -> None:
+    """A video is scored again as a whole; pairs that had a score, of any order of the frames, keep it."""
+    nothing = pair("a.mp4", math.nan, math.nan, reason="refusal")
+    first = [pair("a.mp4", 1, 0), nothing._replace(order="reversed"), nothing._replace(order="static")]
+    RunFolder(tmp_path, "judge", "hash").append(first, rank=0)
+    run = RunFolder(tmp_path, "judge", "hash")
+    assert run.unscored == {"a.mp4"}
+    second = [nothing, pair("a.mp4", 0, 1)._replace(order="reversed"), nothing._replace(order="static", reason="late")]
+    assert run.with_earlier([*second, pair("b.mp4", 0, 1)]) == [first[0], *second[1:], pair("b.mp4", 0, 1)]
+
+
+@pytest.mark.parametrize("finished", [True, False])
+@pytest.mark.parametrize("is_prediction", [True, False])
+def test_predictions_and_scores_with_targets_are_not_mixed(tmp_path: Path, finished: bool, is_prediction: bool) -> None:
+    run = RunFolder(tmp_path, "judge", "hash", is_prediction)
+    run.append([pair("a.mp4", 1, 0)._replace(targets=None if is_prediction else (True, False))], rank=0)
+    if finished:
+        run.finish([])
+    got, expected = ("predict", "test") if is_prediction else ("test", "predict")
+    with pytest.raises(RunFolderError, match=f"holds scores of `{got}`, not of `{expected}`.* `evaluation.run_dir`"):
+        RunFolder(tmp_path, "judge", "hash", not is_prediction)
+    assert list(RunFolder(tmp_path, "judge", "hash", is_prediction).scored) == ["a.mp4"]

@@ -10,7 +10,7 @@ import pytest
 from lightning_vista.cli import main
 from lightning_vista.datamodules import ViSTaDataModule
 from lightning_vista.evaluation.progress_file import Progress, ProgressFile, write_progress
-from lightning_vista.reports import export_leaderboard, write_lerobot_progress
+from lightning_vista.reports import export_leaderboard, export_lerobot, write_lerobot_progress
 from lightning_vista.scorers import RandomScorer
 from lightning_vista.vista import read_problem_sets
 from lightning_vista.vista.tables import read_scores
@@ -80,11 +80,11 @@ def test_other_datasets_and_repeated_models_are_refused(runs: list[Path], datase
 
 FIRST = Progress("We a", (1, 3, 5), (0.0, 0.2, 0.4), (2.0, 4.0, 3.0), (("We a", (2.0, 4.0, 3.0)),), "v/0.mp4", "s")
 FLAT = Progress("We b", (1, 2, 3), (0.0, 0.1, 0.2), (0.5, 0.5, 0.5), (("We b", (0.5, 0.5, 0.5)),), "v/1.mp4", "s")
-UNSCORED = Progress("We c", (1, 2, 3), (0.0, 0.1, 0.2), (0.5, float("nan"), 0.5))
+UNSCORED = Progress("We c", (1, 2, 3), (0.0, 0.1, 0.2), (0.5, float("nan"), 0.5), (), "v/2.mp4", "s")
 
 
 def test_the_table_is_what_lerobot_reads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_progress(ProgressFile("judge", (FIRST, UNSCORED, FLAT)), tmp_path)
+    write_progress(ProgressFile("judge", (FIRST, FLAT)), tmp_path)
     out = tmp_path / "progress.parquet"
     main(["export", "lerobot", str(tmp_path), "--out", str(out)])
     assert "8 frames of 2 episode(s)" in capsys.readouterr().out
@@ -104,6 +104,21 @@ def test_the_table_is_what_lerobot_reads(tmp_path: Path, capsys: pytest.CaptureF
     metadata = pl.read_parquet_metadata(out)
     assert metadata["reward_model_path"] == "judge"
     assert "v/1.mp4" in metadata["episodes"]
+
+
+def test_unscored_curves_are_named_and_shift_no_episode(tmp_path: Path) -> None:
+    """They used to be dropped silently, so that the last episode had the number of the one before."""
+    write_progress(ProgressFile("judge", (FIRST, UNSCORED, FLAT)), tmp_path)
+    with pytest.raises(ValueError, match=r"progress\.json: expected values .* got NaN in v/2\.mp4 in s\. Run `test`"):
+        export_lerobot(tmp_path, tmp_path / "progress.parquet")
+    assert not (tmp_path / "progress.parquet").exists()
+
+
+def test_videos_without_a_curve_are_named(tmp_path: Path) -> None:
+    write_progress(ProgressFile("judge", (FIRST, FLAT), ("v/3.mp4 in s: fewer frames",)), tmp_path)
+    with pytest.warns(UserWarning, match=r"1 example videos without a curve .*: v/3\.mp4 in s: fewer frames\."):
+        frame = export_lerobot(tmp_path, tmp_path / "progress.parquet")
+    assert frame["episode_index"].n_unique() == 2
 
 
 def test_without_steps_there_is_no_dense_progress(tmp_path: Path) -> None:

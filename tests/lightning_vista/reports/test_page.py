@@ -19,6 +19,7 @@ from lightning_vista.reports.page import html_page, write_page
 from lightning_vista.reports.page.set_entries import as_list
 from lightning_vista.reports.results import build_results
 from lightning_vista.reports.style import styles
+from lightning_vista.reports.summary import summary_notes
 from lightning_vista.reports.view import views
 
 
@@ -207,6 +208,35 @@ def test_every_problem_set_shows_its_descriptions(tmp_path: Path) -> None:
     judged = [replace(table, descriptions=texts) for table in tables()]
     page = Page(write_page(build_results(judged), judged, tmp_path / "report.html"))
     assert all(page.text.count(text) == 1 for own in texts.values() for text in own.values())
+
+
+def test_descriptions_that_differ_between_scorers_are_named_and_shown_by_scorer(tmp_path: Path) -> None:
+    """The last table's texts used to stand for the scores of all, silently."""
+    sets = ("home/level_2/remix/c", "craft/level_2/remix/i")
+    judged = []
+    for verb, name in (("open", "a"), ("close", "b"), ("open", "c")):
+        texts = {id: {label: f"We {verb if id == sets[0] else 'see'} {label}" for label in LABELS} for id in sets}
+        judged.append(replace(score_table(name, 0.5), descriptions=texts))
+    results = build_results(judged)
+    digests = [results[name]["descriptions"] for name in "abc"]
+    assert digests[0] == digests[2]
+    assert [id for id in sets if digests[0][id] != digests[1][id]] == [sets[0]]
+    note = f"Scorers were given different descriptions in 1 problem set, under the same labels: {sets[0]} (a, c / b)."
+    assert summary_notes(results)[-1] == note
+    folder = run_folder(tmp_path, judged)
+    entries = [{"video": "home/c 1.mp4", "file": "key0.mp4", "problem_set": sets[0], "descriptions": texts[sets[0]]}]
+    (folder / "examples/examples.json").write_text(json.dumps(entries))
+    page = Page(write_page(results, judged, tmp_path / "report.html", runs=[folder]))
+    assert note in page.text
+    assert page.text.count("a, c: We open z; b: We close z") == 2  # in the list of problem sets, and on the example
+    assert page.text.count("We see z") == 1
+
+
+def test_tables_without_descriptions_or_with_the_same_ones_have_no_note() -> None:
+    same = {id: {label: f"We see {label}" for label in LABELS} for id in SETS}
+    judged = [replace(score_table("a", 0.5), descriptions=same), replace(score_table("b", 0.5), descriptions=same)]
+    for shown in (judged, [judged[0], score_table("old", 0.5)]):
+        assert not any("descriptions" in note for note in summary_notes(build_results(shown)))
 
 
 def test_steps_that_differ_are_marked(tmp_path: Path) -> None:

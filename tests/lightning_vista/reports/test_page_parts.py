@@ -44,7 +44,7 @@ def cards(*judged: ScoreTable) -> list[Card]:
     predicted = predictions(judged, ["none"])
     pairs = [(id, predicted[id]["videos"][0]) for id in sorted(SETS) if not id.endswith("many")]
     scores = raw_scores(judged, set(pairs))
-    return [make_card(view, judges, predicted, {}, scores[pair], *pair, strip=None) for pair in pairs]
+    return [make_card(view, judges, predicted, (), scores[pair], *pair, strip=None) for pair in pairs]
 
 
 def test_the_three_telling_cards_come_first() -> None:

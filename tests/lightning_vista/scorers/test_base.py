@@ -205,6 +205,115 @@ def test_unscored_videos_are_counted_with_their_reason(shards: Path, tmp_path: P
     assert rows.filter(rows["reason"].is_not_null())["reason"].unique().to_list() == ["unparsable reply"]
 
 
+class Moody(Oracle):
+    """Gives no score for the first problem set of two videos while it is down; one of these is in several sets."""
+
+    moody = ("toy/clips/9.mp4", "toy/clips/shared v1.0.mp4")
+
+    def __init__(self, down: bool) -> None:
+        super().__init__()
+        self.hparams.clear()  # the same run, down or up
+        self.down = down
+
+    def score(self, batch: VideoBatch) -> list[list[Scores]]:
+        scores = super().score(batch)
+        for question, sets in zip(batch.questions, scores, strict=True):
+            if self.down and question.video in self.moody:
+                sets[0] = Scores(torch.full_like(sets[0].values, math.nan), "endpoint_error")
+        return scores
+
+
+def test_videos_with_unscored_pairs_are_scored_again(
+    shards: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A resumed run used to keep what was unscored, whatever the reason."""
+    undisturbed = evaluate(Moody(down=False), shards, tmp_path / "whole")
+    run = tmp_path / "run"
+    assert evaluate(Moody(down=True), shards, run)["test/unscored"] == 2
+    up = Moody(down=False)
+    with caplog.at_level("INFO"):
+        assert evaluate(up, shards, run) == undisturbed
+    assert set(up.asked) == set(Moody.moody)
+    assert "scores of 11 of 13 videos, which are not scored again. " in caplog.text
+    assert "unscored pairs of 2 of 13 videos, which are scored again" in caplog.text
+    assert (run / "scores.parquet").read_bytes() == (tmp_path / "whole/scores.parquet").read_bytes()
+    finished = Moody(down=False)
+    evaluate(finished, shards, run)
+    assert not finished.asked
+
+
+def test_what_stays_unscored_ends_with_the_same_table(shards: Path, tmp_path: Path) -> None:
+    figures = evaluate(Moody(down=True), shards, tmp_path)
+    before = (tmp_path / "scores.parquet").read_bytes()
+    for _ in range(2):
+        again = Moody(down=True)
+        assert evaluate(again, shards, tmp_path) == figures
+        assert set(again.asked) == set(Moody.moody)
+        assert (tmp_path / "scores.parquet").read_bytes() == before
+
+
+def test_a_second_attempt_that_is_cut_short_loses_nothing(shards: Path, tmp_path: Path) -> None:
+    undisturbed = evaluate(Moody(down=False), shards, tmp_path / "whole")
+    run = tmp_path / "run"
+    evaluate(Moody(down=True), shards, run, batch_size=1)
+    cut = Moody(down=False)
+    cut.fail_at = 1
+    with pytest.raises(RuntimeError, match="power cut"):
+        evaluate(cut, shards, run, batch_size=1)
+    up = Moody(down=False)
+    assert evaluate(up, shards, run, batch_size=1) == undisturbed
+    assert len(up.asked) == 1
+    assert (run / "scores.parquet").read_bytes() == (tmp_path / "whole/scores.parquet").read_bytes()
+
+
+def test_a_limit_of_batches_is_spent_on_new_videos(
+    shards: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    figures = evaluate(Moody(down=True), shards, tmp_path)
+    scorer = Moody(down=False)
+    trainer = L.Trainer(
+        accelerator="cpu",
+        logger=False,
+        enable_progress_bar=False,
+        limit_test_batches=1,
+        callbacks=[Evaluation(str(tmp_path))],
+    )
+    data = ViSTaDataModule(str(shards), scorer.frame_spec, batch_size=1, num_workers=0)
+    with caplog.at_level("INFO"):
+        assert trainer.test(scorer, data, verbose=False) == [figures]
+    assert not scorer.asked
+    assert "2 of these have unscored pairs; a run without a limit of batches scores them" in caplog.text
+
+
+def test_predict_and_test_do_not_share_a_run_folder(shards: Path, tmp_path: Path) -> None:
+    """The second of them used to fail at its start or, after all videos were scored, at its end."""
+    data = ViSTaDataModule(str(shards), Oracle.frame_spec, batch_size=1, num_workers=0)
+
+    def do(stage: str, run: str, limit: float = 1.0) -> Oracle:
+        scorer = Oracle()
+        trainer = L.Trainer(
+            accelerator="cpu",
+            logger=False,
+            enable_progress_bar=False,
+            limit_test_batches=limit,
+            limit_predict_batches=limit,
+            callbacks=[Evaluation(str(tmp_path / run))],
+        )
+        if stage == "test":
+            trainer.test(scorer, data, verbose=False)
+        else:
+            trainer.predict(scorer, data, return_predictions=False)
+        return scorer
+
+    for first, second in (("predict", "test"), ("test", "predict")):
+        do(first, first)
+        before = (tmp_path / first / "scores.parquet").read_bytes()
+        with pytest.raises(RunFolderError, match=f"of `{first}`, not of `{second}`.* another `evaluation.run_dir`"):
+            do(second, first)
+        assert (tmp_path / first / "scores.parquet").read_bytes() == before
+        assert not do(first, first).asked
+
+
 def test_another_datamodule_or_frame_spec_is_an_error(shards: Path, tmp_path: Path) -> None:
     scorer = Oracle()
     trainer = L.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False)

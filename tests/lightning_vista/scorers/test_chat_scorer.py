@@ -137,6 +137,10 @@ def test_one_request_that_always_fails_stops_the_run_or_is_left_out(
     assert rows.filter(rows["score"].is_null())["reason"].unique().to_list() == ["endpoint_error"]
     assert rows.filter(rows["score"].is_null())["video"].n_unique() == 1
     assert sum(server.received.values()) == PAIRS - 1 + 4
+    broken.clear()  # the endpoint is up again; the replies that came are in the cache
+    evaluate(scorer(server, mode="single", limits=limits, on_failure="unscored"), shards, tmp_path)
+    assert read_scores(tmp_path).rows["score"].null_count() == 0
+    assert sum(server.received.values()) == PAIRS + 4
 
 
 def test_the_transcript_of_every_video_is_in_the_run_folder_and_in_the_page(

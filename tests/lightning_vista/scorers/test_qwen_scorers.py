@@ -126,6 +126,23 @@ def test_the_reranker_gives_the_log_odds_of_yes(checkpoint: str, instruction: st
     assert found.std() > 1e-3
 
 
+@pytest.mark.parametrize("impossible", ["yes", "no"])
+def test_an_infinite_log_probability_is_unscored(
+    checkpoint: str, monkeypatch: pytest.MonkeyPatch, impossible: str
+) -> None:
+    scorer = QwenRerankerScorer(checkpoint, num_frames=4, size=64)
+    monkeypatch.setattr(
+        scorer,
+        "_log_probabilities",
+        lambda frames, clock, queries: {
+            query: -torch.inf if number < 2 and query[1] == impossible else -1.0 for number, query in enumerate(queries)
+        },
+    )
+    (scores,) = scorer.score_clips(videos()[:1], TEXTS, TIMES[:1])
+    assert scores.values.isnan().tolist() == [True, False, False]
+    assert scores.reason == "not_finite"
+
+
 def test_another_model_is_refused(tmp_path: Path) -> None:
     clip = save_clip(tmp_path / "clip")
     with pytest.raises(ValueError, match="expected model_type 'qwen3_vl', got .* of 'clip'"):

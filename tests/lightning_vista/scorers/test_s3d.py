@@ -146,6 +146,17 @@ def test_scores_are_dot_products_and_unknown_words_are_counted(files: tuple[str,
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
+def test_infinite_products_are_unscored(files: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half precision overflows in embeddings that have no unit length."""
+    scorer = S3DScorer(*files, num_frames=8, size=32)
+    whole = scorer.embed_videos
+    monkeypatch.setattr(scorer, "embed_videos", lambda frames: whole(frames) * torch.tensor([[1.0], [torch.inf]]))
+    scored, overflown = scorer.score_clips(videos(), ["we see a ball"])
+    assert scored.values.isfinite().all()
+    assert (scored.reason, overflown.reason) == (None, "not_finite")
+    assert overflown.values.isnan().all()
+
+
 def test_the_published_shapes_load() -> None:
     shapes = s3d_shapes()
     model = S3D.from_state({name: torch.empty(shape, device="meta") for name, shape in shapes.items()})
