@@ -8,7 +8,15 @@ from torch import nn
 from lightning_vista.routing.units.attention_heads import NORMS_OF_HEADS
 from lightning_vista.routing.units.group import ParameterSlice, UnitGroup
 from lightning_vista.routing.units.hidden import hidden_in
-from lightning_vista.routing.units.parameter_index import ModelIndex, Site, is_layer, is_scale, is_sequential, join
+from lightning_vista.routing.units.parameter_index import (
+    MIXING,
+    ModelIndex,
+    Site,
+    is_layer,
+    is_scale,
+    is_sequential,
+    join,
+)
 
 
 def chain_units(site: Site) -> UnitGroup | None:
@@ -61,7 +69,7 @@ def _readers(site: Site, steps: list[str], length: int) -> tuple[tuple[Parameter
 
 
 #: Known by their source rather than listed: activations of transformers and timm are many, and all are elementwise.
-#: Source modules of classes without parameters that treat each unit separately, except for `_MIXING`.
+#: Source modules of classes without parameters that treat each unit separately, except for `MIXING`.
 _UNITWISE = (
     "torch.nn.modules.activation",
     "torch.nn.modules.dropout",
@@ -72,7 +80,6 @@ _UNITWISE = (
     "timm.layers.activations",
     "timm.layers.drop",
 )
-_MIXING = (nn.Softmax, nn.Softmax2d, nn.LogSoftmax, nn.Softmin, nn.GLU)
 _NORMS_OF_UNITS = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm)
 
 #: The children of a pre-norm transformer block -> those that run last before its output. The attention is not among
@@ -88,7 +95,7 @@ _TRANSFORMER_BLOCKS = {
 def is_unitwise(module: nn.Module) -> bool:
     """Return whether a module has no parameters and treats each unit separately: activations, dropout, pooling."""
     from_known = type(module).__module__ in _UNITWISE or isinstance(module, nn.Identity)
-    return from_known and not isinstance(module, _MIXING) and not list(module.parameters())
+    return from_known and not isinstance(module, MIXING) and not list(module.parameters())
 
 
 def is_unitwise_scale(module: nn.Module) -> bool:

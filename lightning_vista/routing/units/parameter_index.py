@@ -9,6 +9,8 @@ from lightning_vista.routing.place import Place
 from lightning_vista.routing.units.group import ParameterSlice, UnknownStructureError
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+#: Functions without parameters through which each unit changes the others.
+MIXING = (nn.Softmax, nn.Softmax2d, nn.LogSoftmax, nn.Softmin, nn.GLU)
 
 
 def join(parent: str, child: str) -> str:
