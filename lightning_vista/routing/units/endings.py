@@ -34,8 +34,9 @@ def chain_units(site: Site) -> UnitGroup | None:
     if not producers:
         return None
     length = site.index.length(producers[0])
-    consumers, shared = _readers(site, steps[cut:], length)
-    return UnitGroup(site.count(length), producers, consumers, shared, complete)
+    consumers, shared, passed = _readers(site, steps[cut:], length)
+    between = tuple(site.index.modules[path] for path in passed)
+    return UnitGroup(site.count(length), producers, consumers, shared, complete, between=between)
 
 
 def _chain_around(site: Site) -> list[str]:
@@ -49,23 +50,32 @@ def _chain_around(site: Site) -> list[str]:
     return steps_of(site.index, top) if is_sequential(modules[top]) else []
 
 
-def _readers(site: Site, steps: list[str], length: int) -> tuple[tuple[ParameterSlice, ...], tuple[str, ...]]:
-    """Return the consumers of `length` entries in the next steps and their biases; none if not all are known."""
+class _Readers(NamedTuple):
+    """The consumers of units, the names of their biases, and the steps before the last of them."""
+
+    consumers: tuple[ParameterSlice, ...] = ()
+    shared: tuple[str, ...] = ()
+    passed: tuple[str, ...] = ()
+
+
+def _readers(site: Site, steps: list[str], length: int) -> _Readers:
+    """Return the readers of `length` entries in the next steps; none if not all are known."""
     index, found = site.index, list[ParameterSlice]()
-    for path in steps:
+    for number, path in enumerate(steps):
         module = index.modules[path]
         if is_layer(module):
             positions, rest = divmod(index.length(index.columns(path)[0]), length)
             # After flattening an image the entries of a channel are consecutive; those of a token's unit are not.
             if rest or (positions > 1 and site.place.dim == -1):
                 break
-            return (*found, *index.columns(path, positions * site.place.unit_size)), index.biases(path)
+            consumers = (*found, *index.columns(path, positions * site.place.unit_size))
+            return _Readers(consumers, index.biases(path), tuple(steps[:number]))
         # A batch norm on the way reads each unit by itself: its scale and shift belong to the unit.
         if is_unitwise_scale(module) and index.length(index.rows(path)[0]) == length:
             found += index.rows(path, site.place.unit_size)
         elif not is_unitwise(module) and not isinstance(module, nn.Flatten):
             break
-    return (), ()
+    return _Readers()
 
 
 #: Known by their source rather than listed: activations of transformers and timm are many, and all are elementwise.

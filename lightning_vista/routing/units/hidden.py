@@ -7,7 +7,7 @@ registers, see `unit_group.register`.
 from collections.abc import Callable, Collection, Iterator
 from typing import NamedTuple
 
-from torch import nn
+from torch import Tensor, nn
 
 from lightning_vista.routing.units.attention_heads import (
     NORMS_OF_HEADS,
@@ -29,7 +29,8 @@ class Hidden(NamedTuple):
     Attributes:
         writers: The layers whose rows make the units.
         reader: The layer whose columns read them; its input is the routed tensor.
-        outputs: Children whose output has the same units: layers and activations before the reader.
+        outputs: Children whose output has the same units, in the order in which they run: layers and activations before
+            the reader.
         parts: The number of copies of the units in a writer's rows, such as 2 in fused gates and values.
         heads: Whether units are the heads of an attention; a writer may then have fewer rows, which heads share.
         fused: The order of rows in a writer that makes queries, keys and values at once; None if it makes one of them.
@@ -82,6 +83,20 @@ class Hidden(NamedTuple):
                 found += index.rows(path, unit_size, *part)
         return (*found, *(ParameterSlice(join(parent, name), dim=0) for name in self.per_unit))
 
+    def between(self, index: ModelIndex, parent: str, child: str) -> tuple[Callable[[Tensor], Tensor], ...] | None:
+        """Return what acts on the output of a child before the reader takes it, or None if that is not known."""
+        if child == self.reader:
+            return ()
+        behind = [join(parent, name) for name in self.outputs[self.outputs.index(child) + 1 :]]
+        # A child that contains a writer has run it already.
+        found = [index.modules[path] for path in behind if path in index.modules and not _has_layers(index, path)]
+        block = index.modules[parent]
+        if child in self.writers and isinstance(block, _BLOCKS):
+            return (block.activation, *found)
+        # Between a writer and the reader there is an activation, which other modules call as a function.
+        is_known = child not in self.writers or not all(isinstance(module, nn.Dropout) for module in found)
+        return tuple(found) if is_known else None
+
     def is_complete(self, index: ModelIndex, parent: str) -> bool:
         """Return whether nothing but the writers makes single units."""
         known = (*self.writers, self.reader, *self.per_unit, *self.beside, *NORMS_OF_HEADS)
@@ -109,6 +124,7 @@ class Hidden(NamedTuple):
         return rows == width * self.parts or (self.heads and width % rows == 0)
 
 
+_BLOCKS = (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
 _T5_BIAS = "all layers add the position bias of the first one, which has an entry for each head"
 _STATED = "the module reads the number of heads from the configuration, which states one for all layers"
 
@@ -132,7 +148,7 @@ HIDDEN = (
     Hidden(
         ("intermediate.dense",),
         "output.dense",
-        outputs=("intermediate", "intermediate.dense", "intermediate.intermediate_act_fn"),
+        outputs=("intermediate.dense", "intermediate.intermediate_act_fn", "intermediate"),
     ),  # BERT, ESM-2
     Hidden(
         ("pwconv1",), "pwconv2", outputs=("pwconv1", "act"), beside=("layer_scale_parameter",)
@@ -168,6 +184,11 @@ HIDDEN = (
 REGISTERED: dict[type[nn.Module], Callable[[nn.Module], Hidden | UnitGroup | None]] = {}
 
 
+def _has_layers(index: ModelIndex, path: str) -> bool:
+    """Return whether a module contains layers."""
+    return any(map(is_layer, index.modules[path].modules()))
+
+
 def _is_within(name: str, known: tuple[str, ...]) -> bool:
     """Return whether a name is one of the known ones, or lies within one."""
     return any(name == other or name.startswith(f"{other}.") for other in known)
@@ -189,8 +210,6 @@ def _between(index: ModelIndex, parent: str, row: Hidden) -> list[str]:
     # What takes a vector made from units, and returns one from which the reader's input can be made.
     return [name for name, (ins, outs) in ends.items() if ins & after and outs & before]
 
-
-_BLOCKS = (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
 
 #: The widths that a module may take, and those that it may return.
 Ends = tuple[set[int], set[int]]
@@ -296,6 +315,7 @@ def hidden_units(site: Site) -> UnitGroup | None:
             index.biases(reader),
             row.is_complete(index, parent),
             fixed=row.fixed,
+            between=row.between(index, parent, child),
         )
     return None
 
