@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from torch import nn
 
+from lightning_vista.routing.naming import plain_name
 from lightning_vista.routing.units.attention_heads import NORMS_OF_HEADS
 from lightning_vista.routing.units.group import ParameterSlice, UnitGroup
 from lightning_vista.routing.units.hidden import hidden_in
@@ -183,7 +184,9 @@ def steps_of(index: ModelIndex, path: str) -> list[str]:
     """
     if not is_sequential(index.modules[path]):
         return [path]
-    children = [join(path, name) for name, _ in index.modules[path].named_children()]
+    # With every position of a module that stands there more than once.
+    names = [name for name, _ in index.modules[path].named_modules(remove_duplicate=False)]
+    children = [join(path, name) for name in dict.fromkeys(map(plain_name, names)) if name and "." not in name]
     return [step for child in children for step in steps_of(index, child)]
 
 

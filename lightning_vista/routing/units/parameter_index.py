@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from lightning_vista.routing.naming import plain_name
+from lightning_vista.routing.naming import modules_by_name, plain_name
 from lightning_vista.routing.place import Place
 from lightning_vista.routing.units.group import ParameterSlice, UnknownStructureError
 
@@ -52,9 +52,9 @@ class ModelIndex:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        # A wrapper precedes its inner module; both have one plain name, and the inner module overwrites the wrapper.
-        self.modules: dict[str, nn.Module] = {plain_name(name): module for name, module in model.named_modules()}
-        named = model.named_parameters(remove_duplicate=False)  # tied ones under each of their names
+        # Shared modules and tied parameters are there under each of their names.
+        self.modules = modules_by_name(model)
+        named = model.named_parameters(remove_duplicate=False)
         self.parameters = {plain_name(name): parameter for name, parameter in named}
 
     def length(self, piece: ParameterSlice) -> int:
