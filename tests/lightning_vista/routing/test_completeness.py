@@ -160,8 +160,8 @@ def test_parameters_between_makers_and_readers_make_another_structure() -> None:
     assert not group.producers
 
 
-def mlp(width: int = 6, reads: int = 3, **children: nn.Module) -> nn.Module:
-    return nn.ModuleDict({"fc1": nn.Linear(4, width), **children, "fc2": nn.Linear(width, reads)})
+def mlp(children: dict[str, nn.Module], reads: int = 3) -> nn.Module:
+    return nn.ModuleDict({"fc1": nn.Linear(4, 6), **children, "fc2": nn.Linear(6, reads)})
 
 
 @pytest.mark.parametrize("reads", [3, 6], ids=["narrow", "as wide as the units"])
@@ -182,7 +182,7 @@ def mlp(width: int = 6, reads: int = 3, **children: nn.Module) -> nn.Module:
     ids=lambda between: "-".join(type(module).__name__ for module in between.values()),
 )
 def test_what_may_stand_between_two_layers_makes_them_no_mlp(between: dict[str, nn.Module], reads: int) -> None:
-    model = mlp(reads=reads, **between)
+    model = mlp(between, reads)
     assert not unit_group(model, "fc1").consumers
     assert not unit_group(model, "fc2", "input").complete
 
@@ -199,7 +199,7 @@ def test_what_may_stand_between_two_layers_makes_them_no_mlp(between: dict[str, 
     ids=lambda beside: "-".join(type(module).__name__ for module in beside.values()),
 )
 def test_what_cannot_stand_between_two_layers_leaves_an_mlp(beside: dict[str, nn.Module]) -> None:
-    group = unit_group(mlp(**beside), "fc1")
+    group = unit_group(mlp(beside), "fc1")
     assert group.complete
     assert [piece.name for piece in group.consumers] == ["fc2.weight"]
 

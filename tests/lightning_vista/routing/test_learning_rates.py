@@ -114,12 +114,13 @@ def test_rates_that_a_closure_sets_have_the_factor_in_the_same_step(by_name: boo
     scaled = torch.optim.SGD(ours.parameters(), lr=0.1)
     ScaledRates(scaled, find_multipliers(ours, {"1.*": 0.2}))
     by_hand = torch.optim.SGD([{"params": theirs[0].parameters()}, {"params": theirs[1].parameters()}], lr=0.1)
+    inputs = torch.ones(2, ours[0].get_parameter("weight").shape[1])
     for number, rate in enumerate((0.3, 0.05)):
 
         def closure(rate: float = rate) -> float:
             assert len(scaled.param_groups) == 1
             scaled.param_groups[0]["lr"] = rate
-            ours(torch.ones(2, ours[0].in_features)).sum().backward()
+            ours(inputs).sum().backward()
             return float(rate)
 
         scaled.zero_grad()
@@ -127,7 +128,7 @@ def test_rates_that_a_closure_sets_have_the_factor_in_the_same_step(by_name: boo
         assert result == rate
         assert scaled.param_groups[0]["lr"] == rate
         by_hand.zero_grad()
-        theirs(torch.ones(2, ours[0].in_features)).sum().backward()
+        theirs(inputs).sum().backward()
         for group, factor in zip(by_hand.param_groups, (1, 0.2), strict=True):
             group["lr"] = rate * factor
         by_hand.step()
