@@ -39,6 +39,7 @@ class Ablation(Finishing):
         mode: "zero" sets units to zero. "mean" sets each entry of the routed tensor to its mean over the samples,
             tokens and positions of the last validation epoch. "slice" cuts units off, so that weights get the shapes
             from before an expansion; for `at="end"` only.
+            Before an activation, "mean" needs an elementwise one that is a module, and the others one that keeps zero.
         routes: The routes with these regions; those of the trainer's `GradientRouting` by default.
         write: The forms in which to write the result, "checkpoint", "folder" or "both", see `Finishing`.
         adapters: The names of adapters to cut off, see `Adapters`; for `at="end"` only.

@@ -26,9 +26,10 @@ _log = logging.getLogger(__name__)
 class GradientRouting(L.Callback):
     """Gradient routing: the data decides which part of a model it trains (arXiv 2410.04332).
 
-    It works with automatic and manual optimisation, gradient accumulation, mixed precision, activation checkpointing,
-    `torch.compile` and several devices; a trainer may have several of these callbacks. Validation, test and prediction
-    stay as they are. Hooks exist from `on_fit_start` to the end of `fit`, or to its exception.
+    It works with automatic and manual optimisation, gradient accumulation, mixed precision, activation
+    checkpointing, `torch.compile` and several devices. A trainer may have several of these callbacks if their
+    strategies, modules or regions differ; other routes belong in the list of one callback. Validation, test and
+    prediction stay as they are. Hooks exist from `on_fit_start` to the end of `fit`, or to its exception.
 
     Args:
         routes: The routes: a `Route` has a layer, its regions and the rule that assigns data to groups, a
@@ -80,8 +81,11 @@ class GradientRouting(L.Callback):
     @property
     def state_key(self) -> str:
         """The key that distinguishes several of these callbacks in a checkpoint."""
-        # Lightning's default, the class, would be the same for all of them.
-        return self._generate_state_key(routes=[route.key for route in self.router.routes])
+        # Lightning's default, the class, would be the same for all of them. The usual strategy is left out, as it is in
+        # older checkpoints.
+        strategy = self.router.strategy.name
+        others = {} if strategy == DEFAULT_STRATEGY else {"strategy": strategy}
+        return self._generate_state_key(routes=[route.key for route in self.router.routes], **others)
 
     @property
     def _rules(self) -> list[Rule]:

@@ -62,14 +62,14 @@ class RoutingCheck(L.Callback):
         routings = find_routing(trainer, self)
         routers = [routing.router for routing in routings]
         with _without_logging(pl_module):
+            members: dict[int, Tensor] = {}
             for routing in routings:
-                routing.route(batch)
+                members.update(routing.route(batch))
             torch.autograd.backward(_loss(trainer, pl_module, batch))
             for routing in routings:
                 routing.check()
                 routing.router.clear()
-            num_samples = _num_samples(routers, batch)
-            self.factors = reach_by_factor(pl_module, routers, num_samples, lambda: _loss(trainer, pl_module, batch))
+            self.factors = reach_by_factor(pl_module, routers, members, lambda: _loss(trainer, pl_module, batch))
             self.reached = shares_of(self.factors)
         self._count(routers, [batch], batches)
         trainer.should_stop = True
@@ -163,8 +163,3 @@ def _loss(trainer: L.Trainer, pl_module: L.LightningModule, batch: Any) -> Tenso
     if not isinstance(loss, Tensor):
         raise ValueError(f"`training_step`: expected a loss for the first batch, got {type(output).__name__}.")
     return loss
-
-
-def _num_samples(routers: list[Router], batch: Any) -> int:
-    """Return the number of samples in a batch, as the first rule sees it."""
-    return len(routers[0].routes[0].rule.memberships(batch))

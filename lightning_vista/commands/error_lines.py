@@ -42,6 +42,11 @@ def _describe(error: BaseException) -> str:
             f"A worker process of the data loader was killed, perhaps for lack of memory: {_first_line(message)} "
             "Run the same command again to resume; fewer workers (--data.num_workers) need less memory."
         )
+    if "stateful callback of type `GradientRouting`" in message:  # Lightning tells callbacks apart by these
+        return (
+            "`trainer.callbacks`: expected GradientRouting callbacks that differ in strategy, modules or regions, got "
+            "two with the same. Put the routes of both into the list of one callback."
+        )
     place = place or _plugin_place(error)
     if not place and isinstance(error, ValueError | OSError | ImportError):
         return message

@@ -1,12 +1,12 @@
 """Checks before and during gradient routing; each reports everything that is wrong at once."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from lightning_vista.routing.naming import plain_name
+from lightning_vista.routing.naming import modules_by_name, plain_name
 from lightning_vista.routing.parameter_route import ParameterRoute
 from lightning_vista.routing.parameter_tap import ParameterTap
 from lightning_vista.routing.regions import Regions
@@ -17,6 +17,7 @@ from lightning_vista.routing.tap import Tap
 from lightning_vista.routing.units import UnitGroup, UnknownStructureError, find_units
 from lightning_vista.routing.units.experts import is_gate
 from lightning_vista.routing.units.group import WrongDimensionError
+from lightning_vista.routing.units.parameter_index import is_sequential
 
 #: Rounding in half precision may lift a sum of memberships above 1 by this much.
 _TOLERANCE = 1e-3
@@ -134,7 +135,7 @@ def check_all_tokens(taps: Iterable[Tap], model: nn.Module) -> None:
     Raises:
         RoutingError: If a module is within experts, or a route zeroes logits.
     """
-    modules = {plain_name(name): module for name, module in model.named_modules()}
+    modules = modules_by_name(model)
     # A number of rows that fits by chance would give each row the weight of another token.
     faults = [
         f"{tap.name}: expected a module that sees all tokens, got one within experts, which see chosen tokens in an "
@@ -180,12 +181,28 @@ def tied_leaks(taps: Iterable[Tap], model: nn.Module) -> list[str]:
         names.setdefault(id(parameter), []).append(plain_name(name))
     tied = {name: same for same in names.values() for name in same if len(set(same)) > 1}
     made = {slice.name for tap in taps for slice in (tap.units.producers if tap.units else ())}
+    modules, hooked = modules_by_name(model), {id(tap.module) for tap in taps}
+
+    def is_routed(name: str, other: str) -> bool:
+        return other in made or _is_alias(modules, name, other, hooked)
+
     return [
         f"{name} makes routed units, but is tied to {', '.join(sorted(outside))}, which all data trains. Untie the "
         "two or route another module."
         for name in sorted(made & set(tied))
-        if (outside := set(tied[name]) - made)
+        if (outside := {other for other in tied[name] if not is_routed(name, other)})
     ]
+
+
+def _is_alias(modules: Mapping[str, nn.Module], name: str, other: str, hooked: Collection[int]) -> bool:
+    """Return whether two names of a parameter are those of one module, all of whose calls may be routed."""
+    path, other_path = (parameter.rpartition(".")[0] for parameter in (name, other))
+    if modules[path] is not modules[other_path]:
+        return False
+    # What runs twice in a sequence writes two tensors. Both are routed only if the module itself is.
+    around, other_around = (owner.rpartition(".")[0] for owner in (path, other_path))
+    runs_twice = around == other_around and is_sequential(modules[around])
+    return not runs_twice or id(modules[path]) in hooked
 
 
 def check_memberships(members: Tensor, groups: Sequence[str], values: bool = True) -> None:
@@ -250,7 +267,8 @@ def check_forbidden(blocked: Iterable[tuple[Tap, Sequence[int]]], model: nn.Modu
         RoutingError: If the parameters that make a blocked region got a gradient by a path around the routed tensor.
     """
     # The rows that make a blocked unit get exactly zero through it, so any other gradient came by another path.
-    gradients = {plain_name(name): parameter.grad for name, parameter in model.named_parameters()}
+    named = model.named_parameters(remove_duplicate=False)
+    gradients = {plain_name(name): parameter.grad for name, parameter in named}
     faults, is_finite = [], True
     for tap, units in blocked:
         for part in tap.units.producers if tap.units and units else ():

@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 from lightning_vista.routing.naming import plain_name
 from lightning_vista.routing.sharding import local, local_entries
 from lightning_vista.routing.strategies import DEFAULT_STRATEGY, MaskStrategy, StrategyName, find_strategy
-from lightning_vista.routing.units import ParameterSlice, UnitGroup
+from lightning_vista.routing.units import ParameterSlice, UnitGroup, UnknownStructureError
 from lightning_vista.routing.units.group import check_known
 
 #: LBFGS keeps a history of the whole model, Adafactor factored moments, Rprop step sizes that do not start at zero.
@@ -53,6 +53,7 @@ class OptimizerIsolation:
         if isinstance(optimizer, _UNSUPPORTED):
             raise _unsupported(optimizer)
         self._model, self._optimizer = model, optimizer
+        self._named = _by_name(model)
         self._kept: list[_Kept] = []
         # After the step only: Lightning runs the backward pass inside `optimizer.step(closure)`, so that the units to
         # block are unknown when the step starts.
@@ -73,7 +74,7 @@ class OptimizerIsolation:
                 isolated like blocked ones, and so are the entries of their readers that got no gradient.
 
         Raises:
-            UnknownStructureError: If not all parameters that make the units are known.
+            UnknownStructureError: If not all parameters that make the units are known, or the model has lost one.
         """
         units, silent = list(units), list(silent)
         for group, _ in units + silent:
@@ -81,7 +82,7 @@ class OptimizerIsolation:
         # Manual optimization may have several optimizers, each with a part of the model; others' parameters are
         # skipped. They are read each time, since callbacks that unfreeze layers add parameters during training.
         mine = {id(parameter) for group in self._optimizer.param_groups for parameter in group["params"]}
-        parameters = {plain_name(name): p for name, p in self._model.named_parameters() if id(p) in mine}
+        parameters = self._parameters()
         rows = [(piece, blocked) for group, blocked in units + silent for piece in group.producers]
         readers = [piece for group, blocked in units for piece in self._readers(group, blocked, parameters)]
         columns = [(piece, zeroed) for group, zeroed in silent for piece in group.consumers]
@@ -89,16 +90,29 @@ class OptimizerIsolation:
         # such as a sigmoid. Only the gradient tells, entry by entry.
         kept = [(piece, chosen, False) for piece, chosen in rows + readers]
         kept += [(piece, chosen, True) for piece, chosen in columns]
+        if missing := sorted({piece.name for piece, _, _ in kept} - set(parameters)):
+            raise UnknownStructureError(
+                f"`model`: expected the parameters that routed units had at the start, got a model without {missing}. "
+                "Change modules before routes are attached, or turn isolation off."
+            )
         self._kept = [
             _Kept(piece, parameters[piece.name], chosen, self._optimizer, only_untouched)
             for piece, chosen, only_untouched in kept
-            if piece.name in parameters and piece.entries(chosen)
+            if id(parameters[piece.name]) in mine and piece.entries(chosen)
         ]
 
     def remove(self) -> None:
         """Remove the hook from the optimizer."""
         self._handle.remove()
         self._kept = []
+
+    def _parameters(self) -> dict[str, nn.Parameter]:
+        """Return the parameters of the model by name, also by the names from before a change such as pruning."""
+        named = _by_name(self._model)
+        # Pruning and parametrization rename a parameter and keep the object.
+        left = {id(parameter) for parameter in named.values()}
+        self._named = {name: p for name, p in self._named.items() if id(p) in left} | named
+        return self._named
 
     def _readers(
         self, group: UnitGroup, blocked: Sequence[int], parameters: Mapping[str, Tensor]
@@ -161,6 +175,11 @@ class _Kept:
         if any(tensor.shape != self.parameter.shape for tensor in tensors.values()):
             raise _unsupported(self.optimizer)
         return {key: local(tensor) for key, tensor in {"": self.parameter.detach(), **tensors}.items()}
+
+
+def _by_name(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Return the parameters of a model under all of their names."""
+    return {plain_name(name): parameter for name, parameter in model.named_parameters(remove_duplicate=False)}
 
 
 def _unsupported(optimizer: Optimizer) -> ValueError:

@@ -112,7 +112,8 @@ def freeze_parameters(model: nn.Module, patterns: Sequence[str]) -> list[nn.Para
 class ScaledRates:
     """Learning rates that are multiples of what an optimizer and its schedulers say, in each of its steps.
 
-    The optimizer's groups are split at the beginning of a step and whole again after it. So schedulers of any kind,
+    The optimizer's groups are split at the beginning of a step and whole again after it, and whole within its closure,
+    where Lightning calls `training_step`. So schedulers of any kind,
     checkpoints and everything else that reads or sets the rates see the optimizer as it was made, and the factor holds
     for whatever rate they set, also where a scheduler has absolute bounds such as `eta_min` or `max_lr`.
 
@@ -146,7 +147,7 @@ class ScaledRates:
         self._whole: list[dict[str, Any]] | None = None
         self._parts: list[dict[str, Any]] = []
         self._handles = [
-            optimizer.register_step_pre_hook(self._split),
+            optimizer.register_step_pre_hook(self._prepare),
             optimizer.register_step_post_hook(self._join),
         ]
 
@@ -156,7 +157,25 @@ class ScaledRates:
             handle.remove()
         self._restore()
 
-    def _split(self, *_: object) -> None:
+    def _prepare(
+        self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        """Split the groups, also anew behind a step's closure, which may set rates."""
+        self._split()
+        first, given = args[:1], args[1:]  # the optimizer itself comes first
+        closure = given[0] if given else kwargs.get("closure")
+        if closure is None:
+            return None
+
+        def run_whole() -> Any:
+            self._restore()
+            result = closure()
+            self._split()
+            return result
+
+        return ((*first, run_whole, *given[1:]), kwargs) if given else (first, {**kwargs, "closure": run_whole})
+
+    def _split(self) -> None:
         self._restore()  # a step that raised has left the parts
         self._whole = self._optimizer.param_groups
         self._parts = split_groups(self._whole, self._multipliers)

@@ -33,10 +33,10 @@ def find_modules(model: nn.Module, patterns: Sequence[str]) -> dict[str, nn.Modu
     Args:
         model: The model.
         patterns: Names in `named_modules()`, in which `*`, `?` and `[0-9]` stand for characters of one part between
-            dots; "" is the model itself.
+            dots; "" is the model itself. A module with several names has each of them.
 
     Returns:
-        Name -> module, in the model's order.
+        Name -> module, in the model's order; each module once, under the first of its names that a pattern has.
 
     Raises:
         ValueError: If a pattern names no module; the error suggests close names.
@@ -45,8 +45,23 @@ def find_modules(model: nn.Module, patterns: Sequence[str]) -> dict[str, nn.Modu
         >>> list(find_modules(nn.Sequential(nn.Linear(1, 1), nn.ReLU()), ["[0-9]"]))
         ['0', '1']
     """
-    modules = {plain_name(name): module for name, module in model.named_modules()}
-    return _find(model, modules, patterns, "a module", _matches)
+    modules = modules_by_name(model)
+    return _once(_find(model, modules, patterns, "a module", _matches))
+
+
+def modules_by_name(model: nn.Module) -> dict[str, nn.Module]:
+    """Return the modules of a model by all of their plain names.
+
+    Args:
+        model: The model.
+
+    Example:
+        >>> layer = nn.Linear(1, 1)
+        >>> list(modules_by_name(nn.ModuleList([layer, layer])))
+        ['', '0', '1']
+    """
+    # A wrapper precedes its inner module; both have one plain name, and the inner module overwrites the wrapper.
+    return {plain_name(name): module for name, module in model.named_modules(remove_duplicate=False)}
 
 
 def find_parameters(model: nn.Module, patterns: Sequence[str]) -> dict[str, nn.Parameter]:
@@ -69,13 +84,17 @@ def find_parameters(model: nn.Module, patterns: Sequence[str]) -> dict[str, nn.P
     """
     named = model.named_parameters(remove_duplicate=False)
     parameters = {plain_name(name): parameter for name, parameter in named}
-    found = _find(model, parameters, patterns, "a parameter", _matches_with_open_ends)
     # A tied parameter appears under each of its names; an optimizer refuses to hold it twice.
-    first = {id(parameter): name for name, parameter in reversed(found.items())}
-    return {name: parameter for name, parameter in found.items() if first[id(parameter)] == name}
+    return _once(_find(model, parameters, patterns, "a parameter", _matches_with_open_ends))
 
 
 Named = TypeVar("Named", nn.Module, nn.Parameter)
+
+
+def _once(found: dict[str, Named]) -> dict[str, Named]:
+    """Return each object under its first name only."""
+    first = {id(value): name for name, value in reversed(found.items())}
+    return {name: value for name, value in found.items() if first[id(value)] == name}
 
 
 def _find(

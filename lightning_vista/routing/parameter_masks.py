@@ -9,7 +9,7 @@ from torch.utils.hooks import RemovableHandle
 from lightning_vista.routing.leaves import hook_leaf
 from lightning_vista.routing.naming import plain_name
 from lightning_vista.routing.tap import Tap
-from lightning_vista.routing.units import UnitGroup
+from lightning_vista.routing.units import UnitGroup, UnknownStructureError
 from lightning_vista.routing.units.group import check_known
 
 
@@ -25,7 +25,7 @@ def block_gradients(model: nn.Module, weighted: Iterable[tuple[UnitGroup, Tensor
         weighted: Pairs of a layer's units and the weight of each unit `(size,)`.
 
     Raises:
-        UnknownStructureError: If not all parameters that make and read the units are known.
+        UnknownStructureError: If not all parameters that make and read the units are known, or the model lacks one.
 
     Example:
         >>> import torch
@@ -40,10 +40,16 @@ def block_gradients(model: nn.Module, weighted: Iterable[tuple[UnitGroup, Tensor
     weighted = list(weighted)
     for units, _ in weighted:
         check_known(units)
-    for name, parameter in model.named_parameters():
+    parameters = {plain_name(name): parameter for name, parameter in model.named_parameters(remove_duplicate=False)}
+    if missing := [name for units, _ in weighted for name in units.names() if name not in parameters]:
+        raise UnknownStructureError(
+            f"`model`: expected the parameters of the units, got a model without {missing}. Find units again after a "
+            "change of its modules."
+        )
+    for name, parameter in parameters.items():
         if parameter.grad is not None:
             for units, weights in weighted:
-                _weigh(parameter.grad, plain_name(name), units, weights)
+                _weigh(parameter.grad, name, units, weights)
 
 
 def hook_units(taps: Sequence[Tap], model: nn.Module) -> list[RemovableHandle]:

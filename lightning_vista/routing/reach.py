@@ -12,17 +12,20 @@ from lightning_vista.routing.router import Router
 
 #: Group -> factor of the gradient -> share of a parameter's entries that get the gradient times this factor.
 Factors = Mapping[str, Mapping[float, float]]
+#: A number of samples, or memberships by the identity of the rule.
+Samples = int | Mapping[int, Tensor]
 
 
 def reach(
-    model: nn.Module, routers: Sequence[Router], num_samples: int, loss: Callable[[], Tensor]
+    model: nn.Module, routers: Sequence[Router], samples: Samples, loss: Callable[[], Tensor]
 ) -> Mapping[str, Mapping[str, float]]:
     """Measure how much of each parameter gets a gradient when all data belongs to one group.
 
     Args:
         model: The model, in training mode.
         routers: Routers that are attached to the model.
-        num_samples: The number of samples in the batch behind `loss`.
+        samples: The number of samples in the batch behind `loss`, or the batch's memberships, see `Router.compute`: a
+            rule of tokens on a matrix of all tokens needs their shape.
         loss: Calls the model on the batch and returns the loss.
 
     Returns:
@@ -40,7 +43,7 @@ def reach(
         >>> reach(model, [router], 3, lambda: model(torch.ones(3, 2)).sum())["bias"]
         {'low': 0.25, 'high': 0.75}
     """
-    return shares_of(reach_by_factor(model, routers, num_samples, loss))
+    return shares_of(reach_by_factor(model, routers, samples, loss))
 
 
 def shares_of(factors: Mapping[str, Factors]) -> Mapping[str, Mapping[str, float]]:
@@ -56,7 +59,7 @@ def shares_of(factors: Mapping[str, Factors]) -> Mapping[str, Mapping[str, float
 
 
 def reach_by_factor(
-    model: nn.Module, routers: Sequence[Router], num_samples: int, loss: Callable[[], Tensor]
+    model: nn.Module, routers: Sequence[Router], samples: Samples, loss: Callable[[], Tensor]
 ) -> Mapping[str, Factors]:
     """Measure how much of each parameter gets which multiple of its gradient when all data belongs to one group.
 
@@ -71,7 +74,8 @@ def reach_by_factor(
     Args:
         model: The model, in training mode.
         routers: Routers that are attached to the model.
-        num_samples: The number of samples in the batch behind `loss`.
+        samples: The number of samples in the batch behind `loss`, or the batch's memberships, see `Router.compute`: a
+            rule of tokens on a matrix of all tokens needs their shape.
         loss: Calls the model on the batch and returns the loss.
 
     Returns:
@@ -104,7 +108,7 @@ def reach_by_factor(
     for group in groups:
         # A router whose rules lack this group stays silent: to its routes this data is ordinary.
         involved = [router for router, known in by_router.items() if group in known]
-        with _restored(model), _all_of(group, num_samples, involved):
+        with _restored(model), _all_of(group, samples, involved):
             torch.autograd.backward(loss())
             for name, gradient in _gradients(model):
                 touched[name].append(gradient != 0)
@@ -173,11 +177,18 @@ def _gradients(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 
 @contextmanager
-def _all_of(group: str, num_samples: int, routers: Sequence[Router]) -> Iterator[None]:
-    """Put all samples into one group within the context."""
+def _all_of(group: str, samples: Samples, routers: Sequence[Router]) -> Iterator[None]:
+    """Put all samples, or all tokens of rules of tokens, into one group within the context."""
     with ExitStack() as stack:
         for router in routers:
-            stack.enter_context(router.memberships({group: torch.ones(num_samples)}))
+            stack.callback(router.clear)
+            members = {}
+            for rule in (route.rule for route in router.routes):
+                shape = (samples,) if isinstance(samples, int) else samples[id(rule)].shape[:-1]
+                own = torch.tensor([float(name == group) for name in rule.groups])
+                members[id(rule)] = (rule.groups, own.expand(*shape, -1))
+            # `Router.memberships` has one shape for all rules.
+            router._set(members)
         yield
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from lightning_vista.callbacks import GradientRouting
+from lightning_vista.commands.error_lines import describe_error
 from lightning_vista.routing import LabelRule, Route, RoutingError, TokenRule
 from lightning_vista.routing.masking import warmup
 
@@ -337,3 +338,34 @@ def test_two_processes_train_like_one(isolate: list[str], tmp_path: Path) -> Non
         weights.append(torch.load(out, weights_only=True))
     for name, weight in weights[0].items():
         torch.testing.assert_close(weights[1][name], weight, rtol=1e-5, atol=1e-6)
+
+
+def test_callbacks_of_other_strategies_may_have_the_same_regions(tmp_path: Path) -> None:
+    def callbacks() -> list[GradientRouting]:
+        return [GradientRouting([route()]), GradientRouting([route()], strategy="activation")]
+
+    whole, half, resumed = make_net(), make_net(), make_net()
+    fit(whole, *callbacks(), max_epochs=2)
+    fit(half, *callbacks(), max_epochs=1).save_checkpoint(tmp_path / "half.ckpt")
+    make_trainer(*callbacks(), max_epochs=2).fit(resumed, batches(*MIXED), ckpt_path=tmp_path / "half.ckpt")
+    for a, b in zip(resumed.parameters(), whole.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.filterwarnings("ignore:.*callbacks used to create the checkpoint:UserWarning")
+def test_checkpoints_whose_keys_have_no_strategy_load(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    routing = GradientRouting([route()], strategy="parameter")
+    fit(make_net(), routing, data=batches([0, 0], [1, 1])).save_checkpoint(tmp_path / "new.ckpt")
+    checkpoint = torch.load(tmp_path / "new.ckpt", weights_only=False)
+    old_key = GradientRouting([route()]).state_key
+    checkpoint["callbacks"][old_key] = checkpoint["callbacks"].pop(routing.state_key)
+    torch.save(checkpoint, tmp_path / "old.ckpt")
+    trainer = make_trainer(GradientRouting([route()], strategy="parameter", warmup_steps=7), max_epochs=2)
+    trainer.fit(make_net(), batches([0, 0], [1, 1]), ckpt_path=tmp_path / "old.ckpt")
+    assert "other routing than its checkpoint was trained with: {'warmup_steps': (0, 7)}" in caplog.text
+
+
+def test_two_callbacks_of_the_same_regions_and_strategy_are_told_apart_by_nothing() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        make_trainer(GradientRouting([route()]), GradientRouting([route()]))
+    assert describe_error(caught.value).endswith("Put the routes of both into the list of one callback.")

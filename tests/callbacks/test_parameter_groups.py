@@ -154,3 +154,27 @@ def test_mistakes_are_told_before_the_first_step(tmp_path: Path) -> None:
 
     with pytest.raises(ValueError, match="`freeze`: expected frozen parameters, got 'encoder.0.weight'"):
         fit(ParameterGroups(freeze=["encoder.0.*"]), Thawing())
+
+
+def test_rates_that_a_training_step_sets_have_the_factor() -> None:
+    class Setting(Regression):
+        def __init__(self, factor: float) -> None:
+            super().__init__()
+            self.factor = factor
+
+        def configure_optimizers(self) -> torch.optim.Optimizer:
+            layers = (self.encoder[0], self.encoder[2])
+            return torch.optim.AdamW([{"params": layer.parameters()} for layer in layers], lr=0.1)
+
+        def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Any:
+            groups = self.optimizers().param_groups  # type: ignore[union-attr]
+            assert len(groups) == 2
+            for group, factor in zip(groups, (1.0, self.factor), strict=True):
+                group["lr"] = factor * 0.1 / (1 + self.global_step)
+            return super().training_step(batch, batch_idx)
+
+    ours, by_hand = Setting(1), Setting(5)
+    make_trainer(ParameterGroups({"encoder.2.*": 5}), max_steps=3).fit(ours, Batches())
+    make_trainer(max_steps=3).fit(by_hand, Batches())
+    for name, parameter in ours.named_parameters():
+        torch.testing.assert_close(parameter, by_hand.get_parameter(name), msg=name)

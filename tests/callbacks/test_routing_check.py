@@ -9,10 +9,11 @@ from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from rich.console import Console
 from routed_run import RULE, Batches, Regression, make_trainer, routing
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from lightning_vista.callbacks import GradientRouting, RoutingCheck
 from lightning_vista.cli import main
-from lightning_vista.routing import LabelRule, Route, RoutingError
+from lightning_vista.routing import LabelRule, Route, RoutingError, TokenRule
 
 ROUTE = {
     "module": "encoder.1",
@@ -172,3 +173,37 @@ def test_groups_are_counted_in_real_batches(caplog: pytest.LogCaptureFixture) ->
     assert "route 0 (encoder.1): 'high' never occurred. Values of 'label' were 0, 1." in caplog.text
     with pytest.raises(ValueError, match="`num_batches`: expected at least 1, got 0"):
         RoutingCheck(num_batches=0)
+
+
+class Flattening(L.LightningModule):
+    """A language model whose layers see a matrix of all tokens, and a head that sees samples."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.embedding, self.net, self.head = torch.nn.Embedding(9, 4), torch.nn.Linear(4, 6), torch.nn.Linear(6, 2)
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        x: Tensor = self.embedding(batch["input_ids"])
+        hidden = self.net(x.flatten(0, 1)).view(*x.shape[:2], -1)
+        return self.head(hidden.mean(1)).square().sum()  # type: ignore[no-any-return]
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def test_rules_of_tokens_and_of_samples_are_checked_as_fit_routes_them() -> None:
+    """Tokens on a matrix of all tokens, samples on a matrix of samples, with the same groups in both."""
+    groups = {"a": [1, 2], "b": [0, 3, 4]}
+    routing = GradientRouting(
+        [
+            Route("net", TokenRule(groups), {"a": "0:2", "b": "rest"}),
+            Route("head", LabelRule("label", groups), {"a": "0:1", "b": "rest"}),
+        ]
+    )
+    data = [{"input_ids": torch.arange(5) % 4 + 1, "label": torch.tensor(i % 2)} for i in range(8)]
+    found = RoutingCheck()
+    loader: Any = DataLoader(data, batch_size=4)  # type: ignore[arg-type]
+    make_trainer(routing, found, max_steps=1).fit(Flattening(), loader)
+    assert found.reached["net.bias"] == {"a": pytest.approx(1 / 3), "b": pytest.approx(2 / 3)}
+    assert found.reached["head.bias"] == {"a": pytest.approx(1 / 2), "b": pytest.approx(1 / 2)}

@@ -6,10 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lightning_vista.routing.naming import plain_name
 from lightning_vista.routing.place import At, Place
 from lightning_vista.routing.surgery.resizing_units import ablate, expand_at
 from lightning_vista.routing.units import UnitGroup, UnknownStructureError, find_units
-from lightning_vista.routing.units.parameter_index import ModelIndex
+from lightning_vista.routing.units.group import check_known
+from lightning_vista.routing.units.parameter_index import ModelIndex, is_layer
 
 #: The name of a branch where none is given.
 NEW_BRANCH = "new"
@@ -194,15 +196,22 @@ def _small_copy(old: nn.Module, num_units: int, hidden: str, place: Place, bias:
     if bias:
         add_biases(new, find_units(new, hidden, place))
     group = find_units(new, hidden, place)
+    check_known(group)
     if num_units > group.size:
         group = expand_at(new, hidden, place, num_units - group.size)
     elif num_units < group.size:
         ablate(new, group, range(num_units, group.size), mode="slice")
     # Zero readers make the branch silent; its other weights are new, since a copy would learn the same as the old MLP.
-    silent = {part.name for part in group.consumers} | set(group.shared)
+    # Norms before the reader are not zero too: two zeros in a row get no gradient.
+    silent = {group.consumers[-1].name, *group.shared}
+    index = ModelIndex(new)
     for name, parameter in new.named_parameters():
-        std = 0.0 if name in silent else parameter.std(correction=0).item()
-        nn.init.normal_(parameter, std=std)
+        # The scale of a norm, a slope or a factor by unit is a constant, whose standard deviation of 0 would silence
+        # the branch for ever: such vectors stay as in the old MLP.
+        is_matrix = sum(size > 1 for size in parameter.shape) > 1
+        if is_matrix or is_layer(index.modules[plain_name(name).rpartition(".")[0]]) or name in silent:
+            std = 0.0 if name in silent else parameter.std(correction=0).item()
+            nn.init.normal_(parameter, std=std)
     return new
 
 

@@ -146,8 +146,8 @@ def _rearrange_all(
 
 def _check_owners(index: ModelIndex, group: UnitGroup) -> None:
     """Refuse parameters that cannot change their shape; called before anything changes."""
-    uses = [id(parameter) for parameter in index.parameters.values()]
-    for name in {piece.name for piece in (*group.producers, *group.consumers)}:
+    names = {piece.name for piece in (*group.producers, *group.consumers)}
+    for name in names:
         owner = index.modules[name.rpartition(".")[0]]
         # A vector of an attention itself has an entry for each head, such as the sinks of GPT-OSS.
         is_vector = index.parameters[name].ndim == 1 and bool(list(owner.children()))
@@ -155,7 +155,10 @@ def _check_owners(index: ModelIndex, group: UnitGroup) -> None:
             raise UnknownStructureError(
                 f"{name!r}: expected a parameter of a layer or batch norm, got one of a {type(owner).__name__}."
             )
-        if uses.count(id(index.parameters[name])) > 1:
+        same = [other for other, parameter in index.parameters.items() if parameter is index.parameters[name]]
+        # Other names of the module itself are no ties, unless it both makes and reads the units.
+        owners = {id(index.modules[other.rpartition(".")[0]]) for other in same}
+        if len(owners) > 1 or len(names.intersection(same)) > 1:
             raise UnknownStructureError(
                 f"{name!r}: expected a parameter of its own, got one that is tied to another. Untie them first."
             )

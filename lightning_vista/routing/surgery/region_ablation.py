@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from lightning_vista.routing.regions import Regions
 from lightning_vista.routing.route import Route
 from lightning_vista.routing.surgery.branches import Branches, cut_branch
+from lightning_vista.routing.surgery.constant_units import acting, adds_at_zero, remedy
 from lightning_vista.routing.surgery.resizing_units import AblationMode, ablate
 from lightning_vista.routing.tap import Tap
 from lightning_vista.routing.units import UnitGroup
@@ -60,25 +61,42 @@ def ablate_regions(
 
     Raises:
         UnknownStructureError: If the columns that read the units are not known, or if parameters cannot be cut.
-        ValueError: If the units cannot be removed in this mode, as whole branches in "mean".
+        ValueError: If the units cannot be removed in this mode, as whole branches in "mean", or units that are zero in
+            the routed tensor would still add something, as before a sigmoid.
     """
     # Several routes may name the same units; a slice shifts indices, so the units of a layer must go in one call.
     by_units: dict[UnitGroup, set[int]] = defaultdict(set)
-    means_of: dict[UnitGroup, Tensor | None] = {}
     whole = dict.fromkeys(tap.name for tap in taps if is_whole_branch(model, tap, regions))
     if mode == "mean" and whole:
         raise ValueError(f"`mode`: expected 'zero' or 'slice' for whole branches, got 'mean' for {list(whole)}.")
-    for tap in taps:
-        has_any = not set(regions).isdisjoint(tap.route.regions)
-        if tap.units and tap.regions and has_any and tap.name not in whole:
-            by_units[tap.units].update(unit for name in regions for unit in tap.regions.units.get(name, ()))
-            means_of[tap.units] = means.get(tap.key)
-    for group, units in by_units.items():
-        ablate(model, group, sorted(units), mode, means_of[group])
+    chosen = [tap for tap in taps if tap.name not in whole and not set(regions).isdisjoint(tap.route.regions)]
+    if mode != "mean":
+        _check_zero(chosen)
+    for tap in chosen:
+        if not tap.units or not tap.regions:
+            continue
+        done = by_units[tap.units]
+        own = {unit for name in regions for unit in tap.regions.units.get(name, ())} - done
+        done |= own
+        # Means are those of the tap's own place, before or after an activation.
+        if mode == "mean" and own:
+            ablate(model, tap.units, sorted(own), mode, means.get(tap.key))
+    for group, units in by_units.items() if mode != "mean" else ():
+        ablate(model, group, sorted(units), mode)
     # Last, since cutting the last branch of an MLP renames the parameters of its old part.
     for name in whole:
         owner, _, branch = name.rpartition(".")
         cut_branch(model, owner, branch)
+
+
+def _check_zero(taps: Sequence[Tap]) -> None:
+    """Refuse places at which zero is not nothing, so that removed units would not be what a test has measured."""
+    for tap in taps:
+        if tap.units and tap.units.consumers and adds_at_zero(tap.units):
+            raise ValueError(
+                f"{tap.name!r}: expected functions that keep zero before {tap.units.consumers[-1].name!r}, got "
+                f"{acting(tap.units)}, behind which units of zero still add something. {remedy(tap.units)}"
+            )
 
 
 def is_whole_branch(model: nn.Module, tap: Tap, regions: Collection[str]) -> bool:

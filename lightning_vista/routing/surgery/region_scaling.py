@@ -9,6 +9,7 @@ from lightning_vista.routing.masking import Layout, scale_regions
 from lightning_vista.routing.regions import Regions
 from lightning_vista.routing.route import Route
 from lightning_vista.routing.surgery.branches import scale_branch
+from lightning_vista.routing.surgery.constant_units import acting, keeps_factor, remedy
 from lightning_vista.routing.surgery.region_ablation import ablate_regions, is_whole_branch
 from lightning_vista.routing.tap import Tap
 from lightning_vista.routing.units import UnitGroup
@@ -76,7 +77,10 @@ def scale_parameters(model: nn.Module, taps: Sequence[Tap], factors: Mapping[str
         ValueError: If units cannot be cut, or something acts on them before they are read.
     """
     parameters = ModelIndex(model).parameters
-    for tap, own in tap_factors(taps, {name: factor for name, factor in factors.items() if factor not in (0, 1)}):
+    scaled = tap_factors(taps, {name: factor for name, factor in factors.items() if factor not in (0, 1)})
+    for tap, own in scaled:
+        _check_factors(model, tap, own)
+    for tap, own in scaled:
         if is_whole_branch(model, tap, own) and len(own) == 1:
             owner, _, branch = tap.name.rpartition(".")
             scale_branch(model, owner, branch, *own.values())
@@ -92,3 +96,15 @@ def scale_parameters(model: nn.Module, taps: Sequence[Tap], factors: Mapping[str
         reader.scale(parameters[reader.name], weights)
     if off := [name for name, factor in factors.items() if factor == 0]:
         ablate_regions(model, taps, off, "slice", {})
+
+
+def _check_factors(model: nn.Module, tap: Tap, factors: Mapping[str, float]) -> None:
+    """Refuse a place before a function of which a multiple is not the function of the multiple, such as GELU."""
+    units = tap.units
+    if units is None or len(units.consumers) != 1 or (is_whole_branch(model, tap, factors) and len(factors) == 1):
+        return
+    if wrong := [factor for factor in factors.values() if not keeps_factor(units, factor)]:
+        raise ValueError(
+            f"{tap.name!r}: expected functions that keep the factor {wrong[0]:g} before {units.consumers[-1].name!r}, "
+            f"such as ReLU or dropout, got {acting(units)}. {remedy(units)}"
+        )

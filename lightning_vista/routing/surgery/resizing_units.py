@@ -9,6 +9,7 @@ from torch.optim import Optimizer
 
 from lightning_vista.options import check_word
 from lightning_vista.routing.place import At, Place
+from lightning_vista.routing.surgery.constant_units import acting, constants_read, remedy
 from lightning_vista.routing.surgery.parameters import resize, sources_with_new, sources_without
 from lightning_vista.routing.units import UnitGroup, UnknownStructureError, find_units
 from lightning_vista.routing.units.group import check_known
@@ -139,13 +140,14 @@ def ablate(
         mode: "slice" cuts units off, so that parameters get the shapes from before an expansion. "zero" sets all their
             rows and columns to zero, which computes the same. "mean" also adds the contribution of their mean
             activation to the readers' biases.
-        means: The mean activation of each entry of the routed tensor for "mean" `(size * unit_size,)`.
+        means: The mean of each entry of the routed tensor for "mean" `(size * unit_size,)`. Before an activation it is
+            the activation of the mean that the reader takes.
         optimizer: An optimizer that has the model's parameters: its state is sliced or zeroed with them.
 
     Raises:
         UnknownStructureError: If the columns that read the units are not known, or if parameters cannot be cut.
         ValueError: If `mode` is another word, units do not exist, a slice separates heads that share keys, all units
-            would be cut, means are missing, or no bias can take them.
+            would be cut, means are missing, no bias can take them, or it is not known what an activation makes of them.
 
     Example:
         >>> from lightning_vista.routing.units import unit_group
@@ -218,7 +220,12 @@ def _add_means(model: nn.Module, group: UnitGroup, units: Sequence[int], means: 
             f"`means`: expected the shape {expected}, one for each entry, got "
             f"{None if means is None else tuple(means.shape)}."
         )
+    if (read := constants_read(group, means)) is None:
+        raise ValueError(
+            f"`mode`: expected elementwise functions before {reader.name!r} for 'mean', got {acting(group)}. "
+            f"{remedy(group)}"
+        )
     # A constant input of the reader is a constant output: weight times mean, which the bias can hold.
-    chosen = means.to(weight)[reader.entries(units)]
+    chosen = read.to(weight)[reader.entries(units)]
     said = torch.tensordot(chosen, reader.select(weight, units), dims=([0], [reader.dim]))
     parameters[group.shared[0]].add_(said)

@@ -5,10 +5,19 @@ from typing import NamedTuple
 
 from torch import nn
 
+from lightning_vista.routing.naming import plain_name
 from lightning_vista.routing.units.attention_heads import NORMS_OF_HEADS
 from lightning_vista.routing.units.group import ParameterSlice, UnitGroup
 from lightning_vista.routing.units.hidden import hidden_in
-from lightning_vista.routing.units.parameter_index import ModelIndex, Site, is_layer, is_scale, is_sequential, join
+from lightning_vista.routing.units.parameter_index import (
+    MIXING,
+    ModelIndex,
+    Site,
+    is_layer,
+    is_scale,
+    is_sequential,
+    join,
+)
 
 
 def chain_units(site: Site) -> UnitGroup | None:
@@ -26,8 +35,9 @@ def chain_units(site: Site) -> UnitGroup | None:
     if not producers:
         return None
     length = site.index.length(producers[0])
-    consumers, shared = _readers(site, steps[cut:], length)
-    return UnitGroup(site.count(length), producers, consumers, shared, complete)
+    consumers, shared, passed = _readers(site, steps[cut:], length)
+    between = tuple(site.index.modules[path] for path in passed)
+    return UnitGroup(site.count(length), producers, consumers, shared, complete, between=between)
 
 
 def _chain_around(site: Site) -> list[str]:
@@ -41,27 +51,36 @@ def _chain_around(site: Site) -> list[str]:
     return steps_of(site.index, top) if is_sequential(modules[top]) else []
 
 
-def _readers(site: Site, steps: list[str], length: int) -> tuple[tuple[ParameterSlice, ...], tuple[str, ...]]:
-    """Return the consumers of `length` entries in the next steps and their biases; none if not all are known."""
+class _Readers(NamedTuple):
+    """The consumers of units, the names of their biases, and the steps before the last of them."""
+
+    consumers: tuple[ParameterSlice, ...] = ()
+    shared: tuple[str, ...] = ()
+    passed: tuple[str, ...] = ()
+
+
+def _readers(site: Site, steps: list[str], length: int) -> _Readers:
+    """Return the readers of `length` entries in the next steps; none if not all are known."""
     index, found = site.index, list[ParameterSlice]()
-    for path in steps:
+    for number, path in enumerate(steps):
         module = index.modules[path]
         if is_layer(module):
             positions, rest = divmod(index.length(index.columns(path)[0]), length)
             # After flattening an image the entries of a channel are consecutive; those of a token's unit are not.
             if rest or (positions > 1 and site.place.dim == -1):
                 break
-            return (*found, *index.columns(path, positions * site.place.unit_size)), index.biases(path)
+            consumers = (*found, *index.columns(path, positions * site.place.unit_size))
+            return _Readers(consumers, index.biases(path), tuple(steps[:number]))
         # A batch norm on the way reads each unit by itself: its scale and shift belong to the unit.
         if is_unitwise_scale(module) and index.length(index.rows(path)[0]) == length:
             found += index.rows(path, site.place.unit_size)
         elif not is_unitwise(module) and not isinstance(module, nn.Flatten):
             break
-    return (), ()
+    return _Readers()
 
 
 #: Known by their source rather than listed: activations of transformers and timm are many, and all are elementwise.
-#: Source modules of classes without parameters that treat each unit separately, except for `_MIXING`.
+#: Source modules of classes without parameters that treat each unit separately, except for `MIXING`.
 _UNITWISE = (
     "torch.nn.modules.activation",
     "torch.nn.modules.dropout",
@@ -72,7 +91,6 @@ _UNITWISE = (
     "timm.layers.activations",
     "timm.layers.drop",
 )
-_MIXING = (nn.Softmax, nn.Softmax2d, nn.LogSoftmax, nn.Softmin, nn.GLU)
 _NORMS_OF_UNITS = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm)
 
 #: The children of a pre-norm transformer block -> those that run last before its output. The attention is not among
@@ -88,7 +106,7 @@ _TRANSFORMER_BLOCKS = {
 def is_unitwise(module: nn.Module) -> bool:
     """Return whether a module has no parameters and treats each unit separately: activations, dropout, pooling."""
     from_known = type(module).__module__ in _UNITWISE or isinstance(module, nn.Identity)
-    return from_known and not isinstance(module, _MIXING) and not list(module.parameters())
+    return from_known and not isinstance(module, MIXING) and not list(module.parameters())
 
 
 def is_unitwise_scale(module: nn.Module) -> bool:
@@ -166,7 +184,9 @@ def steps_of(index: ModelIndex, path: str) -> list[str]:
     """
     if not is_sequential(index.modules[path]):
         return [path]
-    children = [join(path, name) for name, _ in index.modules[path].named_children()]
+    # With every position of a module that stands there more than once.
+    names = [name for name, _ in index.modules[path].named_modules(remove_duplicate=False)]
+    children = [join(path, name) for name in dict.fromkeys(map(plain_name, names)) if name and "." not in name]
     return [step for child in children for step in steps_of(index, child)]
 
 

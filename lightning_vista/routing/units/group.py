@@ -1,8 +1,8 @@
 """Units of a routed tensor, and the entries of parameters that belong to each."""
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -134,6 +134,8 @@ class UnitGroup:
         read_by: "parameters" if consumers read the units. Whole experts are added up ("sum"): without their rows they
             contribute nothing. Logits of a gate choose experts ("choice"): none of their values stands for nothing.
         fixed: The reason why the number of units cannot change; empty if it can.
+        between: What acts on the routed tensor before the last consumer takes it, in order: modules or functions, such
+            as an activation. None if that is not known.
     """
 
     size: int
@@ -143,6 +145,8 @@ class UnitGroup:
     complete: bool = True
     read_by: Literal["parameters", "sum", "choice"] = "parameters"
     fixed: str = ""
+    # The same units may be routed before and after an activation, so this does not tell them apart.
+    between: tuple[Callable[[Tensor], Tensor], ...] | None = field(default=(), compare=False, repr=False)
 
     def names(self) -> list[str]:
         """Return the names of all parameters of the units, each once."""

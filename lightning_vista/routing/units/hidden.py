@@ -4,10 +4,10 @@
 registers, see `unit_group.register`.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import NamedTuple
 
-from torch import nn
+from torch import Tensor, nn
 
 from lightning_vista.routing.units.attention_heads import (
     NORMS_OF_HEADS,
@@ -20,7 +20,7 @@ from lightning_vista.routing.units.attention_heads import (
     head_width,
 )
 from lightning_vista.routing.units.group import ParameterSlice, UnitGroup, UnknownStructureError
-from lightning_vista.routing.units.parameter_index import ModelIndex, Site, is_layer, join
+from lightning_vista.routing.units.parameter_index import MIXING, ModelIndex, Site, is_layer, join
 
 
 class Hidden(NamedTuple):
@@ -29,7 +29,8 @@ class Hidden(NamedTuple):
     Attributes:
         writers: The layers whose rows make the units.
         reader: The layer whose columns read them; its input is the routed tensor.
-        outputs: Children whose output has the same units: layers and activations before the reader.
+        outputs: Children whose output has the same units, in the order in which they run: layers and activations before
+            the reader.
         parts: The number of copies of the units in a writer's rows, such as 2 in fused gates and values.
         heads: Whether units are the heads of an attention; a writer may then have fewer rows, which heads share.
         fused: The order of rows in a writer that makes queries, keys and values at once; None if it makes one of them.
@@ -56,6 +57,8 @@ class Hidden(NamedTuple):
         others = [index.modules.get(join(parent, child)) for child in self.unless]
         if not all(map(is_layer, children)) or any(list(other.parameters()) for other in others if other):
             return False
+        if any(isinstance(index.modules.get(join(parent, child)), MIXING) for child in self.outputs):
+            return False
         if not all(join(parent, name) in index.parameters for name in self.per_unit):
             return False
         # Without a stated width of heads it is unknown which rows belong to one head.
@@ -79,6 +82,20 @@ class Hidden(NamedTuple):
             for part in self._parts(index, parent, writer):
                 found += index.rows(path, unit_size, *part)
         return (*found, *(ParameterSlice(join(parent, name), dim=0) for name in self.per_unit))
+
+    def between(self, index: ModelIndex, parent: str, child: str) -> tuple[Callable[[Tensor], Tensor], ...] | None:
+        """Return what acts on the output of a child before the reader takes it, or None if that is not known."""
+        if child == self.reader:
+            return ()
+        behind = [join(parent, name) for name in self.outputs[self.outputs.index(child) + 1 :]]
+        # A child that contains a writer has run it already.
+        found = [index.modules[path] for path in behind if path in index.modules and not _has_layers(index, path)]
+        block = index.modules[parent]
+        if child in self.writers and isinstance(block, _BLOCKS):
+            return (block.activation, *found)
+        # Between a writer and the reader there is an activation, which other modules call as a function.
+        is_known = child not in self.writers or not all(isinstance(module, nn.Dropout) for module in found)
+        return tuple(found) if is_known else None
 
     def is_complete(self, index: ModelIndex, parent: str) -> bool:
         """Return whether nothing but the writers makes single units."""
@@ -107,14 +124,20 @@ class Hidden(NamedTuple):
         return rows == width * self.parts or (self.heads and width % rows == 0)
 
 
+_BLOCKS = (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
 _T5_BIAS = "all layers add the position bias of the first one, which has an entry for each head"
 _STATED = "the module reads the number of heads from the configuration, which states one for all layers"
 
 #: The first row that fits describes a module; shapes tell apart those with the same names, such as timm's MLPs.
 HIDDEN = (
     Hidden(("c_fc",), "c_proj", outputs=("c_fc", "act")),  # GPT-2, GPT-Neo
-    Hidden(("fc1",), "fc2", outputs=("fc1", "act", "drop1", "activation_fn"), unless=("norm",)),  # timm, CLIP, OPT
-    Hidden(("linear1",), "linear2", outputs=("linear1", "dropout")),  # nn.TransformerEncoderLayer
+    # Numbers say that further layers of a user's own network stand behind the reader.
+    Hidden(
+        ("fc1",), "fc2", outputs=("fc1", "act", "drop1", "activation_fn"), beside=("fc3", "fc4"), unless=("norm",)
+    ),  # timm, CLIP, OPT
+    Hidden(
+        ("linear1",), "linear2", outputs=("linear1", "dropout"), beside=("linear3", "linear4")
+    ),  # nn.TransformerEncoderLayer
     Hidden(("dense_h_to_4h",), "dense_4h_to_h", outputs=("dense_h_to_4h", "act", "gelu_impl")),  # Pythia, Bloom, Falcon
     Hidden(("gate_proj", "up_proj"), "down_proj"),  # Llama, Mistral, Qwen, Gemma
     Hidden(("gate_up_proj",), "down_proj", parts=2),  # Phi-3
@@ -125,7 +148,7 @@ HIDDEN = (
     Hidden(
         ("intermediate.dense",),
         "output.dense",
-        outputs=("intermediate", "intermediate.dense", "intermediate.intermediate_act_fn"),
+        outputs=("intermediate.dense", "intermediate.intermediate_act_fn", "intermediate"),
     ),  # BERT, ESM-2
     Hidden(
         ("pwconv1",), "pwconv2", outputs=("pwconv1", "act"), beside=("layer_scale_parameter",)
@@ -161,6 +184,11 @@ HIDDEN = (
 REGISTERED: dict[type[nn.Module], Callable[[nn.Module], Hidden | UnitGroup | None]] = {}
 
 
+def _has_layers(index: ModelIndex, path: str) -> bool:
+    """Return whether a module contains layers."""
+    return any(map(is_layer, index.modules[path].modules()))
+
+
 def _is_within(name: str, known: tuple[str, ...]) -> bool:
     """Return whether a name is one of the known ones, or lies within one."""
     return any(name == other or name.startswith(f"{other}.") for other in known)
@@ -168,13 +196,65 @@ def _is_within(name: str, known: tuple[str, ...]) -> bool:
 
 def _between(index: ModelIndex, parent: str, row: Hidden) -> list[str]:
     """Return the modules that may act on the units between the writers and the reader, and are not known."""
-    known = (*row.writers, row.reader, *row.outputs, *row.beside, *NORMS_OF_HEADS)
     width = row.width(index, parent)
-    # Modules of the width of the residual stream stand before the writers or behind the reader, as norms of whole
-    # transformer blocks do.
-    if not row.heads and width == index.length(index.rows(join(parent, row.reader))[0]):
+    if row.heads:
+        return _vectors_between(index, parent, row, width)
+    residual = index.length(index.rows(join(parent, row.reader))[0])
+    # Where all widths are the same, they do not tell what stands where; the blocks of transformers are known.
+    kind = index.modules[parent]
+    if residual == width and (isinstance(kind, _BLOCKS) or type(kind).__module__.startswith("transformers.")):
         return []
-    # Vectors as wide as the units, such as those of ConvNeXt V2's response norm, whatever their other dimensions.
+    ends = {name: _ends(module) for name, module in _others(index, parent, row).items()}
+    after = _reachable(width, ends.values())
+    before = _reachable(width, [(outs, ins) for ins, outs in ends.values()])
+    # What takes a vector made from units, and returns one from which the reader's input can be made.
+    return [name for name, (ins, outs) in ends.items() if ins & after and outs & before]
+
+
+#: The widths that a module may take, and those that it may return.
+Ends = tuple[set[int], set[int]]
+
+
+def _others(index: ModelIndex, parent: str, row: Hidden) -> dict[str, nn.Module]:
+    """Return the modules within an MLP, or the block around it, that have a width and are not known."""
+    known = (index.modules.get(join(parent, name)) for name in (*row.writers, row.reader, *row.beside))
+    # By identity, since a module may have several names.
+    ours = {id(part) for module in known if module for part in module.modules()}
+    parts = ((name, part) for name, part in index.modules[parent].named_modules() if name and id(part) not in ours)
+    return {name: part for name, part in parts if _widths(part)}
+
+
+def _widths(module: nn.Module) -> set[int]:
+    """Return the dimensions of a module's own parameters, and of statistics and shapes of a norm without any."""
+    tensors = [*module.parameters(recurse=False), *(b for b in module.buffers(recurse=False) if b.dim() == 1)]
+    stated = (getattr(module, name, ()) for name in ("normalized_shape", "num_channels"))
+    sizes = (size for value in stated for size in (value if isinstance(value, tuple) else (value,)))
+    return {size for tensor in tensors for size in tensor.shape} | {size for size in sizes if isinstance(size, int)}
+
+
+def _ends(module: nn.Module) -> Ends:
+    """Return the widths that a module may take and return; for an unknown kind, all that its parameters have."""
+    if isinstance(module, nn.MultiheadAttention):
+        return {module.embed_dim, module.kdim, module.vdim}, {module.embed_dim}
+    if is_layer(module):
+        index = ModelIndex(module)
+        return {index.length(index.columns("")[0])}, {index.length(index.rows("")[0])}
+    return _widths(module), _widths(module)
+
+
+def _reachable(width: int, ends: Collection[Ends]) -> set[int]:
+    """Return the widths of vectors that modules can make from those of one width, one after another."""
+    found, size = {width}, 0
+    while len(found) > size:
+        size = len(found)
+        found = found.union(*(outs for ins, outs in ends if ins & found))
+    return found
+
+
+def _vectors_between(index: ModelIndex, parent: str, row: Hidden, width: int) -> list[str]:
+    """Return the vectors as wide as all heads that may act between them and the reader, and are not known."""
+    known = (*row.writers, row.reader, *row.outputs, *row.beside, *NORMS_OF_HEADS)
+    # Of any other parameter `is_complete` tells that it may belong to heads.
     return [
         name
         for name, parameter in index.modules[parent].named_parameters()
@@ -194,7 +274,8 @@ def hidden_in(index: ModelIndex, parent: str) -> Hidden | None:
     if not row.fits(index, parent):
         raise UnknownStructureError(
             f"{parent!r}: expected the layers registered for {type(index.modules[parent]).__name__}, each with as many "
-            f"rows or columns as there are units, got {row}. Check names and `parts`."
+            f"rows or columns as there are units, and nothing that may act on units between them, got {row}. Check "
+            "names and `parts`, and name children that act before the writers or behind the reader in `beside`."
         )
     return row
 
@@ -234,6 +315,7 @@ def hidden_units(site: Site) -> UnitGroup | None:
             index.biases(reader),
             row.is_complete(index, parent),
             fixed=row.fixed,
+            between=row.between(index, parent, child),
         )
     return None
 

@@ -4,11 +4,13 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from lightning_vista.routing.naming import plain_name
+from lightning_vista.routing.naming import modules_by_name, plain_name
 from lightning_vista.routing.place import Place
 from lightning_vista.routing.units.group import ParameterSlice, UnknownStructureError
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+#: Functions without parameters through which each unit changes the others.
+MIXING = (nn.Softmax, nn.Softmax2d, nn.LogSoftmax, nn.Softmin, nn.GLU)
 
 
 def join(parent: str, child: str) -> str:
@@ -50,9 +52,9 @@ class ModelIndex:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        # A wrapper precedes its inner module; both have one plain name, and the inner module overwrites the wrapper.
-        self.modules: dict[str, nn.Module] = {plain_name(name): module for name, module in model.named_modules()}
-        named = model.named_parameters(remove_duplicate=False)  # tied ones under each of their names
+        # Shared modules and tied parameters are there under each of their names.
+        self.modules = modules_by_name(model)
+        named = model.named_parameters(remove_duplicate=False)
         self.parameters = {plain_name(name): parameter for name, parameter in named}
 
     def length(self, piece: ParameterSlice) -> int:

@@ -174,3 +174,37 @@ def scaled(module: nn.Module, factor: float) -> Iterator[None]:
     handle = module.register_forward_hook(lambda _, args, output: factor * output)
     yield
     handle.remove()
+
+
+@pytest.mark.parametrize(
+    "scaling",
+    [nn.LayerNorm(4), nn.BatchNorm1d(4), nn.GroupNorm(2, 4), nn.PReLU()],
+    ids=lambda module: type(module).__name__,
+)
+def test_a_branch_with_a_constant_scale_learns(scaling: nn.Module) -> None:
+    torch.manual_seed(0)
+    mlp = nn.Sequential(scaling, nn.Linear(4, 6, bias=False), nn.GELU(), nn.Linear(6, 4, bias=False))
+    model = nn.Sequential(mlp)
+    branch = add_branch(model, "0", 3, hidden="2").new
+    assert isinstance(branch, nn.Sequential)
+    for name, parameter in scaling.named_parameters():
+        assert torch.equal(branch[0].get_parameter(name), parameter), name
+    before = {name: parameter.detach().clone() for name, parameter in branch.named_parameters()}
+    optimizer = torch.optim.SGD(branch.parameters(), lr=0.1)
+    inputs, targets = torch.randn(8, 4), torch.randn(8, 4)
+    for _ in range(3):
+        optimizer.zero_grad()
+        (model(inputs) - targets).square().mean().backward()
+        optimizer.step()
+    for name, parameter in branch.named_parameters():
+        assert not torch.equal(parameter, before[name]), name
+
+
+@pytest.mark.parametrize("hidden", ["0", "2"])
+def test_norms_between_makers_and_readers_are_those_of_new_units(hidden: str) -> None:
+    mlp = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, 4))
+    branch = add_branch(nn.Sequential(mlp), "0", 8, hidden=hidden).new
+    assert isinstance(branch, nn.Sequential)
+    norm, reader = branch[1], branch[3]
+    assert torch.equal(norm.get_parameter("weight"), torch.ones(8))
+    assert not reader.get_parameter("weight").any()

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from lightning_vista.callbacks import GradientRouting
-from lightning_vista.routing import LabelRule, Route, Router, RoutingError
+from lightning_vista.routing import LabelRule, Route, Router, RoutingError, UnknownStructureError, expand
 from lightning_vista.routing.step_weights import StepWeights
 
 RULE = LabelRule("label", {"low": [0], "high": [1]})
@@ -187,3 +187,69 @@ def test_masking_of_parameters_calls_no_hook() -> None:
     route = Route("attention.out_proj", RULE, {"low": "0:1", "high": "rest"}, at="input", unit_size=4)
     with attached(model, route, strategy="parameter") as router, router.memberships(HIGH):
         model(torch.ones(4, 5, 8)).sum().backward()
+
+
+class Aliased(nn.Module):
+    """A network with a second name for its first layer, before or after the first one."""
+
+    def __init__(self, is_first: bool) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        layer = nn.Linear(3, 6)
+        if is_first:
+            self.encoder = layer
+        self.model = nn.Sequential(layer, nn.ReLU(), nn.Linear(6, 2))
+        if not is_first:
+            self.encoder = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        output: Tensor = self.model(x)
+        return output
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+@pytest.mark.parametrize("module", ["encoder", "model.0", "model.1"])
+def test_a_second_name_of_a_module_is_no_leak(is_first: bool, module: str) -> None:
+    net = Aliased(is_first)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=0.1)
+    before = net.encoder.weight.detach().clone()
+    router = Router([make_route(module)])
+    router.attach(net, isolates=True)
+    router.guard(optimizer)
+    with router.memberships({"low": torch.ones(4), "high": torch.zeros(4)}):
+        net(torch.randn(4, 3)).square().sum().backward()
+        router.check_backward()
+        optimizer.step()
+    router.detach()
+    moved = (net.encoder.weight != before).any(dim=1)
+    assert not moved[2:].any()
+    assert moved[:2].any()
+    assert expand(net, "model.1", 2).size == 8
+    assert net.encoder.out_features == 8
+
+
+def test_a_shared_layer_is_routed_in_all_of_its_calls_by_any_name() -> None:
+    layer = nn.Linear(3, 3)
+    net = nn.ModuleList([layer] * 3)
+    for module in ("0", "2", "[0-9]"):
+        net.zero_grad()
+        with attached(net, make_route(module)) as router:
+            assert len(router.taps) == 1
+            with router.memberships({"low": torch.ones(4), "high": torch.zeros(4)}):
+                x = torch.randn(4, 3)
+                for shared in net:
+                    x = shared(x).relu()
+                x.sum().backward()
+        assert layer.weight.grad is not None
+        assert not layer.weight.grad[2:].any()
+
+
+def test_a_layer_that_runs_again_behind_the_routed_activation_leaks() -> None:
+    layer = nn.Linear(3, 3)
+    net = nn.Sequential(layer, nn.ReLU(), layer, nn.Tanh())
+    with pytest.raises(RoutingError, match=r"0.weight makes routed units, but is tied to 2.weight"):
+        Router([make_route("1")]).attach(net)
+    with attached(net, make_route("0")):
+        pass
+    with pytest.raises(UnknownStructureError, match="tied"):
+        expand(net, "1", 2)

@@ -160,6 +160,60 @@ def test_parameters_between_makers_and_readers_make_another_structure() -> None:
     assert not group.producers
 
 
+def mlp(children: dict[str, nn.Module], reads: int = 3) -> nn.Module:
+    return nn.ModuleDict({"fc1": nn.Linear(4, 6), **children, "fc2": nn.Linear(6, reads)})
+
+
+@pytest.mark.parametrize("reads", [3, 6], ids=["narrow", "as wide as the units"])
+@pytest.mark.parametrize(
+    "between",
+    [
+        {"rnn": nn.GRU(6, 6)},
+        {"rnn": nn.LSTM(6, 3, bidirectional=True)},
+        {"mid": nn.Linear(6, 6, bias=False)},
+        {"down": nn.Linear(6, 2), "up": nn.Linear(2, 6)},
+        {"inner": nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 6))},
+        {"self_attn": nn.MultiheadAttention(6, 2)},
+        {"ln": nn.LayerNorm(6)},
+        {"ln": nn.LayerNorm(6, elementwise_affine=False)},
+        {"act": nn.PReLU(6)},
+        {"act": nn.Softmax(-1)},
+    ],
+    ids=lambda between: "-".join(type(module).__name__ for module in between.values()),
+)
+def test_what_may_stand_between_two_layers_makes_them_no_mlp(between: dict[str, nn.Module], reads: int) -> None:
+    model = mlp(between, reads)
+    assert not unit_group(model, "fc1").consumers
+    assert not unit_group(model, "fc2", "input").complete
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        {"act": nn.GELU(), "drop1": nn.Dropout()},
+        {"act": nn.PReLU()},
+        {"head": nn.Linear(3, 6)},
+        {"attn": nn.MultiheadAttention(3, 1), "ln_1": nn.LayerNorm(3)},
+        {"gate": nn.Linear(4, 5), "conv": nn.Conv2d(1, 6, 3)},
+    ],
+    ids=lambda beside: "-".join(type(module).__name__ for module in beside.values()),
+)
+def test_what_cannot_stand_between_two_layers_leaves_an_mlp(beside: dict[str, nn.Module]) -> None:
+    group = unit_group(mlp(beside), "fc1")
+    assert group.complete
+    assert [piece.name for piece in group.consumers] == ["fc2.weight"]
+
+
+def test_numbered_layers_behind_the_reader_leave_an_mlp() -> None:
+    network = nn.ModuleDict({f"fc{number}": nn.Linear(6, 6) for number in range(1, 5)})
+    assert [piece.name for piece in unit_group(network, "fc1").consumers] == ["fc2.weight"]
+
+
+def test_blocks_of_known_classes_may_have_one_width_throughout() -> None:
+    block = nn.TransformerEncoderLayer(6, 2, dim_feedforward=6)
+    assert [piece.name for piece in unit_group(block, "linear1").consumers] == ["linear2.weight"]
+
+
 def test_a_table_of_relative_positions_belongs_to_heads() -> None:
     class Biased(nn.Module):
         def __init__(self) -> None:

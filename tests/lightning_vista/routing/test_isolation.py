@@ -8,11 +8,13 @@ import pytest
 import torch
 from tiny_networks import HEAD_DIM, gpt_neo, llama, run
 from torch import Tensor, nn
+from torch.nn.utils import prune
+from torch.nn.utils.parametrize import register_parametrization
 from torch.optim import SGD, Adafactor, Adagrad, Adam, AdamW, Optimizer, RMSprop
 
 from lightning_vista.routing.isolation import OptimizerIsolation
 from lightning_vista.routing.parameter_masks import block_gradients
-from lightning_vista.routing.units import UnitGroup, unit_group
+from lightning_vista.routing.units import ParameterSlice, UnitGroup, UnknownStructureError, unit_group
 
 OPTIMIZERS: dict[str, Callable[[Any], Optimizer]] = {
     "adamw": lambda groups: AdamW(groups, lr=0.1, weight_decay=0.3, foreach=False),
@@ -191,3 +193,48 @@ def test_parameters_without_a_gradient_are_passed_by() -> None:
     model = gpt_neo()
     block_gradients(model, [(unit_group(model, "transformer.h.0.mlp.act"), torch.zeros(24))])
     assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_parameters_that_pruning_or_parametrization_renames_stay_isolated(model: nn.Sequential) -> None:
+    group = unit_group(model, "1")
+    optimizer = AdamW(model.parameters(), lr=0.1, weight_decay=0.3)
+    isolation = OptimizerIsolation(optimizer, model, "parameter")
+    prune.random_unstructured(model[0], "weight", 2)
+    register_parametrization(model[2], "weight", nn.Tanh(), unsafe=True)
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    draw_gradients(model, seed=0)
+    isolation.block([(group, [1, 3])])
+    optimizer.step()
+    for name, dim in (("0.weight_orig", 0), ("0.bias", 0), ("2.parametrizations.weight.original", 1)):
+        moved = (model.get_parameter(name) != before[name]).movedim(dim, 0).flatten(1 if dim or "weight" in name else 0)
+        assert not moved[[1, 3]].any(), name
+        assert moved[[0, 2, 4]].all(), name
+    prune.remove(model[0], "weight")
+    isolation.block([(group, [1, 3])])
+    optimizer.step()
+    kept = model.get_parameter("0.weight")[[1, 3]]
+    assert torch.equal(kept, before["0.weight_orig"][[1, 3]] * (kept != 0))
+
+
+def test_parameters_that_a_model_has_lost_are_told(model: nn.Sequential) -> None:
+    group = unit_group(model, "1")
+    isolation = OptimizerIsolation(SGD(model.parameters(), lr=0.1), model)
+    model[0] = nn.Sequential(nn.Linear(3, 5))
+    with pytest.raises(UnknownStructureError, match=r"a model without \['0.bias', '0.weight'\]. Change modules before"):
+        isolation.block([(group, [1])])
+    with pytest.raises(UnknownStructureError, match=r"a model without \['0.weight', '0.bias'\]. Find units again"):
+        block_gradients(model, [(group, torch.zeros(5))])
+
+
+def test_parameters_of_a_module_with_two_names_are_isolated_by_either() -> None:
+    layer = nn.Linear(3, 5)
+    model = nn.ModuleDict({"alias": layer, "net": nn.Sequential(layer, nn.ReLU(), nn.Linear(5, 2))})
+    optimizer = AdamW(model.parameters(), lr=0.1, weight_decay=0.3)
+    isolation = OptimizerIsolation(optimizer, model)
+    draw_gradients(model, seed=0)
+    before = layer.weight.detach().clone()
+    rows = [ParameterSlice(name, dim=0) for name in ("net.0.weight", "net.0.bias")]
+    isolation.block([(UnitGroup(5, tuple(rows)), [1])])
+    optimizer.step()
+    assert torch.equal(layer.weight[1], before[1])
+    assert (layer.weight[2:] != before[2:]).all()

@@ -106,3 +106,31 @@ def test_a_step_that_raises_leaves_nothing_behind() -> None:
     assert len(optimizer.param_groups) == 1
     rates.remove()
     assert not optimizer._optimizer_step_pre_hooks
+
+
+@pytest.mark.parametrize("by_name", [True, False])
+def test_rates_that_a_closure_sets_have_the_factor_in_the_same_step(by_name: bool) -> None:
+    ours, theirs = model(), model()
+    scaled = torch.optim.SGD(ours.parameters(), lr=0.1)
+    ScaledRates(scaled, find_multipliers(ours, {"1.*": 0.2}))
+    by_hand = torch.optim.SGD([{"params": theirs[0].parameters()}, {"params": theirs[1].parameters()}], lr=0.1)
+    inputs = torch.ones(2, ours[0].get_parameter("weight").shape[1])
+    for number, rate in enumerate((0.3, 0.05)):
+
+        def closure(rate: float = rate) -> float:
+            assert len(scaled.param_groups) == 1
+            scaled.param_groups[0]["lr"] = rate
+            ours(inputs).sum().backward()
+            return float(rate)
+
+        scaled.zero_grad()
+        result = scaled.step(closure=closure) if by_name else scaled.step(closure)
+        assert result == rate
+        assert scaled.param_groups[0]["lr"] == rate
+        by_hand.zero_grad()
+        theirs(inputs).sum().backward()
+        for group, factor in zip(by_hand.param_groups, (1, 0.2), strict=True):
+            group["lr"] = rate * factor
+        by_hand.step()
+        for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
+            torch.testing.assert_close(a, b, msg=f"step {number}")

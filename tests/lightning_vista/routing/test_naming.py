@@ -74,3 +74,12 @@ def test_a_tied_parameter_is_found_once_by_any_name() -> None:
     model[1].weight = model[0].weight
     assert list(find_parameters(model, ["*.weight"])) == ["0.weight"]
     assert list(find_parameters(model, ["1.weight"])) == ["1.weight"]
+
+
+def test_a_module_with_several_names_is_found_once_by_any_of_them() -> None:
+    layer = nn.Linear(1, 1)
+    model = nn.ModuleDict({"encoder": layer, "layers": nn.ModuleList([layer, layer, nn.Linear(1, 1)])})
+    found = {"encoder": ["encoder"], "layers.1": ["layers.1"], "layers.*": ["layers.0", "layers.2"]}
+    for pattern, names in found.items():
+        assert list(find_modules(model, [pattern])) == names
+    assert list(find_modules(model, ["layers.1", "encoder"])) == ["encoder"]
