@@ -88,7 +88,7 @@ def test_every_method_of_the_study_has_its_trials(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "rows"), [("levels", 9 * 4), ("lift", 3 * 2), ("share_tuning", 5), ("tuning", 48)])
+@pytest.mark.parametrize(("name", "rows"), [("levels", 9 * 4), ("lift", 3 * 2), ("share_tuning", 5)])
 def test_the_study_runs(name: str, rows: int, tmp_path: Path) -> None:
     study = STUDY.with_name(f"oversight_{name}.yaml")
     main(["study", str(study), "--smoke", "--jobs", "2", "--out", str(tmp_path / "out")])

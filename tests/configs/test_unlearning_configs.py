@@ -198,7 +198,6 @@ def test_studies_fit_their_configs(name: str, tmp_path: Path) -> None:
         ("unlearning_robustness", 8),
         ("unlearning_settling", 6),
         ("unlearning_stories", 6),
-        ("unlearning_tuning", 13),
     ],
 )
 def test_studies_run_small(name: str, rows: int, tmp_path: Path) -> None:
