@@ -36,7 +36,8 @@ class RelearningAttack(L.Callback):
     all losses, and the pictures `test/relearning/forget.png` and `retain.png` show them over the steps; loggers get
     both (see `lightning_vista.drawing.boards`). The tested model stays as it is. With `fast_dev_run` nothing happens.
 
-    All models are attacked alike: with the same data and seed, the texts are the same for any tested model.
+    All models are attacked alike. With the same data and seed, the texts are the same for any tested model, and an
+    attack trains all parameters of its copy, frozen ones too.
 
     *Several learning rates.* An attacker takes the best one. For each number of texts that is the rate with the lowest
     mean loss on forget texts of the validation data, which are not reported: the lowest of several losses on the

@@ -63,18 +63,15 @@ def _answers(shards: Path) -> None:
         }
 
 
+def evaluating(run_dir: Path, **options: Any) -> L.Trainer:
+    settings: dict[str, Any] = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False} | options
+    return L.Trainer(accelerator="cpu", enable_checkpointing=False, callbacks=[Evaluation(str(run_dir))], **settings)
+
+
 def evaluate(scorer: VLMScorer, shards: Path, run_dir: Path, **settings: object) -> dict[str, float]:
     chosen: dict[str, Any] = {"batch_size": 4, "num_workers": 0} | settings
     datamodule = ViSTaDataModule(str(shards), scorer.frame_spec, **chosen)
-    trainer = L.Trainer(
-        accelerator="cpu",
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        enable_checkpointing=False,
-        callbacks=[Evaluation(str(run_dir))],
-    )
-    (figures,) = trainer.test(scorer, datamodule, verbose=False)
+    (figures,) = evaluating(run_dir).test(scorer, datamodule, verbose=False)
     return dict(figures)
 
 
@@ -271,13 +268,7 @@ def test_a_limit_of_batches_is_spent_on_new_videos(
 ) -> None:
     figures = evaluate(Moody(down=True), shards, tmp_path)
     scorer = Moody(down=False)
-    trainer = L.Trainer(
-        accelerator="cpu",
-        logger=False,
-        enable_progress_bar=False,
-        limit_test_batches=1,
-        callbacks=[Evaluation(str(tmp_path))],
-    )
+    trainer = evaluating(tmp_path, limit_test_batches=1)
     data = ViSTaDataModule(str(shards), scorer.frame_spec, batch_size=1, num_workers=0)
     with caplog.at_level("INFO"):
         assert trainer.test(scorer, data, verbose=False) == [figures]
@@ -289,16 +280,9 @@ def test_predict_and_test_do_not_share_a_run_folder(shards: Path, tmp_path: Path
     """The second of them used to fail at its start or, after all videos were scored, at its end."""
     data = ViSTaDataModule(str(shards), Oracle.frame_spec, batch_size=1, num_workers=0)
 
-    def do(stage: str, run: str, limit: float = 1.0) -> Oracle:
+    def do(stage: str, run: str) -> Oracle:
         scorer = Oracle()
-        trainer = L.Trainer(
-            accelerator="cpu",
-            logger=False,
-            enable_progress_bar=False,
-            limit_test_batches=limit,
-            limit_predict_batches=limit,
-            callbacks=[Evaluation(str(tmp_path / run))],
-        )
+        trainer = evaluating(tmp_path / run)
         if stage == "test":
             trainer.test(scorer, data, verbose=False)
         else:
@@ -472,13 +456,7 @@ def test_a_run_of_some_batches_says_that_it_is_partial_and_is_completed(shards: 
     evaluate(RandomScorer(), shards, whole)
     scorer = RandomScorer()
     datamodule = ViSTaDataModule(str(shards), scorer.frame_spec, batch_size=4, num_workers=0)
-    trainer = L.Trainer(
-        accelerator="cpu",
-        logger=False,
-        enable_progress_bar=False,
-        limit_test_batches=2,
-        callbacks=[Evaluation(str(part))],
-    )
+    trainer = evaluating(part, limit_test_batches=2)
     with pytest.warns(UserWarning, match="8 of 13 videos are scored"):
         trainer.test(scorer, datamodule, verbose=False)
     table = read_scores(part)
