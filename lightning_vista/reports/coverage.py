@@ -179,14 +179,24 @@ def descriptions_note(results: Mapping[str, Mapping[str, Any]]) -> str:
     groups: dict[str, list[str]] = {}
     for id, scorers in found.items():
         groups.setdefault(scorers, []).append(id)
-    where = "; ".join(f"{_some(ids)} ({scorers})" for scorers, ids in groups.items())
+    where = "; ".join(f"{listed(ids)} ({scorers})" for scorers, ids in groups.items())
     sets = "problem set" if len(found) == 1 else "problem sets"
     return f"Scorers were given different descriptions in {len(found):,} {sets}, under the same labels: {where}."
 
 
-def _some(ids: Sequence[str], shown: int = 3) -> str:
-    """Return the first ids, and the number of the others."""
-    return ", ".join(ids[:shown]) + (f" and {len(ids) - shown:,} others" if len(ids) > shown else "")
+def listed(texts: Sequence[str], shown: int = 3, separator: str = ", ") -> str:
+    """Return the first of some texts, and the number of the others.
+
+    Args:
+        texts: The texts.
+        shown: Number of texts to show.
+        separator: Text between two of them.
+
+    Example:
+        >>> listed(["a", "b", "c", "d", "e"])
+        'a, b, c and 2 others'
+    """
+    return separator.join(texts[:shown]) + (f" and {len(texts) - shown:,} others" if len(texts) > shown else "")
 
 
 def gaps(part: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ import polars as pl
 
 from lightning_vista.evaluation.progress_file import PROGRESS_NAME, Progress, read_progress
 from lightning_vista.files.own_files import write_whole
+from lightning_vista.reports.coverage import listed
 
 
 def export_lerobot(run: str | Path, out: str | Path) -> pl.DataFrame:
@@ -37,23 +38,18 @@ def export_lerobot(run: str | Path, out: str | Path) -> pl.DataFrame:
         )
     if unscored := [f"{each.video} in {each.problem_set}" for each in progress.curves if not each.is_scored]:
         raise ValueError(
-            f"{Path(run, PROGRESS_NAME)}: expected values at every point, got NaN in {_listed(unscored)}. Run `test` "
-            "with the callback ProgressCurves again, or give `write_lerobot_progress` the curves to keep, with new "
-            "numbers of episodes."
+            f"{Path(run, PROGRESS_NAME)}: expected values at every point, got NaN in "
+            f"{listed(unscored, 10, '; ')}. Run `test` with the callback ProgressCurves again, or give "
+            "`write_lerobot_progress` the curves to keep, with new numbers of episodes."
         )
     frame = write_lerobot_progress(progress.curves, out, progress.model)
     if progress.left_out:
         warnings.warn(
             f"{Path(run, PROGRESS_NAME)}: {len(progress.left_out)} example videos without a curve are not among the "
-            f"episodes: {_listed(progress.left_out)}.",
+            f"episodes: {listed(progress.left_out, 10, '; ')}.",
             stacklevel=2,
         )
     return frame
-
-
-def _listed(texts: Sequence[str], shown: int = 10) -> str:
-    """Return the first texts, and the number of the others."""
-    return "; ".join(texts[:shown]) + (f" and {len(texts) - shown} more" if len(texts) > shown else "")
 
 
 def write_lerobot_progress(episodes: Sequence[Progress], out: str | Path, model: str) -> pl.DataFrame:
