@@ -7,9 +7,8 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import polars as pl
 import yaml
 
 from lightning_vista.evaluation.identity import arguments, class_path
@@ -22,6 +21,9 @@ from lightning_vista.vista.frame_order import CONTROLS, FORWARD
 from lightning_vista.vista.index import sample_key
 from lightning_vista.vista.problem_sets import ProblemSet, declared_kinds
 from lightning_vista.vista.tables import TABLE_NAME, ScoreTable, read_scores, score_frame, write_scores
+
+if TYPE_CHECKING:
+    import polars as pl
 
 TRANSCRIPTS = "transcripts"
 #: Version of the journals; version 1 has no checksums, and its first line does not say a version.
@@ -155,7 +157,7 @@ class RunFolder:
             path = self.path / TRANSCRIPTS / f"{sample_key(video)}.txt"
             write_whole(path, "\n\n".join(parts) + "\n", sync=False)
 
-    def _frames(self) -> dict[str, pl.DataFrame]:
+    def _frames(self) -> dict[str, "pl.DataFrame"]:
         """Return the rows of the score table for each order of the frames, and drop the pairs, which are large."""
         self.scored = {}
         pairs = [pair for own in self._read().values() for pair in own]
