@@ -46,7 +46,8 @@ def read_words(words: Sequence[str] | str) -> list[str]:
         ValueError: If there are none.
     """
     if isinstance(words, str):
-        words = Path(words).read_text(encoding="utf-8").splitlines()
+        # Without the mark that some editors put first, and not splitlines, which divides at more than line ends.
+        words = Path(words).read_text(encoding="utf-8-sig").split("\n")
     chosen = [word.strip() for word in words if word.strip()]
     if not chosen:
         raise ValueError("`forget_words`: expected at least one word, got none. Omit the option to select by field.")

@@ -1,13 +1,14 @@
 """Readers of foreign sources: tables, Hugging Face datasets, WebDataset shards, multiple-choice questions."""
 
 import csv
+import shutil
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import IO, Any
 
-from lightning_vista.files.documents import check_regular, parse_json
+from lightning_vista.files.documents import MAX_BYTES, check_regular, parse_json
 from lightning_vista.optional import require
 from lightning_vista.options import check_word
 from lightning_vista.text.corpus_files import named_splits
@@ -143,7 +144,7 @@ def _read_webdataset(source: Path, reader: RowReader) -> None:
     for shard in shards:
         check_regular(shard)
         try:
-            with tarfile.open(shard) as tar:
+            with tarfile.open(shard, "r:") as tar:  # a compressed one could grow without limit
                 for key, members in _samples(tar).items():
                     place = f"sample {key} of {shard.name}"
                     if key in seen:
@@ -151,7 +152,9 @@ def _read_webdataset(source: Path, reader: RowReader) -> None:
                     seen[key] = place
                     _add_sample(reader, shard, tar, key, place, members)
         except (tarfile.TarError, EOFError) as error:
-            raise ValueError(f"{shard}: expected a whole tar file: {error}. Fetch it again.") from error
+            raise ValueError(
+                f"{shard}: expected a whole tar file, not compressed: {error}. Fetch it again, or unpack it."
+            ) from error
 
 
 def _samples(tar: tarfile.TarFile) -> dict[str, dict[str, tarfile.TarInfo]]:
@@ -175,10 +178,18 @@ def _add_sample(
     if ending is None:
         reader.faults.append(f"{place}: expected a video ({', '.join(_VIDEO_ENDINGS)}), got {', '.join(members)}.")
         return
+    for name, member in members.items():
+        if member.issparse():  # a few bytes may stand for any number of zeros
+            reader.faults.append(f"{place}: expected plain files, got {member.name} with holes. Pack it again.")
+            return
+        if name in ("json", "txt") and member.size > MAX_BYTES:
+            got = f"got {member.size:,}"
+            reader.faults.append(f"{place}: expected at most {MAX_BYTES:,} bytes in {member.name}, {got}.")
+            return
     raw: Any = {}  # any document
     if "json" in members:
         try:
-            raw = parse_json(_bytes(tar, members["json"]))
+            raw = parse_json(_open(tar, members["json"]).read())
         except ValueError as error:
             reader.faults.append(f"{place}: expected a JSON object: {error}")
             return
@@ -186,22 +197,24 @@ def _add_sample(
             reader.faults.append(f"{place}: expected a JSON object, got {type(raw).__name__}.")
             return
     elif "txt" in members:
-        raw = {"description": _bytes(tar, members["txt"]).decode("utf-8", "replace")}
-    video, member = f"{key}.{ending}", members[ending].name
+        raw = {"description": _open(tar, members["txt"]).read().decode("utf-8", "replace")}
+    video = f"{key}.{ending}"
     named = reader.columns.get("video") or reader.column("video", raw)
     rest = {name: value for name, value in raw.items() if name != named}
-    write: Write = lambda target: _extract(shard, member, target)  # noqa: E731
+    write: Write = lambda target: _extract(shard, members[ending].name, target)  # noqa: E731
     reader.add(place, {**rest, reader.columns.get("video", "video"): video}, lambda _: (video, write))
 
 
-def _bytes(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+def _open(tar: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
     file = tar.extractfile(member)
-    return file.read() if file else b""
+    if file is None:
+        raise tarfile.ReadError(f"expected a file at {member.name}")
+    return file
 
 
 def _extract(shard: Path, member: str, target: Path) -> None:
-    with tarfile.open(shard) as tar:
-        target.write_bytes(_bytes(tar, tar.getmember(member)))
+    with tarfile.open(shard, "r:") as tar, _open(tar, tar.getmember(member)) as source, target.open("wb") as copy:
+        shutil.copyfileobj(source, copy)
 
 
 def _read_hugging_face(source: Path, reader: RowReader, videos: Path | None, link: bool) -> None:

@@ -150,7 +150,7 @@ def test_what_is_wrong_is_told(tmp_path: Path) -> None:
 
 
 def test_what_to_forget(tmp_path: Path) -> None:
-    (tmp_path / "words.txt").write_text("virus\n\ngene therapy\n", encoding="utf-8")
+    (tmp_path / "words.txt").write_text("\ufeffvirus\r\n\r\ngene therapy\r\n", encoding="utf-8", newline="")
     texts = ["A VIRUS.", "Viruses", "antivirus", "the gene therapy", "a gene"]
     for words in (["virus", "gene therapy"], str(tmp_path / "words.txt")):
         is_forget = by_words(words)

@@ -1,6 +1,7 @@
 """Import of foreign sources: what is read equals what was written by other libraries, and all faults are listed."""
 
 import csv
+import gzip
 import io
 import json
 import os
@@ -489,3 +490,23 @@ def test_a_nested_description_of_a_sample_is_a_fault(tmp_path: Path) -> None:
             tar.addfile(info, io.BytesIO(data))
     with pytest.raises(SourceError, match=r"sample a of 000\.tar: expected a JSON object"):
         import_problem_sets(tmp_path / "000.tar", tmp_path / "out")
+
+
+def test_files_of_a_shard_that_grow_when_they_are_read_are_faults(tmp_path: Path) -> None:
+    """Holes, a description of 60 MB, and a compressed shard: all are small on the disk."""
+    holes, long = tarfile.TarInfo("a.mp4"), tarfile.TarInfo("b.txt")
+    holes.pax_headers = {"GNU.sparse.map": "0,0", "GNU.sparse.size": "1000000000000"}
+    long.size = 60_000_000
+    with tarfile.open(tmp_path / "000.tar", "w", format=tarfile.PAX_FORMAT) as tar:
+        tar.addfile(holes)
+        tar.addfile(tarfile.TarInfo("b.mp4"))
+        tar.addfile(long, io.BytesIO(bytes(long.size)))
+    with pytest.raises(SourceError) as raised:
+        import_problem_sets(tmp_path / "000.tar", tmp_path / "out")
+    assert [error.split(", got")[0] for error in raised.value.errors] == [
+        "sample a of 000.tar: expected plain files",
+        "sample b of 000.tar: expected at most 50,000,000 bytes in b.txt",
+    ]
+    (tmp_path / "gz.tar").write_bytes(gzip.compress((tmp_path / "000.tar").read_bytes()))
+    with pytest.raises(ValueError, match=r"gz\.tar: expected a whole tar file, not compressed"):
+        import_problem_sets(tmp_path / "gz.tar", tmp_path / "out")
