@@ -11,7 +11,7 @@ from typing import IO, Any
 from lightning_vista.files.documents import MAX_BYTES, check_regular, parse_json
 from lightning_vista.optional import require
 from lightning_vista.options import check_word
-from lightning_vista.text.corpus_files import named_splits
+from lightning_vista.text.corpus_files import SPLIT_WORDS, named_splits
 from lightning_vista.vista.source_questions import is_question, question_rows
 from lightning_vista.vista.source_rows import Find, RowReader, Write, file_finder, leaves
 
@@ -233,6 +233,7 @@ def _read_hugging_face(source: Path, reader: RowReader, videos: Path | None, lin
         )
     _check_one_split(source, tables or parquets)
     find = file_finder(videos or source, link, may_leave=videos is not None)
+    splits: set[str] = set()
     for table in tables:
         rows = list(table_rows(table))
         reader.check_columns(list(dict.fromkeys(key for _, row in rows for key in row)))
@@ -240,8 +241,13 @@ def _read_hugging_face(source: Path, reader: RowReader, videos: Path | None, lin
         for place, row in rows:
             column = reader.columns.get("video") or reader.column("video", row)
             if column and isinstance(row.get(column), str) and row[column]:
-                row = {**row, column: (PurePosixPath(beside.as_posix()) / row[column]).as_posix()}
+                path = PurePosixPath(beside.as_posix()) / row[column]
+                row = {**row, column: path.as_posix()}
+                folders = {folder.lower() for folder in path.parts[:-1]}
+                splits |= {split for split, words in SPLIT_WORDS.items() if words & folders}
             reader.add(f"{table.relative_to(source)}, {place}", row, find)
+    if len(splits) > 1:
+        raise _several_splits(source, splits)
     for parquet in [] if tables else parquets:
         _read_parquet(source, parquet, reader, find)
 
@@ -256,7 +262,7 @@ def _check_one_split(source: Path, files: Iterable[Path]) -> None:
 def _several_splits(source: Path, splits: Iterable[str]) -> ValueError:
     return ValueError(
         f"{source}: expected one split, got several: {', '.join(sorted(splits))}. Give the folder of one; if they "
-        "share a folder, move the files of one into a new one."
+        "share a folder or a table, move those of one into a new one."
     )
 
 

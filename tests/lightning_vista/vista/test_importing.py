@@ -250,6 +250,24 @@ def test_a_video_folder_of_several_splits_is_refused(first: str, other: str, cli
     assert len(*imported(folder / first, tmp_path / "out").values()) == 2
 
 
+@pytest.mark.parametrize("other", ["train", "test", "clips/Test"])
+def test_one_table_whose_videos_lie_in_folders_of_several_splits(other: str, clips: Path, tmp_path: Path) -> None:
+    folder = video_folder(tmp_path / "videofolder", ("train", "train", other), clips)
+    lines = []
+    for table in sorted(folder.rglob("metadata.jsonl")):
+        for row in map(json.loads, table.read_text(encoding="utf-8").splitlines()):
+            lines.append(
+                json.dumps({**row, "file_name": (table.parent / row["file_name"]).relative_to(folder).as_posix()})
+            )
+        table.unlink()
+    (folder / "metadata.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    if other == "train":
+        assert len(*imported(folder, tmp_path / "out").values()) == 3
+        return
+    with pytest.raises(ValueError, match=r"expected one split, got several: test, train\."):
+        import_problem_sets(folder, tmp_path / "out")
+
+
 @pytest.mark.parametrize("ending", ["parquet", "tar"])
 def test_shards_of_several_splits_are_refused(ending: str, clips: Path, tmp_path: Path) -> None:
     folder = tmp_path / "data"
