@@ -174,6 +174,7 @@ def test_configs_of_the_papers_size_run_small(name: str, own: Path, tmp_path: Pa
         "unlearning_stories",
         "unlearning_robustness",
         "unlearning_partial_labels",
+        "unlearning_retain_steps",
         "steering_scalar",
     ],
 )
