@@ -127,7 +127,7 @@ def test_tuning_on_two_languages_gives_both_methods_three_trials_on_another_seed
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "rows"), [("absorption_cipher", 9), ("absorption_cipher_sizes", 18), ("absorption_cipher_tuning", 6)]
+    ("name", "rows"), [("absorption_cipher", 9), ("absorption_cipher_sizes", 6), ("absorption_cipher_tuning", 6)]
 )
 def test_studies_of_two_languages_run_small(name: str, rows: int, tmp_path: Path) -> None:
     main(["study", str(STUDIES / f"{name}.yaml"), "--smoke", "--jobs", "2", "--out", str(tmp_path)])
