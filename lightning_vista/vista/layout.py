@@ -135,9 +135,13 @@ def read_problem_sets(tasks_dir: str | Path) -> ProblemSets:
     found: list[ProblemSet] = []
     skipped: list[Skipped] = []
     errors: list[str] = []
-    files = {path.relative_to(root).as_posix() for path in root.rglob("*") if not path.is_dir()}
+    paths = {path.relative_to(root).as_posix(): path for path in root.rglob("*")}
+    # Links to folders are listed and not followed: they may lead in circles, or out of a folder of somebody else's.
+    files = {name for name, path in paths.items() if path.is_symlink() or not path.is_dir()}
     for name in sorted(files):
-        if name.endswith(_DATA_SUFFIX):
+        if paths[name].is_dir():
+            errors.append(f"{name}: expected a folder or a file, got a link to a folder. Copy the folder to its place.")
+        elif name.endswith(_DATA_SUFFIX):
             partner = name.removesuffix(_DATA_SUFFIX) + ".yaml"
             if partner not in files:
                 errors.append(f"{name}: expected its descriptions in {partner}, got no such file. Add or remove one.")
