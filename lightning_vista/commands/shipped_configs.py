@@ -91,7 +91,7 @@ def _checked(path: Path) -> Path:
     """Refuse a file that is not YAML; names the file, which jsonargparse does not."""
     try:
         yaml.compose(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{path}: expected YAML: {' '.join(str(error).split())}. Fix the file.") from error
     return path
 
