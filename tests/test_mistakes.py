@@ -29,7 +29,7 @@ MISTAKES = {
     # Files
     "test --config vista/clip_smal.yaml --data.shards shards": "Did you mean 'vista/clip_small.yaml'?",
     "test --config typo.yaml": "`data.shard`: unknown option of ViSTaDataModule. Did you mean 'shards'?",
-    "test --config broken.yaml": "broken.yaml: expected YAML: ",
+    "test --config broken.yaml": "broken.yaml: expected YAML: while parsing a flow mapping: expected ',' or",
     "test --config vista/viclip.yaml --data.shards shards": "lightning-vista: No weights at ViCLIP-L_InternVid",
     "test --config vista/s3d.yaml --data.shards shards": "lightning-vista: No weights at s3d_howto100m.pth. Expected",
     "test --config latin.yaml": "latin.yaml: expected YAML: 'utf-8' codec can't decode",
