@@ -1,9 +1,11 @@
 """Addresses and settings without passwords and keys, as they are stored and shown."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote, unquote_plus
+
+import yaml
 
 #: Stands for what was removed.
 HIDDEN = "***"
@@ -78,6 +80,30 @@ def settings_without_secrets(value: Any, name: str = "") -> Any:
     if not isinstance(value, str):
         return value
     return HIDDEN if value and _SETTING.fullmatch(words) else without_secrets(value)
+
+
+def hold_secrets(arguments: Sequence[str]) -> bool:
+    """Tell whether a command line holds a secret: in an address, or as the value of an option such as `--x.api_key`.
+
+    Args:
+        arguments: Words of the command line.
+
+    Example:
+        >>> hold_secrets(["--model.parameters", "{api_key: abc}"]), hold_secrets(["--model.api_key", "abc"])
+        (True, True)
+        >>> hold_secrets(["--model.key_variable", "KEY", "--seed", "1"])
+        False
+    """
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        name, equals, text = argument.partition("=")
+        try:
+            value = yaml.safe_load(text if equals else following)
+        except (yaml.YAMLError, ValueError):
+            value = text if equals else following
+        settings = {name.rpartition(".")[2].lstrip("-"): value} if name.startswith("-") else {}
+        if without_secrets(argument) != argument or settings_without_secrets(settings) != settings:
+            return True
+    return False
 
 
 def address_identity(address: str) -> str:
