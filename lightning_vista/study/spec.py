@@ -28,7 +28,8 @@ def merge(base: Config, other: Mapping[str, Any]) -> Config:
         other: Upper configuration, which takes precedence.
 
     Returns:
-        The merged configuration. Where `other` names another class, the options of the first class are dropped.
+        The merged configuration. Where `other` names another class, the options of the first class are dropped; a class
+        may be named with or without its module.
 
     Example:
         >>> merge({"a": {"b": 1, "c": 2}}, {"a": {"b": 3}})
@@ -36,7 +37,9 @@ def merge(base: Config, other: Mapping[str, Any]) -> Config:
         >>> merge({"a": [1]}, {"a+": [2]})
         {'a': [1, 2]}
     """
-    is_other_class = base.get("class_path") != other.get("class_path", base.get("class_path"))
+    # Not whole paths: the command line, too, takes `StoriesDataModule` and its path in any module for one class.
+    names = [str(path).rpartition(".")[-1] for path in (base.get("class_path"), other.get("class_path"))]
+    is_other_class = "class_path" in other and names[0] != names[1]
     merged = {} if is_other_class else copy.deepcopy(base)
     for key, value in other.items():
         if key.endswith("+"):
