@@ -192,7 +192,7 @@ class Study:
         leakages: Leakage of each further column.
         summary: One or two sentences that tell readers what to look for.
         finding: What the study found. `{<row>: <column>}` stands for the mean in the table, so that the sentence never
-            has other numbers than the table. It is left out where runs are missing, and of smoke runs.
+            has other numbers than the table. It is left out where runs or their numbers are missing, and of smoke runs.
         better: Whether higher or lower values of a column are better.
         curves: Names of logged losses whose curves the page shows; by default those with "loss" in them, at most six.
         configs: YAML files that every run begins with, relative to the study's file.
