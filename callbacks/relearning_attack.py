@@ -269,12 +269,13 @@ def _best_rate(curves: Mapping[float, Sequence[Curve]]) -> float:
 
 
 def _points(curves: Sequence[Curve], kind: str) -> list[Point]:
-    """Return the losses of all repeats at each step; a repeat that ended early has no later ones."""
+    """Return the losses of all repeats at each step; a repeat that ended early stays at its last one.
+
+    Otherwise the mean would be that of other repeats from there on.
+    """
     steps = sorted({point["step"] for curve in curves for point in curve})
-    return [
-        Point(step, tuple(point[kind] for curve in curves for point in curve if point["step"] == step))
-        for step in steps
-    ]
+    reached = [[[point for point in curve if point["step"] <= step][-1] for curve in curves] for step in steps]
+    return [Point(step, tuple(point[kind] for point in points)) for step, points in zip(steps, reached, strict=True)]
 
 
 def _flat(attacks: Attacks) -> Iterator[tuple[int, float, int, Curve]]:

@@ -21,7 +21,7 @@ class SteeringScalar(L.Callback):
     """Steering of the tested language model: texts with increasing amounts added to one unit (gradient routing, 4.2.1).
 
     It needs a module whose `model` is a causal language model of transformers, and a datamodule with a `tokenizer` and
-    `sample`, such as `StoriesDataModule`. Texts start like retain texts of the test data.
+    `sample`, such as `StoriesDataModule`. Texts start like retain texts of the test data, longer than a prompt.
 
     It logs `test/steering/<coefficient>/concept`, `/target` and `/related`, the shares of generated tokens that are
     among all concept tokens, the targets, or the related ones alone. `/perplexity` is that of the generated tokens to
@@ -43,7 +43,8 @@ class SteeringScalar(L.Callback):
         seed: Random seed for sampling.
 
     Raises:
-        ValueError: If `targets` is empty; while testing, if the trainer lacks a datamodule, or a word is not one token.
+        ValueError: If `targets` is empty; while testing, if the trainer lacks a datamodule, a word is not one token, or
+            too few texts are long enough.
 
     Example:
         >>> steering = SteeringScalar("model.transformer.h.2", targets=["whale"], related=["sea", "dolphin"])
@@ -101,7 +102,7 @@ class SteeringScalar(L.Callback):
         self, module: L.LightningModule, datamodule: Any, sign: int, counted: dict[str, Tensor]
     ) -> dict[float, str]:
         """Log the shares of counted tokens at each coefficient, and return a text of each."""
-        prompts = datamodule.sample("test", False, self.num_texts, self.seed)["input_ids"][:, : self.prompt_tokens]
+        prompts = self._prompts(datamodule)
         scale = sign * _root_mean_square(module, self.module, prompts.to(module.device))
         texts = {}
         with progress_bar("steering", len(self.coefficients)) as advance:
@@ -113,6 +114,26 @@ class SteeringScalar(L.Callback):
                 texts[coefficient] = datamodule.tokenizer.decode(written.ids[0], skip_special_tokens=True)
                 advance(1)
         return texts
+
+    def _prompts(self, datamodule: Any) -> Tensor:
+        """Return the beginnings of test texts, `(texts, tokens)`.
+
+        Shorter texts are passed over: with their end and padding in a prompt, the model would continue after those.
+        """
+        wanted = count = self.num_texts
+        while True:  # larger samples begin with the same texts
+            try:
+                texts = datamodule.sample("test", False, count, self.seed)
+            except ValueError as error:
+                raise ValueError(
+                    f"`num_texts`, `prompt_tokens`: expected {wanted} test texts to retain with more than "
+                    f"{self.prompt_tokens} tokens, got fewer. Lower one of the two, or give more texts."
+                ) from error
+            is_long = texts["attention_mask"][:, self.prompt_tokens :].any(dim=1)
+            if (missing := wanted - int(is_long.sum())) <= 0:
+                prompts: Tensor = texts["input_ids"][is_long][:wanted, : self.prompt_tokens]
+                return prompts
+            count += missing
 
     @torch.no_grad()
     def _write(self, module: L.LightningModule, tokenizer: Any, prompts: Tensor, amount: float) -> "Written":

@@ -14,7 +14,7 @@ from lightning.pytorch.loggers import WandbLogger
 
 from lightning_vista.evaluation import Scorer, find_evaluation
 from lightning_vista.files.own_files import from_sealed_json, write_sealed_json
-from lightning_vista.files.redaction import without_secrets
+from lightning_vista.files.redaction import hold_secrets
 from lightning_vista.optional import require
 
 #: Entry of checkpoints, and file in the run folder of an evaluation.
@@ -94,7 +94,7 @@ def own_wandb_run(trainer: L.Trainer) -> Iterator[None]:
     before = wandb.run  # of a program that calls `main`; the logger starts its own run later
     exit_code = 1
     hidden = os.environ.get(_NO_METADATA)
-    if any(without_secrets(argument) != argument for argument in sys.argv):
+    if hold_secrets(sys.argv):
         os.environ[_NO_METADATA] = "true"  # else wandb stores the command line
     try:
         yield

@@ -27,7 +27,19 @@ Batch = tuple[Tensor, Tensor]
 _ATTACK_CHUNKS = 10_000
 
 
-class MiniFramesDataModule(L.LightningDataModule):
+class OneProcessDataModule(L.LightningDataModule):
+    """Base class of data for one process: others would get the same batches, and log figures of a part of a test."""
+
+    def setup(self, stage: str) -> None:
+        """Refuse several processes."""
+        if self.trainer is not None and self.trainer.world_size > 1:
+            raise ValueError(
+                f"`trainer`: expected one process for {type(self).__name__}, got {self.trainer.world_size}. "
+                "Set trainer.devices=1."
+            )
+
+
+class MiniFramesDataModule(OneProcessDataModule):
     """Random homes, drawn during training, with the facts about each. Held-out things do not occur.
 
     Args:
@@ -36,6 +48,9 @@ class MiniFramesDataModule(L.LightningDataModule):
         num_workers: Number of drawing processes, 0 for none.
         val_batches: Number of validation batches, which are always the same.
         seed: Random seed of the images.
+
+    Raises:
+        ValueError: At setup, if there are several processes.
 
     Example:
         >>> MiniFramesDataModule(batch_size=64).batch_size
@@ -86,7 +101,7 @@ class _Images(IterableDataset[Batch]):
             number += 1
 
 
-class MiniTrainingDataModule(L.LightningDataModule):
+class MiniTrainingDataModule(OneProcessDataModule):
     """Endless problem sets of the train split, with the validation split for validation and the test split for tests.
 
     Each batch has problem sets of a store that grows during training. Most are seen several times, but a frozen frame
@@ -119,7 +134,8 @@ class MiniTrainingDataModule(L.LightningDataModule):
         draw_seed: Random seed of the order in which problem sets are drawn from the store, and of labels.
 
     Raises:
-        ValueError: If a world is unknown, `dropped` names no group, or `labelled` is not a share.
+        ValueError: If a world is unknown, `dropped` names no group, `labelled` is not a share, or there are several
+            processes.
 
     Example:
         >>> MiniTrainingDataModule(sets_per_batch=8).sets_per_batch
@@ -168,7 +184,8 @@ class MiniTrainingDataModule(L.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[PairBatch]:
         """Return endless batches; a resumed run resumes with the data of its step."""
-        start = 0 if self.trainer is None else self.trainer.global_step
+        # Batches, of which an optimizer step may take several.
+        start = 0 if self.trainer is None else self.trainer.global_step * self.trainer.accumulate_grad_batches
         settings = StreamSettings(
             worlds=self.worlds,
             groups=self.groups,
@@ -208,12 +225,17 @@ class MiniTrainingDataModule(L.LightningDataModule):
 
         Returns:
             Batches with all their videos and descriptions.
+
+        Raises:
+            ValueError: If a type does not exist, or has more steps than `max_level`; or if they are of two worlds.
         """
-        from lightning_vista.mini.training_groups import training_chunk
+        from lightning_vista.mini.training_groups import training_chunk, training_types
 
         chosen: list[tuple[TrainingGroup, Tensor]] = []
         number = _ATTACK_CHUNKS + 1000 * seed
         world = types[0].partition("/")[0]
+        for type in types:
+            check_word("types", type, training_types(world, self.max_level))
         while len(chosen) < count:
             chunk = training_chunk(number, self.frame_spec.num_frames, self.seed, self.cache_dir, world)
             frames = self.encoder().encode_all(chunk, f"{world}-{self.seed}-{number:05d}")

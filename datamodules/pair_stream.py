@@ -46,7 +46,8 @@ class SetEncoder:
             self.frames = FrameEncoder(**settings).eval()
             self.frames.load_state_dict(state)
             if cache_dir is not None:
-                key = hashlib.sha256(Path(weights).read_bytes()).hexdigest()[:8]
+                size = (spec.size, spec.interpolation, spec.crop)
+                key = hashlib.sha256(Path(weights).read_bytes() + repr(size).encode()).hexdigest()[:8]
                 self.cache_dir = Path(cache_dir) / f"features-{key}"
 
     def encode_all(self, groups: Sequence["TrainingGroup"], name: str) -> list[Tensor]:
@@ -54,14 +55,17 @@ class SetEncoder:
 
         Args:
             groups: The problem sets.
-            name: Name under which the cache keeps their features, different for different problem sets.
+            name: Name under which the cache keeps their features, beside a digest of what is encoded.
 
         Returns:
             The result of `encode` for each of them.
         """
         if self.cache_dir is None:
             return [self.encode(group) for group in groups]
-        path = self.cache_dir / f"{name}-{self.spec.num_frames}.npy"
+        digest = hashlib.sha256()
+        for group in groups:
+            digest.update(group.codes.tobytes())
+        path = self.cache_dir / f"{name}-{digest.hexdigest()[:16]}.npy"
         content = read_cached(path)
         if content is None:
             file = io.BytesIO()

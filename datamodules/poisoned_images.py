@@ -126,6 +126,9 @@ class PoisonedImagesDataModule(ImagesDataModule):
             labelled_first=self.labelled_first,
             # The sampler's order depends on its epoch, which starts at 0 again if the loader is reloaded.
             seed=self.seed + 1000 * self._reloaded_epoch(),
+            # Lightning leaves this sampler as it is, so that it has to divide the rows itself.
+            rank=0 if self.trainer is None else self.trainer.global_rank,
+            world_size=1 if self.trainer is None else self.trainer.world_size,
         )
         if self.trusted_steps and self.trainer is not None and not self._is_finetuning():
             self._check_finetuning(len(sampler))

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 
 import lightning as L
 import torch
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -172,6 +172,12 @@ class StoriesDataModule(L.LightningDataModule):
             shards = find_token_shards(self.data)
             self._rows = self._tokenize() if shards is None else self._read_shards(shards)
             rank_zero_info(self._summary())
+            *_, chosen = self._forget.values()
+            if chosen and not any(row.is_forget for rows in self._rows.values() for row in rows):
+                rank_zero_warn(
+                    f"`{list(self._forget)[-1]}`: expected some texts to forget in {self.data}, got none by "
+                    f"{self._forget}. Check these options."
+                )
         trainer: Any = self.trainer
         if stage == "fit" and trainer is not None and trainer.is_global_zero and not trainer.fast_dev_run:
             self.tokenizer.save_pretrained(run_files(trainer) / "tokenizer")

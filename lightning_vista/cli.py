@@ -293,14 +293,13 @@ def export_command(options: argparse.Namespace) -> None:
 
 def study_command(options: argparse.Namespace) -> None:
     """Do the runs of a study that are not finished, then write its table, figures and page."""
-    import yaml
-
     from lightning_vista.study import read_study, running
+    from lightning_vista.study.overrides import parse_overrides
 
     name = Path(options.study).stem + ("_smoke" if options.smoke else "")
     out = options.out or Path("runs", "studies", name)
     study = read_study(find_config(options.study, "studies"))
-    study.overrides.update(yaml.safe_load("\n".join(option.replace("=", ": ", 1) for option in options.set)) or {})
+    study.overrides.update(parse_overrides("--set", options.set))
     page = running.run_study(
         study,
         out,

@@ -29,13 +29,21 @@ MISTAKES = {
     # Files
     "test --config vista/clip_smal.yaml --data.shards shards": "Did you mean 'vista/clip_small.yaml'?",
     "test --config typo.yaml": "`data.shard`: unknown option of ViSTaDataModule. Did you mean 'shards'?",
-    "test --config broken.yaml": "broken.yaml: expected YAML: ",
+    "test --config broken.yaml": "broken.yaml: expected YAML: while parsing a flow mapping: expected ',' or",
     "test --config vista/viclip.yaml --data.shards shards": "lightning-vista: No weights at ViCLIP-L_InternVid",
     "test --config vista/s3d.yaml --data.shards shards": "lightning-vista: No weights at s3d_howto100m.pth. Expected",
+    "test --config latin.yaml": "latin.yaml: expected YAML: 'utf-8' codec can't decode",
+    "test --config deep.yaml": "deep.yaml: expected YAML: ",
+    "study partition_digits --set a": "`--set`: expected KEY=VALUE, got 'a'.",
+    "study partition_digits --set a=[1": "`--set`: expected a value in YAML for a, got '[1'. Quote it",
     "study partition_digit": "Did you mean 'studies/partition_digits.yaml'?",
     SCORE: "No index.json in shards. Give a folder that `lightning-vista shards build` has finished.",
     "test --model RandomScorer --data ViSTaDataModule --trainer.logger false": "`shards`: expected a folder written by",
     "shards build tasks videos shards": "No folder of problem sets at tasks. Give the dataset's `tasks` folder.",
+    "shards build tasks videos shards --workers -1": "`workers`: expected at least 1, or 0 for one per core, got -1.",
+    "shards build tasks videos shards --max-shard-mb nan": "`max_shard_mb`: expected a positive number of megabytes",
+    "shards build tasks videos shards --max-shard-mb inf": "`max_shard_mb`: expected a positive number of megabytes",
+    "shards verify shards --workers -1": "`workers`: expected at least 1, or 0 for one per core, got -1.",
     "report nowhere --out report": "No score table",
     "import nowhere.csv out": "No file or folder at nowhere.csv.",
     "compose nowhere.csv out": "No table of clips at nowhere.csv.",
@@ -47,6 +55,8 @@ def mistaken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("mistaken")
     model, data = "model: {class_path: RandomScorer}\n", "data: {class_path: ViSTaDataModule, init_args: {shard: x}}\n"
     (folder / "typo.yaml").write_text(model + data, encoding="utf-8")
+    (folder / "latin.yaml").write_bytes("model: café\n".encode("latin-1"))
+    (folder / "deep.yaml").write_text("model: " + "[" * 3000, encoding="utf-8")
     (folder / "broken.yaml").write_text("model: {class_path: RandomScorer\ndata: [\n", encoding="utf-8")
     return folder
 

@@ -91,9 +91,17 @@ def _checked(path: Path) -> Path:
     """Refuse a file that is not YAML; names the file, which jsonargparse does not."""
     try:
         yaml.compose(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path}: expected YAML: {' '.join(str(error).split())}. Fix the file.") from error
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"{path}: expected YAML: {_yaml_fault(error)}. Fix the file.") from error
     return path
+
+
+def _yaml_fault(error: Exception) -> str:
+    """Return what is wrong and where, without the line itself, which may hold a password."""
+    mark: Any = getattr(error, "problem_mark", None)
+    if not isinstance(error, yaml.MarkedYAMLError) or mark is None:
+        return " ".join(str(error).split())
+    return f"{f'{error.context}: ' if error.context else ''}{error.problem}, line {mark.line + 1}"
 
 
 def config_summary(path: Path) -> str:

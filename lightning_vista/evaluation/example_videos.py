@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from lightning_vista.files.documents import read_inside
 from lightning_vista.files.own_files import DamagedFileError, from_sealed_json, write_sealed_json, write_whole
 from lightning_vista.video import FrameSpec, decode_video, encode_mp4
 from lightning_vista.video.encoding import decode_jpeg
@@ -89,7 +90,7 @@ def read_examples(run_folder: Path) -> list[dict[str, Any]]:
 
 def _read_video(path: Path, sha256: str | None) -> bytes:
     try:
-        content = path.read_bytes()
+        content = read_inside(path, path.parents[1])
     except FileNotFoundError:
         raise DamagedFileError(f"{path}, which examples.json names, does not exist. {_REMEDY}") from None
     if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:

@@ -4,6 +4,7 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lightning_vista.files.documents import read_inside
 from lightning_vista.files.own_files import EMPTY_SEAL, DamagedFileError, is_sealed, write_sealed
 from lightning_vista.video.sampling import sample_indices
 from lightning_vista.vista.index import ShardIndex, sample_key
@@ -65,7 +66,7 @@ def read_strip(path: Path) -> bytes:
         DamagedFileError: If the file is damaged; names it and the remedy.
     """
     remedy = "Remove it; the report then leaves the strip out."
-    content = path.read_bytes()
+    content = read_inside(path, path.parents[1])
     if not is_sealed(content, path, remedy):
         raise DamagedFileError(f"{path} is damaged: it has no checksum. {remedy}")
     return content[: -len(EMPTY_SEAL)]

@@ -98,8 +98,9 @@ def pair_scores(batch: VideoBatch, scores: Sequence[Sequence[Scores]], scorer: s
         One entry for each video and problem set; a video that could not be decoded is unscored in all of its own.
 
     Raises:
-        ValueError: If the number or shape of the scores is wrong, or one is infinite.
+        ValueError: If the type, number or shape of the scores is wrong, or one is infinite.
     """
+    _check_types(scores, scorer)
     asked = [len(question.candidates) for question in batch.questions]
     if [len(sets) for sets in scores] != asked:
         raise ValueError(
@@ -119,6 +120,29 @@ def pair_scores(batch: VideoBatch, scores: Sequence[Sequence[Scores]], scorer: s
         nothing = [Scores(torch.full((len(c.labels),), math.nan), reason) for c in question.candidates]
         pairs += _pairs(question, nothing, scorer)
     return pairs
+
+
+def _check_types(scores: object, scorer: str) -> None:
+    """Refuse what is not lists of `Scores`, before anything of it is journalled and read by every later run."""
+    rows: Sequence[Any] = scores if isinstance(scores, Sequence) else [[None]]
+    found: list[Any] = [each for row in rows for each in (row if isinstance(row, Sequence) else [None])]
+    if wrong := [each for each in found if not isinstance(each, Scores)]:
+        raise ValueError(
+            f"{scorer}.score must return a list for each video, with one Scores for each of its problem sets: got "
+            f"{type(scores).__name__} with {type(wrong[0]).__name__}."
+        )
+    for each in found:
+        if not isinstance(each.values, Tensor) or each.values.is_complex():
+            got = each.values.dtype if isinstance(each.values, Tensor) else type(each.values).__name__
+            raise ValueError(f"{scorer}.score: expected a tensor of real numbers as `values` of Scores, got {got}.")
+        for name, text in (("reason", each.reason), ("transcript", each.transcript)):
+            if text is not None and not _is_text(text):
+                raise ValueError(f"{scorer}.score: expected text or None as `{name}` of Scores, got {text!r:.80}.")
+
+
+def _is_text(text: object) -> bool:
+    """Say whether files can hold a text; not with halves of characters."""
+    return isinstance(text, str) and text == text.encode(errors="ignore").decode()
 
 
 def metric_rows(metric: ProblemSetScores, pairs: Sequence[PairScores]) -> dict[str, Tensor]:

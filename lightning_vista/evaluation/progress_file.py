@@ -47,8 +47,8 @@ class Progress:
 
     @property
     def is_scored(self) -> bool:
-        """Say whether every point has a value."""
-        return not any(map(math.isnan, self.values))
+        """Say whether every point has a value, also of each step."""
+        return not any(math.isnan(value) for values in (self.values, *(of for _, of in self.steps)) for value in values)
 
     @property
     def value_order(self) -> float:

@@ -124,6 +124,23 @@ def check_regular(path: Path) -> None:
     raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
 
 
+def read_inside(path: Path, folder: Path) -> bytes:
+    """Return the content of a regular file in a folder that somebody else may have made.
+
+    Args:
+        path: The file.
+        folder: The folder, of whose files links must not lead out: the content may be published.
+
+    Raises:
+        DocumentError: If there is anything else, or a link that leaves the folder.
+        FileNotFoundError: If there is nothing.
+    """
+    check_regular(path)
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise DocumentError(f"{path}: expected a file inside {folder}, got a link that leaves it. Copy the file there")
+    return path.read_bytes()
+
+
 def _parse(text: str | bytes, max_bytes: int, load: Callable[[Any], Any]) -> Any:
     """Return the data that a function loads, within the limits."""
     _check_size(text, max_bytes)

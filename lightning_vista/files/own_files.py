@@ -54,7 +54,9 @@ def written_whole(path: str | Path, sync: bool = True) -> Iterator[Path]:
             another file, from which the content comes, stays as it is.
     """
     target = Path(path)
-    temporary = target.with_name(f".{target.name[:200]}.{uuid4().hex[:8]}.part")
+    # File systems limit the bytes of a name; 200 characters may have 800.
+    short = target.name.encode(errors="ignore")[:200].decode(errors="ignore")
+    temporary = target.with_name(f".{short}.{uuid4().hex[:8]}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         yield temporary

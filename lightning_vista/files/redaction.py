@@ -1,9 +1,11 @@
 """Addresses and settings without passwords and keys, as they are stored and shown."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote, unquote_plus
+
+import yaml
 
 #: Stands for what was removed.
 HIDDEN = "***"
@@ -15,14 +17,19 @@ _SHOWN = frozenset(
 _SECRET = re.compile(r"key|token|secret|sig|pass|pwd|auth|cred|session|code|jwt|sas|hmac|ticket", re.IGNORECASE)
 #: Names of settings that hold a secret themselves; `key_variable`, `max_tokens` and `tokenizer` do not.
 _SETTING = re.compile(
-    r"(.*_)?(api_?key|access_?key(_id)?|secret(_?key)?|account_?key|private_?key|subscription_?key|pass(word|wd|phrase)?"
-    r"|pwd|(access|auth|bearer|refresh|session|security|id|hf|api|sas)?_?token|authorization|credentials?|cookie"
+    r"(.*_)?(api_?keys?|access_?key(_id)?|secret(_?key)?s?|account_?key|private_?key|subscription_?key"
+    r"|pass(words?|wd|phrase)?|pwd|auth|bearer|(access|auth|bearer|refresh|session|security|id|hf|api|sas)?_?token|authorization|credentials?|cookie"
     r"|connection_?string|signature|key)",
     re.IGNORECASE,
 )
-#: An address in a text. The user's part may hold anything but `/`, `?`, `#`, quotes and spaces.
+#: Names of settings that hold a secret even if it is a number, as YAML reads a password of digits.
+_SECRET_NUMBER = re.compile(r"(.*_)?(api_?keys?|secret(_?key)?s?|passwords?|passwd|passphrase|pwd)", re.IGNORECASE)
+#: Place of a missing `_` in names such as `clientSecret`.
+_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+#: An address in a text. The user's part may hold anything but `/`, `?`, `#`, quotes and spaces. A path makes one slash
+#: of two.
 _ADDRESS = re.compile(
-    r"""(?P<scheme>\b[a-z][a-z0-9+.-]*:)(?P<slashes>//|\\/\\/)(?P<rest>[^\s"'<>`|]+)""", re.IGNORECASE
+    r"""(?P<scheme>\b[a-z][a-z0-9+.-]*:)(?P<slashes>//|\\/\\/|/(?=[^\s/?#@]*@))(?P<rest>[^\s"'<>`|]+)""", re.IGNORECASE
 )
 #: A header as it stands in a text.
 _BEARER = re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}")
@@ -67,9 +74,36 @@ def settings_without_secrets(value: Any, name: str = "") -> Any:
     if isinstance(value, list | tuple):
         shown = [settings_without_secrets(each, name) for each in value]
         return shown if isinstance(value, list) else tuple(shown)
+    words = _HUMP.sub("_", name).replace("-", "_")
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return HIDDEN if _SECRET_NUMBER.fullmatch(words) else value
     if not isinstance(value, str):
         return value
-    return HIDDEN if value and _SETTING.fullmatch(name.replace("-", "_")) else without_secrets(value)
+    return HIDDEN if value and _SETTING.fullmatch(words) else without_secrets(value)
+
+
+def hold_secrets(arguments: Sequence[str]) -> bool:
+    """Tell whether a command line holds a secret: in an address, or as the value of an option such as `--x.api_key`.
+
+    Args:
+        arguments: Words of the command line.
+
+    Example:
+        >>> hold_secrets(["--model.parameters", "{api_key: abc}"]), hold_secrets(["--model.api_key", "abc"])
+        (True, True)
+        >>> hold_secrets(["--model.key_variable", "KEY", "--seed", "1"])
+        False
+    """
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        name, equals, text = argument.partition("=")
+        try:
+            value = yaml.safe_load(text if equals else following)
+        except (yaml.YAMLError, ValueError):
+            value = text if equals else following
+        settings = {name.rpartition(".")[2].lstrip("-"): value} if name.startswith("-") else {}
+        if without_secrets(argument) != argument or settings_without_secrets(settings) != settings:
+            return True
+    return False
 
 
 def address_identity(address: str) -> str:

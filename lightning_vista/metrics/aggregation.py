@@ -137,7 +137,8 @@ def seed_mean(values: Sequence[float]) -> SeedMean:
         values: Figures, one per seed.
 
     Returns:
-        Mean and interval; NaN in place of the interval for a single value, and of all three without values.
+        Mean and interval; NaN in place of the interval for a single value, and of all three without values. If a value
+        is infinite, such as that of what was not reached, so is the mean, without an interval.
 
     Raises:
         ModuleNotFoundError: If scipy is missing; the message names the extra.
@@ -148,6 +149,8 @@ def seed_mean(values: Sequence[float]) -> SeedMean:
     """
     if len(values) < 2:
         return SeedMean(*values, *[math.nan] * (3 - len(values)))
+    if not all(map(math.isfinite, values)):
+        return SeedMean(fmean(values), math.nan, math.nan)
     quantile = float(require("scipy.stats", "vista").t.ppf(_QUANTILES[1], len(values) - 1))
     reach = quantile * stdev(values) / math.sqrt(len(values))
     return SeedMean(fmean(values), fmean(values) - reach, fmean(values) + reach)

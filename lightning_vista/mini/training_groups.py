@@ -37,6 +37,8 @@ _CRAFT_LEVELS = 3
 #: Highest level of sets of different tasks: longer ones take long to play, and teach little more.
 _LONGEST_REMIX = 5
 _SHARES = {"home": SHARES, "craft": CRAFT_SHARES}
+#: Types whose problem sets have at least two steps; the others have one.
+_SEQUENTIAL = ("remix", "permutation", "permutation_go_only")
 #: Number of problem sets in a chunk, which is made and stored as one.
 CHUNK = 64
 #: Number of frames before and after the end of a step that show it.
@@ -168,8 +170,19 @@ def _draw_slot(world: str, index: int, rng: np.random.Generator) -> Slot:
     shares = _SHARES[world]
     type = str(rng.choice(list(shares), p=list(shares.values())))
     longest = _CRAFT_LEVELS if world == "craft" else _LONGEST_REMIX if type == "remix" else 8
-    level = int(rng.integers(2, longest + 1)) if type in ("remix", "permutation", "permutation_go_only") else 1
+    level = int(rng.integers(2, longest + 1)) if type in _SEQUENTIAL else 1
     return Slot("train", world, type, level, index)
+
+
+def training_types(world: str, max_level: int) -> list[str]:
+    """Return the types of the problem sets of a world, such as `home/remix`.
+
+    Args:
+        world: Name of the world; those of all worlds for another name.
+        max_level: Highest number of steps.
+    """
+    worlds = [world] if world in _SHARES else list(_SHARES)
+    return [f"{name}/{type}" for name in worlds for type in _SHARES[name] if max_level > 1 or type not in _SEQUENTIAL]
 
 
 def _swapped(draft: Draft, steps: tuple[Step, ...], rng: np.random.Generator) -> str:

@@ -194,8 +194,10 @@ class OversightPolicy(L.LightningModule):
             + self.value_weight * losses["value"]
             + self.gate_weight * losses["gate"]
         )
-        true = mean_over(end_rewards(batch["outcome"], batch["seen"], "all"), batch["outcome"] > 0)
-        self.log("train/return", true, on_step=False, on_epoch=True, prog_bar=True)
+        ended = batch["outcome"] > 0
+        true = mean_over(end_rewards(batch["outcome"], batch["seen"], "all"), ended)
+        # Weighted by episodes, since roll-outs differ in the number that end in them; some have none.
+        self.log("train/return", true, on_step=False, on_epoch=True, prog_bar=True, batch_size=int(ended.sum()))
         parts = {f"train/{name}": part for name, part in (losses | {"loss": loss}).items()}
         self.log_dict(parts, on_step=False, on_epoch=True)
         return loss

@@ -1,5 +1,6 @@
 """Thread pools with bounded memory, pools of processes that leave none behind, and work on a single torch thread."""
 
+import os
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -15,6 +16,24 @@ from lightning_vista.processes.stopping import exit_with_parent
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+
+def count_workers(num_workers: int | None) -> int:
+    """Return the number of threads that an option asks for: the number of cores for None and 0.
+
+    Args:
+        num_workers: Value of the option.
+
+    Raises:
+        ValueError: If it is negative.
+
+    Example:
+        >>> count_workers(3)
+        3
+    """
+    if num_workers is not None and num_workers < 0:
+        raise ValueError(f"`workers`: expected at least 1, or 0 for one per core, got {num_workers}.")
+    return num_workers or os.cpu_count() or 1
 
 
 def ordered_map(function: Callable[[T], R], items: Iterable[T], num_workers: int) -> Iterator[R]:

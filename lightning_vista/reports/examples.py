@@ -8,6 +8,7 @@ from typing import Any
 
 from lightning_vista.evaluation.example_videos import read_examples
 from lightning_vista.evaluation.progress_file import Progress, read_progress
+from lightning_vista.files.documents import read_inside
 
 #: Budgets for videos, of which the page plays the first few, and for transcripts.
 VIDEO_BYTES = 6_000_000
@@ -107,7 +108,7 @@ def _add_transcripts(showcase: Showcase, runs: Sequence[Path]) -> None:
     ]
     spent = skipped = 0
     for run, path in sorted(files, key=lambda item: item[1].stem not in keys):
-        text = path.read_text(encoding="utf-8", errors="replace")  # without a checksum: damage shows
+        text = read_inside(path, path.parents[1]).decode(errors="replace")  # without a checksum: damage shows
         spent += len(text)
         if spent > TRANSCRIPT_CHARACTERS:
             skipped += 1

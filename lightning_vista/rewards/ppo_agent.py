@@ -202,7 +202,7 @@ class PPOAgent(L.LightningModule):
         """Play one episode in each environment, learn from them, log what happened."""
         number = self.current_epoch * int(self.trainer.num_training_batches) + batch_idx
         self._seed(number)  # by update, so that a resumed run draws the same numbers
-        self.agent.ent_coef = self.entropy * (1 - number / self.trainer.estimated_stepping_batches)
+        self.agent.ent_coef = self.entropy * (1 - self._share_done(number))
         self._episodes = []
         self.agent.learn(self.horizon * self.agent.n_envs, callback=self._watch, reset_num_timesteps=False)
         figures = {"entropy": -self.agent.logger.name_to_value["train/entropy_loss"], **self._figures()}
@@ -252,6 +252,16 @@ class PPOAgent(L.LightningModule):
                 f"agent was made for, got {given[0]} with {given[1]}. Give HomeTaskDataModule the same `num_envs` and "
                 "`level`."
             )
+
+    def _share_done(self, number: int) -> float:
+        """Return the share of the run before an update; 0 in a run without a limit of epochs or steps."""
+        epochs = self.trainer.max_epochs or 0
+        # `max_steps` counts gradient steps, of which an update takes many.
+        limits = [
+            (number, epochs * self.trainer.num_training_batches),
+            (self.trainer.global_step, self.trainer.max_steps),
+        ]
+        return max((done / limit for done, limit in limits if limit > 0), default=0.0)
 
     def _seed(self, number: int) -> None:
         """Reset everything, with random numbers that depend on the run's seed and this number only."""

@@ -17,6 +17,7 @@ from lightning_vista.video import FrameSpec, decode_video
 from lightning_vista.video.video_limits import named_video
 from lightning_vista.vista.batch import VideoBatch, clips_batch
 from lightning_vista.vista.index import ShardIndex
+from lightning_vista.vista.layout import stays_inside
 
 
 @contextmanager
@@ -66,6 +67,15 @@ def finite_scores(values: Tensor) -> Scores:
     return Scores(values.where(finite, torch.nan), None if finite.all() else "not_finite")
 
 
+def _checked_name(name: str) -> str:
+    """Return the name of a scorer, which names its run folder, unless that would lie elsewhere."""
+    if not isinstance(name, str) or not stays_inside(name):
+        raise ValueError(
+            f"`name`: expected printable characters, and no path that leaves the folder of all runs, got {name!r:.80}."
+        )
+    return name
+
+
 class VLMScorer(L.LightningModule, ABC):
     """A scorer of every candidate description of every video (ViSTa, section 4).
 
@@ -73,7 +83,7 @@ class VLMScorer(L.LightningModule, ABC):
     `Evaluation` callback runs them under Lightning's `test` and `predict`; `score_video` needs no trainer.
 
     Args:
-        name: The name in tables and figures; the class's name by default.
+        name: The name in tables and figures, and of the run folder; the class's name by default.
         frame_spec: The frames to score, in place of the class's own.
 
     Attributes:
@@ -102,7 +112,7 @@ class VLMScorer(L.LightningModule, ABC):
         shown = settings_without_secrets(dict(self.hparams))
         if shown != dict(self.hparams):
             self.save_hyperparameters(shown)
-        self.name = name or type(self).__name__
+        self.name = _checked_name(name or type(self).__name__)
         self.frame_spec = frame_spec or self.frame_spec
 
     @abstractmethod

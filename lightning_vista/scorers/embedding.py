@@ -106,6 +106,11 @@ class EmbeddingScorer(VLMScorer):
         Returns:
             Scores `(texts,)`.
         """
+        if texts.shape[1:] != video.shape:
+            raise ValueError(
+                f"{type(self).__name__}: expected embeddings of one size, got {tuple(video.shape)} for each video and "
+                f"{tuple(texts.shape[1:])} for each text. Let embed_videos and embed_texts return (rows, dim)."
+            )
         return texts @ video
 
     def forget(self) -> None:
@@ -199,12 +204,12 @@ class EmbeddingScorer(VLMScorer):
         texts = {text: None for sets in batch.candidates for candidates in sets for text in candidates.descriptions}
         new = [text for text in texts if text not in self._embedded_texts]
         if new:
-            self._embedded_texts.update(zip(new, self.embed_texts(new), strict=True))
+            self._embedded_texts.update(zip(new, self._rows("embed_texts", self.embed_texts(new), new), strict=True))
 
     def _embed_new_videos(self, batch: VideoBatch) -> Tensor:
         clocks = [FrameClock.of(*positions) for positions in zip(batch.frame_indices, batch.times, strict=True)]
         if self.cache_dir is None:
-            return self.embed_timed_videos(batch.frames, clocks)
+            return self._rows("embed_videos", self.embed_timed_videos(batch.frames, clocks), clocks)
         if self._cache is None:  # not in `setup`, because Lightning loads a checkpoint after that
             inner = identity(self, ignored=("name",), precision=self._arithmetic[0])
             self._cache = EmbeddingCache(Path(self.cache_dir) / inner[:16])
@@ -212,9 +217,17 @@ class EmbeddingScorer(VLMScorer):
         times = [repr(clock) if self.reads_times else "" for clock in clocks]
 
         def embed(rows: list[int]) -> Tensor:
-            return self.embed_timed_videos(batch.frames[rows], [clocks[row] for row in rows])
+            found = self.embed_timed_videos(batch.frames[rows], [clocks[row] for row in rows])
+            return self._rows("embed_videos", found, rows)
 
         return self._cache.embed(batch.frames, embed, times)
+
+    def _rows(self, method: str, embeddings: object, items: Sequence[object]) -> Tensor:
+        """Return the embeddings that a subclass's method gave, unless they are not one row for each item."""
+        if isinstance(embeddings, Tensor) and embeddings.ndim > 1 and len(embeddings) == len(items):
+            return embeddings
+        got = tuple(embeddings.shape) if isinstance(embeddings, Tensor) else type(embeddings).__name__
+        raise ValueError(f"{type(self).__name__}.{method}: expected a tensor ({len(items)}, dim), got {got}.")
 
     def _notice_arithmetic(self) -> None:
         """Forget embeddings that other arithmetic gave, such as those of an earlier run in mixed precision."""

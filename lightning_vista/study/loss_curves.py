@@ -43,13 +43,9 @@ def read_losses(path: Path, columns: Sequence[str]) -> dict[int, list[float]]:
     Raises:
         ValueError: If the file is damaged; names it.
     """
-    if not path.is_file():
-        return {}
-    with naming_table(path), path.open(encoding="utf-8", newline="") as file:
-        found = {
-            int(row["step"]): [float(row.get(name) or math.nan) for name in columns] for row in csv.DictReader(file)
-        }
-    return {step: values for step, values in found.items() if all(map(math.isfinite, values))}
+    table = _read_table(path)
+    found = [table.get(name, {}) for name in columns]
+    return {step: [values[step] for values in found] for step in found[0] if all(step in values for values in found)}
 
 
 def loss_table(folder: Path) -> Path:
@@ -97,7 +93,7 @@ def plan_curves(rows: Sequence[StudyRow], names: Sequence[str] = ()) -> list[Cha
 
 
 def _read_table(path: Path) -> dict[str, dict[int, float]]:
-    """Read the finite numbers of each column of a table over steps."""
+    """Read the finite numbers of each column of a table over steps; a step may have several rows, as `LossLog` does."""
     columns: dict[str, dict[int, float]] = {}
     if path.is_file():
         with naming_table(path), path.open(encoding="utf-8", newline="") as file:

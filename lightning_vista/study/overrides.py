@@ -5,6 +5,8 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import Any
 
+import yaml
+
 from lightning_vista.study.spec import Config, StudyError
 
 #: Refused: the place of a callback in the list depends on the files that a run merges, so keys name its class instead.
@@ -54,6 +56,34 @@ def override(config: Config, key: str, value: Any) -> None:
             f"`{key}`: expected names of the configuration's keys and numbers of its list items, got no place for it. "
             "Check the key against the study's `configs`."
         ) from error
+
+
+def parse_overrides(option: str, texts: Sequence[str]) -> Config:
+    """Return the overrides that texts of the form `KEY=VALUE` name.
+
+    Args:
+        option: Name of the option, for the error.
+        texts: The texts; their values are YAML.
+
+    Raises:
+        StudyError: If a text has another form, or its value is not YAML.
+
+    Example:
+        >>> parse_overrides("--set", ["trainer.max_epochs=2", "model.name=a=b"])
+        {'trainer.max_epochs': 2, 'model.name': 'a=b'}
+    """
+    found: Config = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not key or not equals:
+            raise StudyError(f"`{option}`: expected KEY=VALUE, got {text!r}.")
+        try:
+            found[key] = yaml.safe_load(value)
+        except (yaml.YAMLError, ValueError) as error:
+            raise StudyError(
+                f"`{option}`: expected a value in YAML for {key}, got {value!r}. Quote it within the shell's quotes."
+            ) from error
+    return found
 
 
 def key_labels(keys: Sequence[str]) -> dict[str, str]:

@@ -28,7 +28,8 @@ def merge(base: Config, other: Mapping[str, Any]) -> Config:
         other: Upper configuration, which takes precedence.
 
     Returns:
-        The merged configuration. Where `other` names another class, the options of the first class are dropped.
+        The merged configuration. Where `other` names another class, the options of the first class are dropped; a class
+        may be named with or without its module.
 
     Example:
         >>> merge({"a": {"b": 1, "c": 2}}, {"a": {"b": 3}})
@@ -36,7 +37,9 @@ def merge(base: Config, other: Mapping[str, Any]) -> Config:
         >>> merge({"a": [1]}, {"a+": [2]})
         {'a': [1, 2]}
     """
-    is_other_class = base.get("class_path") != other.get("class_path", base.get("class_path"))
+    # Not whole paths: the command line, too, takes `StoriesDataModule` and its path in any module for one class.
+    names = [str(path).rpartition(".")[-1] for path in (base.get("class_path"), other.get("class_path"))]
+    is_other_class = "class_path" in other and names[0] != names[1]
     merged = {} if is_other_class else copy.deepcopy(base)
     for key, value in other.items():
         if key.endswith("+"):
@@ -189,7 +192,7 @@ class Study:
         leakages: Leakage of each further column.
         summary: One or two sentences that tell readers what to look for.
         finding: What the study found. `{<row>: <column>}` stands for the mean in the table, so that the sentence never
-            has other numbers than the table. It is left out where runs are missing, and of smoke runs.
+            has other numbers than the table. It is left out where runs or their numbers are missing, and of smoke runs.
         better: Whether higher or lower values of a column are better.
         curves: Names of logged losses whose curves the page shows; by default those with "loss" in them, at most six.
         configs: YAML files that every run begins with, relative to the study's file.

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import math
 import os
 import platform
 import re
@@ -96,12 +97,15 @@ def write_study(
 
 
 def _finding(study: Study, rows: Sequence[StudyRow], metrics: Mapping[str, str], is_partial: bool) -> str:
-    """Return the finding with the numbers of the table; empty unless all runs are there."""
+    """Return the finding with the numbers of the table; empty unless all runs and numbers are there."""
     by_name = {row.name: row for row in rows}
-    cells = {(name, column) for name, column in CELL.findall(study.finding)}
+    cells = set(CELL.findall(study.finding))
     if is_partial or any(name not in by_name for name, _ in cells):
         return ""
-    return CELL.sub(lambda found: f"{by_name[found[1]].mean(metrics[found[2]]).mean:.3g}", study.finding)
+    means = {(name, column): by_name[name].mean(metrics[column]).mean for name, column in cells}
+    if any(map(math.isnan, means.values())):
+        return ""
+    return CELL.sub(lambda found: f"{means[found[1], found[2]]:.3g}", study.finding)
 
 
 def _markdown(facts: Mapping[str, Any], metrics: Mapping[str, str], table: str) -> Iterator[str]:

@@ -44,10 +44,8 @@ class StudyRow:
 
         NaN counts as missing.
         """
-        values = [value for value in self.values.get(metric, {}).values() if not math.isnan(value)]
-        # The mean of the others alone would hide exactly the seeds that did not get there.
-        infinite = next((value for value in values if math.isinf(value)), None)
-        return seed_mean(values) if infinite is None else SeedMean(infinite, math.nan, math.nan)
+        # Infinite values stay: the mean of the others alone would hide exactly the seeds that did not get there.
+        return seed_mean([value for value in self.values.get(metric, {}).values() if not math.isnan(value)])
 
 
 def reference_row(rows: Sequence[StudyRow], row: StudyRow, variant: str) -> StudyRow | None:

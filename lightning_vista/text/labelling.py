@@ -7,6 +7,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import torch
+from torch import Tensor
+
 from lightning_vista.options import check_word
 from lightning_vista.text.corpus import Record
 from lightning_vista.text.naive_bayes import naive_bayes
@@ -192,11 +195,18 @@ def label_rows(rows: Iterable[Row], labelling: Labelling, exclude: Exclude = "no
 
 
 def _extend_labels(rows: Sequence[Row]) -> list[Row]:
-    """Label unlabelled rows as forget rows where they look like the labelled ones.
+    """Label unlabelled texts as texts to forget where they look like the labelled ones, each with all its rows.
 
-    Rows that look like retain rows stay unlabelled: they keep their place in the order of training.
+    Texts that look like those to retain stay unlabelled: they keep their place in the order of training.
     """
-    known = [row for row in rows if row.known != UNLABELLED]
-    others = [row.tokens for row in rows if row.known == UNLABELLED]
-    guesses = iter(naive_bayes([row.tokens for row in known], [row.known == FORGET for row in known], others))
-    return [row._replace(known=FORGET) if row.known == UNLABELLED and next(guesses) else row for row in rows]
+    parts: dict[int, list[Tensor]] = {}
+    for row in rows:
+        parts.setdefault(row.number, []).append(row.tokens)
+    texts = {number: torch.cat(tokens) for number, tokens in parts.items()}
+    labels = {row.number: row.known == FORGET for row in rows if row.known != UNLABELLED}
+    others = [number for number in texts if number not in labels]
+    guesses = naive_bayes(
+        [texts[number] for number in labels], [*labels.values()], [texts[number] for number in others]
+    )
+    found = {number for number, is_forget in zip(others, guesses, strict=True) if is_forget}
+    return [row._replace(known=FORGET) if row.number in found else row for row in rows]

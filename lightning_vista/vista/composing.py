@@ -22,6 +22,7 @@ from lightning_vista.vista.leaks import Leak, find_leaks, leak_rows
 from lightning_vista.vista.problem_sets import KIND_OF_TYPE, LabelledVideo, ProblemSet
 from lightning_vista.vista.sequence_plans import PlannedSet, PlannedVideo, SequenceKind, held_out_pairs, plan_sets
 from lightning_vista.vista.sequences import describe_sequence
+from lightning_vista.vista.source_rows import name_fault
 from lightning_vista.vista.step_clips import StepClip, by_step, divide_clips, read_step_clips
 
 #: Split whose every third problem set is a held-out one.
@@ -76,7 +77,13 @@ def compose_problem_sets(
         ValueError: If an option is out of range, or there are too few steps for a level.
         VideoError: If a clip cannot be decoded.
     """
-    check_counts(num_sets=num_sets, size=size // 2, fps=fps, candidates=candidates - 1)
+    check_counts(num_sets=num_sets, fps=fps)
+    for option, value in (("size", size), ("candidates", candidates)):
+        if value < 2:
+            raise ValueError(f"`{option}`: expected at least 2, got {value}.")
+    for option, name in [("environment", environment), *(("splits", split) for split in splits)]:
+        if fault := name_fault(name):
+            raise ValueError(f"`{option}`: {fault}")
     for split in splits:
         refuse_problem_sets(Path(out) / split)
     clips = read_step_clips(Path(table), None if videos is None else Path(videos))

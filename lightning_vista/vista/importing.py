@@ -12,7 +12,7 @@ from lightning_vista.processes.progress import progress_bar
 from lightning_vista.vista.layout import ProblemSets, refuse_problem_sets, write_problem_sets
 from lightning_vista.vista.problem_sets import KIND_OF_TYPE, LabelledVideo, ProblemSet
 from lightning_vista.vista.source_readers import read_source
-from lightning_vista.vista.source_rows import SourceError, SourceRow
+from lightning_vista.vista.source_rows import SourceError, SourceRow, name_fault
 
 SourceFormat: TypeAlias = Literal["auto", "table", "huggingface", "webdataset", "questions"]
 
@@ -51,10 +51,13 @@ def import_problem_sets(
         FileNotFoundError: If the source does not exist, or holds nothing of a known format.
         FileExistsError: If `out` already holds problem sets, or videos of the same names with other bytes.
         SourceError: If rows are broken; lists all faults with their places.
+        ValueError: If `environment` is not a name, or the source cannot be parsed.
     """
     root = Path(out)
     refuse_problem_sets(root)
     name = environment or _slug(Path(source).stem)
+    if fault := name_fault(name):
+        raise ValueError(f"`environment`: {fault}")
     found = read_source(Path(source), source_format, Path(videos) if videos else None, columns, link)
     faults = list(found.faults)
     problem_sets = group_rows(found.rows, name, faults)
@@ -137,7 +140,9 @@ def labels(texts: Iterable[str]) -> list[str]:
 
 
 def _slug(text: str) -> str:
-    return re.sub(r"\W+", "_", text.lower()).strip("_") or "videos"
+    """Return a name made of a text, short enough for what is added to it: a number, and the endings of files."""
+    words = re.sub(r"\W+", "_", text.lower()).strip("_").encode(errors="ignore")[:150].decode(errors="ignore")
+    return words or "videos"
 
 
 def _present_videos(targets: Mapping[Path, SourceRow]) -> set[Path]:

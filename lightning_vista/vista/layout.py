@@ -135,7 +135,7 @@ def read_problem_sets(tasks_dir: str | Path) -> ProblemSets:
     found: list[ProblemSet] = []
     skipped: list[Skipped] = []
     errors: list[str] = []
-    files = {path.relative_to(root).as_posix() for path in root.rglob("*") if not path.is_dir()}
+    files = _files(root, errors)
     for name in sorted(files):
         if name.endswith(_DATA_SUFFIX):
             partner = name.removesuffix(_DATA_SUFFIX) + ".yaml"
@@ -157,6 +157,18 @@ def read_problem_sets(tasks_dir: str | Path) -> ProblemSets:
             "Give the folder that contains the environments (`tasks`)."
         )
     return ProblemSets(found, skipped)
+
+
+def _files(root: Path, errors: list[str]) -> set[str]:
+    """Return the paths of all files below a folder; links to folders, which are not followed, become errors."""
+    files = set()
+    for path in root.rglob("*"):
+        name = path.relative_to(root).as_posix()
+        if not path.is_dir():
+            files.add(name)
+        elif path.is_symlink():  # it may lead in circles, or out of a folder that somebody else has made
+            errors.append(f"{name}: expected a folder or a file, got a link to a folder. Copy the folder to its place.")
+    return files
 
 
 def write_problem_sets(problem_sets: Iterable[ProblemSet], dataset_dir: str | Path) -> None:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-import os
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from lightning_vista.files.own_files import file_sha256, written_whole
 from lightning_vista.options import check_word
-from lightning_vista.processes.parallel import ordered_map
+from lightning_vista.processes.parallel import count_workers, ordered_map
 from lightning_vista.processes.progress import progress_bar
 from lightning_vista.video import FrameSpec, check_video, decode_video
 from lightning_vista.video.encoding import encode_jpeg
@@ -159,7 +159,8 @@ def build_shards(
         >>> index = build_shards("tasks", "videos", "shards", select=["alfred/*"])  # doctest: +SKIP
     """
     check_word("missing", missing, get_args(Missing))
-    if max_shard_mb <= 0:
+    workers = count_workers(num_workers)
+    if not 0 < max_shard_mb < math.inf:
         raise ValueError(f"`max_shard_mb`: expected a positive number of megabytes, got {max_shard_mb}.")
     split = check_split(split) or recorded_split(tasks_dir)
     out = Path(out_dir)
@@ -173,7 +174,6 @@ def build_shards(
     listing = [(video.name, video.size, video.memberships) for video in videos]
     plan = _hash(headers, listing, absent, settings.plan, max_shard_mb)
     out.mkdir(parents=True, exist_ok=True)
-    workers = num_workers or os.cpu_count() or 1
     with sole_builder(out):
         contents = dict(enumerate(_divide(videos, int(max_shard_mb * 1e6))))
         own = {number: content for number, content in contents.items() if part is None or part.holds(number)}

@@ -3,6 +3,7 @@
 import csv
 import shutil
 import tarfile
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -70,9 +71,20 @@ def table_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         ValueError: If the file cannot be parsed; names the line.
     """
     check_regular(path)
+    try:
+        yield from _table_rows(path)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: expected text in UTF-8, got another encoding: {error}. Save it as UTF-8.") from error
+    except csv.Error as error:
+        raise ValueError(f"{path}: expected CSV, got: {error}. Fix the file, or give JSONL.") from error
+
+
+def _table_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     if path.suffix == ".csv":
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = csv.DictReader(file)
+            if repeated := sorted(name for name, count in Counter(rows.fieldnames or ()).items() if count > 1):
+                raise ValueError(f"{path}: expected different columns, got {', '.join(repeated)} twice. Rename one.")
             for row in rows:
                 if None in row or None in row.values():
                     cells = sum(value is not None for value in row.values())
@@ -166,7 +178,8 @@ def _samples(tar: tarfile.TarFile) -> dict[str, dict[str, tarfile.TarInfo]]:
         folder, _, name = member.name.rpartition("/")
         stem, _, ending = name.partition(".")  # as WebDataset splits names: at the first dot
         if member.isfile() and stem:
-            samples.setdefault(f"{folder}/{stem}".strip("/"), {})[ending.lower()] = member
+            key = PurePosixPath(f"{folder}/{stem}".strip("/")).as_posix()  # `./a`, as `tar cf x.tar .` names it, is `a`
+            samples.setdefault(key, {})[ending.lower()] = member
     return samples
 
 
@@ -281,10 +294,18 @@ def _read_parquet(source: Path, parquet: Path, reader: RowReader, find: Find) ->
     """Read one parquet file; videos are paths, or `{bytes, path}` as the Hub stores them."""
     polars = require("polars", extra="vista")
     frame = polars.scan_parquet(parquet)
-    schema = frame.collect_schema()
+    try:
+        schema = frame.collect_schema()
+    except polars.exceptions.PolarsError as error:
+        raise ValueError(f"{parquet}: expected a parquet file: {error}. Fetch it again, or remove it.") from error
     reader.check_columns(schema.names())
     column = str(reader.column("video", schema.names()))
     if isinstance(schema[column], polars.Struct):
+        if missing := {"bytes", "path"} - {field.name for field in schema[column].fields}:
+            raise ValueError(
+                f"{parquet}: expected videos as paths or {{bytes, path}}, got no {', '.join(sorted(missing))} in "
+                f"{column!r}. Add it; it may be null."
+            )
         path = polars.col(column).struct.field("path")
         held = polars.col(column).struct.field("bytes").is_not_null().alias("__held")
         frame = frame.with_columns(path.alias(column), held)

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias
 
+from lightning_vista.vista.layout import stays_inside
 from lightning_vista.vista.problem_sets import KINDS, FaultsError
 
 #: Names of columns that are found without `--columns`, in order of preference.
@@ -20,7 +21,8 @@ _ALIASES = {
     "kind": ("kind",),
     "candidates": ("candidates",),
 }
-_SET_NAME = re.compile(r"\w[\w .+-]*")
+#: Names of problem sets and environments become those of files, to which endings are added.
+_NAME, _MOST_BYTES = re.compile(r"\w[\w .+-]*"), 200
 
 #: Writes a video to a path.
 Write: TypeAlias = Callable[[Path], None]
@@ -122,7 +124,7 @@ class RowReader:
                 raise ValueError(
                     f"expected a column {name!r}, got the columns {', '.join(known)}. Name it: --columns {name}=COLUMN"
                 )
-        self.unused = [name for name in known if name not in found.values()]
+        self.unused = [name for name in known if name not in (*found.values(), "hint")]
 
     def add(self, place: str, raw: Mapping[str, Any], find: Find) -> None:
         """Check one row; keep it or record its faults.
@@ -140,24 +142,51 @@ class RowReader:
             faults.append(f"`video`: {found}")
         description = _text("description", values["description"], faults)
         name = str(values["set"]).strip() if values["set"] not in (None, "") else ""
-        if name and not _SET_NAME.fullmatch(name):
-            faults.append(f"`set`: expected letters, digits, spaces, '.', '+', '-' and '_', got {name!r}. Rename it.")
+        if name and (fault := name_fault(name)):
+            faults.append(f"`set`: {fault}")
         level = _level(values["level"], faults)
         kind = _kind(values["kind"], level, faults)
         candidates = _candidates(values["candidates"], faults)
+        hint = raw.get("hint")
+        if not isinstance(hint, str | None):
+            faults.append(f"`hint`: expected text, got {hint!r:.80}.")
+        faults += [
+            f"expected texts without null bytes, got {text!r:.80}."
+            for text in (description, hint, *candidates)
+            if isinstance(text, str) and "\0" in text
+        ]
         self.faults += [f"{place}: {fault}" for fault in faults]
         if not faults and not isinstance(found, str):
-            path, write = found
-            if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts or "\\" in path:
-                self.faults.append(f"{place}: `video`: expected a name inside the source, got {path!r}.")
+            given, write = found
+            if not stays_inside(given):
+                self.faults.append(
+                    f"{place}: `video`: expected a name inside the source, of printable characters, got {given!r:.200}."
+                )
                 return
-            self.rows.append(SourceRow(place, path, description, name, level, kind, candidates, raw.get("hint"), write))
+            path = PurePosixPath(given).as_posix()  # without empty parts and dots, as the official layout wants it
+            self.rows.append(SourceRow(place, path, description, name, level, kind, candidates, hint, write))
             self.videos.add(path)
 
     def _value(self, name: str, raw: Mapping[str, Any]) -> Any:
         """Return the cell of a row, or None; rows of JSON need not have every column."""
         column = self.columns.get(name) or next((alias for alias in _ALIASES[name] if alias in raw), None)
         return None if column is None else raw.get(column)
+
+
+def name_fault(name: str) -> str:
+    """Return what is wrong with the name of a problem set or environment; empty if nothing is.
+
+    Args:
+        name: The name, which may come from anywhere.
+
+    Example:
+        >>> name_fault("my set"), name_fault("../x")[:50]
+        ('', "expected letters, digits, spaces, '.', '+', '-' an")
+    """
+    if not _NAME.fullmatch(name):
+        return f"expected letters, digits, spaces, '.', '+', '-' and '_', got {name!r:.80}. Rename it."
+    size = len(name.encode())
+    return f"expected at most {_MOST_BYTES} bytes, got {size}: {name:.40}... Shorten it." if size > _MOST_BYTES else ""
 
 
 def leaves(file: Path, folder: Path) -> bool:

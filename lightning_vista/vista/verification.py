@@ -1,11 +1,10 @@
 """Verification of finished shards, local or remote."""
 
-import os
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from lightning_vista.processes.parallel import ordered_map
+from lightning_vista.processes.parallel import count_workers, ordered_map
 from lightning_vista.processes.progress import progress_bar
 from lightning_vista.video import check_video
 from lightning_vista.video.encoding import decode_jpeg
@@ -39,13 +38,14 @@ def verify_shards(
         FileNotFoundError: If the index is missing.
         RemoteError: If a remote server does not answer, which says nothing about the shards.
         ShardError: If any sample is missing, changed or undecodable; the message lists all of them.
+        ValueError: If `num_workers` is negative.
 
     Example:
         >>> index = verify_shards("shards")  # doctest: +SKIP
     """
+    workers = count_workers(num_workers)
     storage = Storage(shards, cache_mb=0, retries=retries)
     index = ShardIndex.read(storage)
-    workers = num_workers or os.cpu_count() or 1
     with TemporaryDirectory(prefix="lightning-vista-verify-") as folder:
         if not storage.is_local:
             # Room for the shard that is checked, the next one, and one that is fetched again.

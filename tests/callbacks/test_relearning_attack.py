@@ -13,6 +13,7 @@ from tiny_texts import NextToken, Texts
 from torch import Tensor, nn
 
 from lightning_vista.callbacks import Ablation, RelearningAttack
+from lightning_vista.callbacks.relearning_attack import _points
 from lightning_vista.models.curve import lowest
 from lightning_vista.models.finetuning import finetune, held_out_texts
 from lightning_vista.routing import LabelRule, Route
@@ -209,3 +210,14 @@ def test_options_out_of_range_are_refused(tmp_path: Path) -> None:
         measure(tmp_path, NextToken(), Texts(), attack(baseline=str(tmp_path)))
     with pytest.raises(FileNotFoundError, match=r"absent\.csv"):
         measure(tmp_path, NextToken(), Texts(), attack(baseline="absent.csv"))
+
+
+def test_the_mean_over_repeats_is_always_over_all_of_them() -> None:
+    long = [{"step": step, "forget": 4.0 - step / 10} for step in range(0, 16, 5)]
+    short = [{"step": 0, "forget": 4.0}, {"step": 5, "forget": 3.5}]  # patience was over
+    assert [(point.x, point.mean) for point in _points([short, long], "forget")] == [
+        (0, 4.0),
+        (5, 3.5),
+        (10, 3.25),
+        (15, 3.0),
+    ]

@@ -72,6 +72,20 @@ def test_prompts_may_begin_with_the_token_that_ends_texts(tmp_path: Path, monkey
     assert measure(tmp_path, module, unit=3, coefficients=[100])["test/steering/100/target"] > 0.9
 
 
+def test_prompts_hold_no_end_of_a_text() -> None:
+    # With rows of 100 tokens, the last ones of some stories are shorter than a prompt.
+    ready = StoriesDataModule(num_stories=1000, forget_values=["sea"], max_length=100, test_share=0.2)
+    ready.setup("test")
+    count = sum(not row.is_forget for row in ready._rows["test"])
+    rows = ready.sample("test", False, count, 0)
+    is_long = rows["attention_mask"].sum(dim=1) > 8
+    assert 0 < (~is_long).sum() < 20
+    prompts = SteeringScalar(BLOCK, ["whale"], num_texts=int(is_long.sum()))._prompts(ready)
+    assert torch.equal(prompts, rows["input_ids"][is_long][:, :8])
+    with pytest.raises(ValueError, match="expected .* test texts to retain with more than 8 tokens, got fewer"):
+        SteeringScalar(BLOCK, ["whale"], num_texts=int(is_long.sum()) + 1)._prompts(ready)
+
+
 def test_the_seed_decides_what_is_written(tmp_path: Path) -> None:
     torch.manual_seed(0)
     module = LanguageModelModule("gpt_neo", SIZES)

@@ -11,6 +11,7 @@ from routed_run import Batches, Regression, make_trainer, routing
 from wandb_runs import offline_runs, records
 
 from lightning_vista.callbacks import WandbContinuation, continue_wandb_run
+from lightning_vista.callbacks.wandb_continuation import own_wandb_run
 from lightning_vista.cli import main
 from lightning_vista.evaluation import Evaluation
 from lightning_vista.files.own_files import to_sealed_json
@@ -100,3 +101,18 @@ def test_a_damaged_id_is_refused_and_one_of_an_earlier_release_read(tmp_path: Pa
         path.write_bytes(damaged)
         with pytest.raises(ValueError, match=r"wandb_run\.json is damaged.* begins another wandb run"):
             kept_id(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "options", [["--model.parameters.api_key", "hunter2Zq"], ["--model.parameters", "{extra: {password: hunter2Zq}}"]]
+)
+def test_wandb_keeps_no_command_line_with_a_secret(
+    wandb_dir: Path, monkeypatch: pytest.MonkeyPatch, options: list[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["lightning-vista", "test", *options])
+    logger = WandbLogger(save_dir=wandb_dir, project="p", offline=True)
+    with own_wandb_run(make_trainer(routing(), logger=logger)):
+        logger.experiment.log({"a": 1})
+    files = [path for path in wandb_dir.rglob("*") if path.is_file()]
+    assert files
+    assert not [path for path in files if b"hunter2Zq" in path.read_bytes()]

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,11 @@ import pytest
 import torch
 
 from lightning_vista.datamodules import MiniTrainingDataModule
+from lightning_vista.datamodules.mini_training import MiniFramesDataModule
+from lightning_vista.datamodules.pair_stream import SetEncoder
 from lightning_vista.mini.training_groups import training_chunk
 from lightning_vista.scorers.dual.losses import PairBatch
+from lightning_vista.scorers.dual.pretraining import frame_file
 from lightning_vista.video import FrameSpec
 
 ORDER = ["home/permutation", "home/permutation_go_only"]
@@ -128,6 +132,49 @@ def test_sets_for_an_attack_are_new_and_come_in_parts(cache: Path) -> None:
     assert torch.equal(again[0].frames, parts[0].frames)
     seen = {text for number in range(2) for group in training_chunk(number, 4, 0, cache) for text in group.texts}
     assert not {text for part in parts for text in part.texts} & seen
+
+
+@pytest.mark.parametrize(
+    ("types", "options", "message"),
+    [
+        (["home/permutatoin"], {}, "`types`: expected one of .*'home/permutation'.*, got 'home/permutatoin'"),
+        (["home/remix", "craft/remix"], {}, "`types`: expected one of .*'home/remix'.*, got 'craft/remix'"),
+        (["hme/remix"], {}, "`types`: expected one of .*'craft/remix'.*, got 'hme/remix'"),
+        (["home/remix"], {"max_level": 1}, "`types`: expected one of .*'home/objects'.*, got 'home/remix'"),
+    ],
+)
+def test_types_that_an_attack_would_never_find_are_refused(
+    cache: Path, types: list[str], options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        data(cache, **options).sample_sets(types, 2, seed=0, size=2)
+
+
+def test_features_are_kept_for_what_was_encoded(cache: Path, tmp_path: Path) -> None:
+    weights = frame_file("shipped")
+    first, second = (training_chunk(number, 4, 0, cache)[:1] for number in range(2))
+
+    def features(size: int, groups: Any) -> torch.Tensor:
+        return SetEncoder(FrameSpec(4, size=size), weights, str(tmp_path)).encode_all(groups, "home-0-00000")[0]
+
+    made = [features(96, first), features(64, first), features(96, second)]
+    assert not torch.equal(made[0], made[1])
+    assert torch.equal(made[2], SetEncoder(FrameSpec(4, size=96), weights).encode(second[0]))
+    assert torch.equal(features(96, first), made[0])
+
+
+@pytest.mark.parametrize("kind", [MiniFramesDataModule, MiniTrainingDataModule])
+def test_endless_data_are_for_one_process(kind: Any) -> None:
+    module = kind()
+    module.trainer = SimpleNamespace(world_size=2)
+    with pytest.raises(ValueError, match=f"expected one process for {kind.__name__}, got 2. Set trainer.devices=1"):
+        module.setup("fit")
+
+
+def test_a_resumed_stream_counts_batches(cache: Path) -> None:
+    module: Any = data(cache)
+    module.trainer = SimpleNamespace(global_step=3, accumulate_grad_batches=4)
+    assert module.train_dataloader().dataset.start == 12
 
 
 def test_wrong_options_are_refused() -> None:

@@ -1,4 +1,5 @@
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lightning as L
@@ -86,6 +87,18 @@ def test_batches_are_of_one_kind_and_labelled_first() -> None:
     assert {len(kind) for kind in kinds} == {1}
     assert kinds == sorted(kinds, key=lambda kind: kind == [UNKNOWN])
     assert {kind for (kind,) in kinds} == {DISCOVERED, TRUSTED, UNKNOWN}
+
+
+def test_processes_share_the_images() -> None:
+    def rows(rank: int) -> list[int]:
+        data: Any = PoisonedImagesDataModule(train_images=200)
+        data.setup("fit")
+        data.trainer = SimpleNamespace(global_rank=rank, world_size=2, reload_dataloaders_every_n_epochs=0)
+        return [row for part in data.train_dataloader().sampler for row in part]
+
+    first, second = rows(0), rows(1)
+    assert set(first).isdisjoint(second)
+    assert sorted(first + second) == list(range(len(first + second)))
 
 
 def test_discovered_images_are_dropped() -> None:

@@ -45,6 +45,15 @@ def test_own_texts_with_words_to_forget(tmp_path: Path) -> None:
         assert torch.equal(has_word, batch["is_forget"] == 1)
 
 
+def test_a_choice_that_selects_no_text_is_told(recwarn: pytest.WarningsRecorder) -> None:
+    module(forget_values=[])
+    assert not recwarn.list
+    with pytest.warns(UserWarning, match=r"`forget_values`: expected some texts to forget .* got none by .*'Sea'"):
+        module(forget_values=["Sea"])
+    with pytest.warns(UserWarning, match="`forget_words`: expected some texts to forget in stories, got none"):
+        module(forget_words=["zebrafish"])
+
+
 def test_what_training_leaves_out() -> None:
     pure = module(exclude="forget")
     assert not any(batch["is_forget"].any() for batch in pure.train_dataloader())
@@ -71,7 +80,9 @@ def test_stories_in_two_languages() -> None:
     assert groups == {(1, 1), (0, 0), (-1, 1), (-1, 0)}
     mixed = module(cipher_share=0.4, **forget, labelling=Labelling(0.5, 0.5), homogeneous="labels")
     assert any(len(batch["is_forget"].unique()) == 2 for batch in mixed.train_dataloader())
-    assert not any(batch["is_forget"].any() for batch in module(**forget).train_dataloader())
+    with pytest.warns(UserWarning, match="`forget_values`: expected some texts to forget"):
+        plain = module(**forget)
+    assert not any(batch["is_forget"].any() for batch in plain.train_dataloader())
     for options in ({"cipher_share": 1.5}, {"cipher_share": 0.5, "data": "my.jsonl"}):
         with pytest.raises(ValueError, match="`cipher_share`: expected a share between 0 and 1, and 0 for data other"):
             StoriesDataModule(**options)

@@ -17,7 +17,9 @@ from provider_formats import OPENAI, Format, check_path
 
 Body = dict[str, Any]
 #: What can go wrong before a reply has been given.
-FAULTS = ("429", "500", "drop", "cut", "garbled", "html", "error", "late")
+FAULTS = ("429", "500", "drop", "cut", "garbled", "html", "error", "latin-1", "deep", "digits", "late")
+#: Replies that Python's JSON reader refuses with other errors than its own.
+_GARBAGE = {"latin-1": b'{"choices": "caf\xe9"}', "deep": b"[" * 100_000, "digits": b"9" * 5000}
 #: The status by which the server tells a client that its patience is over, see `replies_can_be_late`.
 _LATE = 598
 
@@ -100,6 +102,9 @@ class ChatServer:
             await self._send(writer, 200, "<html>Bad gateway</html>", "text/html")
         elif fault == "error":
             await self._send(writer, 200, json.dumps({"error": {"message": "overloaded"}}))
+        elif fault in _GARBAGE:
+            writer.write(_head(200, len(_GARBAGE[fault]), "application/json") + _GARBAGE[fault])
+            await writer.drain()
         else:
             await self._reply(writer, json.dumps(self.format.write(completion(self.say(body)))), fault)
             if fault in (None, "slow"):

@@ -66,9 +66,12 @@ def _completion(message: Mapping[str, Any]) -> object:
     blocks, usage = message.get("content"), message.get("usage")
     if message.get("type") != "message" or not isinstance(blocks, list):
         return message
-    text = "".join(str(block.get("text")) for block in blocks if block.get("type") == "text")
-    counts = usage if isinstance(usage, Mapping) else {}
+    if not all(isinstance(block, Mapping) for block in blocks):
+        return message
+    text = "".join(str(block.get("text") or "") for block in blocks if block.get("type") == "text")
+    reported = usage.items() if isinstance(usage, Mapping) else ()
+    counts = {name: count for name, count in reported if isinstance(count, int)}
     # Tokens of a cached prefix are counted apart from the others.
     parts = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
-    asked = sum(counts.get(part) or 0 for part in parts)
+    asked = sum(counts.get(part, 0) for part in parts)
     return chat_completion(text, message.get("stop_reason"), asked, counts.get("output_tokens"))

@@ -1,6 +1,7 @@
 """Messages, requests and replies of a chat model, and their JSON."""
 
 import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -136,7 +137,7 @@ class ChatModel:
         provider: Format of the requests that the endpoint reads.
 
     Raises:
-        ValueError: If `detail`, `frames_as` or `provider` is unknown.
+        ValueError: If `detail`, `frames_as` or `provider` is unknown, or a parameter cannot be sent.
 
     Example:
         >>> request = Request((Message("user", "Hello"),))
@@ -157,6 +158,7 @@ class ChatModel:
         check_word("provider", self.provider, tuple(HOMES))
         check_word("detail", self.detail, get_args(Detail))
         check_word("frames_as", self.frames_as, get_args(SentAs))
+        _check_parameters(self.parameters)
         object.__setattr__(self, "base_url", (self.base_url or HOMES[self.provider][0]).rstrip("/"))
 
     @property
@@ -221,6 +223,22 @@ class ChatModel:
             shown = [{"url": image_url(image), "detail": self.detail} for image in message.images]
             pictures = [{"type": "image_url", "image_url": image} for image in shown]
         return {"role": message.role, "content": message.arranged({"type": "text", "text": message.text}, pictures)}
+
+
+def _check_parameters(parameters: Mapping[str, Any]) -> None:
+    """Refuse fields that cannot be sent, or whose reply could not be read: it would be paid, and requested again."""
+    for name in ("model", "messages", "stream"):
+        if parameters.get(name) or (name in parameters and name != "stream"):
+            raise ValueError(f"`parameters.{name}`: expected no such field, got one. Remove it: scorers set it.")
+    for name in ("max_completion_tokens", "max_tokens"):
+        value = parameters.get(name)
+        if value is not None and (type(value) is not int or value < 1):
+            raise ValueError(f"`{name}`: expected a whole number of at least 1, got {value!r}.")
+    for name, value in parameters.items():
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"`{name}`: expected JSON, got {value!r:.80} ({error}). Quote texts and dates.") from error
 
 
 @lru_cache(maxsize=64)  # a body is built for its identity, and again to be sent

@@ -143,12 +143,7 @@ class Endpoint:
         self._asked: dict[str, asyncio.Task[Reply]] = {}
         self._warned = False
         self._provider = PROVIDERS[chat.provider](chat, self._key, limits.timeout)
-        self._failures: tuple[type[Exception], ...] = (
-            *self._provider.errors,
-            EmptyReplyError,
-            json.JSONDecodeError,
-            TimeoutError,
-        )
+        self._failures: tuple[type[Exception], ...] = (*self._provider.errors, EmptyReplyError, TimeoutError)
 
     async def answer(self, request: Request) -> Reply:
         """Return the model's reply.
@@ -229,6 +224,8 @@ class Endpoint:
                 if is_rate_limit(error) and is_passing(error):
                     self._limit.slow_down(sent_at, seconds_to_wait(error, 1))
                 raise
+            except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, or nested too deeply
+                raise EmptyReplyError(f"expected JSON, got {type(error).__name__}: {error}") from error
             self._limit.speed_up()
             reply = _checked(completion)
             self.budget.settle(*self._tokens(request, reply))  # before the reservation ends, so that no gap opens
@@ -293,8 +290,8 @@ def _reply(completion: Mapping[str, Any]) -> Reply:
     finish = str(choice.get("finish_reason")).lower() if isinstance(choice, Mapping) else ""
     if not isinstance(message, Mapping) or not message or finish in _BROKEN_OFF:
         raise EmptyReplyError(f"expected a chat completion, got {str(completion)[:200]}")
-    if message.get("refusal"):
-        return Reply(_encodable(str(message["refusal"])), "refusal")
+    if refusal := message.get("refusal") or _refusal(message.get("content")):
+        return Reply(_encodable(str(refusal)), "refusal")
     text = _encodable(_text(message.get("content")))
     return Reply(text, _FINISHES.get(finish, "stop"), _first_token(choice))
 
@@ -319,6 +316,13 @@ def _text(content: object) -> str:
     parts = content if isinstance(content, list) else [content]
     texts = [part if isinstance(part, str) else _part(part) for part in parts]
     return "".join(text for text in texts if text)
+
+
+def _refusal(content: object) -> object:
+    """Return the words of a content whose only part declines to answer, or None."""
+    parts = content if isinstance(content, list) else []
+    declined = [part.get("refusal") for part in parts if isinstance(part, Mapping) and part.get("type") == "refusal"]
+    return declined[0] if declined and not _text(content) else None
 
 
 def _part(part: object) -> str | None:

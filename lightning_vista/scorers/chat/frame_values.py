@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 _HIGHEST = 100
 _LINE = re.compile(
-    r"^\W*frame\W*(?P<frame>\d+)\W*?[:=|-][\s*]*(?P<value>-?\d+(?:\.\d+)?)[ \t]*(?:%|percent)?\W*$", re.I | re.M
+    r"^[^\w\n]*frame\W*(?P<frame>\d+)\W*?[:=|-][\s*]*(?P<value>-?\d+(?:\.\d+)?)[ \t]*+(?:%|percent)?[^\w\n]*+$",
+    re.IGNORECASE | re.MULTILINE,
 )
 
 

@@ -24,7 +24,8 @@ class GeminiProvider(Provider):
     def __init__(self, chat: ChatModel, key: str, timeout: float) -> None:
         super().__init__(chat, key, timeout)
         genai, httpx2 = require("google.genai", extra="vlm"), require("httpx2", extra="vlm")
-        self._types = genai.types
+        self._settings = genai.types.GenerateContentConfig
+        _check_settings(self._settings, _config(chat.parameters, chat.detail))
         self.errors = (genai.errors.APIError, genai.errors.UnknownApiResponseError, httpx2.HTTPError)
         self._http = httpx2.AsyncClient(timeout=timeout)
         # With a client given, the library neither looks for another one nor sends a failed request again by itself.
@@ -39,13 +40,25 @@ class GeminiProvider(Provider):
     async def complete(self, body: dict[str, Any]) -> object:
         """Send a request once and return the reply in OpenAI's form."""
         contents = [_turn(message) for message in body["messages"]]
-        config = self._types.GenerateContentConfig(**_config(body, self.chat.detail))  # refuses unknown fields
+        config = self._settings(**_config(body, self.chat.detail))
         response = await self.client.aio.models.generate_content(model=body["model"], contents=contents, config=config)
         return _completion(response.model_dump(mode="json", exclude_none=True))
 
     async def close(self) -> None:
         """Close the connections."""
         await self._http.aclose()
+
+
+def _check_settings(settings: Any, config: Mapping[str, Any]) -> None:
+    """Refuse settings that Google's library does not know, before a request: its own error lists them in many lines."""
+    try:
+        settings(**config)
+    except ValueError as error:  # pydantic's, which `errors` takes apart
+        faults: list[dict[str, Any]] = getattr(error, "errors", list)()
+        shown = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in faults) or str(error)
+        raise ValueError(
+            f"`parameters`: expected fields of GenerateContentConfig, got {shown}. Remove or correct them."
+        ) from error
 
 
 def _config(body: Mapping[str, Any], detail: str) -> dict[str, Any]:

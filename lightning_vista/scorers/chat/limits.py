@@ -24,7 +24,7 @@ class Limits:
         output_price: Price of a million tokens of replies in dollars.
 
     Raises:
-        ValueError: If a limit is not positive, or `max_cost` comes without prices.
+        ValueError: If a limit is not positive, a count not whole, a price negative, or `max_cost` comes without prices.
     """
 
     concurrency: int = 32
@@ -38,8 +38,13 @@ class Limits:
     def __post_init__(self) -> None:
         for name in ("concurrency", "timeout", "attempts", "max_requests", "max_cost"):
             value = getattr(self, name)
-            if value is not None and value <= 0:
+            if value is not None and not value > 0:  # nor NaN, which no number exceeds
                 raise ValueError(f"`limits.{name}`: expected a positive number, got {value}.")
+            if name in ("concurrency", "attempts", "max_requests") and value is not None and value % 1:
+                raise ValueError(f"`limits.{name}`: expected a whole number, got {value}.")
+        for name in ("input_price", "output_price"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"`limits.{name}`: expected dollars, at least 0, got {getattr(self, name)}.")
         if self.max_cost is not None and not self.input_price + self.output_price:
             raise ValueError(
                 "`limits.max_cost`: expected prices to compute the cost, got none. Give `input_price` and "

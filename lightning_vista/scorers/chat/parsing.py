@@ -11,12 +11,13 @@ from lightning_vista.scorers.chat.thoughts import UnendedThoughtError, without_t
 
 Reason = Literal["parse_error", "refusal", "truncated", "not_listed"]
 
-_GAP = r"[ \t]*"
+#: Possessive, as all repeated spaces here: models that loop write thousands of them, whose divisions are not tried.
+_GAP = r"[ \t]*+"
 _QUOTE = r"""["'\u2018\u2019\u201c\u201d]?"""
 _DASH = r"[-\u2013\u2014]"
 _NUMBER = rf"(?P<number>[-+]?\d+(?:\.\d+)?)(?:{_GAP}(?:/|(?i:out of|of)\b){_GAP}(?P<scale>\d+(?:\.\d+)?))?"
 #: Text that may follow a score: nothing, punctuation, or a remark; not words or digits that would change its meaning.
-_REMARK = rf"[.,;|](?!{_GAP}\d)|[}})(\]\[]|(?<=\s)(?:{_DASH}|[:#])\s+(?!\d)"
+_REMARK = rf"[.,;|](?!{_GAP}\d)|[}})(\]\[]|(?<=\s)(?:{_DASH}|[:#])\s++(?!\d)"
 _SCORE = re.compile(rf"{_NUMBER}(?={_GAP}(?i:points?)?{_QUOTE}{_GAP}(?:$|{_REMARK}))", re.MULTILINE)
 #: A label stands at the beginning of a line or of an item, and its score comes right after it.
 _MARK = rf"[-\u2022>+]{_GAP}|\d+[.)]{_GAP}|\#+{_GAP}"
@@ -161,7 +162,9 @@ def _documents(text: str) -> Iterator[Any]:
             continue
         try:
             document, end = decoder.raw_decode(text, start.start())
-        except (ValueError, RecursionError):  # also for numbers of thousands of digits, and thousands of brackets
+        except RecursionError:  # thousands of brackets, of which each would be tried
+            break
+        except ValueError:  # also for numbers of thousands of digits
             continue
         if isinstance(document, _Pairs) or any(isinstance(item, _Pairs) for item in document):
             yield text[read_to : start.start()]

@@ -6,8 +6,8 @@ from collections import Counter
 _WORDS = r"think(?:ing)?|thoughts?|reason(?:ing)?|analysis|reflection|scratchpad"
 #: `<think>`, `</think>`, `<seed:think>`, `◁think▷`, `[THINK]`, `<|begin_of_thought|>`, `<|START_THINKING|>` and so on.
 _MARK = re.compile(
-    rf"(?:<\|?|\u25c1|\[)[ \t]*(?P<closing>/|end_(?:of_)?)?[ \t]*(?:begin_(?:of_)?|start_(?:of_)?|\w{{1,20}}:)?"
-    rf"(?P<kind>{_WORDS})(?:[ \t][^<>\u25b7\]\n]{{0,200}})?[ \t]*(?:\|?>|\u25b7|\])",
+    rf"(?:<\|?|\u25c1|\[)[ \t]*+(?P<closing>/|end_(?:of_)?)?[ \t]*+(?:begin_(?:of_)?|start_(?:of_)?|\w{{1,20}}:)?"
+    rf"(?P<kind>{_WORDS})(?:[ \t][^<>\u25b7\]\n]{{0,200}})?[ \t]*+(?:\|?>|\u25b7|\])",
     re.IGNORECASE,
 )
 

@@ -36,6 +36,12 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     assert path.read_bytes() == b"one\r\n"
 
 
+@pytest.mark.parametrize("name", ["日" * 85, "x" * 255, "é" * 127])
+def test_a_file_may_have_the_longest_name(name: str, tmp_path: Path) -> None:
+    write_whole(tmp_path / name, "a")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
 def test_a_full_disk_is_named(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=r"No space left on device \(free some space.*a\.txt'") as caught:  # noqa: SIM117
         with written_whole(tmp_path / "a.txt"):

@@ -1,5 +1,7 @@
 import random
 import string
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +21,8 @@ SECRET = "hunter2Zq"
         f"s3://key:{SECRET}@bucket/shards",
         f"simplecache::http://me:{SECRET}@host/x",
         f"http://host/v1?api_key={SECRET}",
+        str(Path(f"https://me:{SECRET}@host/v1")),
+        str(Path(f"s3://{SECRET}@bucket/shards")),
         f"http://host/v1?api-version=2&Subscription-Key={SECRET}#x",
         f"http://host/a?X-Amz-Credential={SECRET}%2F1&X-Amz-Signature={SECRET}",
         f"http://host/a?sv=1&sp=r&sig={SECRET}",
@@ -50,6 +54,8 @@ def test_no_secret_of_an_address_is_shown(text: str) -> None:
         "http://[::1]:8000/v1?api-version=a@b",
         "s3://bucket/shards of a@b.c",
         "/data/a b/c.tar",
+        "no file: /data/a@b.c",
+        "file:/data/a@b.c",
         "file:///data/x.tar",
         "what is x? It is y=3; z=4",
         "First, we go to a, and then we go to b",
@@ -76,6 +82,27 @@ def test_settings_are_hidden_by_name_and_by_content() -> None:
     for key in ("key_variable", "max_tokens", "tokenizer", "api_key", "password"):
         assert shown[key] == settings[key]
     assert shown["parameters"]["keyword"] == "door"
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"password": 123456},
+        {"db_password": 12.5},
+        {"apiKey": 42},
+        {"clientSecret": SECRET},
+        {"dbPassword": SECRET},
+        {"awsSecretAccessKey": SECRET},
+        {"api_keys": [SECRET, 7]},
+        {"proxy_auth": (SECRET, SECRET)},
+        {"basicAuth": f"me:{SECRET}"},
+    ],
+)
+def test_secrets_may_be_numbers_and_names_may_have_humps(settings: dict[str, Any]) -> None:
+    shown = settings_without_secrets(settings)
+    assert {text for value in shown.values() for text in ([value] if isinstance(value, str) else value)} == {"***"}
+    others = {"max_tokens": 5, "token": 3, "padTokenId": 0, "key": 2, "use_auth": True, "seed": 1}
+    assert settings_without_secrets(others) == others
 
 
 def test_a_new_key_is_the_same_endpoint_and_another_tier_is_not() -> None:

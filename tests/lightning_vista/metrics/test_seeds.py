@@ -15,3 +15,10 @@ def test_the_interval_is_that_of_scipy() -> None:
 def test_too_few_seeds_have_no_interval() -> None:
     assert str(seed_mean([2.0])) == "SeedMean(mean=2.0, ci_low=nan, ci_high=nan)"
     assert str(seed_mean([])) == "SeedMean(mean=nan, ci_low=nan, ci_high=nan)"
+
+
+@pytest.mark.parametrize("values", [[math.inf, 1.0], [1.0, 2.0, math.inf], [math.nan, 1.0]])
+def test_what_a_seed_does_not_reach_has_no_interval(values: list[float]) -> None:
+    mean, *ends = seed_mean(values)
+    assert mean == math.inf if math.inf in values else math.isnan(mean)
+    assert all(map(math.isnan, ends))

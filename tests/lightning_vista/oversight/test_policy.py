@@ -148,6 +148,24 @@ def test_a_test_tells_how_the_episodes_of_each_actor_ended(tmp_path: Path) -> No
     assert {name: float(value) for name, value in again.callback_metrics.items()} == found
 
 
+def test_the_training_return_is_the_mean_over_episodes(tmp_path: Path) -> None:
+    # Of roll-outs with two steps, most see no episode end.
+    returns: list[float] = []
+
+    class Noted(OversightPolicy):
+        def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+            outcome = batch["outcome"][batch["outcome"] > 0]
+            returns.extend(((outcome == Outcome.DIAMOND).int() - (outcome == Outcome.GHOST).int()).tolist())
+            return super().training_step(batch, batch_idx)
+
+    L.seed_everything(0, verbose=False)
+    data = GridworldDataModule(num_envs=2, num_steps=2, rollouts_per_epoch=40)
+    trainer = make_trainer(limit_val_batches=0, default_root_dir=tmp_path)
+    trainer.fit(Noted(size=5, width=8), data)
+    assert 2 < len(returns) < 40
+    assert trainer.callback_metrics["train/return"].item() == pytest.approx(sum(returns) / len(returns))
+
+
 def learn(seed: int, mask_weight: float, folder: Path) -> dict[str, float]:
     """What the actors reach after 300 updates on a grid of 3x3, with a tenth of what they reach under oversight."""
     L.seed_everything(seed, verbose=False)

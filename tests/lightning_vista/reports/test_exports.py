@@ -1,6 +1,8 @@
 """The CSV for leaderboards and LeRobot's table of progress."""
 
 import csv
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import lightning as L
@@ -112,6 +114,14 @@ def test_unscored_curves_are_named_and_shift_no_episode(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"progress\.json: expected values .* got NaN in v/2\.mp4 in s\. Run `test`"):
         export_lerobot(tmp_path, tmp_path / "progress.parquet")
     assert not (tmp_path / "progress.parquet").exists()
+
+
+def test_steps_without_a_value_are_not_exported_as_done(tmp_path: Path) -> None:
+    # The maximum over NaN and numbers was NaN or not by their order, and brought to [0, 1] it was 1 throughout.
+    (first, values), *others = FIRST.steps
+    holed = replace(FIRST, steps=((first, (values[0], math.nan, *values[2:])), *others))
+    with pytest.raises(ValueError, match=r"`episodes`: expected values at every point, got NaN in episodes \[0\]"):
+        write_lerobot_progress([holed], tmp_path / "x.parquet", "judge")
 
 
 def test_videos_without_a_curve_are_named(tmp_path: Path) -> None:

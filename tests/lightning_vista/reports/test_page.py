@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,6 +15,7 @@ import pytest
 from report_data import ATTACK, BOLD, LABELS, SETS, minimal, run_folder, score_table, tables
 
 from lightning_vista.evaluation.provenance import Provenance, write_provenance
+from lightning_vista.files.own_files import write_cached
 from lightning_vista.reports import examples
 from lightning_vista.reports.page import html_page, write_page
 from lightning_vista.reports.page.set_entries import as_list
@@ -21,6 +23,7 @@ from lightning_vista.reports.results import build_results
 from lightning_vista.reports.style import styles
 from lightning_vista.reports.summary import summary_notes
 from lightning_vista.reports.view import views
+from lightning_vista.vista.index import sample_key
 
 
 class Page(HTMLParser):
@@ -275,6 +278,24 @@ def test_a_transcript_that_is_not_text_shows_that(tmp_path: Path) -> None:
     path = next((run / "transcripts").glob("*.txt"))
     path.write_bytes(b"They \xff wait")
     assert "They \N{REPLACEMENT CHARACTER} wait" in [each.text for each in examples.read_showcase([run]).transcripts]
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+@pytest.mark.parametrize("pattern", ["transcripts/*.txt", "examples/*.mp4", "strips/*.webp"])
+def test_a_page_shows_only_files_of_the_run_folder(tmp_path: Path, pattern: str, kind: str) -> None:
+    judged = tables()
+    run = run_folder(tmp_path, judged)
+    (run / "strips").mkdir(exist_ok=True)
+    write_cached(run / "strips" / f"{sample_key(judged[0].rows['video'][0])}-6.webp", b"x")
+    path = sorted(run.glob(pattern))[0]
+    outside = path.rename(tmp_path / "private")
+    if kind == "link":
+        path.symlink_to(outside)
+    else:
+        os.mkfifo(path)
+    with pytest.raises(ValueError, match="got a link that leaves it|expected a regular file, got a folder, a pipe"):
+        write_page(build_results(judged), judged, tmp_path / "report.html", [run])
 
 
 def test_only_the_first_examples_can_be_played(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

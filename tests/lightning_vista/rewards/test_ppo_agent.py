@@ -15,9 +15,10 @@ from lightning_vista.rewards.ppo_agent import GymnasiumVecEnv, PPOAgent
 from lightning_vista.scorers import Scores
 
 
-def trainer(root: Path, epochs: int, *callbacks: L.Callback) -> L.Trainer:
+def trainer(root: Path, epochs: int, *callbacks: L.Callback, max_steps: int = -1) -> L.Trainer:
     return L.Trainer(
         max_epochs=epochs,
+        max_steps=max_steps,
         accelerator="cpu",
         default_root_dir=root,
         logger=False,
@@ -56,6 +57,15 @@ def test_a_run_that_goes_on_equals_one_that_was_not_interrupted(tmp_path: Path) 
     rest = train(trainer(tmp_path, 3), tmp_path / "0.ckpt", **small)
     for name, weight in whole.state_dict().items():
         assert torch.equal(weight, rest.state_dict()[name]), name
+
+
+@pytest.mark.parametrize(("epochs", "max_steps"), [(2, -1), (-1, 64), (2, 1000)])
+def test_the_weight_of_the_entropy_falls_over_the_run(tmp_path: Path, epochs: int, max_steps: int) -> None:
+    # `max_steps` counts gradient steps, 16 in each of the four updates.
+    weights: list[float] = []
+    note: Any = LambdaCallback(on_train_batch_end=lambda _, agent, *__: weights.append(agent.agent.ent_coef))
+    train(trainer(tmp_path, epochs, note, max_steps=max_steps), num_envs=2, updates_per_epoch=2)
+    assert weights == pytest.approx([0.2, 0.15, 0.1, 0.05])
 
 
 def test_the_judge_alone_rewards_it(tmp_path: Path) -> None:

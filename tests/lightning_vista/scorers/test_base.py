@@ -170,20 +170,61 @@ class Nothing(VLMScorer):
         return self.scores
 
 
+def wrong_scores(*values: Any, **texts: Any) -> Scores:
+    """Scores of the wrong types."""
+    return Scores(*values, **texts)
+
+
 @pytest.mark.parametrize(
     ("scores", "message"),
     [
         ([], r"expected lengths \[1, 1, 1, 1\], got \[\]"),
         ([[Scores(torch.zeros(3))] * 2] * 4, r"expected lengths \[1, 1, 1, 1\], got \[2, 2, 2, 2\]"),
         ([[Scores(torch.zeros(2))]] * 4, r"expected 3 finite scores \(NaN = unscored\), got \[0.0, 0.0\]"),
+        (None, "with one Scores for each of its problem sets: got NoneType with NoneType"),
+        ([[[0.0, 0.0, 0.0]]] * 4, "got list with list"),
+        ([Scores(torch.zeros(3))] * 4, "got list with NoneType"),
+        (torch.zeros(4, 1, 3), "got Tensor with NoneType"),
+        ([[wrong_scores([0.0, 0.0, 0.0])]] * 4, "expected a tensor of real numbers as `values` of Scores, got list"),
+        ([[Scores(torch.zeros(3, dtype=torch.complex64))]] * 4, "tensor of real numbers .*, got torch.complex64"),
+        ([[wrong_scores(torch.zeros(3), reason=5)]] * 4, "expected text or None as `reason` of Scores, got 5"),
+        ([[Scores(torch.zeros(3), transcript="a\ud800")]] * 4, "expected text or None as `transcript` of Scores"),
         ([[Scores(torch.tensor([0, math.inf, 0]))]] * 4, r"video other/x/0.mp4.*expected 3 finite scores"),
     ],
 )
-def test_scores_of_the_wrong_shape_are_an_error(
-    shards: Path, tmp_path: Path, scores: list[list[Scores]], message: str
-) -> None:
+def test_scores_of_the_wrong_shape_are_an_error(shards: Path, tmp_path: Path, scores: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         evaluate(Nothing(scores), shards, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["..", ".", "../other", "/runs/other", "a\nb", "a\0b", 5])
+def test_the_name_of_a_scorer_stays_in_the_folder_of_runs(name: Any) -> None:
+    with pytest.raises(ValueError, match="`name`: expected printable characters, and no path that leaves"):
+        RandomScorer(name=name)
+
+
+@pytest.mark.parametrize(
+    ("videos", "texts", "message"),
+    [
+        (torch.zeros(4, 8, 4), torch.zeros(3, 4), r"expected embeddings of one size, got \(8, 4\) for each video"),
+        (torch.zeros(4, 5), torch.zeros(3, 4), r"expected embeddings of one size, got \(5,\) for each video"),
+        (torch.zeros(4), torch.zeros(3, 4), r"\.embed_videos: expected a tensor \(4, dim\), got \(4,\)"),
+        (torch.zeros(5, 4), torch.zeros(3, 4), r"\.embed_videos: expected a tensor \(4, dim\), got \(5, 4\)"),
+        (None, torch.zeros(3, 4), r"\.embed_videos: expected a tensor \(4, dim\), got NoneType"),
+        (torch.zeros(4, 4), [[0.0]] * 3, r"\.embed_texts: expected a tensor \(3, dim\), got list"),
+        (torch.zeros(4, 4), torch.zeros(2, 4), r"\.embed_texts: expected a tensor \(3, dim\), got \(2, 4\)"),
+    ],
+)
+def test_embeddings_of_the_wrong_shape_are_an_error(videos: Any, texts: Any, message: str) -> None:
+    class Fixed(EmbeddingScorer):
+        def embed_videos(self, frames: Tensor) -> Any:
+            return videos
+
+        def embed_texts(self, given: Sequence[str]) -> Any:
+            return texts
+
+    with pytest.raises(ValueError, match=message):
+        Fixed().score_clips(torch.zeros(4, 8, 3, 224, 224, dtype=torch.uint8), ["a", "b", "c"])
 
 
 def test_unscored_videos_are_counted_with_their_reason(shards: Path, tmp_path: Path) -> None:

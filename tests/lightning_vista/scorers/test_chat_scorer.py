@@ -1,9 +1,11 @@
 import itertools
 import json
+import math
 import re
 import sqlite3
 import threading
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -229,6 +231,12 @@ def test_nothing_runs_on_after_a_run(server: ChatServer, shards: Path, tmp_path:
     [
         ({"jpeg_quality": 0}, "`jpeg_quality`: expected 1 to 95"),
         ({"num_frames": 0}, "`num_frames`: expected at least 1"),
+        ({"parameters": {"stream": True}}, r"`parameters\.stream`: expected no such field"),
+        ({"parameters": {"messages": []}}, r"`parameters\.messages`: expected no such field"),
+        ({"parameters": {"max_tokens": "4k"}}, "`max_tokens`: expected a whole number of at least 1, got '4k'"),
+        ({"max_tokens": 0}, "`max_completion_tokens`: expected a whole number of at least 1, got 0"),
+        ({"temperature": math.nan}, "`temperature`: expected JSON, got nan"),
+        ({"parameters": {"day": date(2024, 1, 1)}}, "`day`: expected JSON, got datetime.date.* Quote texts and dates"),
     ],
 )
 def test_wrong_arguments_are_refused(settings: dict[str, Any], message: str) -> None:

@@ -61,6 +61,13 @@ def test_steps_without_all_columns_are_left_out(tmp_path: Path) -> None:
     assert read_losses(tmp_path / "losses.csv", ["c"]) == read_losses(tmp_path / "absent.csv", ["a"]) == {}
 
 
+def test_the_rows_of_one_step_are_read_together(tmp_path: Path) -> None:
+    # `LossLog` writes what was logged for an epoch after the validation at its last step.
+    (tmp_path / "losses.csv").write_text("step,epoch,a,train/b\n5,0,2.0,\n5,1,,9.0\n10,1,1.0,\n10,2,,8.0\n")
+    assert read_losses(tmp_path / "losses.csv", ["a"]) == {5: [2.0], 10: [1.0]}
+    assert read_losses(tmp_path / "losses.csv", ["a", "train/b"]) == {5: [2.0, 9.0], 10: [1.0, 8.0]}
+
+
 @pytest.mark.parametrize("damaged", [b"step,a\n1,0.2x\n", b"stxp,a\n1,0.2\n", b"step,a\n1,0\xff2\n", b"step,a\nx,1\n"])
 def test_a_damaged_table_is_named(tmp_path: Path, damaged: bytes) -> None:
     (tmp_path / "losses.csv").write_bytes(damaged)

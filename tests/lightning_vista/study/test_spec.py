@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from lightning_vista.study import StudyError, expand_study, read_study
+from lightning_vista.study.spec import merge
 
 BASE = "model: {value: 1, diary: diary.txt}\nlist: [{a: 1}]\n"
 STUDY = """
@@ -121,6 +122,13 @@ def test_another_class_drops_the_options_of_the_first(folder: Path) -> None:
     (run,) = expand_study(read_study(folder / "study.yaml"), folder)
     assert run.config["model"] == {"class_path": "C", "init_args": {"c": 1}}
     assert run.config["data"] == {"class_path": "B", "init_args": {"b": 1, "d": 1}}
+
+
+@pytest.mark.parametrize("name", ["Data", "package.Data", "package.data.Data"])
+def test_another_name_of_a_class_keeps_its_options(name: str) -> None:
+    base = {"class_path": "package.Data", "init_args": {"a": 1, "b": 1}}
+    merged = merge(base, {"class_path": name, "init_args": {"b": 2}})
+    assert merged == {"class_path": name, "init_args": {"a": 1, "b": 2}}
 
 
 def test_differences_need_a_baseline_among_the_runs(folder: Path) -> None:

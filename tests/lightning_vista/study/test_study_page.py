@@ -118,8 +118,17 @@ def test_missing_runs_withhold_the_finding(study: tuple[Study, list[Run], Path])
     made, runs, out = study
     finish(runs[:3])
     page = write_study(made, runs, out).read_text(encoding="utf-8")
-    assert "No finding yet: runs are missing." in page
+    assert "No finding yet: runs or their numbers are missing." in page
     assert "3 of 4 runs finished" in page
+
+
+def test_missing_numbers_withhold_the_finding(study: tuple[Study, list[Run], Path]) -> None:
+    made, runs, out = study
+    made = replace(made, metrics={**made.metrics, "loss": "test/losses"})  # which no run has logged
+    finish(runs)
+    page = write_study(made, runs, out).read_text(encoding="utf-8")
+    assert "No finding yet: runs or their numbers are missing." in page
+    assert "nan" not in (out / "results.md").read_text(encoding="utf-8")
 
 
 def test_runs_differ_in_settings_by_the_class_of_callbacks(study: tuple[Study, list[Run], Path]) -> None:

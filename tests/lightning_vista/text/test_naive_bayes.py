@@ -40,3 +40,13 @@ def test_labels_are_extended_to_unlabelled_texts_to_forget_only() -> None:
     kept = list(label_rows(rows, Labelling(forget=0.3, retain=0.3, extend=True), "labelled_forget"))
     assert not any(row.is_forget for row in kept)
     assert len(kept) == 100
+
+
+def test_labels_are_extended_to_all_rows_of_a_text() -> None:
+    # The second row of a text to forget looks like the texts to retain; the text as a whole does not.
+    parts = {True: [[1, 1, 1, 1], [0, 1, 0]], False: [[0, 0, 0, 0], [1, 0]]}
+    kinds = {number: number % 2 == 1 for number in range(100)}
+    rows = [Row(torch.tensor(part), kind, number) for number, kind in kinds.items() for part in parts[kind]]
+    extended = list(label_rows(rows, Labelling(forget=0.5, retain=0.5, extend=True)))
+    assert {row.known for row in extended if row.is_forget} == {1}
+    assert {row.known for row in extended if not row.is_forget} == {0, -1}

@@ -234,6 +234,22 @@ def test_the_command_prints_the_leaks_and_refuses_too_high_levels(
         main(["compose", str(table), str(tmp_path / "out"), *options])
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--candidates", "1", "`candidates`: expected at least 2, got 1."),
+        ("--size", "-3", "`size`: expected at least 2, got -3."),
+        ("--splits", "../x", "`splits`: expected letters, .*, got '../x'. Rename it."),
+        ("--environment", "a/b", "`environment`: expected letters, .*, got 'a/b'. Rename it."),
+    ],
+)
+def test_options_of_composing_are_named_as_they_were_given(
+    option: str, value: str, message: str, table: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(SystemExit, match=message):
+        main(["compose", str(table), str(tmp_path / "out"), option, value])
+
+
 @pytest.mark.parametrize("text", ["8-2", "two", "0", "1-"])
 def test_levels_are_numbers_and_ranges(text: str) -> None:
     assert parse_levels("1,2-4") == [1, 2, 3, 4]

@@ -528,3 +528,76 @@ def test_files_of_a_shard_that_grow_when_they_are_read_are_faults(tmp_path: Path
     (tmp_path / "gz.tar").write_bytes(gzip.compress((tmp_path / "000.tar").read_bytes()))
     with pytest.raises(ValueError, match=r"gz\.tar: expected a whole tar file, not compressed"):
         import_problem_sets(tmp_path / "gz.tar", tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("rows.csv", "video,description\na.mp4,café\n".encode("latin-1"), "rows.csv: expected text in UTF-8, got"),
+        ("rows.csv", "video,description\na.mp4,one\n".encode("utf-16"), "rows.csv: expected text in UTF-8, got"),
+        ("rows.jsonl", '{"video": "a.mp4", "description": "café"}'.encode("latin-1"), "rows.jsonl: expected text in"),
+        ("rows.csv", b"video,description\na.mp4," + b"x" * 200_000, "rows.csv: expected CSV, got: field larger than"),
+        ("rows.csv", b"video,description,description\na.mp4,one,two\n", "expected different columns, got description"),
+        ("rows.jsonl", b'{"video": "a.mp4", "description": "one", "hint": 5}', "line 1: `hint`: expected text, got 5."),
+        ("rows.csv", b"video,description\na.mp4,a\0b\n", "line 2: expected texts without null bytes, got 'a.x00b'"),
+        ("rows.csv", b'video,description\n"new\nline.mp4",one\n', "expected a name inside the source, of printable"),
+        ("rows.csv", b"video,description,set\na.mp4,one," + b"s" * 201 + b"\n", "`set`: expected at most 200 bytes"),
+    ],
+)
+def test_what_the_official_layout_cannot_hold_is_refused_before_anything_is_written(
+    name: str, content: bytes, message: str, clips: Path, tmp_path: Path
+) -> None:
+    videos = tmp_path / "videos"
+    shutil.copytree(clips, videos)
+    (videos / "new\nline.mp4").write_bytes(b"x")
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        import_problem_sets(tmp_path / name, tmp_path / "out", videos=videos)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("environment", ["../x", "a/b", ".", "a\nb", "-x", "x" * 201])
+def test_an_environment_is_the_name_of_a_folder(environment: str, clips: Path, tmp_path: Path) -> None:
+    rows = [{"video": "a.mp4", "description": "one"}, {"video": "c d.mp4", "description": "two"}]
+    with pytest.raises(ValueError, match="`environment`: expected "):
+        import_problem_sets(
+            write_csv(tmp_path / "rows.csv", rows), tmp_path / "out", videos=clips, environment=environment
+        )
+
+
+@pytest.mark.parametrize("stem", ["日" * 83, "x" * 250])
+def test_names_may_be_as_long_as_file_systems_permit(stem: str, clips: Path, tmp_path: Path) -> None:
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    shutil.copy(clips / "a.mp4", videos / f"{stem}.mp4")
+    rows = [{"video": f"{stem}.mp4", "description": TEXTS[0], "candidates": f"{TEXTS[1]}|{TEXTS[2]}"}]
+    found = imported(write_csv(tmp_path / f"{stem}.csv", rows), tmp_path / "out", videos=videos)
+    assert list(found.values()) == [{f"{stem}.mp4": {TEXTS[0]}}]
+
+
+def test_shards_made_of_a_folder_named_by_a_dot(clips: Path, tmp_path: Path) -> None:
+    (tmp_path / "tars").mkdir()
+    with tarfile.open(tmp_path / "tars/000.tar", "w") as tar:  # as `tar cf 000.tar .` and `tar cf 000.tar x//a.mp4` do
+        for name, text in (("./one", TEXTS[0]), ("x//two", TEXTS[1])):
+            for ending, data in (("mp4", (clips / "a.mp4").read_bytes()), ("txt", text.encode())):
+                info = tarfile.TarInfo(f"{name}.{ending}")
+                info.size = len(data)
+                tar.addfile(info, io.BytesIO(data))
+    found = imported(tmp_path / "tars", tmp_path / "out")
+    assert found == {"tars/foundation/actions/tars": {"one.mp4": {TEXTS[0]}, "x/two.mp4": {TEXTS[1]}}}
+
+
+def test_parquet_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    (tmp_path / "rows.parquet").write_text("not parquet")
+    with pytest.raises(ValueError, match=r"rows\.parquet: expected a parquet file: .* Fetch it again"):
+        import_problem_sets(tmp_path, tmp_path / "out")
+    pl.DataFrame({"video": [{"bytes": b"x"}], "caption": ["one"]}).write_parquet(tmp_path / "rows.parquet")
+    with pytest.raises(ValueError, match=r"rows\.parquet: expected videos as paths .* got no path in 'video'"):
+        import_problem_sets(tmp_path, tmp_path / "out")
+
+
+def test_a_hint_is_read(clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{"video": name, "description": text, "hint": "Look!"} for name, text in zip(NAMES, TEXTS, strict=True)]
+    (problem_set,) = import_problem_sets(write_csv(tmp_path / "rows.csv", rows), tmp_path / "out", videos=clips)
+    assert problem_set.hint == "Look!"
+    assert "not read" not in capsys.readouterr().out

@@ -179,6 +179,15 @@ def test_a_byte_order_mark_is_not_a_fault(tmp_path: Path) -> None:
     assert len(read_problem_sets(tmp_path)) == 1
 
 
+@pytest.mark.parametrize("target", ["../other", "toy", "."])
+def test_a_linked_folder_is_not_silently_left_out(tmp_path: Path, target: str) -> None:
+    write_pair(tmp_path / "tasks")
+    write_pair(tmp_path / "other")
+    (tmp_path / "tasks/linked").symlink_to(target)
+    with pytest.raises(ProblemSetError, match="linked: expected a folder or a file, got a link to a folder. Copy"):
+        read_problem_sets(tmp_path / "tasks")
+
+
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("name", ["one.yaml", "one_data.json"])
 def test_only_regular_files_inside_the_folder_are_read(tmp_path: Path, name: str) -> None:

@@ -244,6 +244,11 @@ def test_many_requests_at_an_endpoint_that_fails_all_the_time(server: ChatServer
     assert len(server.answered) == 300
 
 
+def test_a_part_that_declines_is_a_refusal(server: ChatServer, tmp_path: Path) -> None:
+    server.say = lambda body: saying(content=[{"type": "refusal", "refusal": "I cannot."}])
+    assert ask(server, [text_request("a")], tmp_path) == [Reply("I cannot.", "refusal")]
+
+
 def saying(**message: object) -> dict[str, object]:
     result = completion("")
     result["choices"][0]["message"] = {"role": "assistant", **message}

@@ -1,5 +1,7 @@
 import asyncio
+import math
 import time
+from typing import Any
 
 import pytest
 from chat_server import noting
@@ -105,8 +107,22 @@ def test_requests_are_counted_with_those_of_before() -> None:
     assert (used.requests, refused) == (7, 7)
 
 
-@pytest.mark.parametrize("settings", [{"concurrency": 0}, {"timeout": -1}, {"max_requests": 0}, {"max_cost": 5}])
-def test_limits_that_make_no_sense_are_refused(settings: dict[str, int]) -> None:
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"concurrency": 0},
+        {"timeout": -1},
+        {"max_requests": 0},
+        {"max_cost": 5},
+        {"concurrency": 0.5},  # no place for any request: a hang
+        {"attempts": 2.5},  # which no count of failures equals
+        {"timeout": math.nan},
+        {"max_cost": math.nan, "input_price": 1.0},
+        {"input_price": -1.0, "output_price": 3.0, "max_cost": 1.0},
+        {"output_price": math.nan},
+    ],
+)
+def test_limits_that_make_no_sense_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=rf"limits\.{next(iter(settings))}"):
         Limits(**settings)
 

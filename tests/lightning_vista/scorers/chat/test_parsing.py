@@ -1,10 +1,13 @@
 import json
+import time
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lightning_vista.scorers.chat.chat_model import Reply
+from lightning_vista.scorers.chat.frame_values import parse_values
 from lightning_vista.scorers.chat.parsing import UnreadableReply, parse_scores, read_text
 
 LABELS = ("label_1", "label_10", "b")
@@ -97,6 +100,7 @@ BAD = {
     "label_1: 4, label_1: 3\nlabel_10: 1\nb: 0": "different scores to label_1",
     "label_1: 3-4\nlabel_10: 1\nb: 0": "no score to label_1",
     "label_1: 3 - 4\nlabel_10: 1\nb: 0": "no score to label_1",
+    "label_1: 3 -  4\nlabel_10: 1\nb: 0": "no score to label_1",
     "label_1: 3 or 4\nlabel_10: 1\nb: 0": "no score to label_1",
     "label_1: 3, 4\nlabel_10: 1\nb: 0": "no score to label_1",
     "label_1: 3,5\nlabel_10: 1\nb: 0": "no score to label_1",
@@ -269,3 +273,14 @@ def test_any_label_can_be_read_back(label: str) -> None:
 def test_long_replies_are_read_in_no_time() -> None:
     text = "label_1 " * 20_000 + "\n" * 20_000 + " " * 50_000 + "label_1: 4\n" * 2_000
     assert parse_scores(Reply(text), ("label_1",)) == (4.0,)
+
+
+@pytest.mark.parametrize("looped", [" ", "\t", "\n", "[", "[ ", '{"a": ', "- "])
+@pytest.mark.parametrize("begin", ["a: 4", "a: score", "a: 4 -", "[", "<think", "Frame 1: 4"])
+def test_a_model_that_writes_one_thing_for_ever_is_read_in_no_time(begin: str, looped: str) -> None:
+    reply = Reply(begin + looped * (40_000 // len(looped)) + "x")
+    started = time.monotonic()
+    for read in (read_text, lambda reply: parse_scores(reply, ("a", "b")), lambda reply: parse_values(reply, 2)):
+        with suppress(UnreadableReply):
+            read(reply)
+    assert time.monotonic() - started < 5  # each was minutes

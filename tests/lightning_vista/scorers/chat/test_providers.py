@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -160,7 +161,9 @@ def test_settings_reach_gemini_under_its_own_names(server: ChatServer, tmp_path:
         "mediaResolution": "MEDIA_RESOLUTION_LOW",
         "thinkingConfig": {"thinkingBudget": 64},
     }
-    with pytest.raises(ValueError, match="reasoning_effort"):
+    with pytest.raises(
+        ValueError, match=r"`parameters`: expected fields of GenerateContentConfig, got reasoning_effort: "
+    ):
         ask(server, "gemini", text_request("a"), tmp_path, parameters={"reasoning_effort": "low"})
 
 
@@ -195,6 +198,20 @@ def test_a_reply_of_one_format_is_not_taken_for_that_of_another(server: ChatServ
 def test_what_a_format_cannot_express_is_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ChatScorer("tiny", **settings)
+
+
+@pytest.mark.parametrize("blocks", [["text"], [None], "text"])
+def test_strange_blocks_of_anthropic_s_format_are_requested_again(
+    server: ChatServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, blocks: object
+) -> None:
+    address(server, "anthropic")
+    reply = {"type": "message", "content": blocks, "usage": {"input_tokens": "12"}}
+    server.format = replace(server.format, write=lambda body: reply)
+    monkeypatch.setitem(FORMATS, "anthropic", server.format)
+    with pytest.raises(EndpointError, match="asked 2 times, got EmptyReplyError"):
+        ask(server, "anthropic", text_request("a"), tmp_path, Limits(timeout=600, attempts=2))
+    reply["content"] = [{"type": "text", "text": None}, {"type": "text", "text": "b"}]
+    assert ask(server, "anthropic", text_request("a"), tmp_path) == Reply("b")
 
 
 @pytest.mark.parametrize("provider", OTHERS)
