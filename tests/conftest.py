@@ -8,7 +8,7 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "
     os.environ.setdefault(variable, "1")
 # Processes of one run meet at a port. Lightning asks for a free one and uses it seconds later, when another worker's
 # server may have it. Those that systems give away begin at 32,768.
-os.environ.setdefault("MASTER_PORT", str(20_000 + os.getpid() % 10_000))
+os.environ["MASTER_PORT"] = str(20_000 + os.getpid() % 10_000)
 
 import tarfile
 from collections.abc import Iterator
