@@ -247,4 +247,5 @@ def _difference(expected: Any, found: Any) -> str:
     return f"differ: {sorted(key for key in keys if expected.get(key) != found.get(key))[:8]}"
 
 
-KIND = Kind("kills", {name: command.trials for name, command in COMMANDS.items()}, trial, prepare=prepare, sample=24)
+_TRIALS = {name: command.trials for name, command in COMMANDS.items()}
+KIND = Kind("kills", _TRIALS, trial, prepare=prepare, sample=len(_TRIALS))

@@ -133,21 +133,6 @@ def test_commands_that_need_an_extra_name_it_in_one_line(command: str, environme
     assert re.search(rf"pip install 'lightning-vista\[({NEEDS_EXTRA[command]})\]'", lines[0])
 
 
-def test_every_module_imports_or_names_its_extra(environment: Path, place: Path) -> None:
-    code = """
-import importlib, pkgutil, lightning_vista
-for module in pkgutil.walk_packages(lightning_vista.__path__, "lightning_vista.", onerror=lambda name: None):
-    if not module.name.endswith("__main__"):
-        try:
-            importlib.import_module(module.name)
-        except ModuleNotFoundError as error:
-            print(f"{module.name}: {error}")
-"""
-    lines = succeed([str(environment / "python"), "-W", "ignore", "-c", code], place).splitlines()
-    assert lines
-    assert not [line for line in lines if "pip install 'lightning-vista[" not in line]
-
-
 def test_everything_works_from_the_wheel(environment: Path, uv: str, dist: Path, place: Path) -> None:
     """Comes last: it changes the environment."""
     install(uv, dist, place, "[all]")
