@@ -1,6 +1,5 @@
 """Keeps the wandb run of a run of ours, so that resuming it continues the same one."""
 
-import os
 import sys
 import warnings
 from collections.abc import Iterator
@@ -22,8 +21,8 @@ _KEY, _FILE = "wandb_run_id", "wandb_run.json"
 _VERSION = 1
 #: File of an earlier release, which lacks a checksum and is read without.
 _EARLIER_FILE = "wandb_run.txt"
-#: Variable that keeps wandb from storing how the program was called.
-_NO_METADATA = "WANDB_X_DISABLE_META"
+#: Setting that keeps wandb from storing how the program was called.
+_NO_METADATA = "x_disable_meta"
 
 
 class WandbContinuation(L.Callback):
@@ -93,17 +92,28 @@ def own_wandb_run(trainer: L.Trainer) -> Iterator[None]:
     wandb = require("wandb", "wandb")
     before = wandb.run  # of a program that calls `main`; the logger starts its own run later
     exit_code = 1
-    hidden = os.environ.get(_NO_METADATA)
     if hold_secrets(sys.argv):
-        os.environ[_NO_METADATA] = "true"  # else wandb stores the command line
+        for logger in trainer.loggers:
+            _keep_no_command_line(logger)
     try:
         yield
         exit_code = 0
     finally:
         if wandb.run is not None and wandb.run is not before:
             wandb.run.finish(exit_code)
-        os.environ.pop(_NO_METADATA, None)
-        os.environ.update({} if hidden is None else {_NO_METADATA: hidden})
+
+
+def _keep_no_command_line(logger: Any) -> None:
+    """Tell a logger of wandb not to store how the program was called.
+
+    The variable for this would be read once in a process, by the first run of wandb in it.
+    """
+    if isinstance(logger, WandbLogger):
+        settings = logger._wandb_init.get("settings") or {}
+        if isinstance(settings, dict):
+            logger._wandb_init["settings"] = settings | {_NO_METADATA: True}
+        else:
+            setattr(settings, _NO_METADATA, True)
 
 
 def _find_logger(trainer: L.Trainer) -> WandbLogger | None:

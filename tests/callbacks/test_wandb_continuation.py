@@ -6,6 +6,7 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
+import wandb
 from lightning.pytorch.loggers import WandbLogger
 from routed_run import Batches, Regression, make_trainer, routing
 from wandb_runs import offline_runs, records
@@ -110,6 +111,7 @@ def test_wandb_keeps_no_command_line_with_a_secret(
     wandb_dir: Path, monkeypatch: pytest.MonkeyPatch, options: list[str]
 ) -> None:
     monkeypatch.setattr("sys.argv", ["lightning-vista", "test", *options])
+    wandb.setup()  # as an earlier run of the process does, which reads the settings of the environment
     logger = WandbLogger(save_dir=wandb_dir, project="p", offline=True)
     with own_wandb_run(make_trainer(routing(), logger=logger)):
         logger.experiment.log({"a": 1})
