@@ -227,7 +227,10 @@ def robustness() -> None:
     }
     title = "Forget loss, relearned from so many stories"
     charts = [Chart(title, curves, "Forest stories to relearn from", "Nats per token", lines=True)]
-    others = [run for run in runs if run not in ("base", "pure")]
+    others = {
+        "equal steps": (name, [run for run in runs if run not in ("base", "pure")]),
+        "equal steps on the rest": ("unlearning_retain_steps", ["branch, rest held still", "SGTM, rest held still"]),
+    }
     for metric, title, allowed in (
         (
             "test/relearned/64/forget",
@@ -236,9 +239,12 @@ def robustness() -> None:
         ),
         ("test/loss/retain", "Retain loss above filtering: lower is better", {"allowed": 0.02}),
     ):
-        points = [_above(name, run, "pure", metric, run) for run in others]
+        points = {
+            label: [_above(table, run, "pure", metric, run) for run in compared]
+            for label, (table, compared) in others.items()
+        }
         references = {"filtering": 0.0, **allowed}
-        charts.append(Chart(title, {"method": points}, "", "Nats per token", True, references=references))
+        charts.append(Chart(title, points, "", "Nats per token", True, references=references))
     sheet([panel(chart) for chart in charts], OUT / f"{name}.png")
 
 

@@ -196,6 +196,7 @@ def test_studies_fit_their_configs(name: str, tmp_path: Path) -> None:
     [
         ("steering_scalar", 2),
         ("unlearning_partial_labels", 8),
+        ("unlearning_retain_steps", 3),
         ("unlearning_robustness", 8),
         ("unlearning_settling", 6),
         ("unlearning_stories", 6),
