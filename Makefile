@@ -41,7 +41,7 @@ figures: setup ## draw the figures of docs/results and README from the committed
 # go to a worker, so that what their fixtures make is made once: 8 % less work than with single tests.
 PARALLEL := --numprocesses auto --maxprocesses 8 --dist loadfile
 
-test: setup ## the quick tests, a worker per core (about 4 minutes on 2 cores)
+test: setup ## the quick tests, a worker per core (about 10 minutes on 2 cores)
 	$(BIN)/pytest $(PARALLEL)
 
 test-slow: setup ## the tests that take minutes: studies, faults, the browser

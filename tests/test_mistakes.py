@@ -35,6 +35,7 @@ MISTAKES = {
     "test --config latin.yaml": "latin.yaml: expected YAML: 'utf-8' codec can't decode",
     "test --config deep.yaml": "deep.yaml: expected YAML: ",
     "study partition_digits --set a": "`--set`: expected KEY=VALUE, got 'a'.",
+    "study partition_digits --set a=1 a=2": "`--set`: expected one value for a, got several. Remove all but one.",
     "study partition_digits --set a=[1": "`--set`: expected a value in YAML for a, got '[1'. Quote it",
     "study partition_digit": "Did you mean 'studies/partition_digits.yaml'?",
     SCORE: "No index.json in shards. Give a folder that `lightning-vista shards build` has finished.",

@@ -18,7 +18,8 @@ _SECRET = re.compile(r"key|token|secret|sig|pass|pwd|auth|cred|session|code|jwt|
 #: Names of settings that hold a secret themselves; `key_variable`, `max_tokens` and `tokenizer` do not.
 _SETTING = re.compile(
     r"(.*_)?(api_?keys?|access_?key(_id)?|secret(_?key)?s?|account_?key|private_?key|subscription_?key"
-    r"|pass(words?|wd|phrase)?|pwd|auth|bearer|(access|auth|bearer|refresh|session|security|id|hf|api|sas)?_?token|authorization|credentials?|cookie"
+    r"|pass(words?|wd|phrase)?|pwd|auth|bearer|(access|auth|bearer|refresh|session|security|id|hf|api|sas)?_?token"
+    r"|authorization|credentials?|cookie"
     r"|connection_?string|signature|key)",
     re.IGNORECASE,
 )

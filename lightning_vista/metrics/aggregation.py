@@ -150,7 +150,7 @@ def seed_mean(values: Sequence[float]) -> SeedMean:
     if len(values) < 2:
         return SeedMean(*values, *[math.nan] * (3 - len(values)))
     if not all(map(math.isfinite, values)):
-        return SeedMean(fmean(values), math.nan, math.nan)
+        return SeedMean(sum(values) / len(values), math.nan, math.nan)  # fmean refuses both signs of infinity
     quantile = float(require("scipy.stats", "vista").t.ppf(_QUANTILES[1], len(values) - 1))
     reach = quantile * stdev(values) / math.sqrt(len(values))
     return SeedMean(fmean(values), fmean(values) - reach, fmean(values) + reach)

@@ -71,7 +71,8 @@ def _checked_name(name: str) -> str:
     """Return the name of a scorer, which names its run folder, unless that would lie elsewhere."""
     if not isinstance(name, str) or not stays_inside(name):
         raise ValueError(
-            f"`name`: expected printable characters, and no path that leaves the folder of all runs, got {name!r:.80}."
+            f"`name`: expected printable characters, and no path that leaves the folder of all runs, got {name!r:.80}. "
+            "Rename the scorer."
         )
     return name
 

@@ -66,7 +66,7 @@ def parse_overrides(option: str, texts: Sequence[str]) -> Config:
         texts: The texts; their values are YAML.
 
     Raises:
-        StudyError: If a text has another form, or its value is not YAML.
+        StudyError: If a text has another form, its value is not YAML, or a key is repeated.
 
     Example:
         >>> parse_overrides("--set", ["trainer.max_epochs=2", "model.name=a=b"])
@@ -77,6 +77,8 @@ def parse_overrides(option: str, texts: Sequence[str]) -> Config:
         key, equals, value = text.partition("=")
         if not key or not equals:
             raise StudyError(f"`{option}`: expected KEY=VALUE, got {text!r}.")
+        if key in found:
+            raise StudyError(f"`{option}`: expected one value for {key}, got several. Remove all but one.")
         try:
             found[key] = yaml.safe_load(value)
         except (yaml.YAMLError, ValueError) as error:

@@ -22,3 +22,7 @@ def test_what_a_seed_does_not_reach_has_no_interval(values: list[float]) -> None
     mean, *ends = seed_mean(values)
     assert mean == math.inf if math.inf in values else math.isnan(mean)
     assert all(map(math.isnan, ends))
+
+
+def test_seeds_of_both_signs_of_infinity_have_no_mean() -> None:
+    assert all(map(math.isnan, seed_mean([math.inf, -math.inf])))
